@@ -1,0 +1,111 @@
+"""Checks of arguments: each failure is one sentence with name, got, allowed and fix."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import numbers
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+__all__ = ["check_boxes", "check_choice", "check_generator", "check_int", "check_real", "check_size"]
+
+
+def check_choice(name: str, value: Any, allowed: Iterable[str]) -> str:
+    """Return `value` if it is one of the `allowed` names; suggest the nearest otherwise."""
+    options = list(allowed)
+    if isinstance(value, str) and value in options:
+        return value
+    near = difflib.get_close_matches(str(value), options, n=1)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    error = ValueError if isinstance(value, str) else TypeError
+    raise error(f"`{name}` must be one of {options}; got {value!r}.{hint}")
+
+
+def check_int(name: str, value: Any, *, low: int | None = None, high: int | None = None) -> int:
+    """Return `value` as int if it is a whole number in ``low..high`` (both inclusive)."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(
+            f"`{name}` must be a whole number{_between(low, high)}; "
+            f"got {value!r} of type {type(value).__name__}."
+        )
+    if (low is not None and value < low) or (high is not None and value > high):
+        raise ValueError(f"`{name}` must be a whole number{_between(low, high)}; got {value!r}.")
+    return int(value)
+
+
+def check_real(
+    name: str, value: Any, *, low: float | None = None, high: float | None = None
+) -> float:
+    """Return `value` as float if it is a finite number in ``low..high`` (both inclusive)."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(
+            f"`{name}` must be a number{_between(low, high)}; "
+            f"got {value!r} of type {type(value).__name__}."
+        )
+    number = float(value)
+    if (
+        not math.isfinite(number)
+        or (low is not None and number < low)
+        or (high is not None and number > high)
+    ):
+        raise ValueError(f"`{name}` must be a finite number{_between(low, high)}; got {value!r}.")
+    return number
+
+
+def check_size(name: str, value: Any) -> tuple[int, int]:
+    """Return an image size ``(height, width)`` in pixels, both at least 1."""
+    try:
+        height, width = value
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"`{name}` must be two whole numbers (height, width) in pixels; got {value!r}."
+        ) from None
+    return check_int(f"{name}[0]", height, low=1), check_int(f"{name}[1]", width, low=1)
+
+
+def check_boxes(name: str, value: Any) -> np.ndarray:
+    """Return `value` as a float or integer array of shape ``(..., 4)`` without NaN or infinity."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "iuf":
+        raise TypeError(
+            f"`{name}` must hold numbers; got an array of dtype {array.dtype}. "
+            "Pass integers or floats, four to a box."
+        )
+    if array.ndim == 0 or array.shape[-1] != 4:
+        raise ValueError(
+            f"`{name}` must have shape (..., 4), four numbers to a box; got shape {array.shape}."
+        )
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        where = np.argwhere(~np.isfinite(array).all(axis=-1))[0]
+        raise ValueError(
+            f"`{name}` must be finite; box {tuple(int(i) for i in where)} "
+            f"is {array[tuple(where)].tolist()}."
+        )
+    return array
+
+
+def check_generator(seed: Any, name: str = "seed") -> np.random.Generator:
+    """Return a NumPy Generator from a whole number, a SeedSequence or a Generator."""
+    if isinstance(seed, np.random.Generator):
+        return seed
+    if isinstance(seed, np.random.SeedSequence):
+        return np.random.default_rng(seed)
+    if isinstance(seed, bool) or not isinstance(seed, numbers.Integral):
+        raise TypeError(
+            f"`{name}` must be a whole number >= 0 or a numpy.random.Generator; "
+            f"got {seed!r} of type {type(seed).__name__}."
+        )
+    return np.random.default_rng(check_int(name, seed, low=0))
+
+
+def _between(low: float | None, high: float | None) -> str:
+    if low is not None and high is not None:
+        return f" between {low} and {high}"
+    if low is not None:
+        return f" >= {low}"
+    if high is not None:
+        return f" <= {high}"
+    return ""
