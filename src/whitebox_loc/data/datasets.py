@@ -1,0 +1,252 @@
+"""Batches of labelled images, once as arrays or endlessly as a tf.data pipeline."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from whitebox_loc._validation import check_choice, check_int
+from whitebox_loc.data.render import DTYPES, draw_images
+from whitebox_loc.data.sampling import Streams, draw_boxes
+from whitebox_loc.data.scenes import Scene, as_scene
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+__all__ = ["Batch", "batch_at", "dataset", "generate"]
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Images with the truth about them; ``n`` is ``len(batch)``.
+
+    Attributes
+    ----------
+    images : ndarray of float32 or uint8, shape (n, height, width, channels)
+        float32 in 0..1 or uint8 in 0..255.
+    boxes : ndarray of int64, shape (n, 4)
+        ``yxyx`` in pixels, half open.
+    labels : ndarray of int64, shape (n,)
+        Index in ``scene.shapes`` of the shape drawn.
+    valid : ndarray of bool, shape (n,)
+        False where the box is empty and nothing was drawn.
+    scene : Scene
+        The scene the batch was drawn from.
+    """
+
+    images: np.ndarray
+    boxes: np.ndarray
+    labels: np.ndarray
+    valid: np.ndarray
+    scene: Scene
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def rel_boxes(self) -> np.ndarray:
+        """Boxes as ``rel_yxyx``, fractions of the image size; float32, shape (n, 4)."""
+        height, width = self.scene.size
+        return (self.boxes / (height, width, height, width)).astype(np.float32)
+
+
+def generate(
+    scene: Scene | str,
+    n: int,
+    *,
+    seed: Any = 0,
+    dtype: str = "float32",
+    valid_only: bool = False,
+    chunk: int = 256,
+) -> Batch:
+    """Draw `n` images of a scene.
+
+    The same seed gives the same bytes, whatever `chunk`; a larger `n` only adds
+    images after the first ones.
+
+    Parameters
+    ----------
+    scene : Scene or str
+        A scene, or a name in `SCENES`.
+    n : int
+        Number of images, 0 or more.
+    seed : int, SeedSequence or Generator
+        Source of randomness. A Generator is advanced.
+    dtype : {"float32", "uint8"}
+        float32 images lie in 0..1; uint8 images are the same times 255, rounded.
+    valid_only : bool
+        Draw empty boxes again (only the `notebook` scene has any).
+    chunk : int
+        Images drawn at a time. It changes the memory used, never the result.
+
+    Returns
+    -------
+    Batch
+
+    Raises
+    ------
+    ValueError
+        If the scene's name or the dtype is unknown, or a number is negative.
+    TypeError
+        If an argument has the wrong type.
+
+    Examples
+    --------
+    >>> batch = generate("uniform", 8, seed=0)
+    >>> batch.images.shape, batch.images.dtype, batch.boxes.shape
+    ((8, 100, 100, 1), dtype('float32'), (8, 4))
+    >>> height, width = (batch.boxes[:, 2:] - batch.boxes[:, :2]).T
+    >>> bool((batch.images.sum((1, 2, 3)) == height * width).all())
+    True
+    """
+    scene = as_scene(scene)
+    n = check_int("n", n, low=0)
+    kind = np.dtype(check_choice("dtype", dtype, DTYPES))
+    chunk = check_int("chunk", chunk, low=1)
+    streams = Streams(seed)
+    boxes = draw_boxes(scene, n, streams, valid_only=valid_only)
+    labels = np.zeros(n, np.int64)
+    if len(scene.shapes) > 1:
+        labels = streams.open("labels").integers(len(scene.shapes), size=n)
+    images = draw_images(boxes, labels, scene, streams, kind, chunk)
+    valid = np.all(boxes[:, 2:] > boxes[:, :2], axis=1)
+    return Batch(images, boxes, labels, valid, scene)
+
+
+def batch_at(
+    scene: Scene | str,
+    index: int,
+    *,
+    batch_size: int = 64,
+    seed: int = 0,
+    dtype: str = "float32",
+    valid_only: bool = True,
+) -> Batch:
+    """Return one batch of the endless sequence that `dataset` yields.
+
+    Parameters
+    ----------
+    scene : Scene or str
+        A scene, or a name in `SCENES`.
+    index : int
+        Number of the batch in the sequence, from 0.
+    batch_size : int
+        Images in the batch.
+    seed : int
+        Seed of the whole sequence. It shares no random stream with
+        ``generate(scene, n, seed=seed)``.
+    dtype : {"float32", "uint8"}
+        As in `generate`.
+    valid_only : bool
+        Draw empty boxes again. False keeps the `notebook` scene's 5%.
+
+    Returns
+    -------
+    Batch
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `generate`; also if `index` is negative or `batch_size` below 1.
+
+    Examples
+    --------
+    >>> first, again = batch_at("thin", 7, batch_size=2), batch_at("thin", 7, batch_size=2)
+    >>> bool((first.images == again.images).all())
+    True
+    """
+    seed = check_int("seed", seed, low=0)
+    index = check_int("index", index, low=0)
+    batch_size = check_int("batch_size", batch_size, low=1)
+    sequence = np.random.SeedSequence(seed, spawn_key=(index,))
+    return generate(scene, batch_size, seed=sequence, dtype=dtype, valid_only=valid_only)
+
+
+def dataset(
+    scene: Scene | str,
+    batch_size: int = 64,
+    seed: int = 0,
+    *,
+    start: int = 0,
+    shard: tuple[int, int] = (0, 1),
+    dtype: str = "float32",
+    valid_only: bool = True,
+    labels: bool = False,
+) -> tf.data.Dataset:
+    """Return an endless tf.data pipeline of a scene's images and boxes.
+
+    Batch ``i`` is ``batch_at(scene, i, ...)``: it depends on the arguments and
+    on ``i`` alone. Training resumes exactly by `start`, and the workers of a
+    group draw disjoint batches of one sequence by `shard`.
+
+    Parameters
+    ----------
+    scene : Scene or str
+        A scene, or a name in `SCENES`.
+    batch_size : int
+        Images in a batch.
+    seed : int
+        Seed of the whole sequence.
+    start : int
+        Batches of this shard to skip: the number of steps already done.
+    shard : tuple of int
+        ``(worker, workers)``: this pipeline yields batches ``worker``,
+        ``worker + workers``, ...
+    dtype : {"float32", "uint8"}
+        As in `generate`.
+    valid_only : bool
+        Draw empty boxes again. False keeps the `notebook` scene's 5%.
+    labels : bool
+        Yield ``(images, (boxes, labels))`` in place of ``(images, boxes)``.
+
+    Returns
+    -------
+    tf.data.Dataset
+        Images ``(batch_size, height, width, channels)``; boxes ``rel_yxyx``,
+        float32 ``(batch_size, 4)``, fractions of the image; labels int64
+        ``(batch_size,)``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `batch_at`; also if `shard` is not a worker among workers.
+
+    Examples
+    --------
+    >>> images, boxes = next(iter(dataset("uniform", batch_size=4, seed=0)))
+    >>> tuple(images.shape), tuple(boxes.shape)
+    ((4, 100, 100, 1), (4, 4))
+    """
+    import tensorflow as tf
+
+    scene = as_scene(scene)
+    kind = check_choice("dtype", dtype, DTYPES)
+    worker, workers = _check_shard(shard)
+    first = worker + check_int("start", start, low=0) * workers
+    at = partial(
+        batch_at, scene, batch_size=batch_size, seed=seed, dtype=kind, valid_only=valid_only
+    )
+    at(first)  # a bad argument fails here, not inside the pipeline
+
+    def draw(index: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        batch = at(int(index))
+        return batch.images, batch.rel_boxes, batch.labels
+
+    def load(index: tf.Tensor) -> tuple[Any, Any]:
+        images, boxes, kinds = tf.numpy_function(draw, [index], [kind, tf.float32, tf.int64])
+        images.set_shape((batch_size, *scene.size, scene.channels))
+        boxes.set_shape((batch_size, 4))
+        kinds.set_shape((batch_size,))
+        return (images, (boxes, kinds)) if labels else (images, boxes)
+
+    return tf.data.Dataset.counter(first, workers).map(load).prefetch(2)
+
+
+def _check_shard(shard: Any) -> tuple[int, int]:
+    if not isinstance(shard, (tuple, list)) or len(shard) != 2:
+        raise TypeError(f"`shard` must be (worker, workers), such as (0, 4); got {shard!r}.")
+    workers = check_int("shard[1]", shard[1], low=1)
+    return check_int("shard[0]", shard[0], low=0, high=workers - 1), workers

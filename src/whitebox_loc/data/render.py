@@ -1,0 +1,235 @@
+"""Hard rendering in NumPy: a pixel is inside the shape or it is not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from whitebox_loc._validation import check_boxes, check_choice, check_int
+from whitebox_loc.data.sampling import Streams, count_boxes, nth_boxes
+from whitebox_loc.data.scenes import Level, Scene, as_scene, level_range
+from whitebox_loc.data.shapes import shape_mask
+
+__all__ = ["render"]
+
+DTYPES = ("float32", "uint8")
+
+
+def render(
+    boxes: Any,
+    scene: Scene | str = "uniform",
+    *,
+    labels: Any = None,
+    seed: Any = 0,
+    dtype: str = "float32",
+    chunk: int = 256,
+) -> np.ndarray:
+    """Draw the given boxes as images of a scene.
+
+    Parameters
+    ----------
+    boxes : array_like, shape (n, 4)
+        Boxes as ``yxyx`` in whole pixels, half open, inside the image. An empty
+        box draws nothing.
+    scene : Scene or str
+        A scene, or a name in `SCENES`. Its limits on sides and position do not
+        bind `boxes`; its appearance is used.
+    labels : array_like of int, shape (n,), optional
+        Index in ``scene.shapes`` of each image's shape; the first by default.
+    seed : int, SeedSequence or Generator
+        Source of the random part of the appearance (levels in a range, texture,
+        noise, distractors).
+    dtype : {"float32", "uint8"}
+        float32 images lie in 0..1; uint8 images are the same times 255, rounded.
+    chunk : int
+        Images drawn at a time. It changes the memory used, never the result.
+
+    Returns
+    -------
+    ndarray, shape (n, height, width, channels)
+
+    Raises
+    ------
+    ValueError
+        If a box is swapped, fractional or outside the image, or a label, the
+        scene's name or the dtype is unknown.
+    TypeError
+        If an argument has the wrong type.
+
+    Examples
+    --------
+    >>> render([[0, 1, 2, 3]], Scene(size=(3, 4)), dtype="uint8")[0, :, :, 0]
+    array([[  0, 255, 255,   0],
+           [  0, 255, 255,   0],
+           [  0,   0,   0,   0]], dtype=uint8)
+    """
+    scene = as_scene(scene)
+    pixels = _check_pixel_boxes(boxes, scene.size)
+    kinds = _check_labels(labels, len(pixels), scene.shapes)
+    kind = np.dtype(check_choice("dtype", dtype, DTYPES))
+    chunk = check_int("chunk", chunk, low=1)
+    return draw_images(pixels, kinds, scene, Streams(seed), kind, chunk)
+
+
+def draw_images(
+    boxes: np.ndarray,
+    labels: np.ndarray,
+    scene: Scene,
+    streams: Streams,
+    dtype: np.dtype,
+    chunk: int = 256,
+) -> np.ndarray:
+    """Draw checked boxes and labels; `render` describes the arguments."""
+    n = len(boxes)
+    front = _draw_level(scene.foreground, n, streams, "foreground")
+    back = _draw_level(scene.background, n, streams, "background")
+    decorated = scene.texture or scene.noise or scene.blur or scene.distractors
+    if scene.shapes == ("rectangle",) and not decorated:
+        return _repeat_rows(boxes, _quantize(front, dtype), _quantize(back, dtype), scene)
+    images = np.empty((n, *scene.size, scene.channels), dtype)
+    artist = _Artist(scene, streams, n)
+    for start in range(0, n, chunk):
+        part = slice(start, min(start + chunk, n))
+        drawn = artist.draw(part, boxes[part], labels[part], front[part], back[part])
+        images[part] = _quantize(drawn, dtype)
+    return images
+
+
+def _repeat_rows(
+    boxes: np.ndarray, front: np.ndarray, back: np.ndarray, scene: Scene
+) -> np.ndarray:
+    """Draw plain rectangles of the given levels.
+
+    An image is three rows, each repeated: background above, the rectangle's row,
+    background below. With a whole row as one item, `np.repeat` writes all images
+    in a single pass: less than half the time of filling a slice an image.
+    """
+    (height, width), channels = scene.size, scene.channels
+    top, left, bottom, right = boxes.T
+    columns = np.repeat(np.arange(width), channels)
+    inside = (columns >= left[:, None]) & (columns < right[:, None])
+    rows = np.empty((len(boxes), 3, width * channels), front.dtype)
+    rows[:] = back[:, None, None]
+    rows[:, 1] = np.where(inside, front[:, None], back[:, None])
+    counts = np.stack([top, bottom - top, height - bottom], axis=1)
+    items = rows.view(f"V{width * channels * rows.itemsize}")
+    images = np.repeat(items.ravel(), counts.ravel()).view(rows.dtype)
+    return images.reshape(len(boxes), height, width, channels)
+
+
+class _Artist:
+    """Draws every other appearance, part by part and in order."""
+
+    def __init__(self, scene: Scene, streams: Streams, n: int) -> None:
+        self.scene = scene
+        self.noise = streams.open("noise") if scene.noise else None
+        self.stripes = streams.open("texture").random((n, 3)) if scene.texture else None
+        self.distractors = _draw_distractors(scene, n, streams)
+
+    def draw(
+        self,
+        part: slice,
+        boxes: np.ndarray,
+        labels: np.ndarray,
+        front: np.ndarray,
+        back: np.ndarray,
+    ) -> np.ndarray:
+        """Return the part's images as float32 in 0..1."""
+        scene = self.scene
+        flat = np.empty((len(boxes), *scene.size), np.float32)
+        flat[:] = back[:, None, None]
+        corners = zip(boxes.tolist(), labels.tolist(), strict=True)
+        for i, ((top, left, bottom, right), label) in enumerate(corners):
+            for y0, x0, y1, x1 in self.distractors[part][i].tolist():
+                flat[i, y0:y1, x0:x1] = (front[i] + back[i]) / 2
+            if top == bottom or left == right:
+                continue
+            patch = flat[i, top:bottom, left:right]
+            mask = shape_mask(scene.shapes[label], *patch.shape)
+            patch[:] = np.where(
+                mask, self._surface(part.start + i, patch, front[i], back[i]), back[i]
+            )
+        return self._expose(flat)
+
+    def _surface(
+        self, index: int, patch: np.ndarray, front: np.float32, back: np.float32
+    ) -> np.ndarray:
+        """Return the shape's brightness, striped where the scene has a texture."""
+        if self.stripes is None:
+            return np.full(patch.shape, front)
+        angle, pitch, phase = self.stripes[index]
+        # A stripe and its gap take 4 to 16 pixels, at any angle.
+        cycles = 2 * np.pi / (4 + 12 * pitch)
+        y = np.sin(np.pi * angle) * np.arange(patch.shape[0])[:, None]
+        x = np.cos(np.pi * angle) * np.arange(patch.shape[1])[None, :]
+        dark = (1 + np.cos(cycles * (y + x) + 2 * np.pi * phase)) / 2
+        return (back + (front - back) * (1 - self.scene.texture * dark)).astype(np.float32)
+
+    def _expose(self, flat: np.ndarray) -> np.ndarray:
+        """Blur, copy to all channels, add noise and clip."""
+        if self.scene.blur:
+            from scipy.ndimage import gaussian_filter
+
+            sigma = (0, self.scene.blur, self.scene.blur)
+            flat = gaussian_filter(flat, sigma, mode="nearest")
+        images = np.repeat(flat[..., None], self.scene.channels, axis=-1)
+        if self.noise is not None:
+            grain = self.noise.standard_normal(images.shape, dtype=np.float32)
+            images += np.float32(self.scene.noise) * grain
+        return np.clip(images, 0, 1, out=images)
+
+
+def _draw_level(level: Level, n: int, streams: Streams, name: str) -> np.ndarray:
+    low, high = level_range(level)
+    if low == high:
+        return np.full(n, low, np.float32)
+    return streams.open(name).uniform(low, high, n).astype(np.float32)
+
+
+def _draw_distractors(scene: Scene, n: int, streams: Streams) -> np.ndarray:
+    if not scene.distractors:
+        return np.empty((n, 0, 4), np.int64)
+    side = max(1, min(scene.size) // 8)
+    small = Scene(size=scene.size, heights=(1, side), widths=(1, side))
+    shape = (n, scene.distractors)
+    return nth_boxes(small, streams.open("distractors").integers(count_boxes(small), size=shape))
+
+
+def _quantize(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    return np.rint(values * np.float32(255)).astype(dtype) if dtype == np.uint8 else values
+
+
+def _check_pixel_boxes(boxes: Any, size: tuple[int, int]) -> np.ndarray:
+    array = check_boxes("boxes", boxes)
+    if array.ndim != 2:
+        raise ValueError(f"`boxes` must have shape (n, 4); got shape {array.shape}.")
+    height, width = size
+    top, left, bottom, right = array.T
+    whole = (array == np.floor(array)).all(axis=1)
+    inside = (top >= 0) & (left >= 0) & (bottom <= height) & (right <= width)
+    for good, rule in (
+        (whole, "lie on whole pixels; `render_soft` draws fractional boxes"),
+        ((top <= bottom) & (left <= right), "be ordered as (top, left, bottom, right)"),
+        (inside, f"lie inside the image of {height} x {width} pixels"),
+    ):
+        if not good.all():
+            bad = int(np.argmin(good))
+            raise ValueError(f"`boxes` must {rule}; box {bad} is {array[bad].tolist()}.")
+    return array.astype(np.int64)
+
+
+def _check_labels(labels: Any, n: int, shapes: tuple[str, ...]) -> np.ndarray:
+    if labels is None:
+        return np.zeros(n, np.int64)
+    array = np.asarray(labels)
+    if array.size and array.dtype.kind not in "iu":
+        raise TypeError(f"`labels` must hold whole numbers; got dtype {array.dtype}.")
+    if array.shape != (n,):
+        raise ValueError(f"`labels` must have shape ({n},), one a box; got shape {array.shape}.")
+    if array.size and (array.min() < 0 or array.max() >= len(shapes)):
+        raise ValueError(
+            f"`labels` must lie in 0 .. {len(shapes) - 1}, the scene's shapes {shapes}; "
+            f"got {array.min()} .. {array.max()}."
+        )
+    return array.astype(np.int64)

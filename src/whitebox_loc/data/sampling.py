@@ -1,0 +1,213 @@
+"""Exact sampling of boxes: every legal box of a scene has a number."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from whitebox_loc._validation import check_generator
+
+if TYPE_CHECKING:
+    from whitebox_loc.data.scenes import Scene
+
+__all__ = ["NOTEBOOK_MARGIN", "Streams", "count_boxes", "draw_boxes", "nth_boxes"]
+
+#: The original notebook keeps the first corner this many pixels from the far border.
+NOTEBOOK_MARGIN = 10
+
+
+def count_boxes(scene: Scene) -> int:
+    """Return how many boxes a scene can draw, the equally likely ones it samples from.
+
+    Parameters
+    ----------
+    scene : Scene
+        A scene; its position rule must not be ``"notebook"``, whose boxes are
+        not equally likely.
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    ValueError
+        If the position rule is ``"notebook"``.
+
+    Examples
+    --------
+    >>> from whitebox_loc.data import Scene
+    >>> count_boxes(Scene(size=(2, 2)))
+    9
+    """
+    _check_countable(scene)
+    return int(_size_table(_geometry(scene))[2][-1])
+
+
+def nth_boxes(scene: Scene, numbers: np.ndarray) -> np.ndarray:
+    """Return the legal boxes with the given numbers.
+
+    Parameters
+    ----------
+    scene : Scene
+        A scene; its position rule must not be ``"notebook"``.
+    numbers : array_like of int, shape (n,)
+        Numbers in ``0 .. count_boxes(scene) - 1``.
+
+    Returns
+    -------
+    ndarray of int64, shape (n, 4)
+        Boxes as ``yxyx`` in pixels, half open. Different numbers give
+        different boxes.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range, or the position rule is ``"notebook"``.
+
+    Examples
+    --------
+    All boxes of a tiny image:
+
+    >>> from whitebox_loc.data import Scene
+    >>> scene = Scene(size=(1, 2))
+    >>> nth_boxes(scene, range(count_boxes(scene)))
+    array([[0, 0, 1, 1],
+           [0, 1, 1, 2],
+           [0, 0, 1, 2]])
+    """
+    _check_countable(scene)
+    numbers = np.asarray(numbers, dtype=np.int64)
+    total = count_boxes(scene)
+    if numbers.size and (numbers.min() < 0 or numbers.max() >= total):
+        raise ValueError(
+            f"`numbers` must lie in 0 .. {total - 1}, the boxes of this scene; "
+            f"got {numbers.min()} .. {numbers.max()}."
+        )
+    return _decode(_geometry(scene), numbers)
+
+
+def draw_boxes(scene: Scene, n: int, streams: Streams, *, valid_only: bool = False) -> np.ndarray:
+    """Draw `n` boxes of a scene, int64 of shape ``(n, 4)``, yxyx in pixels.
+
+    The boxes are a prefix of one endless sequence: a larger `n` only adds to it.
+    With `valid_only`, empty boxes are left out of the sequence.
+    """
+    if scene.position == "notebook":
+        return _draw_notebook(scene.size, n, streams, valid_only)
+    geometry = _geometry(scene)
+    total = int(_size_table(geometry)[2][-1])
+    return _decode(geometry, streams.open("boxes").integers(total, size=n))
+
+
+class Streams:
+    """Independent random streams, one a quantity, from one seed.
+
+    A stream of its own for each quantity (boxes, noise, ...) makes each
+    independent of how many images are drawn at a time, and of the others.
+    """
+
+    NAMES = (
+        "boxes",
+        "ends",
+        "labels",
+        "foreground",
+        "background",
+        "texture",
+        "noise",
+        "distractors",
+    )
+
+    def __init__(self, seed: Any) -> None:
+        if isinstance(seed, np.random.SeedSequence):
+            self._root = seed
+        elif isinstance(seed, np.random.Generator):
+            self._root = np.random.SeedSequence(seed.integers(2**32, size=4).tolist())
+        else:
+            check_generator(seed)
+            self._root = np.random.SeedSequence(int(seed))
+
+    def open(self, name: str) -> np.random.Generator:
+        """Return the stream `name` from its start."""
+        # Not `spawn`, which remembers how often it was called.
+        key = (*self._root.spawn_key, self.NAMES.index(name))
+        return np.random.default_rng(np.random.SeedSequence(self._root.entropy, spawn_key=key))
+
+
+# Size, limits of (height, width, shorter side), aspect and whether a border is touched.
+_Geometry = tuple[
+    tuple[int, int],
+    tuple[tuple[int, int], tuple[int, int], tuple[int, int]],
+    tuple[float, float] | None,
+    bool,
+]
+
+
+def _geometry(scene: Scene) -> _Geometry:
+    return scene.size, scene.limits(), scene.aspect, scene.position == "border"
+
+
+@lru_cache(maxsize=8)  # 24 bytes a pixel of the image each
+def _size_table(geometry: _Geometry) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the legal heights, widths, and the running count of boxes up to each."""
+    (height, width), (heights, widths, short), aspect, border = geometry
+    h = np.arange(heights[0], heights[1] + 1, dtype=np.int64)[:, None]
+    w = np.arange(widths[0], widths[1] + 1, dtype=np.int64)[None, :]
+    shorter = np.minimum(h, w)
+    legal = (shorter >= short[0]) & (shorter <= short[1])
+    if aspect is not None:
+        legal &= (w >= aspect[0] * h) & (w <= aspect[1] * h)
+    rows, columns = height - h + 1, width - w + 1
+    places = rows * columns
+    if border:
+        places = places - np.maximum(rows - 2, 0) * np.maximum(columns - 2, 0)
+    row, column = np.nonzero(legal)
+    counts = np.concatenate([[0], np.cumsum(places[legal], dtype=np.int64)])
+    return h[row, 0], w[0, column], counts
+
+
+def _decode(geometry: _Geometry, numbers: np.ndarray) -> np.ndarray:
+    (height, width), _, _, border = geometry
+    heights, widths, counts = _size_table(geometry)
+    which = np.searchsorted(counts, numbers, side="right") - 1
+    h, w = heights[which], widths[which]
+    place = numbers - counts[which]
+    rows, columns = height - h + 1, width - w + 1
+    top, left = _border_place(place, rows, columns) if border else np.divmod(place, columns)
+    return np.stack([top, left, top + h, left + w], axis=-1)
+
+
+def _border_place(
+    place: np.ndarray, rows: np.ndarray, columns: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Find the places with these numbers on the frame of a grid: outer rows, then columns."""
+    outer = np.minimum(rows, 2) * columns
+    row, left = np.divmod(place, columns)
+    middle, side = np.divmod(place - outer, np.minimum(columns, 2))
+    on_row = place < outer
+    top = np.where(on_row, row * (rows - 1), middle + 1)
+    return top, np.where(on_row, left, side * (columns - 1))
+
+
+def _draw_notebook(size: tuple[int, int], n: int, streams: Streams, valid_only: bool) -> np.ndarray:
+    sides = np.array(size, dtype=np.int64)
+    starts, ends = streams.open("boxes"), streams.open("ends")
+    found = np.empty((0, 4), np.int64)
+    while len(found) < n:
+        first = starts.integers(sides - NOTEBOOK_MARGIN, size=(n - len(found), 2))
+        last = ends.integers(first, sides)
+        boxes = np.concatenate([first, last], axis=1)
+        if valid_only:
+            boxes = boxes[(last > first).all(axis=1)]
+        found = np.concatenate([found, boxes])
+    return found
+
+
+def _check_countable(scene: Scene) -> None:
+    if scene.position == "notebook":
+        raise ValueError(
+            "The boxes of position='notebook' are not equally likely and have no numbers. "
+            "Use position='anywhere' or 'border'."
+        )

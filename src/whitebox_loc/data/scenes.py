@@ -1,0 +1,254 @@
+"""What is drawn: the frozen description of a scene, and the named scenes."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+from whitebox_loc._validation import check_choice, check_int, check_real, check_size
+from whitebox_loc.data.sampling import NOTEBOOK_MARGIN, count_boxes
+from whitebox_loc.data.shapes import SHAPES
+
+__all__ = ["POSITIONS", "SCENES", "Scene", "as_scene"]
+
+#: Position rules; `sampling.draw_boxes` says how each is drawn.
+POSITIONS = ("anywhere", "border", "notebook")
+
+Range = tuple[int, int | None]
+Level = float | tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A world of images with one bright shape, whose bounding box is the truth.
+
+    With ``position="anywhere"`` every box that satisfies the limits is equally
+    likely; with ``"border"`` every such box that touches a border of the image.
+
+    Parameters
+    ----------
+    size : tuple of int
+        Height and width of the image in pixels.
+    channels : int
+        Channels of the image; all carry the same shape (noise differs).
+    shapes : str or tuple of str
+        Names in `SHAPES`, drawn equally often. The label of an image is the
+        index of its shape in this tuple.
+    heights, widths : tuple of (int, int or None)
+        Least and greatest side of the box in pixels, both included; None is
+        the side of the image.
+    short_side : tuple of (int, int or None)
+        The same for the shorter of the two sides: ``(1, 2)`` gives thin boxes.
+    aspect : tuple of float, optional
+        Least and greatest width / height of the box.
+    position : {"anywhere", "border", "notebook"}
+        ``"notebook"`` is the distribution of the original notebook: the first
+        row is uniform in ``0 .. H - 11``, the last row (not included) uniform
+        from the first row to ``H - 1``, columns likewise. About 5% of its boxes
+        are empty and nothing is drawn; a batch marks them ``valid=False``. It
+        takes no limits on sides.
+    foreground, background : float or tuple of float
+        Brightness in 0..1, or a range ``(low, high)`` drawn per image. The two
+        must not overlap, or the shape could be invisible.
+    texture : float
+        Depth in 0..1 of a random striped pattern on the shape: its contrast to
+        the background varies between ``1 - texture`` and 1.
+    noise : float
+        Standard deviation of Gaussian noise, in brightness, drawn for each pixel
+        and channel. The result is clipped to 0..1.
+    blur : float
+        Standard deviation in pixels of a Gaussian blur, applied before the
+        noise. The box stays that of the sharp shape.
+    distractors : int
+        Number of small rectangles at half the shape's contrast. They lie behind
+        the box: before any blur no pixel inside it changes. Sides are 1 to an
+        eighth of the image's shorter side.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a field is out of range, or no box satisfies the limits.
+
+    Examples
+    --------
+    >>> scene = Scene(size=(32, 48), shapes=("ellipse", "ring"), noise=0.1)
+    >>> scene.limits()
+    ((1, 32), (1, 48), (1, 32))
+    >>> Scene(shapes="circle")
+    Traceback (most recent call last):
+        ...
+    ValueError: `shapes[0]` must be one of ['rectangle', 'ellipse', ...]; got 'circle'.
+    """
+
+    size: tuple[int, int] = (100, 100)
+    channels: int = 1
+    shapes: tuple[str, ...] = ("rectangle",)
+    heights: Range = (1, None)
+    widths: Range = (1, None)
+    short_side: Range = (1, None)
+    aspect: tuple[float, float] | None = None
+    position: str = "anywhere"
+    foreground: Level = 1.0
+    background: Level = 0.0
+    texture: float = 0.0
+    noise: float = 0.0
+    blur: float = 0.0
+    distractors: int = 0
+
+    def __post_init__(self) -> None:
+        checked = {
+            "size": check_size("size", self.size),
+            "channels": check_int("channels", self.channels, low=1),
+            "shapes": _check_shapes(self.shapes),
+            "heights": _check_range("heights", self.heights),
+            "widths": _check_range("widths", self.widths),
+            "short_side": _check_range("short_side", self.short_side),
+            "aspect": _check_aspect(self.aspect),
+            "position": check_choice("position", self.position, POSITIONS),
+            "foreground": _check_level("foreground", self.foreground),
+            "background": _check_level("background", self.background),
+            "texture": check_real("texture", self.texture, low=0, high=1),
+            "noise": check_real("noise", self.noise, low=0),
+            "blur": check_real("blur", self.blur, low=0),
+            "distractors": check_int("distractors", self.distractors, low=0),
+        }
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+        _check_contrast(self)
+        _check_position(self)
+
+    def limits(self) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
+        """Return the pixel limits of height, width and shorter side, None filled in."""
+        height, width = self.size
+        sides = ((self.heights, height), (self.widths, width), (self.short_side, min(self.size)))
+        rows, columns, short = (
+            (low, side if high is None else min(high, side)) for (low, high), side in sides
+        )
+        return rows, columns, short
+
+
+def as_scene(scene: Scene | str, **changes: Any) -> Scene:
+    """Return a scene from a scene or the name of one, with fields replaced.
+
+    Parameters
+    ----------
+    scene : Scene or str
+        A scene, or a name in `SCENES`.
+    **changes
+        Fields of `Scene` to replace.
+
+    Returns
+    -------
+    Scene
+
+    Raises
+    ------
+    ValueError
+        If no scene has that name, or a new field is out of range.
+    TypeError
+        If `scene` is neither a scene nor a name, or a field does not exist.
+
+    Examples
+    --------
+    >>> as_scene("thin", size=(32, 32)).short_side
+    (1, 2)
+    """
+    if not isinstance(scene, Scene):
+        scene = SCENES[check_choice("scene", scene, SCENES)]
+    if not changes:
+        return scene
+    unknown = sorted(set(changes) - {field.name for field in dataclasses.fields(Scene)})
+    if unknown:
+        fields = [field.name for field in dataclasses.fields(Scene)]
+        raise TypeError(f"A scene has no field {unknown[0]!r}; its fields are {fields}.")
+    return dataclasses.replace(scene, **changes)
+
+
+def _check_shapes(value: Any) -> tuple[str, ...]:
+    names = (value,) if isinstance(value, str) else value
+    if not isinstance(names, (tuple, list)) or not names:
+        raise TypeError(
+            f"`shapes` must be a name or a tuple of names from {list(SHAPES)}; got {value!r}."
+        )
+    names = tuple(check_choice(f"shapes[{i}]", name, SHAPES) for i, name in enumerate(names))
+    if len(set(names)) < len(names):
+        raise ValueError(f"`shapes` must name each shape once; got {names}.")
+    return names
+
+
+def _check_range(name: str, value: Any) -> Range:
+    low, high = _pair(name, value, "(least, greatest) in pixels, greatest None for no limit")
+    low = check_int(f"{name}[0]", low, low=1)
+    return low, None if high is None else check_int(f"{name}[1]", high, low=low)
+
+
+def _check_aspect(value: Any) -> tuple[float, float] | None:
+    if value is None:
+        return None
+    low, high = _pair("aspect", value, "(least, greatest) width / height, or None")
+    low = check_real("aspect[0]", low, low=0)
+    return low, check_real("aspect[1]", high, low=low)
+
+
+def _check_level(name: str, value: Any) -> Level:
+    if not isinstance(value, (tuple, list)):
+        return check_real(name, value, low=0, high=1)
+    low, high = _pair(name, value, "a brightness or a range (low, high)")
+    low = check_real(f"{name}[0]", low, low=0, high=1)
+    return low, check_real(f"{name}[1]", high, low=low, high=1)
+
+
+def _pair(name: str, value: Any, meaning: str) -> tuple[Any, Any]:
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise TypeError(f"`{name}` must be {meaning}; got {value!r}.")
+    return value[0], value[1]
+
+
+def level_range(level: Level) -> tuple[float, float]:
+    """Return a brightness or a range of them as ``(low, high)``."""
+    return level if isinstance(level, tuple) else (level, level)
+
+
+def _check_contrast(scene: Scene) -> None:
+    front, back = level_range(scene.foreground), level_range(scene.background)
+    if front[0] <= back[1] and back[0] <= front[1]:
+        raise ValueError(
+            f"`foreground` and `background` must not overlap, or the shape could be invisible; "
+            f"got {scene.foreground} and {scene.background}."
+        )
+
+
+def _check_position(scene: Scene) -> None:
+    if scene.position == "notebook":
+        free = {"heights": (1, None), "widths": (1, None), "short_side": (1, None), "aspect": None}
+        bound = [name for name, value in free.items() if getattr(scene, name) != value]
+        if bound:
+            raise ValueError(
+                f"position='notebook' fixes the distribution of sides and takes no `{bound[0]}`; "
+                f"got {getattr(scene, bound[0])}. Use position='anywhere'."
+            )
+        if min(scene.size) <= NOTEBOOK_MARGIN:
+            raise ValueError(
+                f"position='notebook' needs a `size` above {NOTEBOOK_MARGIN} pixels both ways; "
+                f"got {scene.size}."
+            )
+        return
+    if count_boxes(scene) == 0:
+        raise ValueError(
+            f"No box fits this scene: size={scene.size}, heights={scene.heights}, "
+            f"widths={scene.widths}, short_side={scene.short_side}, aspect={scene.aspect}. "
+            "Widen a limit or enlarge `size`."
+        )
+
+
+#: Named scenes, 100 x 100 pixels and one channel; `as_scene(name, size=...)` changes that.
+SCENES: dict[str, Scene] = {
+    "uniform": Scene(),
+    "notebook": Scene(position="notebook"),
+    "small": Scene(heights=(1, 10), widths=(1, 10)),
+    "large": Scene(heights=(50, None), widths=(50, None)),
+    "thin": Scene(short_side=(1, 2)),
+    "border": Scene(position="border"),
+    "shapes": Scene(shapes=tuple(SHAPES), heights=(8, None), widths=(8, None)),
+}

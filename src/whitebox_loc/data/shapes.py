@@ -1,0 +1,88 @@
+"""The shapes a scene can draw, each tight in its box to the pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+__all__ = ["SHAPES", "shape_mask"]
+
+
+def shape_mask(shape: str, height: int, width: int) -> np.ndarray:
+    """Return the lit pixels of a shape that fills a box.
+
+    Parameters
+    ----------
+    shape : str
+        A name in `SHAPES`.
+    height, width : int
+        Sides of the box in pixels, at least 1.
+
+    Returns
+    -------
+    ndarray of bool, shape (height, width)
+        Every border row and border column of the mask holds a lit pixel, so
+        the box is the bounding box of the shape.
+
+    Examples
+    --------
+    >>> shape_mask("cross", 3, 5).astype(int)
+    array([[0, 0, 1, 0, 0],
+           [1, 1, 1, 1, 1],
+           [0, 0, 1, 0, 0]])
+    """
+    # Doubled distances from the box's centre to pixel centres: whole numbers,
+    # so that symmetry and ties are exact.
+    y = 2 * np.arange(height)[:, None] + 1 - height
+    x = 2 * np.arange(width)[None, :] + 1 - width
+    return np.broadcast_to(SHAPES[shape](y, x, height, width), (height, width))
+
+
+def _rectangle(y: np.ndarray, x: np.ndarray, height: int, width: int) -> np.ndarray:
+    return np.ones((height, width), bool)
+
+
+def _ellipse(y: np.ndarray, x: np.ndarray, height: int, width: int) -> np.ndarray:
+    return ((y * width) ** 2 + (x * height) ** 2 <= (height * width) ** 2) | _spine(y, x)
+
+
+def _triangle(y: np.ndarray, x: np.ndarray, height: int, width: int) -> np.ndarray:
+    rows_from_apex = (y + 1 + height) // 2
+    return (np.abs(x) * height <= rows_from_apex * width) | (np.abs(x) <= 1)
+
+
+def _diamond(y: np.ndarray, x: np.ndarray, height: int, width: int) -> np.ndarray:
+    return (np.abs(y) * width + np.abs(x) * height <= height * width) | _spine(y, x)
+
+
+def _cross(y: np.ndarray, x: np.ndarray, height: int, width: int) -> np.ndarray:
+    return (3 * np.abs(y) < height) | (3 * np.abs(x) < width) | _spine(y, x)
+
+
+def _ring(y: np.ndarray, x: np.ndarray, height: int, width: int) -> np.ndarray:
+    hole = (2 * y * width) ** 2 + (2 * x * height) ** 2 < (height * width) ** 2
+    border = (np.abs(y) == height - 1) | (np.abs(x) == width - 1)
+    return _ellipse(y, x, height, width) & (border | ~hole)
+
+
+def _spine(y: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Light the middle one or two rows and columns.
+
+    A long thin curve rounded to pixel centres can miss the ends of its box;
+    the middle lines always reach them.
+    """
+    return (np.abs(y) <= 1) | (np.abs(x) <= 1)
+
+
+#: Name -> function of the doubled centred coordinates ``y`` (height, 1) and
+#: ``x`` (1, width) and of both sides, which returns the lit pixels. A new
+#: shape is a function and a row.
+SHAPES: dict[str, Callable[[np.ndarray, np.ndarray, int, int], np.ndarray]] = {
+    "rectangle": _rectangle,
+    "ellipse": _ellipse,
+    "triangle": _triangle,
+    "diamond": _diamond,
+    "cross": _cross,
+    "ring": _ring,
+}
