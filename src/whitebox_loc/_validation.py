@@ -10,7 +10,14 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["check_boxes", "check_choice", "check_generator", "check_int", "check_real", "check_size"]
+__all__ = [
+    "check_boxes",
+    "check_choice",
+    "check_generator",
+    "check_int",
+    "check_real",
+    "check_size",
+]
 
 
 def check_choice(name: str, value: Any, allowed: Iterable[str]) -> str:
@@ -31,9 +38,10 @@ def check_int(name: str, value: Any, *, low: int | None = None, high: int | None
             f"`{name}` must be a whole number{_between(low, high)}; "
             f"got {value!r} of type {type(value).__name__}."
         )
-    if (low is not None and value < low) or (high is not None and value > high):
+    number = int(value)
+    if (low is not None and number < low) or (high is not None and number > high):
         raise ValueError(f"`{name}` must be a whole number{_between(low, high)}; got {value!r}.")
-    return int(value)
+    return number
 
 
 def check_real(

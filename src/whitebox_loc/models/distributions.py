@@ -1,0 +1,92 @@
+"""Reading the distributions over edges inside the profile localizer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from whitebox_loc._validation import check_int
+
+__all__ = ["edge_distributions", "edge_logits"]
+
+
+def edge_distributions(
+    model: keras.Model, images: np.ndarray, *, batch_size: int = 256
+) -> dict[str, np.ndarray]:
+    """Return the distribution of which each coordinate is the expectation.
+
+    Parameters
+    ----------
+    model : keras.Model
+        A localizer with ``head="profile"``.
+    images : array (n, height, width, channels)
+        Images in [0, 1].
+    batch_size : int, default 256
+        Images in one pass.
+
+    Returns
+    -------
+    dict
+        ``"top"`` and ``"bottom"``: arrays ``(n, height + 1)``; ``"left"`` and
+        ``"right"``: ``(n, width + 1)``. Entry j is the probability that the edge is the
+        boundary between pixels j - 1 and j; each row sums to 1.
+
+    Raises
+    ------
+    ValueError
+        If the model has no such distributions.
+
+    Examples
+    --------
+    >>> import whitebox_loc as wb
+    >>> batch = wb.data.generate(wb.data.Scene(size=(20, 30)), 2, seed=0)
+    >>> found = edge_distributions(wb.models.localizer(size=(20, 30)), batch.images)
+    >>> {name: p.shape for name, p in found.items()}
+    {'top': (2, 21), 'left': (2, 31), 'bottom': (2, 21), 'right': (2, 31)}
+    """
+    check_int("batch_size", batch_size, low=1)
+    reader = keras.Model(model.input, _outputs(model, "distribution"))
+    chunks = [
+        [part.numpy() for part in reader(images[i : i + batch_size], training=False)]
+        for i in range(0, max(len(images), 1), batch_size)
+    ]
+    rows, columns = (np.concatenate(parts) for parts in zip(*chunks, strict=True))
+    return {
+        "top": rows[..., 0],
+        "left": columns[..., 0],
+        "bottom": rows[..., 1],
+        "right": columns[..., 1],
+    }
+
+
+def edge_logits(model: keras.Model) -> list[Any] | None:
+    """Return the symbolic logits ``[(n, height + 1, 2), (n, width + 1, 2)]``, or None.
+
+    The last axis holds (top, bottom) and (left, right). None means that the model has
+    no distributions over edges: it is not a profile localizer.
+
+    Examples
+    --------
+    >>> import whitebox_loc as wb
+    >>> [tuple(t.shape) for t in edge_logits(wb.models.localizer(size=(20, 30)))]
+    [(None, 21, 2), (None, 31, 2)]
+    >>> edge_logits(wb.models.localizer(head="dense")) is None
+    True
+    """
+    names = {layer.name for layer in model.layers}
+    if not {"row_logits", "column_logits"} <= names:
+        return None
+    return _outputs(model, "logits")
+
+
+def _outputs(model: keras.Model, suffix: str) -> list[Any]:
+    names = {layer.name for layer in getattr(model, "layers", [])}
+    wanted = [f"row_{suffix}", f"column_{suffix}"]
+    if not set(wanted) <= names:
+        raise ValueError(
+            f"`model` must be a localizer with head='profile' (layers {wanted}); got "
+            f"{getattr(model, 'name', model)!r} with layers {sorted(names)}."
+        )
+    return [model.get_layer(name).output for name in wanted]

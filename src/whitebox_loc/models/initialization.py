@@ -1,0 +1,62 @@
+"""Fresh weights from a seed of one's own instead of Keras' global one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from whitebox_loc._validation import check_generator
+
+__all__ = ["reinitialize"]
+
+
+def reinitialize(model: keras.Model, *, seed: int | np.random.Generator = 0) -> keras.Model:
+    """Draw all weights of `model` anew, in place, from each layer's own initializer.
+
+    Parameters
+    ----------
+    model : keras.Model
+        A built model.
+    seed : int or numpy.random.Generator, default 0
+        Equal seeds give equal weights.
+
+    Returns
+    -------
+    keras.Model
+        The same model.
+
+    Examples
+    --------
+    >>> import whitebox_loc as wb
+    >>> model = wb.models.localizer(size=(8, 8), seed=0)
+    >>> before = model.get_layer("conv1").kernel.numpy()
+    >>> after = reinitialize(model, seed=0).get_layer("conv1").kernel.numpy()
+    >>> bool((before == after).all())
+    True
+    """
+    generator = check_generator(seed)
+    for layer in model._flatten_layers(include_self=False):
+        for variable in layer._trainable_variables + layer._non_trainable_variables:
+            initializer = _initializer_of(layer, variable)
+            if initializer is None:
+                continue
+            fresh = _with_seed(initializer, int(generator.integers(2**31)))
+            variable.assign(fresh(variable.shape, variable.dtype))
+    return model
+
+
+def _initializer_of(layer: Any, variable: Any) -> Any:
+    # Keras stores the initializer of `kernel` as `layer.kernel_initializer`, and so on.
+    for attribute in (f"{variable.name}_initializer", f"_{variable.name}_initializer"):
+        if hasattr(layer, attribute):
+            return getattr(layer, attribute)
+    return None
+
+
+def _with_seed(initializer: Any, seed: int) -> Any:
+    config = initializer.get_config()
+    if "seed" in config:
+        config["seed"] = seed
+    return type(initializer).from_config(config)

@@ -1,0 +1,168 @@
+"""Convolutional localizers whose way from pixels to coordinates can be followed.
+
+Only layers that ship with Keras are used, so a saved ``.keras`` file opens with
+``keras.models.load_model`` on a machine that does not even have this library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from whitebox_loc._validation import check_choice, check_int, check_size
+from whitebox_loc.models.initialization import reinitialize
+
+__all__ = ["HEADS", "localizer"]
+
+
+def localizer(
+    size: tuple[int, int] = (100, 100),
+    channels: int = 1,
+    head: str = "profile",
+    *,
+    filters: Sequence[int] | None = None,
+    seed: int | np.random.Generator = 0,
+    name: str | None = None,
+) -> keras.Model:
+    """Build a network that maps images to the four coordinates of one box.
+
+    Parameters
+    ----------
+    size : (int, int), default (100, 100)
+        Height and width of the images in pixels; any canvas of at least one pixel.
+    channels : int, default 1
+        Number of image channels.
+    head : {"profile", "coordconv", "dense"}, default "profile"
+        How feature maps become coordinates, a row of `HEADS`:
+
+        - ``"profile"``: the maximum of each feature over columns (rows) is a profile
+          over rows (columns); two one-dimensional convolutions score every boundary
+          between two rows (columns), a softmax makes a distribution of the scores, and
+          a coordinate is the expectation of its distribution. See `edge_distributions`.
+        - ``"coordconv"``: strided convolutions that also see their own position
+          (Liu et al. 2018 [1]_), global maximum, two dense layers, sigmoid.
+        - ``"dense"``: strided convolutions, Flatten, Dense(4, sigmoid).
+    filters : sequence of int, optional
+        Channels of the two-dimensional convolutions ``conv1``, ``conv2``, ...; None
+        takes the default of the head.
+    seed : int or numpy.random.Generator, default 0
+        Source of the initial weights: equal seeds give equal weights.
+    name : str, optional
+        Name of the model; default ``"<head>_localizer"``.
+
+    Returns
+    -------
+    keras.Model
+        Functional model, ``(n, height, width, channels)`` in [0, 1] to ``(n, 4)``
+        float32 boxes in ``rel_yxyx`` (fractions of the image size).
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not one of the above.
+
+    References
+    ----------
+    .. [1] R. Liu et al., "An intriguing failing of convolutional neural networks and
+       the CoordConv solution", NeurIPS 2018, arXiv:1807.03247.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> model = localizer(size=(20, 30), head="profile")
+    >>> model(np.zeros((2, 20, 30, 1), "float32")).shape
+    TensorShape([2, 4])
+    """
+    height, width = check_size("size", size)
+    check_int("channels", channels, low=1)
+    build, default_filters = HEADS[check_choice("head", head, HEADS)]
+    widths = _check_filters(default_filters if filters is None else filters)
+    images = keras.Input((height, width, channels), name="image")
+    boxes = build(images, widths)
+    model = keras.Model(images, boxes, name=name or f"{head}_localizer")
+    return reinitialize(model, seed=seed)
+
+
+def _profile(images: Any, filters: tuple[int, ...]) -> Any:
+    # Each 3x3 convolution and the kernel-2 boundary score eat one black pixel a side:
+    # with this frame, a box that touches the canvas border has an edge like any other,
+    # and exactly height + 1 row boundaries (width + 1 column boundaries) are scored.
+    height, width = images.shape[1:3]
+    x = keras.layers.ZeroPadding2D(len(filters) + 1, name="frame")(images)
+    for index, channels in enumerate(filters, start=1):
+        x = keras.layers.Conv2D(channels, 3, name=f"conv{index}")(x)
+        if index < len(filters):
+            x = keras.layers.Activation("relu", name=f"relu{index}")(x)
+    rows = _edges_along(x, axis=2, length=height, name="row")
+    columns = _edges_along(x, axis=1, length=width, name="column")
+    # (top, bottom) beside (left, right) reads row by row as top, left, bottom, right.
+    corners = keras.layers.Concatenate(axis=-1, name="corners")([rows, columns])
+    return keras.layers.Reshape((4,), name="box", dtype="float32")(corners)
+
+
+def _edges_along(x: Any, *, axis: int, length: int, name: str) -> Any:
+    # max then ReLU equals ReLU then max, and touches one line instead of the whole map.
+    # keras.ops.max shares the gradient among ties, so that every pixel of a straight
+    # edge is credited; MaxPooling2D would name one of them.
+    profile = keras.layers.Activation("relu", name=f"{name}_profile")(keras.ops.max(x, axis=axis))
+    between = keras.layers.Conv1D(16, 2, activation="relu", name=f"{name}_boundary")(profile)
+    context = keras.layers.Conv1D(16, 3, padding="same", activation="relu", name=f"{name}_context")(
+        between
+    )
+    logits = keras.layers.Conv1D(2, 1, name=f"{name}_logits")(context)
+    distribution = keras.layers.Softmax(axis=1, name=f"{name}_distribution", dtype="float32")(
+        logits
+    )
+    # A sum of products rather than a matrix product: accelerators round the factors of
+    # a matrix product to 10 bits, which is half a pixel on a canvas of 1000.
+    positions = (np.arange(length + 1, dtype="float32") / length)[:, None]
+    expectation = keras.ops.sum(distribution * positions, axis=1)
+    return keras.layers.Reshape((2, 1), name=f"{name}_coordinates", dtype="float32")(expectation)
+
+
+def _coordconv(images: Any, filters: tuple[int, ...]) -> Any:
+    height, width = images.shape[1:3]
+    rows = np.linspace(-1, 1, height, dtype="float32")[:, None]
+    columns = np.linspace(-1, 1, width, dtype="float32")[None, :]
+    grid = np.stack(np.broadcast_arrays(rows, columns), axis=-1)
+    blank = keras.ops.zeros_like(images[..., :1])
+    x = keras.layers.Concatenate(name="coordinates")([images, blank + grid])
+    x = _strided(x, filters)
+    x = keras.layers.GlobalMaxPooling2D(name="pool")(x)
+    x = keras.layers.Dense(64, activation="relu", name="hidden")(x)
+    return keras.layers.Dense(4, activation="sigmoid", name="box", dtype="float32")(x)
+
+
+def _dense(images: Any, filters: tuple[int, ...]) -> Any:
+    x = keras.layers.Flatten(name="flatten")(_strided(images, filters))
+    return keras.layers.Dense(4, activation="sigmoid", name="box", dtype="float32")(x)
+
+
+def _strided(x: Any, filters: tuple[int, ...]) -> Any:
+    for index, channels in enumerate(filters, start=1):
+        x = keras.layers.Conv2D(
+            channels, 3, strides=2, padding="same", activation="relu", name=f"conv{index}"
+        )(x)
+    return x
+
+
+def _check_filters(filters: Sequence[int]) -> tuple[int, ...]:
+    if isinstance(filters, (str, int)) or not len(filters):
+        raise ValueError(
+            f"`filters` must be a non-empty sequence of channel numbers such as (8, 8); "
+            f"got {filters!r}."
+        )
+    return tuple(check_int(f"filters[{i}]", c, low=1) for i, c in enumerate(filters))
+
+
+Head = Callable[[Any, tuple[int, ...]], Any]
+
+HEADS: dict[str, tuple[Head, tuple[int, ...]]] = {
+    "profile": (_profile, (8, 8)),
+    "coordconv": (_coordconv, (16, 32, 32, 64)),
+    "dense": (_dense, (16, 32, 32, 32)),
+}
+"""Head name to (function from images and filters to boxes, default filters)."""

@@ -1,0 +1,96 @@
+"""A training run in one file, from which it goes on as if it had never stopped."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import zipfile
+from typing import Any
+
+import numpy as np
+
+from whitebox_loc._files import replacing
+from whitebox_loc.training.history import COLUMNS, History
+
+__all__ = ["Run", "restore", "save"]
+
+FORMAT = "whitebox_loc training checkpoint 1"
+
+
+@dataclasses.dataclass
+class Run:
+    """Everything that changes while a model is trained, and the name of the run."""
+
+    model: Any
+    optimizer: Any
+    history: History
+    identity: dict[str, Any]
+    seconds: float = 0.0
+
+    def variables(self) -> dict[str, Any]:
+        """Return all state by a stable key: model, random generators and optimizer."""
+        found = {f"model/{i}": v for i, v in enumerate(self.model.variables)}
+        return found | {f"optimizer/{i}": v for i, v in enumerate(self.optimizer.variables)}
+
+
+def save(run: Run, path: str | os.PathLike[str]) -> None:
+    """Write the run to `path`; an interruption leaves the previous file."""
+    arrays = {key: np.asarray(variable) for key, variable in run.variables().items()}
+    # npz stores bfloat16 as raw bytes that NumPy cannot read back; float32 holds it exactly.
+    arrays = {k: a.astype("float32") if a.dtype.kind == "V" else a for k, a in arrays.items()}
+    arrays |= {f"history/{name}": run.history[name] for name in COLUMNS}
+    about = {"format": FORMAT, "seconds": run.seconds, "identity": run.identity}
+    with replacing(path) as part, open(part, "wb") as file:
+        np.savez(file, allow_pickle=False, about=np.array(json.dumps(about)), **arrays)
+
+
+def restore(run: Run, path: str | os.PathLike[str]) -> None:
+    """Load `path` into `run`, in place, after checking that it is the same run.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged, foreign, or belongs to a run with other settings.
+    """
+    try:
+        # NumPy leaves a path it opened itself open when the content is damaged.
+        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
+            arrays = {key: file[key] for key in file.files}
+        about = json.loads(str(arrays.pop("about")))
+        if about["format"] != FORMAT:
+            raise ValueError(f"its format is {about['format']!r}, not {FORMAT!r}")
+    except (ValueError, KeyError, TypeError, EOFError, OSError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"`checkpoint` file {os.fspath(path)!r} is not a readable training checkpoint "
+            f"({error}). Delete it to start anew, or name another file."
+        ) from error
+    _check_identity(run.identity, about["identity"], path)
+    _check_shapes(run, arrays, path)
+    for key, variable in run.variables().items():
+        variable.assign(arrays[key])
+    run.history = History({name: arrays[f"history/{name}"] for name in COLUMNS})
+    run.seconds = float(about["seconds"])
+
+
+def _check_identity(wanted: dict[str, Any], got: dict[str, Any], path: Any) -> None:
+    # Through JSON, because tuples come back from the file as lists.
+    wanted = json.loads(json.dumps(wanted))
+    different = [key for key in wanted if wanted[key] != got.get(key)]
+    if different:
+        key = different[0]
+        raise ValueError(
+            f"`checkpoint` file {os.fspath(path)!r} belongs to another run: its {key} is "
+            f"{got.get(key)!r}, yours is {wanted[key]!r}. Delete it or name another file."
+        )
+
+
+def _check_shapes(run: Run, arrays: dict[str, np.ndarray], path: Any) -> None:
+    wanted = {key: tuple(variable.shape) for key, variable in run.variables().items()}
+    got = {key: a.shape for key, a in arrays.items() if not key.startswith("history/")}
+    if wanted != got or not {f"history/{name}" for name in COLUMNS} <= set(arrays):
+        raise ValueError(
+            f"`checkpoint` file {os.fspath(path)!r} belongs to another model or optimizer: it "
+            f"holds {len(got)} arrays of other shapes or number than the {len(wanted)} variables "
+            "of this run. Delete it or name another file."
+        )

@@ -1,0 +1,177 @@
+"""How well a model finds boxes that it has not been trained on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from whitebox_loc._validation import check_int
+from whitebox_loc.boxes import convert, iou
+from whitebox_loc.data import Batch, Scene, as_scene, generate
+from whitebox_loc.losses import BoxBCE, entropy_floor
+
+__all__ = ["Evaluation", "evaluate", "predict"]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Scores of a model on one held-out batch, and the arrays they were made from.
+
+    Attributes
+    ----------
+    mean_iou, min_iou : float
+        Mean and least IoU of true and predicted boxes, unrounded.
+    pixel_error : float
+        Mean absolute error of a coordinate in pixels.
+    exact_rate : float
+        Share of images of which all four coordinates, rounded to whole pixels, are right.
+    bce, floor, excess : float
+        Mean binary cross entropy of the fractions, the least it could be on these boxes,
+        and the difference.
+    n : int
+        Number of images.
+    batch : Batch
+        The images and true boxes.
+    predictions : ndarray (n, 4)
+        Predicted boxes, ``yxyx`` in pixels.
+    ious : ndarray (n,)
+        IoU of each image.
+    """
+
+    mean_iou: float
+    min_iou: float
+    pixel_error: float
+    exact_rate: float
+    bce: float
+    floor: float
+    excess: float
+    n: int
+    batch: Batch
+    predictions: np.ndarray
+    ious: np.ndarray
+
+    def scores(self) -> dict[str, float]:
+        """Return the scores without the arrays, ready for JSON."""
+        names = ("mean_iou", "min_iou", "pixel_error", "exact_rate", "bce", "floor", "excess", "n")
+        return {name: getattr(self, name) for name in names}
+
+    def __repr__(self) -> str:
+        parts = ", ".join(f"{name}={value:.4g}" for name, value in self.scores().items())
+        return f"Evaluation({parts})"
+
+
+def evaluate(
+    model: keras.Model,
+    scene: Scene | str = "uniform",
+    n: int = 2000,
+    seed: int | np.random.Generator = 1,
+    *,
+    batch_size: int = 256,
+) -> Evaluation:
+    """Score `model` on `n` fresh images of `scene` that have a box.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Images to ``rel_yxyx`` boxes (n, 4).
+    scene : Scene or str, default "uniform"
+        What is drawn. Empty boxes are drawn again, because an empty box has no IoU.
+    n : int, default 2000
+        Number of images, at least 1.
+    seed : int or numpy.random.Generator, default 1
+        Source of the images; it shares no random stream with training.
+    batch_size : int, default 256
+        Images in one pass.
+
+    Returns
+    -------
+    Evaluation
+
+    Raises
+    ------
+    ValueError
+        If the model does not fit the scene, or predicts NaN.
+
+    Examples
+    --------
+    >>> import whitebox_loc as wb
+    >>> model = wb.models.localizer(size=(20, 20))
+    >>> result = evaluate(model, wb.data.Scene(size=(20, 20)), n=100)
+    >>> 0 <= result.min_iou <= result.mean_iou <= 1
+    True
+    """
+    scene = as_scene(scene)
+    batch = generate(scene, check_int("n", n, low=1), seed=seed, valid_only=True)
+    found = predict(model, batch.images, batch_size=batch_size)
+    if not np.isfinite(found).all():
+        bad = int((~np.isfinite(found).all(axis=1)).sum())
+        raise ValueError(
+            f"`model` must predict finite boxes; {bad} of {n} predictions hold NaN or infinity. "
+            "Its weights may have diverged."
+        )
+    truth = convert(batch.boxes, "yxyx", "rel_yxyx", size=scene.size)
+    pixels = convert(found.astype(np.float64), "rel_yxyx", "yxyx", size=scene.size)
+    # The TensorFlow half of `iou` accepts swapped corners, which an untrained dense
+    # head does predict; they count as empty boxes.
+    ious = iou(tf.constant(batch.boxes, tf.float64), tf.constant(pixels)).numpy()
+    error = np.abs(pixels - batch.boxes)
+    bce = float(BoxBCE(dtype="float64")(truth, found.astype(np.float64)))
+    floor = entropy_floor(truth)
+    return Evaluation(
+        mean_iou=float(ious.mean()),
+        min_iou=float(ious.min()),
+        pixel_error=float(error.mean()),
+        exact_rate=float((np.rint(pixels) == batch.boxes).all(axis=1).mean()),
+        bce=bce,
+        floor=floor,
+        excess=bce - floor,
+        n=len(batch),
+        batch=batch,
+        predictions=pixels,
+        ious=ious,
+    )
+
+
+def predict(model: keras.Model, images: np.ndarray, *, batch_size: int = 256) -> np.ndarray:
+    """Return the model's boxes of `images`, ``rel_yxyx``, shape (n, 4) float32.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Images to ``rel_yxyx`` boxes (n, 4).
+    images : array (n, height, width, channels)
+        Images as the model takes them.
+    batch_size : int, default 256
+        Images in one pass.
+
+    Examples
+    --------
+    >>> import whitebox_loc as wb
+    >>> predict(wb.models.localizer(size=(8, 8)), np.zeros((3, 8, 8, 1))).shape
+    (3, 4)
+    """
+    check_int("batch_size", batch_size, low=1)
+    check_input(model, images.shape[1:])
+    # Eager on purpose: compiling costs more than a few large batches save.
+    chunks = [
+        np.asarray(model(images[i : i + batch_size], training=False), "float32")
+        for i in range(0, len(images), batch_size)
+    ]
+    return np.concatenate([np.zeros((0, 4), "float32"), *chunks])
+
+
+def check_input(model: keras.Model, shape: Any) -> None:
+    """Raise a ValueError unless `model` takes images of `shape` (height, width, channels)."""
+    wanted = getattr(model, "input_shape", None)
+    if not isinstance(wanted, tuple) or len(wanted) != 4:
+        return
+    fits = all(want in (None, got) for want, got in zip(wanted[1:], shape, strict=True))
+    if not fits:
+        raise ValueError(
+            f"`model` takes images of (height, width, channels) = {wanted[1:]}; got images of "
+            f"{tuple(shape)}. Build the model or the scene with the same size and channels."
+        )

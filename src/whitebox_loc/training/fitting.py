@@ -1,0 +1,285 @@
+"""Training: Adam on fresh images until a budget is used or a target is met."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+from tqdm.auto import tqdm
+
+from whitebox_loc._validation import check_int, check_real
+from whitebox_loc.data import Scene, as_scene, dataset
+from whitebox_loc.losses import BoxBCE, IoULoss
+from whitebox_loc.models import edge_logits
+from whitebox_loc.training import checkpoints
+from whitebox_loc.training.evaluation import check_input
+from whitebox_loc.training.history import COLUMNS, History
+from whitebox_loc.training.steps import make_step
+
+__all__ = ["TrainingDivergedError", "fit"]
+
+WINDOW_IMAGES = 2000
+"""`target_iou` is compared with the mean IoU of about this many latest images."""
+
+
+class TrainingDivergedError(ArithmeticError):
+    """The loss or a gradient became NaN or infinite; the weights are the last finite ones."""
+
+
+def fit(
+    model: keras.Model,
+    scene: Scene | str = "uniform",
+    seconds: float | None = None,
+    seed: int = 0,
+    *,
+    steps: int | None = None,
+    batch_size: int = 64,
+    loss: keras.losses.Loss | None = None,
+    edge_weight: float = 1.0,
+    learning_rate: Any = None,
+    optimizer: keras.optimizers.Optimizer | None = None,
+    target_iou: float | None = None,
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_seconds: float = 10.0,
+    progress: bool = True,
+) -> History:
+    """Train `model` in place on an endless stream of images of `scene`.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Images to ``rel_yxyx`` boxes (n, 4).
+    scene : Scene or str, default "uniform"
+        What is drawn; empty boxes are drawn again.
+    seconds : float, optional
+        Budget of wall time, compilation included. Defaults to 60 if `steps` is None.
+    seed : int, default 0
+        Seed of the images. Step i sees the same images in every run with this seed.
+    steps : int, optional
+        Budget in steps, counted from the beginning of the run. With a step budget
+        alone, equal seeds give equal weights on one machine.
+    batch_size : int, default 64
+        Images a step.
+    loss : keras.losses.Loss, optional
+        Loss of the boxes, both in ``rel_yxyx``. Default: `BoxBCE` + 0.1 `IoULoss`.
+    edge_weight : float, default 1
+        Weight of the cross entropy of the distributions over edges, added for models
+        that have them (head ``"profile"``); 0 trains by `loss` alone. See
+        `whitebox_loc.losses.edge_cross_entropy` for why it is needed.
+    learning_rate : float or keras.optimizers.schedules.LearningRateSchedule, optional
+        Of Adam. Default: 0.01 with distributions over edges, else 0.001.
+    optimizer : keras.optimizers.Optimizer, optional
+        In place of Adam; excludes `learning_rate`.
+    target_iou : float, optional
+        Stop when the mean IoU of the latest 2000 (fresh) images reaches it.
+    checkpoint : path, optional
+        File to keep the run in. If it exists, the run goes on from it, exactly.
+    checkpoint_seconds : float, default 10
+        Least time between two checkpoints.
+    progress : bool, default True
+        Show a progress bar with loss, excess over the floor and IoU.
+
+    Returns
+    -------
+    History
+
+    Raises
+    ------
+    TrainingDivergedError
+        If the loss or a gradient stops being finite. The model and the checkpoint keep the last
+        finite weights.
+    KeyboardInterrupt
+        After Ctrl-C, once the step is finished and the checkpoint is written.
+    ValueError, TypeError
+        If an argument is out of range, the model does not fit the scene, or the
+        checkpoint belongs to another run.
+
+    Examples
+    --------
+    >>> import whitebox_loc as wb
+    >>> scene = wb.data.Scene(size=(20, 20))
+    >>> model = wb.models.localizer(size=(20, 20))
+    >>> history = fit(model, scene, steps=3, progress=False)
+    >>> len(history), history.stopped
+    (3, 'steps')
+    """
+    scene = as_scene(scene)
+    budget = _Budget(seconds, steps, target_iou, check_int("batch_size", batch_size, low=1))
+    check_input(model, (*scene.size, scene.channels))
+    check_real("edge_weight", edge_weight, low=0)
+    loss = BoxBCE() + 0.1 * IoULoss() if loss is None else loss
+    optimizer = _optimizer(model, learning_rate, optimizer)
+    identity = {
+        "scene": repr(scene),
+        "seed": seed,
+        "batch_size": batch_size,
+        "loss": _describe(loss),
+        "edge_weight": float(edge_weight),
+        "optimizer": type(optimizer).__name__,
+        "optimizer_settings": _describe(optimizer),
+    }
+    run = checkpoints.Run(model, optimizer, History(), identity)
+    if checkpoint is not None and os.path.exists(checkpoint):
+        checkpoints.restore(run, checkpoint)
+    step = make_step(model, optimizer, loss, edge_weight, scene.size)
+    stream = iter(dataset(scene, batch_size, seed, start=len(run.history)))
+    with _bar(run, budget, progress) as bar, _deferred_interrupt() as interrupted:
+        keeper = _Keeper(
+            run, checkpoint, check_real("checkpoint_seconds", checkpoint_seconds, low=0)
+        )
+        _train(run, budget, lambda: step(*next(stream)), bar, keeper, interrupted)
+    return run.history
+
+
+def _train(
+    run: checkpoints.Run,
+    budget: _Budget,
+    step: Callable[[], Any],
+    bar: Any,
+    keeper: _Keeper,
+    interrupted: threading.Event,
+) -> None:
+    start = time.perf_counter() - run.seconds
+    while not (reason := budget.spent(run)):
+        values = dict(zip(COLUMNS[2:], step().numpy().tolist(), strict=True))
+        run.seconds = time.perf_counter() - start
+        if not (math.isfinite(values["loss"]) and math.isfinite(values["gradient_norm"])):
+            keeper.save()
+            raise TrainingDivergedError(
+                f"The loss is {values['loss']} and the gradient norm {values['gradient_norm']} at "
+                f"step {len(run.history) + 1}. The weights before it are kept in {keeper.kept()}. "
+                "Lower `learning_rate`, or look for NaN in the images or in your loss."
+            )
+        run.history.append({"step": len(run.history) + 1, "seconds": run.seconds, **values})
+        _show(bar, run, budget)
+        keeper.save_sometimes()
+        if interrupted.is_set():
+            keeper.save()
+            error = KeyboardInterrupt(f"interrupted after step {len(run.history)}")
+            error.add_note(f"The weights after that step are in {keeper.kept()}.")
+            raise error
+    run.history.stopped = reason
+    keeper.save()
+
+
+class _Budget:
+    """When to stop."""
+
+    def __init__(self, seconds: Any, steps: Any, target_iou: Any, batch_size: int) -> None:
+        self.seconds = None if seconds is None else check_real("seconds", seconds, low=0)
+        self.steps = None if steps is None else check_int("steps", steps, low=0)
+        if self.seconds is None and self.steps is None:
+            self.seconds = 60.0
+        self.target_iou = (
+            None if target_iou is None else check_real("target_iou", target_iou, low=0, high=1)
+        )
+        self.window = math.ceil(WINDOW_IMAGES / batch_size)
+
+    def spent(self, run: checkpoints.Run) -> str:
+        """Return the name of the exhausted budget, or an empty string."""
+        if self.steps is not None and len(run.history) >= self.steps:
+            return "steps"
+        if self.seconds is not None and run.seconds >= self.seconds:
+            return "seconds"
+        if self.target_iou is not None and len(run.history) >= self.window:
+            return "target_iou" if run.history.mean("iou", self.window) >= self.target_iou else ""
+        return ""
+
+
+class _Keeper:
+    """Writes the checkpoint, if there is to be one."""
+
+    def __init__(self, run: checkpoints.Run, path: Any, every: float) -> None:
+        self.run, self.path, self.every = run, path, every
+        self.last = time.perf_counter()
+
+    def save(self) -> None:
+        if self.path is not None:
+            checkpoints.save(self.run, self.path)
+            self.last = time.perf_counter()
+
+    def save_sometimes(self) -> None:
+        if time.perf_counter() - self.last >= self.every:
+            self.save()
+
+    def kept(self) -> str:
+        return "the model" + (f" and {os.fspath(self.path)!r}" if self.path is not None else "")
+
+
+def _optimizer(model: keras.Model, learning_rate: Any, optimizer: Any) -> Any:
+    if optimizer is not None and learning_rate is not None:
+        raise ValueError(
+            "`learning_rate` and `optimizer` exclude each other; give the learning rate to "
+            f"the optimizer. Got {learning_rate!r} and {optimizer!r}."
+        )
+    if optimizer is None:
+        default = 1e-3 if edge_logits(model) is None else 1e-2
+        optimizer = keras.optimizers.Adam(default if learning_rate is None else learning_rate)
+    if model.compute_dtype == "float16" and not hasattr(optimizer, "scale_loss"):
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    optimizer.build(model.trainable_variables)
+    return optimizer
+
+
+def _describe(part: Any) -> str:
+    """Return a loss or optimizer as text that is equal for equal settings."""
+    config = part.get_config() if hasattr(part, "get_config") else {}
+    return f"{type(part).__name__}({_nameless(config)})"
+
+
+def _nameless(config: Any) -> Any:
+    # Keras numbers the names of objects of one class, so equal losses differ by name.
+    if isinstance(config, dict):
+        return {key: _nameless(value) for key, value in config.items() if key != "name"}
+    return [_nameless(each) for each in config] if isinstance(config, list) else config
+
+
+def _bar(run: checkpoints.Run, budget: _Budget, progress: bool) -> Any:
+    by_steps = budget.steps is not None
+    layout = "{desc}: {percentage:3.0f}%|{bar}| "
+    layout += "{n_fmt}/{total_fmt} steps" if by_steps else "{n:.0f}/{total:.0f} s"
+    return tqdm(
+        total=budget.steps if by_steps else budget.seconds,
+        initial=len(run.history) if by_steps else run.seconds,
+        desc=run.model.name,
+        bar_format=layout + "{postfix}",
+        disable=not progress,
+    )
+
+
+def _show(bar: Any, run: checkpoints.Run, budget: _Budget) -> None:
+    done = len(run.history) if budget.steps is not None else min(run.seconds, bar.total)
+    recent = {name: run.history.mean(name, 20) for name in ("loss", "excess", "iou")}
+    bar.set_postfix({name: f"{value:.4f}" for name, value in recent.items()}, refresh=False)
+    bar.update(done - bar.n)
+
+
+@contextmanager
+def _deferred_interrupt() -> Iterator[threading.Event]:
+    """Let the first Ctrl-C set an event, so that a step is never cut in two.
+
+    The second Ctrl-C interrupts at once. Outside the main thread, where Python does not
+    deliver signals, the event is never set.
+    """
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def remember(*_: Any) -> None:
+        event.set()
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, remember)
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,101 @@
+"""The record of a training run: one row a step."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from whitebox_loc._files import replacing
+from whitebox_loc._validation import check_choice
+
+__all__ = ["COLUMNS", "History"]
+
+COLUMNS = (
+    "step",
+    "seconds",
+    "loss",
+    "bce",
+    "floor",
+    "excess",
+    "edge_loss",
+    "iou",
+    "pixel_error",
+    "exact_rate",
+    "gradient_norm",
+)
+"""What is recorded of each step, in this order."""
+
+
+class History:
+    """Learning curves: an array for each of `COLUMNS`, one entry a training step.
+
+    Every batch is drawn fresh and measured before the step that learns from it, so the
+    curves are estimates on images that the network has not seen.
+
+    Attributes
+    ----------
+    stopped : str
+        Why training ended: ``"seconds"``, ``"steps"`` or ``"target_iou"``; ``""`` while
+        it is running.
+
+    Examples
+    --------
+    >>> history = History({"step": [1, 2], "loss": [0.7, 0.6]})
+    >>> len(history), history["loss"].tolist()
+    (2, [0.7, 0.6])
+    """
+
+    def __init__(self, columns: Mapping[str, Any] | None = None) -> None:
+        columns = columns or {}
+        self._rows: dict[str, list[float]] = {
+            name: [float(value) for value in columns.get(name, ())] for name in COLUMNS
+        }
+        self.stopped = ""
+
+    def append(self, row: Mapping[str, float]) -> None:
+        """Add the record of one step; `row` names every one of `COLUMNS`."""
+        for name in COLUMNS:
+            self._rows[name].append(float(row[name]))
+
+    def __len__(self) -> int:
+        return len(self._rows["step"])
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return np.array(self._rows[check_choice("name", name, COLUMNS)])
+
+    def mean(self, name: str, last: int) -> float:
+        """Return the mean of a column over the `last` steps (NaN before the first)."""
+        tail = self._rows[check_choice("name", name, COLUMNS)][-last:]
+        return float(np.mean(tail)) if tail else float("nan")
+
+    def to_dict(self) -> dict[str, np.ndarray]:
+        """Return ``{column: array (steps,)}``."""
+        return {name: self[name] for name in COLUMNS}
+
+    def to_csv(self, path: str | os.PathLike[str]) -> Path:
+        """Write one line a step with a header; return the path."""
+        with replacing(path) as part, open(part, "w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(COLUMNS)
+            writer.writerows(zip(*self._rows.values(), strict=True))
+        return Path(path)
+
+    def plot(self, **options: Any) -> Any:
+        """Draw the learning curves; see `whitebox_loc.plots.learning_curves`."""
+        from whitebox_loc import plots
+
+        return plots.learning_curves(self.to_dict(), **options)
+
+    def __repr__(self) -> str:
+        if not len(self):
+            return "History(no steps)"
+        last = {name: rows[-1] for name, rows in self._rows.items()}
+        return (
+            f"History({len(self)} steps, {last['seconds']:.1f} s, loss={last['loss']:.4f}, "
+            f"excess={last['excess']:.4f}, iou={last['iou']:.4f}, stopped={self.stopped!r})"
+        )

@@ -1,0 +1,181 @@
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import whitebox_loc as wb
+
+heads = pytest.mark.parametrize("head", list(wb.models.HEADS))
+
+
+def images(size=(12, 17), n=5, seed=0):
+    return wb.data.generate(wb.data.Scene(size=size), n, seed=seed)
+
+
+def correlate(x, kernel, bias):
+    """Valid cross-correlation over the leading axes, written out; float64."""
+    k = kernel.shape[:-2]
+    out = np.zeros((*[s - d + 1 for s, d in zip(x.shape[:-1], k, strict=True)], kernel.shape[-1]))
+    for place in np.ndindex(*out.shape[:-1]):
+        patch = x[tuple(slice(p, p + d) for p, d in zip(place, k, strict=True))]
+        out[place] = np.tensordot(patch, kernel, patch.ndim) + bias
+    return out
+
+
+def slow_profile_localizer(model, image):
+    """Return the box of one image, from the weights alone, one number at a time."""
+    weights = {
+        layer.name: [np.asarray(w, "float64") for w in layer.get_weights()]
+        for layer in model.layers
+    }
+    relu = lambda v: np.maximum(v, 0)  # noqa: E731
+    x = np.pad(image.astype("float64"), ((3, 3), (3, 3), (0, 0)))
+    x = correlate(relu(correlate(x, *weights["conv1"])), *weights["conv2"])
+    found = []
+    for name, axis, length in (("row", 1, image.shape[0]), ("column", 0, image.shape[1])):
+        line = relu(correlate(relu(x).max(axis=axis), *weights[f"{name}_boundary"]))
+        line = relu(correlate(np.pad(line, ((1, 1), (0, 0))), *weights[f"{name}_context"]))
+        scores = correlate(line, *weights[f"{name}_logits"])
+        p = np.exp(scores - scores.max(axis=0))
+        p /= p.sum(axis=0)
+        found.append((np.arange(length + 1) / length) @ p)
+    return np.stack(found, axis=1).ravel()
+
+
+def test_profile_equals_a_slow_rewrite():
+    model = wb.models.localizer(size=(12, 17), seed=3)
+    batch = images()
+    expected = [slow_profile_localizer(model, image) for image in batch.images]
+    # Longest float32 sum: 72 products in conv2, five layers deep; logits of size about 1,
+    # so the relative error stays under 5 * 72 * 6e-8 = 2e-5.
+    np.testing.assert_allclose(model(batch.images), expected, atol=2e-5)
+
+
+def test_profile_coordinates_are_expectations_of_the_distributions():
+    model = wb.models.localizer(size=(12, 17), seed=1)
+    batch = images()
+    found = wb.models.edge_distributions(model, batch.images, batch_size=2)
+    for index, name in enumerate(("top", "left", "bottom", "right")):
+        p = found[name].astype("float64")
+        length = p.shape[1] - 1
+        # float32 softmax: each of at most 18 terms is off by a few units of 6e-8.
+        np.testing.assert_allclose(p.sum(axis=1), 1, atol=1e-6)
+        expected = p @ (np.arange(length + 1) / length)
+        np.testing.assert_allclose(model(batch.images)[:, index], expected, atol=1e-6)
+
+
+def test_profile_scores_move_with_the_box():
+    # Black around the box, so that neither box nor its shift is near the frame.
+    model = wb.models.localizer(size=(30, 40), seed=2)
+    scores = keras.Model(model.input, wb.models.edge_logits(model))
+    boxes = np.array([[8, 10, 14, 19], [8 + 5, 10 + 7, 14 + 5, 19 + 7]])
+    rows, columns = scores(wb.data.render(boxes, wb.data.Scene(size=(30, 40))))
+    np.testing.assert_array_equal(rows[0, 4:20], rows[1, 9:25])
+    np.testing.assert_array_equal(columns[0, 6:26], columns[1, 13:33])
+
+
+@heads
+@settings(max_examples=8, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 3))
+def test_any_canvas(head, height, width, channels):
+    model = wb.models.localizer((height, width), channels, head)
+    found = model(np.ones((2, height, width, channels), "float32")).numpy()
+    assert found.shape == (2, 4)
+    assert ((found >= 0) & (found <= 1)).all()
+
+
+@heads
+def test_a_saved_model_opens_without_this_library(head, tmp_path):
+    model = wb.models.localizer(size=(12, 17), head=head)
+    model.save(tmp_path / "model.keras")
+    batch = images()
+    np.save(tmp_path / "images.npy", batch.images)
+    np.save(tmp_path / "boxes.npy", model(batch.images).numpy())
+    code = """
+import sys, keras, numpy as np
+found = keras.models.load_model("model.keras")(np.load("images.npy"))
+assert (np.asarray(found) == np.load("boxes.npy")).all(), found
+assert not any(name.startswith("whitebox_loc") for name in sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+
+
+@heads
+def test_equal_seeds_give_equal_weights_whatever_the_global_seed(head):
+    keras.utils.set_random_seed(1)
+    first = wb.models.localizer(size=(12, 17), head=head, seed=5).get_weights()
+    keras.utils.set_random_seed(2)
+    second = wb.models.localizer(size=(12, 17), head=head, seed=5).get_weights()
+    other = wb.models.localizer(size=(12, 17), head=head, seed=6).get_weights()
+    assert all((a == b).all() for a, b in zip(first, second, strict=True))
+    assert any((a != b).any() for a, b in zip(first, other, strict=True))
+
+
+@heads
+def test_mixed_precision_computes_in_half_and_answers_in_single(head):
+    model32 = wb.models.localizer(size=(12, 17), head=head)
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model16 = wb.models.localizer(size=(12, 17), head=head)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert model16.get_layer("conv1").compute_dtype == "bfloat16"
+    batch = images()
+    found = model16(batch.images)
+    assert found.dtype == "float32"
+    # bfloat16 keeps 8 bits: each of about ten roundings on the way is off by up to 2^-9
+    # of numbers of size about 1, and coordinates are averages of such numbers.
+    np.testing.assert_allclose(found, model32(batch.images), atol=10 * 2**-9)
+
+
+def test_the_default_is_small():
+    assert wb.models.localizer().count_params() <= 10_000
+
+
+def test_reinitialize_reaches_layers_in_nested_models():
+    inner = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2, name="in")])
+    outer = keras.Sequential([keras.Input((3,)), inner, keras.layers.Dense(1, name="out")])
+    before = outer.get_weights()
+    wb.models.reinitialize(outer, seed=0)
+    kernels = [0, 2]
+    assert all((before[i] != outer.get_weights()[i]).any() for i in kernels)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "message"),
+    [
+        (
+            {"head": "profil"},
+            ValueError,
+            "`head` must be one of ['profile', 'coordconv', 'dense']; got 'profil'. "
+            "Did you mean 'profile'?",
+        ),
+        (
+            {"size": 100},
+            TypeError,
+            "`size` must be two whole numbers (height, width) in pixels; got 100.",
+        ),
+        ({"channels": 0}, ValueError, "`channels` must be a whole number >= 1; got 0."),
+        (
+            {"filters": ()},
+            ValueError,
+            "`filters` must be a non-empty sequence of channel numbers such as (8, 8); got ().",
+        ),
+        ({"filters": (8, 0)}, ValueError, "`filters[1]` must be a whole number >= 1; got 0."),
+    ],
+)
+def test_wrong_arguments(arguments, kind, message):
+    with pytest.raises(kind) as caught:
+        wb.models.localizer(**arguments)
+    assert str(caught.value) == message
+
+
+def test_edge_distributions_need_a_profile_head():
+    model = wb.models.localizer(size=(8, 8), head="dense", filters=(2,))
+    with pytest.raises(ValueError, match="head='profile'") as caught:
+        wb.models.edge_distributions(model, np.zeros((1, 8, 8, 1)))
+    assert "'dense_localizer' with layers ['box', 'conv1', 'flatten', 'image']" in str(caught.value)

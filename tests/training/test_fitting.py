@@ -1,0 +1,249 @@
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import whitebox_loc as wb
+
+SCENE = wb.data.Scene(size=(16, 20))
+
+
+def small_model(**options):
+    return wb.models.localizer(size=(16, 20), filters=(4,), **options)
+
+
+def train(model, **options):
+    return wb.training.fit(model, SCENE, **{"batch_size": 8, "progress": False, **options})
+
+
+def assert_same_weights(a, b):
+    for x, y in zip(a.get_weights(), b.get_weights(), strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+def dropout_model():
+    inputs = keras.Input((16, 20, 1))
+    x = keras.layers.Flatten()(inputs)
+    x = keras.layers.Dropout(0.5, seed=1)(x)
+    boxes = keras.layers.Dense(4, activation="sigmoid")(x)
+    return wb.models.reinitialize(keras.Model(inputs, boxes))
+
+
+def test_learns_to_find_every_box_exactly():
+    model = wb.models.localizer(size=(32, 32))
+    wb.training.fit(model, wb.data.Scene(size=(32, 32)), steps=120, batch_size=32, progress=False)
+    result = wb.training.evaluate(model, wb.data.Scene(size=(32, 32)), n=1000)
+    assert result.exact_rate >= 0.99
+    assert result.mean_iou >= 0.99
+
+
+def test_history_measures_the_batch_before_learning_from_it():
+    model = small_model()
+    batch = wb.data.batch_at(SCENE, 0, batch_size=8, seed=3)
+    found = model(batch.images).numpy().astype("float64")
+    history = train(model, steps=1, seed=3)
+    truth = batch.rel_boxes.astype("float64")
+    size = np.array([16, 20, 16, 20])
+    floor = wb.losses.entropy_floor(truth)
+    bce = -np.mean(truth * np.log(found) + (1 - truth) * np.log(1 - found))
+    expected = {
+        "bce": bce,
+        "floor": floor,
+        "excess": bce - floor,
+        "iou": wb.boxes.iou(tf.constant(truth), tf.constant(found), "rel_yxyx").numpy().mean(),
+        "pixel_error": np.abs(found - truth).__mul__(size).mean(),
+        "exact_rate": (np.rint(found * size) == batch.boxes).all(axis=1).mean(),
+    }
+    # Means of 32 float32 numbers of size up to 20.
+    for name, value in expected.items():
+        np.testing.assert_allclose(history[name][0], value, atol=1e-5, err_msg=name)
+    total = history["bce"] + 0.1 * (1 - history["iou"]) + history["edge_loss"]
+    np.testing.assert_allclose(history["loss"], total, rtol=1e-5)
+
+
+@pytest.mark.parametrize("build", [small_model, dropout_model])
+def test_resumes_exactly(build, tmp_path):
+    straight, twice = build(), build()
+    whole = train(straight, steps=6)
+    train(twice, steps=3, checkpoint=tmp_path / "run.npz")
+    again = build()
+    resumed = train(again, steps=6, checkpoint=tmp_path / "run.npz")
+    assert_same_weights(straight, again)
+    np.testing.assert_array_equal(whole["loss"], resumed["loss"])
+    assert len(resumed) == 6
+
+
+def test_a_finished_run_is_not_trained_further(tmp_path):
+    model = small_model()
+    train(model, steps=2, checkpoint=tmp_path / "run.npz")
+    again = small_model()
+    history = train(again, steps=2, checkpoint=tmp_path / "run.npz")
+    assert_same_weights(model, again)
+    assert history.stopped == "steps"
+
+
+def test_ctrl_c_loses_nothing(tmp_path):
+    path = tmp_path / "run.npz"
+    model, straight = small_model(), small_model()
+    killer = threading.Thread(target=interrupt_after, args=(path,))
+    killer.start()
+    with pytest.raises(KeyboardInterrupt, match="interrupted after step") as caught:
+        train(model, steps=100_000, checkpoint=path, checkpoint_seconds=0)
+    killer.join()
+    assert str(path) in caught.value.__notes__[0]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    resumed = small_model()
+    done = len(train(resumed, steps=1, checkpoint=path))
+    assert_same_weights(resumed, model)
+    history = train(resumed, steps=done + 2, checkpoint=path)
+    train(straight, steps=done + 2)
+    assert_same_weights(resumed, straight)
+    assert history["step"].tolist() == list(range(1, done + 3))
+
+
+def interrupt_after(path):
+    while not path.exists():
+        time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_killed_run_resumes_exactly(tmp_path):
+    path = tmp_path / "run.npz"
+    code = """
+import whitebox_loc as wb
+scene = wb.data.Scene(size=(16, 20))
+model = wb.models.localizer(size=(16, 20), filters=(4,))
+wb.training.fit(model, scene, steps=10**6, batch_size=8, progress=False,
+                checkpoint="run.npz", checkpoint_seconds=0)
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path)
+    while not path.exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    time.sleep(0.3)
+    process.kill()
+    process.wait()
+    resumed, straight = small_model(), small_model()
+    done = len(train(resumed, steps=1, checkpoint=path))
+    train(resumed, steps=done + 2, checkpoint=path)
+    train(straight, steps=done + 2)
+    assert_same_weights(resumed, straight)
+
+
+class NaNAfter(keras.losses.Loss):
+    """Squared error that becomes NaN after `good` steps."""
+
+    def __init__(self, good):
+        super().__init__()
+        self.calls, self.good = tf.Variable(0), good
+
+    def call(self, y_true, y_pred):
+        count = self.calls.assign_add(1)
+        error = tf.reduce_mean(tf.square(y_true - y_pred), axis=-1)
+        return tf.where(count > self.good, np.nan, 1.0) * error
+
+
+def test_nan_stops_and_keeps_the_last_good_weights(tmp_path):
+    path = tmp_path / "run.npz"
+    model, good = small_model(), small_model()
+    with pytest.raises(wb.training.TrainingDivergedError) as caught:
+        train(model, steps=9, loss=NaNAfter(3), checkpoint=path)
+    assert str(caught.value) == (
+        "The loss is nan and the gradient norm nan at step 4. The weights before it are kept in "
+        f"the model and {str(path)!r}. Lower `learning_rate`, or look for NaN in the images or in "
+        "your loss."
+    )
+    train(good, steps=3, loss=NaNAfter(3))
+    assert_same_weights(model, good)
+    kept = small_model()
+    assert len(train(kept, steps=3, loss=NaNAfter(9), checkpoint=path)) == 3
+    assert_same_weights(kept, good)
+
+
+def test_budgets():
+    assert len(train(small_model(), steps=0)) == 0
+    timed = train(small_model(), seconds=0.5)
+    assert timed.stopped == "seconds"
+    assert timed["seconds"][-1] >= 0.5
+    assert (timed["seconds"][:-1] < 0.5).all()
+    met = train(small_model(), steps=10_000, target_iou=0.0)
+    assert met.stopped == "target_iou"
+    # 2000 images in batches of 8.
+    assert len(met) == 250
+
+
+def test_half_precision_trains():
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        model = wb.models.localizer(size=(32, 32))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    wb.training.fit(model, wb.data.Scene(size=(32, 32)), steps=120, batch_size=32, progress=False)
+    assert wb.training.evaluate(model, wb.data.Scene(size=(32, 32)), n=500).mean_iou >= 0.98
+
+
+def test_without_edge_weight_only_the_given_loss_counts():
+    history = train(small_model(), steps=1, loss=wb.losses.BoxBCE(), edge_weight=0)
+    np.testing.assert_allclose(history["loss"], history["bce"], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"seed": 1}, "belongs to another run: its seed is 0, yours is 1."),
+        ({"batch_size": 9}, "belongs to another run: its batch_size is 8, yours is 9."),
+        ({"learning_rate": 0.5}, "its optimizer_settings is 'Adam("),
+        ({"optimizer": keras.optimizers.SGD()}, "its optimizer is 'Adam', yours is 'SGD'."),
+    ],
+)
+def test_checkpoint_of_another_run(change, message, tmp_path):
+    train(small_model(), steps=1, checkpoint=tmp_path / "run.npz")
+    with pytest.raises(ValueError, match="`checkpoint` file") as caught:
+        train(small_model(), steps=2, checkpoint=tmp_path / "run.npz", **change)
+    assert message in str(caught.value)
+
+
+def test_checkpoint_of_another_model(tmp_path):
+    train(small_model(), steps=1, checkpoint=tmp_path / "run.npz")
+    with pytest.raises(ValueError, match="belongs to another model or optimizer"):
+        train(dropout_model(), steps=2, checkpoint=tmp_path / "run.npz")
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.99])
+def test_damaged_checkpoint_changes_nothing(share, tmp_path):
+    path = tmp_path / "run.npz"
+    train(small_model(), steps=1, checkpoint=path)
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    model = small_model(seed=4)
+    with pytest.raises(ValueError, match=r"run\.npz' is not a readable training checkpoint"):
+        train(model, steps=2, checkpoint=path)
+    assert_same_weights(model, small_model(seed=4))
+
+
+def test_model_that_does_not_fit_the_scene():
+    with pytest.raises(ValueError, match="`model` takes images of") as caught:
+        wb.training.fit(small_model(), "uniform", steps=1)
+    assert str(caught.value) == (
+        "`model` takes images of (height, width, channels) = (16, 20, 1); got images of "
+        "(100, 100, 1). Build the model or the scene with the same size and channels."
+    )
+
+
+def test_learning_rate_and_optimizer_exclude_each_other():
+    with pytest.raises(ValueError, match="`learning_rate` and `optimizer` exclude each other"):
+        train(small_model(), steps=1, learning_rate=0.1, optimizer=keras.optimizers.SGD())
+
+
+def test_progress_bar_shows_loss_excess_and_iou(capsys):
+    train(small_model(), steps=2, progress=True)
+    shown = capsys.readouterr().err
+    assert "2/2 steps" in shown
+    assert all(f"{name}=" in shown for name in ("loss", "excess", "iou"))
