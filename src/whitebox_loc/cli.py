@@ -1,0 +1,90 @@
+"""The ``whitebox-loc`` command."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import whitebox_loc
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit status.
+
+    Status 0 is success, 1 a failure while running, 2 a wrong argument, 130 an
+    interruption with Ctrl-C.
+    """
+    options = _parser().parse_args(arguments)
+    try:
+        return options.run(options)
+    except KeyboardInterrupt as stop:
+        notes = " ".join(getattr(stop, "__notes__", []))
+        print(f"\nwhitebox-loc: {stop or 'interrupted'}. {notes}", file=sys.stderr)
+        print("Run the same command again to go on from there.", file=sys.stderr)
+        return 130
+    except (ValueError, TypeError) as error:
+        print(f"whitebox-loc: {error}", file=sys.stderr)
+        return 2
+    except (OSError, ArithmeticError) as error:
+        print(f"whitebox-loc: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    show = argparse.ArgumentDefaultsHelpFormatter
+    parser = argparse.ArgumentParser(prog="whitebox-loc", description=whitebox_loc.__doc__)
+    parser.add_argument("--version", action="version", version=whitebox_loc.__version__)
+    commands = parser.add_subparsers(required=True, metavar="command")
+    help_line = "train a localizer, evaluate it, look inside, and write one report"
+    tour = commands.add_parser("tour", help=help_line, description=help_line, formatter_class=show)
+    tour.add_argument("--out", default="tour", help="folder for the report and its files")
+    tour.add_argument("--seconds", type=float, default=60.0, help="greatest training time")
+    tour.add_argument("--scene", default="uniform", help="named scene to train on")
+    tour.add_argument("--head", default="profile", help="head of the localizer")
+    tour.add_argument("--images", type=int, default=2000, help="held-out images a scene")
+    tour.add_argument("--seed", type=int, default=0, help="seed of weights and images")
+    tour.add_argument("--quiet", action="store_true", help="no progress bars")
+    tour.set_defaults(run=_tour)
+    return parser
+
+
+def _tour(options: argparse.Namespace) -> int:
+    with _silent_start():
+        import tensorflow  # noqa: F401
+    from whitebox_loc import report
+
+    made = report.tour(
+        options.out,
+        seconds=options.seconds,
+        scene=options.scene,
+        head=options.head,
+        n=options.images,
+        seed=options.seed,
+        progress=not options.quiet,
+    )
+    print(made.summary())
+    return 0
+
+
+@contextmanager
+def _silent_start() -> Iterator[None]:
+    """Hide what TensorFlow's C++ half prints while it is imported; exceptions still come."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

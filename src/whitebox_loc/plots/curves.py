@@ -1,0 +1,117 @@
+"""Curves over training steps and over pixel positions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from whitebox_loc.plots.style import COLORS, axes_grid, one_axes
+
+__all__ = ["edge_distributions", "learning_curves"]
+
+
+def learning_curves(columns: Mapping[str, np.ndarray], axes: Any = None) -> np.ndarray:
+    """Draw loss against its floor, excess, IoU, pixel error and gradient norm by step.
+
+    Parameters
+    ----------
+    columns : mapping
+        Arrays by name, as from `whitebox_loc.training.History.to_dict`.
+    axes : array of six matplotlib axes, optional
+        Where to draw; None makes a figure.
+
+    Returns
+    -------
+    ndarray of matplotlib.axes.Axes, shape (2, 3)
+
+    Examples
+    --------
+    >>> import whitebox_loc as wb
+    >>> axes = learning_curves(wb.training.History().to_dict())
+    >>> [ax.get_ylabel() for ax in axes.flat][:3]
+    ['nats', 'nats', 'IoU']
+    """
+    axes = axes_grid(axes, 2, 3, (3.6, 2.6))
+    steps = columns["step"]
+    loss, excess, overlap, error, edges, norm = axes.flat
+    _line(loss, steps, columns["bce"], "BCE of the coordinates")
+    loss.plot(steps, columns["floor"], color=COLORS["predicted"], linestyle="--", label="floor")
+    _label(loss, "Binary cross entropy and its floor", "nats", legend=True)
+    _line(excess, steps, _positive(columns["excess"]), "excess")
+    _label(excess, "Excess over the floor", "nats", log=True)
+    _line(overlap, steps, columns["iou"], "mean IoU")
+    overlap.plot(steps, columns["exact_rate"], color=COLORS["predicted"], linestyle="--",
+                 label="share exact to the pixel")  # fmt: skip
+    overlap.set_ylim(-0.02, 1.02)
+    _label(overlap, "Overlap", "IoU", legend=True)
+    _line(error, steps, _positive(columns["pixel_error"]), "pixel error")
+    _label(error, "Mean error of a coordinate", "pixels", log=True)
+    _line(edges, steps, _positive(columns["edge_loss"]), "edge loss")
+    _label(edges, "Cross entropy of the edge distributions", "nats", log=True)
+    _line(norm, steps, _positive(columns["gradient_norm"]), "gradient norm")
+    _label(norm, "Gradient norm", "norm", log=True)
+    return axes
+
+
+def edge_distributions(
+    distributions: Mapping[str, np.ndarray], true: Any = None, ax: Axes | None = None
+) -> Axes:
+    """Draw the distribution over positions of each coordinate for one image.
+
+    Parameters
+    ----------
+    distributions : mapping
+        Coordinate name to probabilities (positions,).
+    true : array (4,), optional
+        True box in ``yxyx`` pixels, drawn as dotted lines.
+    ax : matplotlib axes, optional
+        Where to draw; None makes a figure.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Examples
+    --------
+    >>> ax = edge_distributions({"top": np.eye(5)[1]}, true=[1, 0, 4, 4])
+    >>> ax.get_xlabel()
+    'boundary between pixels'
+    """
+    ax = one_axes(ax, (6.0, 2.6))
+    order = ("top", "left", "bottom", "right")
+    for offset, name in enumerate(n for n in order if n in distributions):
+        values = distributions[name]
+        # Narrow bars side by side: two edges at one position stay both visible.
+        where = np.arange(len(values)) + 0.2 * (offset - 1.5)
+        ax.bar(where, values, width=0.9, color=COLORS[name], alpha=0.85, label=name)
+        if true is not None:
+            ax.axvline(float(true[order.index(name)]), color=COLORS[name], linestyle=":", lw=1)
+    ax.set_ylim(0, 1.05)
+    ax.set_xlabel("boundary between pixels")
+    ax.set_ylabel("probability")
+    ax.legend(frameon=False, fontsize=8, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    return ax
+
+
+def _line(ax: Axes, steps: np.ndarray, values: np.ndarray, label: str) -> None:
+    ax.plot(steps, values, color=COLORS["line"], linewidth=1.2, label=label)
+
+
+def _label(ax: Axes, title: str, unit: str, *, log: bool = False, legend: bool = False) -> None:
+    ax.set_title(title, fontsize=9)
+    ax.set_ylabel(unit, fontsize=8)
+    ax.set_xlabel("step", fontsize=8)
+    ax.tick_params(labelsize=8)
+    ax.grid(alpha=0.3)
+    if log and any(np.isfinite(line.get_ydata()).any() for line in ax.lines):
+        ax.set_yscale("log")
+    if legend:
+        ax.legend(frameon=False, fontsize=8)
+
+
+def _positive(values: np.ndarray) -> np.ndarray:
+    # A log axis has no place for 0; rounding can even make the excess negative.
+    return np.where(values > 0, values, np.nan)

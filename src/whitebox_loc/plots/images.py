@@ -1,0 +1,208 @@
+"""Images with boxes, feature maps, kernels and signed maps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator, ScalarFormatter
+
+from whitebox_loc.plots.style import COLORS, axes_grid, one_axes, show_each, signed_norm
+
+__all__ = ["boxes", "feature_maps", "kernels", "saliency"]
+
+
+def boxes(
+    image: np.ndarray,
+    true: Any = None,
+    predicted: Any = None,
+    ax: Axes | None = None,
+    *,
+    title: str = "",
+    legend: bool = False,
+) -> Axes:
+    """Draw an image with its true and its predicted box.
+
+    Parameters
+    ----------
+    image : array (height, width) or (height, width, channels)
+        Brightness in [0, 1].
+    true, predicted : array (4,), optional
+        Boxes in ``yxyx`` pixels; the edges lie between pixels.
+    ax : matplotlib axes, optional
+        Where to draw; None makes a figure.
+    title : str
+        Title of the axes.
+    legend : bool
+        Name the two outlines.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Examples
+    --------
+    >>> ax = boxes(np.zeros((20, 20)), true=[2, 3, 10, 12], predicted=[2, 3, 11, 12])
+    >>> [patch.get_label() for patch in ax.patches]
+    ['true', 'predicted']
+    """
+    ax = one_axes(ax)
+    _show(ax, image)
+    for name, box, line in (("true", true, "-"), ("predicted", predicted, "--")):
+        if box is not None:
+            _outline(ax, box, color=COLORS[name], linestyle=line, linewidth=1.8, label=name)
+    if legend and ax.patches:
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=2, frameon=False)
+    ax.set_title(title, fontsize=9)
+    ax.set_xticks([])
+    ax.set_yticks([])
+    return ax
+
+
+def feature_maps(maps: np.ndarray, axes: Any = None, *, title: str = "") -> np.ndarray:
+    """Draw the channels of one layer for one image, all on one signed colour scale.
+
+    Parameters
+    ----------
+    maps : array (height, width, channels)
+        Activations of one image.
+    axes : array of matplotlib axes, optional
+        One a channel; None makes a figure of at most eight columns.
+    title : str
+        Title of the figure.
+
+    Returns
+    -------
+    ndarray of matplotlib.axes.Axes, shape (rows, columns)
+
+    Examples
+    --------
+    >>> feature_maps(np.zeros((8, 8, 3))).shape
+    (1, 3)
+    """
+    return _channels(np.moveaxis(maps, -1, 0), axes, title, "activation")
+
+
+def kernels(weights: np.ndarray, axes: Any = None, *, title: str = "") -> np.ndarray:
+    """Draw convolution kernels: a row an input channel, a column an output channel.
+
+    Parameters
+    ----------
+    weights : array (height, width, inputs, outputs)
+        Kernels as Keras stores them.
+    axes : array of matplotlib axes, optional
+        ``inputs * outputs`` axes; None makes a figure.
+    title : str
+        Title of the figure.
+
+    Returns
+    -------
+    ndarray of matplotlib.axes.Axes, shape (inputs, outputs)
+
+    Examples
+    --------
+    >>> kernels(np.zeros((3, 3, 1, 4))).shape
+    (1, 4)
+    """
+    height, width, inputs, outputs = weights.shape
+    axes = axes_grid(axes, inputs, outputs, (1.0, 1.25))
+    flat = weights.reshape(height, width, -1).transpose(2, 0, 1)
+    norm = signed_norm(weights)
+    drawn = show_each(axes, lambda ax, i: _signed(ax, flat[i], norm), len(flat))
+    for index in range(outputs):
+        axes[0, index].set_title(f"out {index}", fontsize=7)
+    for index in range(inputs):
+        axes[index, 0].text(
+            -0.1, 0.5, f"in {index}", transform=axes[index, 0].transAxes,
+            fontsize=7, ha="right", va="center",
+        )  # fmt: skip
+    _finish(axes, drawn[-1], title, "weight")
+    return axes
+
+
+def saliency(
+    values: np.ndarray,
+    ax: Axes | None = None,
+    *,
+    box: Any = None,
+    title: str = "",
+    label: str = "attribution",
+) -> Axes:
+    """Draw a signed map with a diverging colour map centred on 0 and a colour bar.
+
+    Parameters
+    ----------
+    values : array (height, width)
+        Signed attribution; red raises the target, blue lowers it.
+    ax : matplotlib axes, optional
+        Where to draw; None makes a figure.
+    box : array (4,), optional
+        True box in ``yxyx`` pixels, outlined in grey.
+    title : str
+        Title of the axes.
+    label : str
+        What the colour bar measures.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Examples
+    --------
+    >>> ax = saliency(np.array([[1.0, -3.0]]))
+    >>> ax.images[0].get_clim()
+    (-3.0, 3.0)
+    """
+    ax = one_axes(ax)
+    drawn = _signed(ax, values, signed_norm(values))
+    if box is not None:
+        _outline(ax, box, color=COLORS["reference"], linewidth=0.8)
+    ax.set_xticks([])
+    ax.set_yticks([])
+    ax.set_title(title, fontsize=9)
+    numbers = ScalarFormatter()
+    numbers.set_powerlimits((-2, 3))
+    bar = ax.figure.colorbar(drawn, ax=ax, shrink=0.75, label=label, format=numbers)
+    bar.ax.tick_params(labelsize=7)
+    return ax
+
+
+def _channels(maps: np.ndarray, axes: Any, title: str, label: str) -> np.ndarray:
+    columns = min(len(maps), 8)
+    axes = axes_grid(axes, -(-len(maps) // columns), columns, (1.3, 1.45))
+    norm = signed_norm(maps)
+
+    def draw(ax: Axes, index: int) -> Any:
+        ax.set_title(f"channel {index}", fontsize=7)
+        return _signed(ax, maps[index], norm)
+
+    _finish(axes, show_each(axes, draw, len(maps))[-1], title, label)
+    return axes
+
+
+def _finish(axes: np.ndarray, drawn: Any, title: str, label: str) -> None:
+    figure = axes.flat[0].figure
+    bar = figure.colorbar(drawn, ax=axes, label=label, shrink=0.9)
+    bar.locator = MaxNLocator(5, symmetric=True)
+    bar.ax.tick_params(labelsize=8)
+    figure.suptitle(title, fontsize=10)
+
+
+def _show(ax: Axes, image: np.ndarray) -> None:
+    image = np.asarray(image)
+    if image.ndim == 3 and image.shape[-1] == 1:
+        image = image[..., 0]
+    ax.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+
+
+def _signed(ax: Axes, values: np.ndarray, norm: Any) -> Any:
+    return ax.imshow(values, cmap="RdBu_r", norm=norm, interpolation="nearest")
+
+
+def _outline(ax: Axes, box: Any, **style: Any) -> None:
+    top, left, bottom, right = (float(value) for value in box)
+    # imshow centres pixel 0 on 0, so the edge before it is at -0.5.
+    corner = (left - 0.5, top - 0.5)
+    ax.add_patch(Rectangle(corner, right - left, bottom - top, fill=False, **style))

@@ -1,0 +1,70 @@
+"""Colours that colour-blind readers can tell apart, and axes to draw on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize, TwoSlopeNorm
+from matplotlib.figure import Figure
+
+__all__ = ["COLORS", "axes_grid", "one_axes", "signed_norm"]
+
+# The palette of Okabe and Ito, "Color universal design", 2008.
+COLORS = {
+    "true": "#009E73",
+    "predicted": "#D55E00",
+    "top": "#0072B2",
+    "left": "#E69F00",
+    "bottom": "#56B4E9",
+    "right": "#CC79A7",
+    "line": "#0072B2",
+    "reference": "#666666",
+}
+"""What is drawn, and its colour."""
+
+
+def one_axes(ax: Axes | None, figsize: tuple[float, float] = (4.0, 4.0)) -> Axes:
+    """Return `ax`, or the axes of a new figure that no window manager knows of."""
+    if ax is not None:
+        return ax
+    return Figure(figsize=figsize, layout="constrained").add_subplot()
+
+
+def axes_grid(axes: Any, rows: int, columns: int, cell: tuple[float, float]) -> np.ndarray:
+    """Return `axes` as an array (rows, columns), made on a new figure if None.
+
+    Raises
+    ------
+    ValueError
+        If there are not enough axes.
+    """
+    if axes is None:
+        figure = Figure(figsize=(columns * cell[0], rows * cell[1]), layout="constrained")
+        return figure.subplots(rows, columns, squeeze=False)
+    given = np.asarray(axes, dtype=object)
+    if given.size != rows * columns:
+        raise ValueError(
+            f"`axes` must hold {rows} x {columns} = {rows * columns} axes; got {given.size}. "
+            "Pass None for a new figure."
+        )
+    return given.reshape(rows, columns)
+
+
+def signed_norm(values: np.ndarray) -> Normalize:
+    """Return a colour scale that is symmetric around 0 and never empty."""
+    finite = np.abs(values[np.isfinite(values)])
+    limit = float(finite.max()) if finite.size and finite.max() > 0 else 1.0
+    return TwoSlopeNorm(0.0, -limit, limit)
+
+
+def show_each(axes: np.ndarray, draw: Callable[[Axes, int], Any], count: int) -> list[Any]:
+    """Call ``draw(axes, index)`` for the first `count` axes and hide the others."""
+    drawn = []
+    for index, ax in enumerate(axes.flat):
+        ax.set_axis_off()
+        if index < count:
+            drawn.append(draw(ax, index))
+    return drawn

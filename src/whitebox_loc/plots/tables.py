@@ -1,0 +1,72 @@
+"""Numbers by two variables, as annotated colours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from whitebox_loc.plots.style import one_axes
+
+__all__ = ["heat_map"]
+
+
+def heat_map(
+    values: np.ndarray,
+    row_edges: np.ndarray,
+    column_edges: np.ndarray,
+    ax: Axes | None = None,
+    *,
+    labels: tuple[str, str] = ("", ""),
+    title: str = "",
+    bar: str = "",
+    limits: tuple[float, float] | None = None,
+) -> Axes:
+    """Draw a matrix of bin means with its numbers; bins without data are grey.
+
+    Parameters
+    ----------
+    values : array (rows, columns)
+        Means; NaN where a bin is empty.
+    row_edges, column_edges : arrays (rows + 1,), (columns + 1,)
+        Limits of the bins.
+    ax : matplotlib axes, optional
+        Where to draw; None makes a figure.
+    labels : (str, str)
+        Names of the row variable and of the column variable, with units.
+    title, bar : str
+        Title of the axes and of the colour bar.
+    limits : (float, float), optional
+        Ends of the colour scale; default the range of the values.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Examples
+    --------
+    >>> ax = heat_map(np.array([[1.0, np.nan]]), [0, 1], [0, 5, 10], labels=("height", "width"))
+    >>> [text.get_text() for text in ax.texts]
+    ['1.000']
+    """
+    ax = one_axes(ax, (5.2, 4.4))
+    low, high = limits or (np.nanmin(values), np.nanmax(values))
+    ax.set_facecolor("0.85")
+    drawn = ax.imshow(values, cmap="viridis", vmin=low, vmax=high, aspect="auto")
+    middle = (low + high) / 2
+    for (row, column), value in np.ndenumerate(values):
+        if np.isfinite(value):
+            ax.text(column, row, f"{value:.3f}", ha="center", va="center", fontsize=6,
+                    color="white" if value < middle else "black")  # fmt: skip
+    _ticks(ax.set_yticks, row_edges)
+    _ticks(ax.set_xticks, column_edges)
+    ax.set_ylabel(labels[0])
+    ax.set_xlabel(labels[1])
+    ax.set_title(title, fontsize=10)
+    ax.figure.colorbar(drawn, ax=ax, label=bar)
+    return ax
+
+
+def _ticks(setter: Any, edges: Any) -> None:
+    setter(np.arange(len(edges)) - 0.5, [f"{edge:g}" for edge in edges], fontsize=7)

@@ -1,0 +1,221 @@
+"""The figures of a tour: computes with the library, draws with `plots`, one file each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from matplotlib.figure import Figure
+
+from whitebox_loc import introspect, plots
+from whitebox_loc._files import replacing
+from whitebox_loc.models import edge_distributions, edge_logits
+from whitebox_loc.training import Evaluation, History, breakdown
+
+__all__ = ["FIGURES", "Drawn", "draw_all"]
+
+COORDINATES = ["top", "left", "bottom", "right"]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure in a file, with what a reader needs to understand it."""
+
+    path: Path
+    title: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What the figures of a tour are drawn from."""
+
+    model: keras.Model
+    history: History
+    result: Evaluation
+
+    def example(self) -> int:
+        """Return the index of an image whose box is of middle size and inside the canvas."""
+        boxes, (height, width) = self.result.batch.boxes, self.result.batch.scene.size
+        wanted = np.array([0.3 * height, 0.25 * width, 0.65 * height, 0.75 * width])
+        return int(np.abs(boxes - wanted).sum(axis=1).argmin())
+
+
+def draw_all(
+    model: keras.Model,
+    history: History,
+    evaluations: dict[str, Evaluation],
+    folder: Path,
+    stage: Callable[[str], None] = lambda name: None,
+) -> list[Drawn]:
+    """Draw every row of `FIGURES` that applies to the model, as PNG files in `folder`.
+
+    The figures show the first of the evaluations.
+    """
+    subject = Subject(model, history, next(iter(evaluations.values())))
+    drawn = []
+    for name, (draw, title, caption) in FIGURES.items():
+        stage(f"draw {name}")
+        figure = draw(subject)
+        if figure is None:
+            continue
+        path = folder / f"{name}.png"
+        with replacing(path) as part:
+            figure.savefig(part, dpi=130)
+        drawn.append(Drawn(path, title, caption))
+    return drawn
+
+
+def _predictions(subject: Subject) -> Figure:
+    result, each = subject.result, 4
+    order = np.argsort(result.ious, kind="stable")
+    middle = len(order) // 2
+    groups = {
+        "worst": order[:each],
+        "median": order[max(middle - each // 2, 0) :][:each],
+        "best": order[::-1][:each],
+    }
+    figure = Figure(figsize=(8.4, 7.2), layout="constrained")
+    axes = figure.subplots(len(groups), each, squeeze=False)
+    for row, (name, indices) in zip(axes, groups.items(), strict=True):
+        for ax, index in zip(row, indices, strict=False):
+            image, true = result.batch.images[index], result.batch.boxes[index]
+            plots.boxes(image, true, result.predictions[index], ax)
+            zoomed = _zoom(ax, true, image.shape[:2])
+            ax.set_title(f"{name}: IoU {result.ious[index]:.4f}{zoomed}", fontsize=9)
+        for ax in row[len(indices) :]:
+            ax.set_axis_off()
+    handles = axes[0, 0].get_legend_handles_labels()
+    figure.legend(*handles, loc="outside lower center", ncols=2, frameon=False)
+    return figure
+
+
+def _zoom(ax: Any, box: np.ndarray, size: tuple[int, int]) -> str:
+    """Show the surroundings of a box that would vanish under its outlines."""
+    top, left, bottom, right = box
+    side = max(bottom - top, right - left) + 8
+    if min(bottom - top, right - left) > 0.08 * min(size) or side >= min(size):
+        return ""
+    row, column = (top + bottom) / 2 - 0.5, (left + right) / 2 - 0.5
+    ax.set_facecolor("0.5")
+    ax.set_ylim(row + side / 2, row - side / 2)
+    ax.set_xlim(column - side / 2, column + side / 2)
+    return f" ({side} px wide)"
+
+
+def _learning_curves(subject: Subject) -> Figure:
+    return subject.history.plot().flat[0].figure
+
+
+def _iou_by(subject: Subject) -> Figure:
+    figure = Figure(figsize=(11.0, 4.6), layout="constrained")
+    tables = [breakdown(subject.result, by) for by in ("size", "position")]
+    # One scale for both, and never so narrow that rounding looks like structure.
+    low = min(0.9, *(float(np.nanmin(table.mean_iou)) for table in tables))
+    titles = ("Mean IoU by size", "Mean IoU by position")
+    for ax, table, title in zip(figure.subplots(1, 2), tables, titles, strict=True):
+        names = [f"{name.replace('_', ' ')} of the true box (pixels)" for name in table.names]
+        plots.heat_map(
+            table.mean_iou, table.row_edges, table.column_edges, ax,
+            labels=(names[0], names[1]), title=title, bar="mean IoU", limits=(low, 1.0),
+        )  # fmt: skip
+    return figure
+
+
+def _activations(subject: Subject) -> Figure:
+    image = subject.result.batch.images[[subject.example()]]
+    maps = {
+        path: values[0]
+        for path, values in introspect.activations(subject.model, image).items()
+        if values.ndim == 4 and path.rpartition("/")[2].startswith("conv")
+    }
+    shown = {path: values[..., :8] for path, values in maps.items()}
+    figure = Figure(figsize=(11.5, 1.75 * len(shown)), layout="constrained")
+    parts = figure.subfigures(len(shown), 1, squeeze=False)[:, 0]
+    for part, (path, values) in zip(parts, shown.items(), strict=True):
+        channels = maps[path].shape[-1]
+        note = "" if channels <= 8 else f" (first 8 of {channels} channels)"
+        axes = part.subplots(1, values.shape[-1], squeeze=False)
+        plots.feature_maps(values, axes, title=f"{path}{note}")
+    return figure
+
+
+def _kernels(subject: Subject) -> Figure:
+    first = next(x for x in subject.model.layers if isinstance(x, keras.layers.Conv2D))
+    weights = introspect.kernels(subject.model, first.name)[:, :, :3, :16]
+    return plots.kernels(weights, title=f"Kernels of {first.name}").flat[0].figure
+
+
+def _distributions(subject: Subject) -> Figure | None:
+    if edge_logits(subject.model) is None:
+        return None
+    batch, index = subject.result.batch, subject.example()
+    found = edge_distributions(subject.model, batch.images[[index]])
+    one = {name: values[0] for name, values in found.items()}
+    figure = Figure(figsize=(7.0, 2.8), layout="constrained")
+    plots.edge_distributions(one, batch.boxes[index], figure.add_subplot())
+    return figure
+
+
+def _saliency(subject: Subject) -> Figure:
+    batch, index = subject.result.batch, subject.example()
+    maps = introspect.saliency(
+        subject.model, batch.images[[index]], target=COORDINATES, method="gradient"
+    )
+    figure = Figure(figsize=(14.5, 2.9), layout="constrained")
+    axes = figure.subplots(1, 5)
+    box = batch.boxes[index]
+    plots.boxes(batch.images[index], box, None, axes[0], title="image and true box")
+    for ax, name, values in zip(axes[1:], COORDINATES, maps, strict=True):
+        label = "d(fraction) / d(brightness)"
+        plots.saliency(values[0], ax, box=box, title=f"gradient of {name}", label=label)
+    return figure
+
+
+Draw = Callable[[Subject], Any]
+
+FIGURES: dict[str, tuple[Draw, str, str]] = {
+    "predictions": (
+        _predictions,
+        "Predictions",
+        "Held-out images with the least, the middle and the greatest IoU. The true box is "
+        "drawn solid, the predicted one dashed. Small boxes are shown enlarged; grey lies outside "
+        "the image.",
+    ),
+    "learning_curves": (
+        _learning_curves,
+        "Learning curves",
+        "Measured on each fresh batch before the step that learns from it. Cross entropy "
+        "against soft targets cannot fall below their own entropy, the floor. Log axes leave out "
+        "values that rounding made zero or negative.",
+    ),
+    "iou_by_size_and_position": (
+        _iou_by,
+        "IoU by size and by position",
+        "Mean IoU of held-out boxes in bins of ten by ten; grey bins hold no box.",
+    ),
+    "distributions": (
+        _distributions,
+        "Where each edge is believed to be",
+        "Each coordinate is the expectation of a distribution over the boundaries between "
+        "pixels. Dotted lines: the true edges.",
+    ),
+    "activations": (
+        _activations,
+        "Activations",
+        "Outputs of the convolutions for one held-out image, one signed scale a layer.",
+    ),
+    "kernels": (_kernels, "Kernels", "Weights of the first convolution, signed."),
+    "saliency": (
+        _saliency,
+        "Gradient of each coordinate",
+        "How much each coordinate would move if a pixel became brighter, to first order. Red "
+        "raises the coordinate, blue lowers it. A network that is sure of an edge "
+        "answers a small change with almost none: look at the scale before the pattern.",
+    ),
+}
+"""Figure name to (function, title, caption). To add a figure, add a function and a row."""

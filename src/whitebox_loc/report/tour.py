@@ -1,0 +1,193 @@
+"""The main job in one call: train, evaluate, explain, and write one report."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+from tqdm.auto import tqdm
+
+import whitebox_loc
+from whitebox_loc._files import replacing
+from whitebox_loc._validation import check_int
+from whitebox_loc.data import SCENES, Scene, as_scene
+from whitebox_loc.models import localizer
+from whitebox_loc.report import figures, html
+from whitebox_loc.training import Evaluation, History, evaluate, fit
+
+__all__ = ["Tour", "tour"]
+
+TARGET_IOU = 0.999
+"""Training for the tour ends early when fresh images reach this mean IoU."""
+
+HELD_OUT_SCENES = ("uniform", "notebook", "small", "large", "thin", "border")
+
+
+@dataclass(frozen=True)
+class Tour:
+    """What a tour made.
+
+    Attributes
+    ----------
+    model : keras.Model
+        The trained localizer, also in ``paths["model"]``.
+    history : History
+        Its learning curves.
+    evaluations : dict
+        Held-out `Evaluation` by scene name; the first is the scene trained on.
+    paths : dict of Path
+        ``"report"``, ``"model"``, ``"metrics"``, ``"history"``, ``"figures"``.
+    """
+
+    model: keras.Model
+    history: History
+    evaluations: dict[str, Evaluation]
+    paths: dict[str, Path]
+
+    def summary(self) -> str:
+        """Return the result as a few lines of text."""
+        lines = [
+            f"{self.model.name}: {self.model.count_params():,} weights, trained "
+            f"{self.history['seconds'][-1]:.1f} s, {len(self.history)} steps "
+            f"(stopped by {self.history.stopped})",
+            f"{'held-out scene':<16}{'mean IoU':>10}{'min IoU':>10}{'exact':>9}"
+            f"{'error px':>10}{'excess':>10}",
+        ]
+        for name, result in self.evaluations.items():
+            lines.append(
+                f"{name:<16}{result.mean_iou:>10.4f}{result.min_iou:>10.4f}"
+                f"{result.exact_rate:>9.2%}{result.pixel_error:>10.4f}{result.excess:>10.1e}"
+            )
+        lines += [f"{name:<9}{path}" for name, path in self.paths.items()]
+        return "\n".join(lines)
+
+
+def tour(
+    out: str | os.PathLike[str] = "tour",
+    *,
+    seconds: float = 60.0,
+    scene: Scene | str = "uniform",
+    head: str = "profile",
+    n: int = 2000,
+    seed: int = 0,
+    progress: bool = True,
+) -> Tour:
+    """Train a localizer, evaluate it on held-out scenes, look inside, write a report.
+
+    Interrupted training goes on from ``<out>/training.npz`` when called again with the
+    same arguments.
+
+    Parameters
+    ----------
+    out : path, default "tour"
+        Folder for the report, the model and the figures; made if missing.
+    seconds : float, default 60
+        Greatest training time; training ends earlier at a mean IoU of 0.999.
+    scene : Scene or str, default "uniform"
+        What to train on.
+    head : str, default "profile"
+        Head of the `whitebox_loc.models.localizer`.
+    n : int, default 2000
+        Held-out images a scene.
+    seed : int, default 0
+        Seed of weights and images.
+    progress : bool, default True
+        Show progress bars.
+
+    Returns
+    -------
+    Tour
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> small = Scene(size=(20, 20))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     made = tour(folder, scene=small, seconds=1, n=20, progress=False)
+    ...     made.paths["report"].name, made.paths["report"].exists()
+    ('report.html', True)
+    """
+    scene = as_scene(scene)
+    check_int("n", n, low=1)
+    folder = Path(out)
+    model = localizer(scene.size, scene.channels, head, seed=seed)
+    checkpoint = folder / "training.npz"
+    history = fit(
+        model, scene, seconds, seed, target_iou=TARGET_IOU, checkpoint=checkpoint,
+        progress=progress,
+    )  # fmt: skip
+    paths = {
+        "report": folder / "report.html",
+        "model": folder / "model.keras",
+        "metrics": folder / "metrics.json",
+        "history": folder / "history.csv",
+        "figures": folder / "figures",
+    }
+    with _stages(progress) as stage:
+        evaluations = _evaluate(model, scene, n, seed, stage)
+        made = Tour(model, history, evaluations, paths)
+        stage("model and metrics")
+        with replacing(paths["model"]) as part:
+            model.save(part)
+        history.to_csv(paths["history"])
+        _write_json(paths["metrics"], _metrics(made, scene, head, seed))
+        drawn = figures.draw_all(made.model, history, evaluations, paths["figures"], stage)
+        stage("report")
+        html.write(paths["report"], made.summary(), _metrics(made, scene, head, seed), drawn)
+    checkpoint.unlink(missing_ok=True)
+    return made
+
+
+def _evaluate(
+    model: keras.Model, scene: Scene, n: int, seed: int, stage: Callable[[str], None]
+) -> dict[str, Evaluation]:
+    own = next((name for name, known in SCENES.items() if known == scene), "trained on")
+    scenes = {own: scene}
+    if scene.size == SCENES["uniform"].size and scene.channels == 1:
+        scenes |= {name: SCENES[name] for name in HELD_OUT_SCENES if name != own}
+    evaluations = {}
+    for name, each in scenes.items():
+        stage(f"evaluate {name}")
+        evaluations[name] = evaluate(model, each, n, seed=seed + 1)
+    return evaluations
+
+
+def _metrics(made: Tour, scene: Scene, head: str, seed: int) -> dict[str, Any]:
+    history = made.history
+    return {
+        "whitebox_loc": whitebox_loc.__version__,
+        "scene": repr(scene),
+        "head": head,
+        "seed": seed,
+        "weights": made.model.count_params(),
+        "training": {
+            "seconds": float(history["seconds"][-1]),
+            "steps": len(history),
+            "stopped_by": history.stopped,
+        },
+        "held_out": {name: result.scores() for name, result in made.evaluations.items()},
+    }
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    with replacing(path) as part:
+        part.write_text(json.dumps(content, indent=2) + "\n")
+
+
+@contextmanager
+def _stages(progress: bool) -> Iterator[Callable[[str], None]]:
+    start = time.perf_counter()
+    with tqdm(bar_format="{desc}", disable=not progress) as bar:
+
+        def announce(name: str) -> None:
+            bar.set_description_str(f"[{time.perf_counter() - start:4.0f} s] {name}")
+
+        yield announce
+        announce("done")

@@ -1,0 +1,122 @@
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import keras
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+import whitebox_loc as wb
+from whitebox_loc import cli
+from whitebox_loc.report import figures
+
+SCENE = wb.data.Scene(size=(24, 32))
+
+
+@pytest.fixture(scope="module", params=list(wb.models.HEADS))
+def made(request, tmp_path_factory):
+    out = tmp_path_factory.mktemp("tour")
+    return wb.report.tour(
+        out, scene=SCENE, head=request.param, seconds=2, n=40, seed=3, progress=False
+    )
+
+
+def test_writes_everything_and_leaves_nothing_half_done(made):
+    assert all(path.exists() for path in made.paths.values())
+    folder = made.paths["report"].parent
+    assert {path.name for path in folder.iterdir()} == {
+        "report.html", "model.keras", "metrics.json", "history.csv", "figures",
+    }  # fmt: skip
+
+
+def test_metrics_are_those_of_the_saved_model(made):
+    metrics = json.loads(made.paths["metrics"].read_text())
+    model = keras.models.load_model(made.paths["model"])
+    (name, scores), *others = metrics["held_out"].items()
+    assert (name, others) == ("trained on", [])
+    assert scores == wb.training.evaluate(model, SCENE, 40, seed=4).scores()
+    assert metrics["weights"] == model.count_params()
+
+
+def test_figures_are_drawn_and_embedded(made):
+    names = {path.stem for path in made.paths["figures"].iterdir()}
+    expected = set(figures.FIGURES)
+    if made.model.name != "profile_localizer":
+        expected -= {"distributions"}
+    assert names == expected
+    page = made.paths["report"].read_text()
+    assert len(re.findall('src="data:image/png;base64,', page)) == len(names)
+    for path in made.paths["figures"].iterdir():
+        assert np.ptp(imread(path)[..., :3]) > 0.5, f"{path.name} is blank"
+
+
+def test_page_holds_the_numbers(made):
+    page = made.paths["report"].read_text()
+    result = made.evaluations["trained on"]
+    assert f"<td>{result.mean_iou:.4f}</td>" in page
+    assert f"{made.model.count_params():,} weights" in page
+
+
+def test_summary_names_the_paths(made):
+    text = made.summary()
+    assert str(made.paths["report"]) in text
+    assert f"{made.evaluations['trained on'].mean_iou:.4f}" in text
+
+
+def test_interrupted_tour_goes_on(tmp_path):
+    command = [sys.executable, "-m", "whitebox_loc.cli", "tour", "--out", "tour", "--images", "20"]
+    process = subprocess.Popen(
+        [*command, "--head", "dense", "--seconds", "60"],
+        cwd=tmp_path, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    checkpoint = tmp_path / "tour" / "training.npz"
+    while not checkpoint.exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, shown = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted after step" in shown
+    assert "Run the same command again to go on from there." in shown
+    assert not (tmp_path / "tour" / "report.html").exists()
+    with np.load(checkpoint) as kept:
+        steps = len(kept["history/step"])
+    made = wb.report.tour(tmp_path / "tour", head="dense", seconds=0, n=20, progress=False)
+    assert len(made.history) == steps
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--scene", "unifrom"], "`scene` must be one of"),
+        (["--head", "x"], "`head` must be one of ['profile', 'coordconv', 'dense']; got 'x'."),
+        (["--seconds", "-1"], "`seconds` must be a finite number >= 0; got -1.0."),
+        (["--images", "0"], "`n` must be a whole number >= 1; got 0."),
+    ],
+)
+def test_wrong_arguments_are_one_line_and_leave_nothing(arguments, message, tmp_path, capsys):
+    out = tmp_path / "tour"
+    assert cli.main(["tour", "--out", str(out), *arguments]) == 2
+    shown = capsys.readouterr().err.strip()
+    assert message in shown
+    assert "\n" not in shown
+    assert not out.exists()
+
+
+def test_version(capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--version"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out.strip() == wb.__version__
+
+
+def test_unwritable_folder_is_one_line(tmp_path, capsys):
+    file = tmp_path / "file"
+    file.write_text("")
+    assert cli.main(["tour", "--out", os.fspath(file / "tour"), "--seconds", "0", "--quiet"]) == 1
+    assert "Not a directory" in capsys.readouterr().err

@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+
+import whitebox_loc as wb
+
+
+def test_boxes_are_drawn_on_their_edges():
+    ax = wb.plots.boxes(np.zeros((10, 12, 1)), true=[2, 3, 6, 9], predicted=[2, 3, 7, 9])
+    true, predicted = ax.patches
+    # Pixel 0 is drawn from -0.5 to 0.5: the edge before pixel k is at k - 0.5.
+    assert true.get_bbox().bounds == (2.5, 1.5, 6, 4)
+    assert predicted.get_bbox().bounds == (2.5, 1.5, 6, 5)
+    assert to_hex(true.get_edgecolor()).upper() == wb.plots.COLORS["true"]
+    assert ax.images[0].get_clim() == (0, 1)
+
+
+@pytest.mark.parametrize("values", [[[0.0, 2.0]], [[-3.0, -1.0]], [[1e-9, 0.0]]])
+def test_signed_maps_are_centred_on_zero(values):
+    ax = wb.plots.saliency(np.array(values))
+    low, high = ax.images[0].get_clim()
+    assert low == -high == -np.abs(values).max()
+    middle = ax.images[0].cmap(ax.images[0].norm(0.0))
+    assert min(middle[:3]) > 0.95
+    np.testing.assert_array_equal(ax.images[0].get_array(), values)
+
+
+def test_an_all_zero_map_is_drawn_white():
+    ax = wb.plots.saliency(np.zeros((3, 3)))
+    assert ax.images[0].get_clim() == (-1, 1)
+
+
+def test_kernels_have_a_place_for_each_pair_of_channels():
+    weights = np.arange(3 * 3 * 2 * 4, dtype=float).reshape(3, 3, 2, 4)
+    axes = wb.plots.kernels(weights)
+    assert axes.shape == (2, 4)
+    np.testing.assert_array_equal(axes[1, 2].images[0].get_array(), weights[:, :, 1, 2])
+    assert len({ax.images[0].get_clim() for ax in axes.flat}) == 1
+
+
+def test_feature_maps_share_one_scale_and_hide_empty_places():
+    maps = np.random.default_rng(0).normal(size=(5, 6, 10))
+    axes = wb.plots.feature_maps(maps)
+    assert axes.shape == (2, 8)
+    assert [len(ax.images) for ax in axes.flat] == [1] * 10 + [0] * 6
+    np.testing.assert_array_equal(axes.flat[9].images[0].get_array(), maps[..., 9])
+
+
+def test_heat_map_writes_the_numbers_of_full_bins():
+    values = np.array([[0.5, np.nan], [1.0, 0.25]])
+    ax = wb.plots.heat_map(values, [0, 5, 10], [0, 1, 2], labels=("rows", "columns"))
+    assert [t.get_text() for t in ax.texts] == ["0.500", "1.000", "0.250"]
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["0", "5", "10"]
+    assert (ax.get_ylabel(), ax.get_xlabel()) == ("rows", "columns")
+
+
+def test_learning_curves_show_the_columns():
+    columns = {name: np.arange(1.0, 4.0) for name in wb.training.History().to_dict()}
+    columns["excess"] = np.array([1.0, 0.0, -1.0])
+    axes = wb.plots.learning_curves(columns)
+    loss, excess = axes.flat[:2]
+    np.testing.assert_array_equal(loss.lines[0].get_ydata(), columns["bce"])
+    np.testing.assert_array_equal(loss.lines[1].get_ydata(), columns["floor"])
+    assert excess.get_yscale() == "log"
+    np.testing.assert_array_equal(excess.lines[0].get_ydata(), [1.0, np.nan, np.nan])
+
+
+def test_given_axes_are_used():
+    figure_axes = wb.plots.feature_maps(np.zeros((2, 2, 2))).ravel()
+    axes = wb.plots.feature_maps(np.ones((2, 2, 2)), figure_axes)
+    assert axes.flat[0] is figure_axes[0]
+    with pytest.raises(ValueError, match=r"`axes` must hold 1 x 3 = 3 axes; got 2"):
+        wb.plots.feature_maps(np.ones((2, 2, 3)), figure_axes)
+
+
+def test_distributions_are_bars_with_true_edges():
+    p = np.eye(6)[2]
+    ax = wb.plots.edge_distributions({"top": p, "right": p}, true=[2, 0, 4, 5])
+    assert [line.get_xdata()[0] for line in ax.lines] == [2, 5]
+    heights = [patch.get_height() for patch in ax.patches[:6]]
+    assert heights == p.tolist()
