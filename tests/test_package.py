@@ -1,0 +1,76 @@
+"""The package as a whole: what importing costs, what README and the layout promise."""
+
+import re
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import whitebox_loc as wb
+
+ROOT = Path(__file__).parents[1]
+
+
+def fresh_interpreter(code):
+    return subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    ).stdout
+
+
+def test_import_is_light():
+    loaded = fresh_interpreter("import whitebox_loc, sys; print(*sys.modules)").split()
+    heavy = {"tensorflow", "keras", "matplotlib", "scipy", "numpy"}
+    assert not heavy & set(loaded)
+
+
+def test_numpy_half_of_data_and_boxes_is_light():
+    code = """
+import sys, whitebox_loc as wb
+batch = wb.data.generate("shapes", 3, seed=0)
+wb.boxes.iou(wb.boxes.convert(batch.boxes, "yxyx", "xywh"), batch.boxes, "xywh")
+print(*sys.modules)
+"""
+    assert not {"tensorflow", "keras", "matplotlib"} & set(fresh_interpreter(code).split())
+
+
+def test_public_names_exist_and_are_listed():
+    assert set(wb.__all__) <= set(dir(wb))
+    for name in wb.__all__:
+        module = getattr(wb, name)
+        assert module.__doc__, name
+        for public in module.__all__:
+            assert hasattr(module, public), f"{name}.{public}"
+
+
+def test_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="module 'whitebox_loc' has no attribute 'box'"):
+        wb.box  # noqa: B018
+
+
+def test_readme_example_runs_and_does_what_it_says(capsys):
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.S)
+    assert len(blocks) == 1
+    names = {}
+    exec(compile(blocks[0], "README.md", "exec"), names)
+    iou, exact = re.search(r"([\d.]+) ([\d.]+)%", capsys.readouterr().out).groups()
+    assert float(iou) > 0.99
+    assert float(exact) > 99
+    assert names["maps"].shape == (4, 8, 100, 100)
+    assert names["belief"]["top"].shape == (8, 101)
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "examples").glob("*.py")), ids=lambda p: p.stem)
+def test_examples_run(script, monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    text = script.read_text()
+    budget = ["--seconds", "4"] if "--seconds" in text else []
+    monkeypatch.setattr(sys, "argv", [str(script), *budget])
+    runpy.run_path(str(script), run_name="__main__")
+    assert capsys.readouterr().out.strip()
+
+
+def test_files_stay_short():
+    for path in (ROOT / "src").rglob("*.py"):
+        assert len(path.read_text().splitlines()) <= 400, path
