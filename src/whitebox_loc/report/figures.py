@@ -163,17 +163,29 @@ def _distributions(subject: Subject) -> Figure | None:
 
 def _saliency(subject: Subject) -> Figure:
     batch, index = subject.result.batch, subject.example()
-    maps = introspect.saliency(
-        subject.model, batch.images[[index]], target=COORDINATES, method="gradient"
-    )
-    figure = Figure(figsize=(14.5, 2.9), layout="constrained")
-    axes = figure.subplots(1, 5)
-    box = batch.boxes[index]
-    plots.boxes(batch.images[index], box, None, axes[0], title="image and true box")
-    for ax, name, values in zip(axes[1:], COORDINATES, maps, strict=True):
-        label = "d(fraction) / d(brightness)"
-        plots.saliency(values[0], ax, box=box, title=f"gradient of {name}", label=label)
+    image, box = batch.images[[index]], batch.boxes[index]
+    rows = [("gradient of {}", "d fraction / d brightness", COORDINATES, "identity")]
+    if edge_logits(subject.model) is not None:
+        found = np.rint(subject.result.predictions[index]).astype(int)
+        bins = [introspect.targets.bin(*pair) for pair in zip(COORDINATES, found, strict=True)]
+        rows.append(("log-odds of the {} found", "d nats / d brightness", bins, "logit"))
+    figure = Figure(figsize=(14.0, 2.3 * len(rows)), layout="constrained")
+    axes = figure.subplots(len(rows), 5, squeeze=False)
+    for row, (title, label, targets, link) in zip(axes, rows, strict=True):
+        maps = introspect.saliency(subject.model, image, target=targets, link=link)
+        plots.boxes(image[0], box, None, row[0], title="image and true box")
+        for ax, name, values in zip(row[1:], COORDINATES, maps, strict=True):
+            plots.saliency(values[0], ax, box=box, title=title.format(name), label=label)
+        for ax in row:
+            _crop(ax, box, margin=10)
     return figure
+
+
+def _crop(ax: Any, box: np.ndarray, margin: float) -> None:
+    top, left, bottom, right = box - 0.5
+    ax.set_facecolor("0.5")
+    ax.set_ylim(bottom + margin, top - margin)
+    ax.set_xlim(left - margin, right + margin)
 
 
 Draw = Callable[[Subject], Any]
@@ -213,9 +225,11 @@ FIGURES: dict[str, tuple[Draw, str, str]] = {
     "saliency": (
         _saliency,
         "Gradient of each coordinate",
-        "How much each coordinate would move if a pixel became brighter, to first order. Red "
-        "raises the coordinate, blue lowers it. A network that is sure of an edge "
-        "answers a small change with almost none: look at the scale before the pattern.",
+        "What would change if a pixel became brighter, to first order: red raises, blue lowers. "
+        "First row: the coordinate itself. A network that is sure of an edge answers a small "
+        "change with almost none, so look at the scale before the pattern. Second row, for a "
+        "network with distributions over edges: the log-odds of the boundary that it found, "
+        "which do not saturate. Shown is the surroundings of the box, outlined in grey.",
     ),
 }
 """Figure name to (function, title, caption). To add a figure, add a function and a row."""

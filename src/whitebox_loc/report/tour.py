@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +163,7 @@ def _metrics(made: Tour, scene: Scene, head: str, seed: int) -> dict[str, Any]:
     history = made.history
     return {
         "whitebox_loc": whitebox_loc.__version__,
-        "scene": repr(scene),
+        "scene": _describe(scene),
         "head": head,
         "seed": seed,
         "weights": made.model.count_params(),
@@ -174,6 +174,14 @@ def _metrics(made: Tour, scene: Scene, head: str, seed: int) -> dict[str, Any]:
         },
         "held_out": {name: result.scores() for name, result in made.evaluations.items()},
     }
+
+
+def _describe(scene: Scene) -> str:
+    """Return the call that makes the scene, without the defaults."""
+    plain = Scene()
+    values = {field.name: getattr(scene, field.name) for field in fields(scene)}
+    told = {k: v for k, v in values.items() if k == "size" or v != getattr(plain, k)}
+    return f"Scene({', '.join(f'{name}={value!r}' for name, value in told.items())})"
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

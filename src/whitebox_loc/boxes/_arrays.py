@@ -1,0 +1,68 @@
+"""One way in for NumPy arrays and for tensors, without importing TensorFlow for the first."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from whitebox_loc._validation import check_boxes
+
+__all__ = ["align", "as_boxes", "is_tensor", "namespace", "to_tensor"]
+
+
+def is_tensor(value: Any) -> bool:
+    """Tell whether `value` is a TensorFlow or Keras tensor, by the module of its type."""
+    return type(value).__module__.partition(".")[0] in ("tensorflow", "keras")
+
+
+def namespace(*values: Any) -> Any:
+    """Return ``keras.ops`` if one of the values is a tensor, ``numpy`` otherwise.
+
+    Keras names its operations as NumPy does, so the same lines run on both.
+    """
+    if any(is_tensor(value) for value in values):
+        from keras import ops
+
+        return ops
+    return np
+
+
+def as_boxes(name: str, value: Any, xp: Any, *, halves: bool = True) -> Any:
+    """Return `value` as a floating array or tensor of shape ``(..., 4)``.
+
+    NumPy values are checked (see `check_boxes`) and whole numbers become
+    float64; tensors are checked by their static shape only and whole numbers
+    become float32. With ``halves=False``, 16-bit floats become float32.
+    """
+    if xp is np:
+        array = check_boxes(name, value)
+        return array if array.dtype.kind == "f" else array.astype(np.float64)
+    tensor = to_tensor(value, halves=halves)
+    if tensor.shape[-1] not in (None, 4):
+        raise ValueError(
+            f"`{name}` must have shape (..., 4), four numbers to a box; "
+            f"got shape {tuple(tensor.shape)}."
+        )
+    return tensor
+
+
+def align(a: Any, b: Any) -> tuple[Any, Any]:
+    """Give both values the dtype of the one that is a tensor, or the wider if both are."""
+    if not is_tensor(a) and not is_tensor(b):
+        return a, b
+    import keras
+
+    tensors = [to_tensor(value) for value in (a, b) if is_tensor(value)]
+    dtype = keras.backend.result_type(*(tensor.dtype for tensor in tensors))
+    return tuple(keras.ops.cast(value, dtype) for value in (a, b))
+
+
+def to_tensor(value: Any, *, halves: bool = True) -> Any:
+    """Return `value` as a floating tensor, whole numbers (and maybe halves) as float32."""
+    import keras
+
+    tensor = keras.ops.convert_to_tensor(value)
+    name = keras.backend.standardize_dtype(tensor.dtype)
+    keep = ("float16", "bfloat16", "float32", "float64") if halves else ("float32", "float64")
+    return tensor if name in keep else keras.ops.cast(tensor, "float32")

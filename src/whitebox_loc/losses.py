@@ -1,0 +1,344 @@
+"""Losses for boxes, all on pairs of ``rel_yxyx`` boxes, and weighted sums of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from whitebox_loc._validation import check_boxes, check_choice, check_real, check_size
+from whitebox_loc.boxes import ciou, convert, diou, giou, iou
+from whitebox_loc.boxes._arrays import to_tensor
+from whitebox_loc.boxes.entropy import TANGENT, cross_entropy, entropy
+from whitebox_loc.boxes.formats import RELATIVE_FORMATS
+
+__all__ = ["OVERLAPS", "BoxBCE", "IoULoss", "SumLoss", "edge_cross_entropy", "entropy_floor"]
+
+OVERLAPS = {"iou": iou, "giou": giou, "diou": diou, "ciou": ciou}
+"""The measures of overlap that `IoULoss` can be asked for."""
+
+
+class _Summable(keras.losses.Loss):
+    """A loss that can be added to another and multiplied by a number."""
+
+    def __add__(self, other: Any) -> SumLoss:
+        if not isinstance(other, keras.losses.Loss):
+            return NotImplemented
+        return SumLoss([self, other])
+
+    def __radd__(self, other: Any) -> SumLoss:
+        if not isinstance(other, keras.losses.Loss):
+            return NotImplemented
+        return SumLoss([other, self])
+
+    def __mul__(self, weight: Any) -> SumLoss:
+        return SumLoss([self], [weight])
+
+    __rmul__ = __mul__
+
+
+@keras.saving.register_keras_serializable(package="whitebox_loc")
+class BoxBCE(_Summable):
+    """Binary cross entropy against soft targets: the four coordinates as fractions.
+
+    A fraction ``t`` is scored as the probability it could be: the minimum over the
+    prediction is at ``t``, where the value is not 0 but the entropy of ``t`` (see
+    `entropy_floor`). Predictions at or beyond 0 and 1 keep a finite value and a gradient
+    that points back: below a hundredth of the target the logarithm goes on as its tangent,
+    see `whitebox_loc.boxes.entropy.cross_entropy`.
+
+    Parameters
+    ----------
+    format : str
+        Relative format in which coordinates are compared, a ``rel_`` name from
+        `whitebox_loc.boxes.FORMATS`. Both arguments of the loss are ``rel_yxyx`` whatever
+        this is; ``"rel_yxhw"`` scores top, left, height and width.
+    tangent : float
+        Share of the target below which the logarithm is replaced by its tangent, in (0, 1).
+        The gradient of a coordinate is at most ``1 / tangent + 1``.
+    reduction, name, dtype
+        As in `keras.losses.Loss`.
+
+    Notes
+    -----
+    The loss of one image, of shape (n,) before reduction, is the mean over the coordinates.
+
+    Examples
+    --------
+    >>> truth = [[0.25, 0.25, 0.75, 0.75]]
+    >>> round(float(BoxBCE()(truth, truth)), 4)
+    0.5623
+    >>> loss = BoxBCE("rel_yxhw") + 0.1 * IoULoss("giou")
+    """
+
+    def __init__(
+        self,
+        format: str = "rel_yxyx",
+        *,
+        tangent: float = TANGENT,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "box_bce",
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        self.format = check_choice("format", format, RELATIVE_FORMATS)
+        self.tangent = _check_tangent(tangent)
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Return the losses, shape (n,), of boxes of shape (n, 4)."""
+        truth, prediction = to_tensor(y_true, halves=False), to_tensor(y_pred, halves=False)
+        truth = convert(truth, "rel_yxyx", self.format)
+        prediction = convert(prediction, "rel_yxyx", self.format)
+        return keras.ops.mean(cross_entropy(truth, prediction, self.tangent), axis=-1)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that build this loss again."""
+        own = {"format": self.format, "tangent": self.tangent, "dtype": self.dtype}
+        return {**super().get_config(), **own}
+
+
+@keras.saving.register_keras_serializable(package="whitebox_loc")
+class IoULoss(_Summable):
+    """One minus the overlap of the true and the predicted box.
+
+    Parameters
+    ----------
+    kind : str
+        ``"iou"``, ``"giou"``, ``"diou"`` or ``"ciou"``, see `whitebox_loc.boxes`. The
+        plain IoU has no gradient where the boxes do not touch.
+    size : (height, width), optional
+        Image size in pixels, to measure the distances of DIoU and CIoU in pixels.
+        Without it they are in fractions, distorted if the image is not square. IoU
+        and GIoU are the same with or without.
+    reduction, name, dtype
+        As in `keras.losses.Loss`.
+
+    Notes
+    -----
+    Values are computed in float32 or better whatever the model's precision. The slope grows
+    like one over the shorter side, so with float16 activations give the model a float32
+    output layer, as Keras advises.
+
+    Examples
+    --------
+    >>> loss = IoULoss("giou")
+    >>> float(loss([[0.0, 0.0, 0.5, 0.5]], [[0.0, 0.0, 0.5, 0.25]]))
+    0.5
+    """
+
+    def __init__(
+        self,
+        kind: str = "iou",
+        *,
+        size: tuple[int, int] | None = None,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "iou_loss",
+        dtype: Any = None,
+    ) -> None:
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
+        self.kind = check_choice("kind", kind, OVERLAPS)
+        self.size = None if size is None else check_size("size", size)
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Return the losses, shape (n,), of boxes of shape (n, 4)."""
+        return 1.0 - OVERLAPS[self.kind](y_pred, y_true, "rel_yxyx", size=self.size)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that build this loss again."""
+        own = {"kind": self.kind, "size": self.size, "dtype": self.dtype}
+        return {**super().get_config(), **own}
+
+
+@keras.saving.register_keras_serializable(package="whitebox_loc")
+class SumLoss(_Summable):
+    """Weighted sum of losses, written ``BoxBCE() + 0.1 * IoULoss("giou")``.
+
+    Parameters
+    ----------
+    terms : sequence of keras.losses.Loss
+        At least one, all with the same reduction, which the sum applies once.
+    weights : sequence of float, optional
+        One a term; all 1 by default.
+    name, dtype
+        As in `keras.losses.Loss`.
+
+    Raises
+    ------
+    ValueError
+        If there are no terms, not as many weights as terms, or different reductions.
+
+    Examples
+    --------
+    >>> total = IoULoss() + 3 * IoULoss()
+    >>> float(total([[0.0, 0.0, 0.5, 0.5]], [[0.0, 0.0, 0.5, 0.25]]))
+    2.0
+    """
+
+    def __init__(
+        self,
+        terms: Sequence[keras.losses.Loss],
+        weights: Sequence[float] | None = None,
+        *,
+        name: str = "sum_loss",
+        dtype: Any = None,
+    ) -> None:
+        terms = list(terms)
+        weights = [1.0] * len(terms) if weights is None else list(weights)
+        _check_terms(terms, weights)
+        super().__init__(name=name, reduction=terms[0].reduction, dtype=dtype)
+        weights = [check_real(f"weights[{i}]", weight) for i, weight in enumerate(weights)]
+        # Flat, so that a + b + c has three terms and get_config is easy to read.
+        self.terms = [part for term in terms for part, _ in _parts(term)]
+        self.weights = [
+            weight * inner
+            for term, weight in zip(terms, weights, strict=True)
+            for _, inner in _parts(term)
+        ]
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """Return the weighted sum of the terms' losses, shape (n,), of boxes (n, 4)."""
+        weighted = [
+            weight * term.call(y_true, y_pred)
+            for term, weight in zip(self.terms, self.weights, strict=True)
+        ]
+        return sum(weighted[1:], weighted[0])
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that build this loss again."""
+        terms = [keras.saving.serialize_keras_object(term) for term in self.terms]
+        own = {"terms": terms, "weights": self.weights, "dtype": self.dtype}
+        return {"name": self.name, **own}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> SumLoss:
+        """Build the sum from what `get_config` returned."""
+        terms = [keras.saving.deserialize_keras_object(term) for term in config["terms"]]
+        return cls(**{**config, "terms": terms})
+
+
+def edge_cross_entropy(boxes: Any, row_logits: Any, column_logits: Any) -> Any:
+    """Cross entropy of the profile localizer's distributions over edges.
+
+    A coordinate that is the expectation of a softmax gets no gradient once the softmax
+    is sure of a wrong position: each logit's gradient is its probability times its distance
+    to the expectation. Here the gradient is probability minus truth, which stays. An edge
+    between two positions is shared by them in proportion (Li et al. 2020 [1]_).
+
+    Parameters
+    ----------
+    boxes : tensor (n, 4)
+        True boxes in ``rel_yxyx``, within the image.
+    row_logits : tensor (n, height + 1, 2)
+        Scores of the row boundaries as top and as bottom.
+    column_logits : tensor (n, width + 1, 2)
+        Scores of the column boundaries as left and as right.
+
+    Returns
+    -------
+    tensor, scalar float32
+        Mean over images and the four edges, in nats.
+
+    References
+    ----------
+    .. [1] X. Li et al., "Generalized focal loss: learning qualified and distributed
+       bounding boxes for dense object detection", NeurIPS 2020, arXiv:2006.04388.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> sure = np.array([[0, 9, 0, 0], [0, 0, 0, 9]], "float32").T[None]  # top 1, bottom 3 of 3
+    >>> round(float(edge_cross_entropy([[1 / 3, 1 / 3, 1, 1]], sure, sure)), 4)
+    0.0004
+    """
+    boxes = to_tensor(boxes, halves=False)
+    top_bottom = _edge_nll(boxes[:, 0::2], row_logits)
+    left_right = _edge_nll(boxes[:, 1::2], column_logits)
+    return keras.ops.mean(keras.ops.concatenate([top_bottom, left_right], axis=-1))
+
+
+def _edge_nll(edges: Any, logits: Any) -> Any:
+    ops = keras.ops
+    log_p = ops.log_softmax(ops.cast(logits, "float32"), axis=1)
+    last = log_p.shape[1] - 1
+    positions = ops.expand_dims(ops.arange(last + 1, dtype="float32"), (0, 2))
+    # The triangle of width one around the edge: 1 at a whole position, split in between.
+    # A whole position that came through a fraction is off by float32 rounding only.
+    distance = ops.abs(positions - ops.expand_dims(ops.cast(edges, "float32") * last, 1))
+    return -ops.sum(ops.maximum(1.0 - distance, 0.0) * log_p, axis=1)
+
+
+def entropy_floor(boxes: Any, format: str = "rel_yxyx") -> float:
+    """Mean binary entropy of the coordinates: the least `BoxBCE` can reach on these targets.
+
+    Parameters
+    ----------
+    boxes : array_like, shape (..., 4)
+        True boxes in ``rel_yxyx``, all within the image.
+    format : str
+        The format of the `BoxBCE` it belongs to. On the original notebook's boxes the
+        floor is 0.495 in ``rel_yxhw`` (its own target) and 0.502 in ``rel_yxyx``.
+
+    Returns
+    -------
+    float
+        In nats, in [0, log 2].
+
+    Raises
+    ------
+    ValueError
+        For boxes that reach beyond the image (pixel boxes, perhaps), are swapped, or are none.
+
+    Examples
+    --------
+    >>> round(entropy_floor([[0.0, 0.0, 0.5, 1.0]]), 4)
+    0.1733
+    """
+    check_choice("format", format, RELATIVE_FORMATS)
+    array = check_boxes("boxes", boxes).astype(np.float64)
+    if array.size == 0:
+        raise ValueError(f"`boxes` must hold at least one box; got shape {array.shape}.")
+    fractions = convert(array, "rel_yxyx", format)
+    wrong = np.argwhere(((fractions < 0) | (fractions > 1)).any(axis=-1))
+    if len(wrong):
+        where = tuple(int(i) for i in wrong[0])
+        raise ValueError(
+            f"`boxes` must be rel_yxyx boxes within the image; box {where} is "
+            f"{array[where].tolist()}, {fractions[where].tolist()} in {format!r}. "
+            'Convert pixel boxes with boxes.convert(boxes, "yxyx", "rel_yxyx", size=size).'
+        )
+    return float(entropy(fractions).mean())
+
+
+def _parts(term: keras.losses.Loss) -> list[tuple[keras.losses.Loss, float]]:
+    if isinstance(term, SumLoss):
+        return list(zip(term.terms, term.weights, strict=True))
+    return [(term, 1.0)]
+
+
+def _check_terms(terms: list[Any], weights: list[Any]) -> None:
+    if not terms or len(terms) != len(weights):
+        raise ValueError(
+            "`terms` must hold at least one loss and `weights` one number a term; "
+            f"got {len(terms)} terms and {len(weights)} weights."
+        )
+    for i, term in enumerate(terms):
+        if not isinstance(term, keras.losses.Loss):
+            raise TypeError(
+                f"`terms[{i}]` must be a keras.losses.Loss; got {term!r} of type "
+                f"{type(term).__name__}."
+            )
+    reductions = [term.reduction for term in terms]
+    if len(set(reductions)) > 1:
+        raise ValueError(
+            "`terms` must all have the same reduction, because the sum reduces once; "
+            f"got {reductions}. Build the terms with the same `reduction`."
+        )
+
+
+def _check_tangent(value: Any) -> float:
+    tangent = check_real("tangent", value)
+    if not 0 < tangent < 1:
+        raise ValueError(f"`tangent` must lie strictly between 0 and 1; got {value!r}.")
+    return tangent
