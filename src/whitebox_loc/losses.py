@@ -224,7 +224,7 @@ def edge_cross_entropy(boxes: Any, row_logits: Any, column_logits: Any) -> Any:
     A coordinate that is the expectation of a softmax gets no gradient once the softmax
     is sure of a wrong position: each logit's gradient is its probability times its distance
     to the expectation. Here the gradient is probability minus truth, which stays. An edge
-    between two positions is shared by them in proportion (Li et al. 2020 [1]_).
+    between two positions is shared by them in proportion (Li et al. 2020).
 
     Parameters
     ----------
@@ -242,8 +242,8 @@ def edge_cross_entropy(boxes: Any, row_logits: Any, column_logits: Any) -> Any:
 
     References
     ----------
-    .. [1] X. Li et al., "Generalized focal loss: learning qualified and distributed
-       bounding boxes for dense object detection", NeurIPS 2020, arXiv:2006.04388.
+    X. Li et al., "Generalized focal loss: learning qualified and distributed
+    bounding boxes for dense object detection", NeurIPS 2020, arXiv:2006.04388.
 
     Examples
     --------

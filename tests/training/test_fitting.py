@@ -199,7 +199,7 @@ def test_without_edge_weight_only_the_given_loss_counts():
     [
         ({"seed": 1}, "belongs to another run: its seed is 0, yours is 1."),
         ({"batch_size": 9}, "belongs to another run: its batch_size is 8, yours is 9."),
-        ({"learning_rate": 0.5}, "its optimizer_settings is 'Adam("),
+        ({"learning_rate": 0.5}, "its optimizer.learning_rate is '0.0099"),
         ({"optimizer": keras.optimizers.SGD()}, "its optimizer is 'Adam', yours is 'SGD'."),
     ],
 )
@@ -213,7 +213,7 @@ def test_checkpoint_of_another_run(change, message, tmp_path):
 def test_checkpoint_of_another_model(tmp_path):
     train(small_model(), steps=1, checkpoint=tmp_path / "run.npz")
     with pytest.raises(ValueError, match="belongs to another model or optimizer"):
-        train(dropout_model(), steps=2, checkpoint=tmp_path / "run.npz")
+        train(dropout_model(), steps=2, checkpoint=tmp_path / "run.npz", learning_rate=1e-2)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.99])

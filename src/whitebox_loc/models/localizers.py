@@ -43,7 +43,7 @@ def localizer(
           between two rows (columns), a softmax makes a distribution of the scores, and
           a coordinate is the expectation of its distribution. See `edge_distributions`.
         - ``"coordconv"``: strided convolutions that also see their own position
-          (Liu et al. 2018 [1]_), global maximum, two dense layers, sigmoid.
+          (Liu et al. 2018), global maximum, two dense layers, sigmoid.
         - ``"dense"``: strided convolutions, Flatten, Dense(4, sigmoid).
     filters : sequence of int, optional
         Channels of the two-dimensional convolutions ``conv1``, ``conv2``, ...; None
@@ -66,8 +66,8 @@ def localizer(
 
     References
     ----------
-    .. [1] R. Liu et al., "An intriguing failing of convolutional neural networks and
-       the CoordConv solution", NeurIPS 2018, arXiv:1807.03247.
+    R. Liu et al., "An intriguing failing of convolutional neural networks and
+    the CoordConv solution", NeurIPS 2018, arXiv:1807.03247.
 
     Examples
     --------

@@ -47,8 +47,8 @@ def vgg16(
 
     References
     ----------
-    .. [1] K. Simonyan and A. Zisserman, "Very deep convolutional networks for
-       large-scale image recognition", ICLR 2015, arXiv:1409.1556.
+    K. Simonyan and A. Zisserman, "Very deep convolutional networks for
+    large-scale image recognition", ICLR 2015, arXiv:1409.1556.
 
     Examples
     --------

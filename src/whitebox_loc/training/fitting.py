@@ -120,10 +120,9 @@ def fit(
         "scene": repr(scene),
         "seed": seed,
         "batch_size": batch_size,
-        "loss": _describe(loss),
         "edge_weight": float(edge_weight),
-        "optimizer": type(optimizer).__name__,
-        "optimizer_settings": _describe(optimizer),
+        **_settings("loss", loss),
+        **_settings("optimizer", optimizer),
     }
     run = checkpoints.Run(model, optimizer, History(), identity)
     if checkpoint is not None and os.path.exists(checkpoint):
@@ -228,10 +227,11 @@ def _optimizer(model: keras.Model, learning_rate: Any, optimizer: Any) -> Any:
     return optimizer
 
 
-def _describe(part: Any) -> str:
-    """Return a loss or optimizer as text that is equal for equal settings."""
-    config = part.get_config() if hasattr(part, "get_config") else {}
-    return f"{type(part).__name__}({_nameless(config)})"
+def _settings(name: str, part: Any) -> dict[str, Any]:
+    """Return the class and the settings of a loss or optimizer, flat, ready for JSON."""
+    config = _nameless(part.get_config()) if hasattr(part, "get_config") else {}
+    settings = {f"{name}.{key}": repr(value) for key, value in config.items()}
+    return {name: getattr(part, "__name__", type(part).__name__), **settings}
 
 
 def _nameless(config: Any) -> Any:
