@@ -164,7 +164,9 @@ def _distributions(subject: Subject) -> Figure | None:
 def _saliency(subject: Subject) -> Figure:
     batch, index = subject.result.batch, subject.example()
     image, box = batch.images[[index]], batch.boxes[index]
-    rows = [("gradient of {}", "d fraction / d brightness", COORDINATES, "identity")]
+    rows: list[tuple[str, str, list[Any], str]] = [
+        ("gradient of {}", "d fraction / d brightness", COORDINATES, "identity")
+    ]
     if edge_logits(subject.model) is not None:
         found = np.rint(subject.result.predictions[index]).astype(int)
         bins = [introspect.targets.bin(*pair) for pair in zip(COORDINATES, found, strict=True)]
