@@ -12,9 +12,32 @@ myst_enable_extensions = ["dollarmath"]
 myst_heading_anchors = 3
 html_theme = "furo"
 html_title = "whitebox_loc"
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "generated"]
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 napoleon_google_docstring = False
 napoleon_use_rtype = False
 napoleon_use_ivar = True
+
+
+def write_method_tables(app: object) -> None:
+    """Write one table a family from METHODS, which the pages include."""
+    from pathlib import Path
+
+    from whitebox_loc.introspect import METHODS
+
+    folder = Path(__file__).parent / "generated"
+    folder.mkdir(exist_ok=True)
+    for family in {method.family for method in METHODS.values()}:
+        lines = ["| method | options | cannot see | paper |", "|---|---|---|---|"]
+        for method in METHODS.values():
+            if method.family == family:
+                options = ", ".join(f"`{k}={v!r}`" for k, v in method.options.items()) or "none"
+                cells = (f"`{method.name}`", options, method.blind_to, method.paper)
+                lines.append("| " + " | ".join(c.replace("|", "\\|") for c in cells) + " |")
+        (folder / f"{family}.md").write_text("\n".join(lines) + "\n")
+
+
+def setup(app: object) -> None:
+    """Connect the hook."""
+    app.connect("builder-inited", write_method_tables)

@@ -1,5 +1,6 @@
 """The package as a whole: what importing costs, what README and the layout promise."""
 
+import ast
 import re
 import runpy
 import subprocess
@@ -71,6 +72,13 @@ def test_examples_run(script, monkeypatch, tmp_path, capsys):
     assert capsys.readouterr().out.strip()
 
 
-def test_files_stay_short():
+def test_files_and_functions_stay_short():
     for path in (ROOT / "src").rglob("*.py"):
-        assert len(path.read_text().splitlines()) <= 400, path
+        text = path.read_text()
+        assert len(text.splitlines()) <= 400, path
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef):
+                documented = ast.get_docstring(node) is not None
+                body = node.body[1:] if documented else node.body
+                lines = body[-1].end_lineno - body[0].lineno + 1 if body else 0
+                assert lines <= 40, f"{path}: {node.name} has {lines} lines"

@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
@@ -79,3 +83,38 @@ def test_distributions_are_bars_with_true_edges():
     assert [line.get_xdata()[0] for line in ax.lines] == [2, 5]
     heights = [patch.get_height() for patch in ax.patches[:6]]
     assert heights == p.tolist()
+
+
+def test_a_grid_of_maps_has_a_scale_a_row():
+    maps = np.array([[[[1.0, -2.0]], [[0.5, 0.0]]], [[[0.0, 0.1]], [[0.0, -0.3]]]])
+    axes = wb.plots.saliency_grid(maps, ["a", "b"], ["top", "left"], box=[0, 0, 1, 1], margin=2)
+    limits = [ax.images[0].get_clim() for ax in axes.flat]
+    assert limits == [(-2, 2), (-2, 2), (-0.3, 0.3), (-0.3, 0.3)]
+    np.testing.assert_array_equal(axes[1, 1].images[0].get_array(), maps[1, 1])
+    assert axes[0, 0].get_xlim() == (-2.5, 2.5)
+    with pytest.raises(ValueError, match=r"`maps` must have shape \(1, 2, height, width\)"):
+        wb.plots.saliency_grid(maps, ["a"], ["top", "left"])
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_images_of_any_number_of_channels(channels):
+    image = np.zeros((4, 5, channels))
+    image[1, 2] = 0.5
+    shown = wb.plots.boxes(image).images[0].get_array()
+    expected = image if channels == 3 else image.mean(axis=-1)
+    np.testing.assert_array_equal(shown, expected)
+    as_bytes = wb.plots.boxes((image * 255).astype("uint8")).images[0].get_array()
+    np.testing.assert_allclose(as_bytes, expected, atol=0.5 / 255)
+
+
+def test_pyplot_shows_new_figures_where_it_is_in_use():
+    code = """
+import matplotlib.pyplot as plt, numpy as np, whitebox_loc as wb
+ax = wb.plots.saliency(np.zeros((2, 2)))
+assert [plt.figure(n) for n in plt.get_fignums()] == [ax.figure]
+wb.plots.saliency(np.zeros((2, 2)), ax)
+assert len(plt.get_fignums()) == 1
+"""
+    subprocess.run(
+        [sys.executable, "-c", code], check=True, env={**os.environ, "MPLBACKEND": "Agg"}
+    )

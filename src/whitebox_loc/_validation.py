@@ -12,6 +12,7 @@ import numpy as np
 
 __all__ = [
     "check_boxes",
+    "check_brightness",
     "check_choice",
     "check_generator",
     "check_int",
@@ -93,6 +94,22 @@ def check_boxes(name: str, value: Any) -> np.ndarray:
             f"is {array[tuple(where)].tolist()}."
         )
     return array
+
+
+def check_brightness(name: str, value: Any) -> np.ndarray:
+    """Return images ``(n, height, width, channels)`` as float32 in [0, 1]; uint8 is divided."""
+    array = np.asarray(value)
+    if array.ndim != 4:
+        raise ValueError(
+            f"`{name}` must have shape (n, height, width, channels); got shape {array.shape}."
+        )
+    if array.dtype == np.uint8:
+        return array.astype(np.float32) / 255
+    if array.dtype.kind != "f":
+        raise TypeError(
+            f"`{name}` must be floats in [0, 1] or uint8 in 0..255; got dtype {array.dtype}."
+        )
+    return array.astype(np.float32, copy=False)
 
 
 def check_generator(seed: Any, name: str = "seed") -> np.random.Generator:

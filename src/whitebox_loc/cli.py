@@ -27,12 +27,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"\nwhitebox-loc: {stop or 'interrupted'}. {notes}", file=sys.stderr)
         print("Run the same command again to go on from there.", file=sys.stderr)
         return 130
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OSError, ArithmeticError) as error:
+        if options.traceback:
+            raise
         print(f"whitebox-loc: {error}", file=sys.stderr)
-        return 2
-    except (OSError, ArithmeticError) as error:
-        print(f"whitebox-loc: {error}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, (ValueError, TypeError)) else 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -49,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     tour.add_argument("--images", type=int, default=2000, help="held-out images a scene")
     tour.add_argument("--seed", type=int, default=0, help="seed of weights and images")
     tour.add_argument("--quiet", action="store_true", help="no progress bars")
+    tour.add_argument("--traceback", action="store_true", help="show where an error came from")
     tour.set_defaults(run=_tour)
     return parser
 

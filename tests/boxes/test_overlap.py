@@ -267,6 +267,13 @@ def test_halves_are_computed_in_float32_and_a_tensor_sets_the_dtype():
     assert iou(np.float16([[0, 0, 300, 300]]), [[0, 0, 300, 300]]).dtype == np.float64
 
 
+@pytest.mark.parametrize(("half", "side"), [(tf.bfloat16, 256), (tf.float16, 2048)])
+def test_the_other_box_is_not_rounded_to_a_half(half, side):
+    # side + 1 is the first whole number that the half cannot hold.
+    found = iou(tf.constant([[0, 0, side, 1]], half), np.array([[0, 0, side + 1, 1]]))
+    np.testing.assert_allclose(found, [side / (side + 1)], rtol=1e-6)
+
+
 def test_functional_models_can_measure():
     inputs = keras.Input((4,))
     model = keras.Model(inputs, ciou(inputs, inputs))

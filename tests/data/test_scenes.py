@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 
+import numpy as np
 import pytest
 
-from whitebox_loc.data import SCENES, SHAPES, Scene, as_scene
+from whitebox_loc.data import SCENES, SHAPES, Scene, as_scene, generate
 
 
 def test_named_scenes():
@@ -129,3 +130,13 @@ def test_errors(call, error, text):
 def test_appearance_cannot_be_negative(field):
     with pytest.raises(ValueError, match=f"`{field}` must be .*got -1"):
         Scene(**{field: -1})
+
+
+def test_texture_never_hides_the_shape_or_its_border():
+    scene = Scene(size=(20, 20), texture=0.9)
+    batch = generate(scene, 500, seed=0)
+    for image, box in zip(batch.images[..., 0], batch.boxes, strict=True):
+        lit = np.argwhere(image > 0)
+        assert [*lit.min(axis=0), *(lit.max(axis=0) + 1)] == box.tolist()
+    with pytest.raises(ValueError, match=r"`texture` must be a finite number between 0 and 0\.9"):
+        Scene(texture=1.0)

@@ -145,6 +145,41 @@ def test_reinitialize_reaches_layers_in_nested_models():
     assert all((before[i] != outer.get_weights()[i]).any() for i in kernels)
 
 
+def test_reinitialize_reaches_every_weight():
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 2)),
+            keras.layers.DepthwiseConv2D(3),
+            keras.layers.SeparableConv2D(3, 3),
+            keras.layers.BatchNormalization(),
+            keras.layers.Reshape((-1, 3)),
+            keras.layers.LSTM(2),
+        ]
+    )
+    first = wb.models.reinitialize(model, seed=0).get_weights()
+    model.set_weights([w + 1 for w in first])
+    again = wb.models.reinitialize(model, seed=0).get_weights()
+    for a, b in zip(first, again, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+class Mystery(keras.layers.Layer):
+    def build(self, shape):
+        self.gain = self.add_weight(shape=(1,), name="gain", initializer="ones")
+
+    def call(self, x):
+        return x * self.gain
+
+
+def test_reinitialize_does_not_skip_what_it_does_not_know():
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2), Mystery(name="m")])
+    before = model.get_weights()
+    with pytest.raises(ValueError, match="layer 'm' of class Mystery that does not say how its"):
+        wb.models.reinitialize(model)
+    for a, b in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 @pytest.mark.parametrize(
     ("arguments", "kind", "message"),
     [

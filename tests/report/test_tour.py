@@ -108,6 +108,25 @@ def test_wrong_arguments_are_one_line_and_leave_nothing(arguments, message, tmp_
     assert not out.exists()
 
 
+def test_a_tour_without_training_is_a_tour(tmp_path):
+    scene = wb.data.Scene(size=(20, 20), channels=2)
+    made = wb.report.tour(tmp_path, scene=scene, seconds=0, n=5, progress=False)
+    assert "trained 0.0 s, 0 steps (stopped by seconds)" in made.summary()
+    assert made.paths["report"].exists()
+
+
+def test_figures_of_an_earlier_tour_do_not_stay(tmp_path):
+    options = {"scene": wb.data.Scene(size=(20, 20)), "seconds": 0, "n": 5, "progress": False}
+    wb.report.tour(tmp_path, head="profile", **options)
+    wb.report.tour(tmp_path, head="dense", **options)
+    assert not (tmp_path / "figures" / "distributions.png").exists()
+
+
+def test_traceback_on_request(tmp_path):
+    with pytest.raises(ValueError, match="`head` must be one of"):
+        cli.main(["tour", "--out", str(tmp_path), "--head", "x", "--traceback"])
+
+
 def test_version(capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main(["--version"])

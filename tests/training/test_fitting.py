@@ -68,13 +68,45 @@ def test_history_measures_the_batch_before_learning_from_it():
     np.testing.assert_allclose(history["loss"], total, rtol=1e-5)
 
 
-@pytest.mark.parametrize("build", [small_model, dropout_model])
-def test_resumes_exactly(build, tmp_path):
+def norm_model():
+    inputs = keras.Input((16, 20, 1))
+    x = keras.layers.BatchNormalization()(keras.layers.Conv2D(2, 3, strides=4)(inputs))
+    boxes = keras.layers.Dense(4, activation="sigmoid")(keras.layers.Flatten()(x))
+    return wb.models.reinitialize(keras.Model(inputs, boxes))
+
+
+def half_model():
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        return norm_model()
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
+def decaying():
+    return {"learning_rate": keras.optimizers.schedules.CosineDecay(0.01, 8)}
+
+
+def averaging():
+    return {"optimizer": keras.optimizers.Adam(0.01, use_ema=True)}
+
+
+@pytest.mark.parametrize(
+    ("build", "options"),
+    [
+        (small_model, dict),
+        (dropout_model, dict),
+        (norm_model, decaying),
+        (norm_model, averaging),
+        (half_model, dict),
+    ],
+)
+def test_resumes_exactly(build, options, tmp_path):
     straight, twice = build(), build()
-    whole = train(straight, steps=6)
-    train(twice, steps=3, checkpoint=tmp_path / "run.npz")
+    whole = train(straight, steps=6, **options())
+    train(twice, steps=3, checkpoint=tmp_path / "run.npz", **options())
     again = build()
-    resumed = train(again, steps=6, checkpoint=tmp_path / "run.npz")
+    resumed = train(again, steps=6, checkpoint=tmp_path / "run.npz", **options())
     assert_same_weights(straight, again)
     np.testing.assert_array_equal(whole["loss"], resumed["loss"])
     assert len(resumed) == 6
@@ -150,9 +182,10 @@ class NaNAfter(keras.losses.Loss):
         return tf.where(count > self.good, np.nan, 1.0) * error
 
 
-def test_nan_stops_and_keeps_the_last_good_weights(tmp_path):
+@pytest.mark.parametrize("build", [small_model, norm_model])
+def test_nan_stops_and_keeps_the_last_good_weights(build, tmp_path):
     path = tmp_path / "run.npz"
-    model, good = small_model(), small_model()
+    model, good = build(), build()
     with pytest.raises(wb.training.TrainingDivergedError) as caught:
         train(model, steps=9, loss=NaNAfter(3), checkpoint=path)
     assert str(caught.value) == (
@@ -162,7 +195,7 @@ def test_nan_stops_and_keeps_the_last_good_weights(tmp_path):
     )
     train(good, steps=3, loss=NaNAfter(3))
     assert_same_weights(model, good)
-    kept = small_model()
+    kept = build()
     assert len(train(kept, steps=3, loss=NaNAfter(9), checkpoint=path)) == 3
     assert_same_weights(kept, good)
 
@@ -212,8 +245,19 @@ def test_checkpoint_of_another_run(change, message, tmp_path):
 
 def test_checkpoint_of_another_model(tmp_path):
     train(small_model(), steps=1, checkpoint=tmp_path / "run.npz")
-    with pytest.raises(ValueError, match="belongs to another model or optimizer"):
-        train(dropout_model(), steps=2, checkpoint=tmp_path / "run.npz", learning_rate=1e-2)
+    other = wb.models.localizer(size=(16, 20), filters=(5,))
+    with pytest.raises(ValueError, match="belongs to another run: its model is"):
+        train(other, steps=2, checkpoint=tmp_path / "run.npz")
+
+
+def test_checkpoint_that_lacks_a_weight(tmp_path):
+    path = tmp_path / "run.npz"
+    train(small_model(), steps=1, checkpoint=path)
+    with np.load(path) as file:
+        arrays = {name: file[name] for name in file.files if name != "model/3"}
+    np.savez(path, **arrays)
+    with pytest.raises(ValueError, match="belongs to another model or optimizer: it holds"):
+        train(small_model(), steps=2, checkpoint=path)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.99])
@@ -240,6 +284,145 @@ def test_model_that_does_not_fit_the_scene():
 def test_learning_rate_and_optimizer_exclude_each_other():
     with pytest.raises(ValueError, match="`learning_rate` and `optimizer` exclude each other"):
         train(small_model(), steps=1, learning_rate=0.1, optimizer=keras.optimizers.SGD())
+
+
+def test_checkpoint_of_the_same_shapes_with_another_activation(tmp_path):
+    def build(activation):
+        return keras.Sequential(
+            [
+                keras.Input((16, 20, 1)),
+                keras.layers.Flatten(),
+                keras.layers.Dense(4, activation=activation),
+            ]
+        )
+
+    train(build("sigmoid"), steps=1, checkpoint=tmp_path / "run.npz")
+    with pytest.raises(ValueError, match="belongs to another run: its model is"):
+        train(build("hard_sigmoid"), steps=2, checkpoint=tmp_path / "run.npz")
+
+
+class Unbuilt(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.flatten = keras.layers.Flatten()
+        self.box = keras.layers.Dense(4, activation="sigmoid")
+
+    def call(self, images):
+        return self.box(self.flatten(images))
+
+
+def test_a_model_without_weights_yet_is_built_and_learns():
+    model = Unbuilt()
+    history = train(model, steps=30)
+    assert (history["gradient_norm"] > 0).all()
+    assert history["bce"][-5:].mean() < history["bce"][:5].mean()
+
+
+def test_a_frozen_model_is_an_error():
+    model = small_model()
+    model.trainable = False
+    with pytest.raises(ValueError, match="has no trainable weights"):
+        train(model, steps=1)
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float64"])
+def test_models_that_answer_in_another_precision(policy):
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = dropout_model()
+    finally:
+        keras.config.set_dtype_policy("float32")
+    history = train(model, steps=3)
+    assert np.isfinite(history["loss"]).all()
+    assert 0 <= wb.training.evaluate(model, SCENE, n=10).mean_iou <= 1
+
+
+class Zero(keras.losses.Loss):
+    def call(self, y_true, y_pred):
+        return 0.0 * tf.reduce_sum(y_pred, axis=-1)
+
+
+def test_a_loss_of_zero_is_not_divergence():
+    history = train(small_model(), steps=2, loss=Zero(), edge_weight=0)
+    assert history["loss"].tolist() == [0, 0]
+    assert history["gradient_norm"].tolist() == [0, 0]
+
+
+def test_a_scale_that_overflows_is_lowered_and_not_divergence():
+    # 2^15 is half of float16's largest power of two: the first steps overflow.
+    model = half_model()
+    optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(), initial_scale=2.0**24)
+    before = model.get_weights()
+    history = train(model, steps=25, optimizer=optimizer)
+    assert not np.isfinite(history["gradient_norm"][0])
+    assert np.isfinite(history["gradient_norm"][-1])
+    assert float(optimizer.dynamic_scale) < 2.0**24
+    assert any((a != b).any() for a, b in zip(before, model.get_weights(), strict=True))
+
+
+def test_averaged_weights_are_those_that_remain():
+    options = {"use_ema": True, "ema_momentum": 0.5}
+    model, plain = small_model(), small_model()
+    kernels = []
+
+    class Squared(keras.losses.Loss):
+        def call(self, y_true, y_pred):
+            return tf.reduce_mean(tf.square(y_true - y_pred), axis=-1)
+
+    train(model, steps=2, loss=Squared(), optimizer=keras.optimizers.Adam(0.01, **options))
+    for steps in (1, 2):
+        train(plain, steps=steps, loss=Squared(), optimizer=keras.optimizers.Adam(0.01))
+        kernels.append(plain.get_layer("conv1").kernel.numpy())
+        plain = small_model()
+    # Keras starts the average with the weights after the first step.
+    average = 0.5 * kernels[0] + 0.5 * kernels[1]
+    found = model.get_layer("conv1").kernel.numpy()
+    assert not np.allclose(found, kernels[-1], atol=1e-5)
+    # Weights below 1, two roundings a step.
+    np.testing.assert_allclose(found, average, atol=1e-6)
+
+
+def test_whole_numbers_of_numpy_are_whole_numbers(tmp_path):
+    path = tmp_path / "run.npz"
+    train(small_model(), steps=1, seed=np.int64(1), batch_size=np.int32(8), checkpoint=path)
+    assert len(train(small_model(), steps=2, seed=1, checkpoint=path)) == 2
+
+
+def test_ctrl_c_during_the_last_checkpoint_is_not_lost(tmp_path, monkeypatch):
+    from whitebox_loc.training import checkpoints
+
+    save = checkpoints.save
+
+    def save_and_interrupt(run, path):
+        save(run, path)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(checkpoints, "save", save_and_interrupt)
+    with pytest.raises(KeyboardInterrupt, match="interrupted after step 2"):
+        train(small_model(), steps=2, checkpoint=tmp_path / "run.npz")
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "message"),
+    [
+        ({"loss": keras.losses.mean_squared_error}, TypeError, "must be a keras.losses.Loss of"),
+        ({"edge_weight": 1.0}, ValueError, "`edge_weight` 1 needs a model with distributions"),
+        ({"seed": -1}, ValueError, "`seed` must be a whole number >= 0; got -1."),
+        ({"seconds": -1}, ValueError, "`seconds` must be a finite number >= 0; got -1."),
+        ({"target_iou": 2}, ValueError, "`target_iou` must be a finite number between 0 and 1"),
+    ],
+)
+def test_wrong_arguments(options, kind, message):
+    with pytest.raises(kind) as caught:
+        train(dropout_model(), steps=1, **options)
+    assert message in str(caught.value)
+
+
+def test_an_optimizer_of_another_model_is_an_error():
+    optimizer = keras.optimizers.Adam()
+    train(small_model(), steps=1, optimizer=optimizer)
+    with pytest.raises(ValueError, match="has been used for another model, whose averages"):
+        train(small_model(), steps=1, optimizer=optimizer)
 
 
 def test_progress_bar_shows_loss_excess_and_iou(capsys):

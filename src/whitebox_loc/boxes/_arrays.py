@@ -48,12 +48,15 @@ def as_boxes(name: str, value: Any, xp: Any, *, halves: bool = True) -> Any:
 
 
 def align(a: Any, b: Any) -> tuple[Any, Any]:
-    """Give both values the dtype of the one that is a tensor, or the wider if both are."""
+    """Give both values the dtype of the one that is a tensor, or the wider if both are.
+
+    16-bit floats count as float32: the other value must not be rounded to them.
+    """
     if not is_tensor(a) and not is_tensor(b):
         return a, b
     import keras
 
-    tensors = [to_tensor(value) for value in (a, b) if is_tensor(value)]
+    tensors = [to_tensor(value, halves=False) for value in (a, b) if is_tensor(value)]
     dtype = keras.backend.result_type(*(tensor.dtype for tensor in tensors))
     return tuple(keras.ops.cast(value, dtype) for value in (a, b))
 

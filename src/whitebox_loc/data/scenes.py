@@ -52,7 +52,7 @@ class Scene:
         Brightness in 0..1, or a range ``(low, high)`` drawn per image. The two
         must not overlap, or the shape could be invisible.
     texture : float
-        Depth in 0..1 of a random striped pattern on the shape: its contrast to
+        Depth in 0..0.9 of a random striped pattern on the shape: its contrast to
         the background varies between ``1 - texture`` and 1.
     noise : float
         Standard deviation of Gaussian noise, in brightness, drawn for each pixel
@@ -108,7 +108,7 @@ class Scene:
             "position": check_choice("position", self.position, POSITIONS),
             "foreground": _check_level("foreground", self.foreground),
             "background": _check_level("background", self.background),
-            "texture": check_real("texture", self.texture, low=0, high=1),
+            "texture": check_real("texture", self.texture, low=0, high=0.9),
             "noise": check_real("noise", self.noise, low=0),
             "blur": check_real("blur", self.blur, low=0),
             "distractors": check_int("distractors", self.distractors, low=0),

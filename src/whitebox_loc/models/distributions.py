@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from whitebox_loc._validation import check_int
+from whitebox_loc._validation import check_brightness, check_int
 
 __all__ = ["edge_distributions", "edge_logits"]
 
@@ -22,7 +22,7 @@ def edge_distributions(
     model : keras.Model
         A localizer with ``head="profile"``.
     images : array (n, height, width, channels)
-        Images in [0, 1].
+        Floats in [0, 1], or uint8, which is divided by 255.
     batch_size : int, default 256
         Images in one pass.
 
@@ -47,6 +47,7 @@ def edge_distributions(
     {'top': (2, 21), 'left': (2, 31), 'bottom': (2, 21), 'right': (2, 31)}
     """
     check_int("batch_size", batch_size, low=1)
+    images = check_brightness("images", images)
     reader = keras.Model(model.input, _outputs(model, "distribution"))
     chunks = [
         [part.numpy() for part in reader(images[i : i + batch_size], training=False)]

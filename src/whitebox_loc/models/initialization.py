@@ -27,6 +27,11 @@ def reinitialize(model: keras.Model, *, seed: int | np.random.Generator = 0) -> 
     keras.Model
         The same model.
 
+    Raises
+    ------
+    ValueError
+        If a layer does not say how one of its weights is initialized; nothing is changed.
+
     Examples
     --------
     >>> import whitebox_loc as wb
@@ -37,22 +42,30 @@ def reinitialize(model: keras.Model, *, seed: int | np.random.Generator = 0) -> 
     True
     """
     generator = check_generator(seed)
-    for layer in model._flatten_layers(include_self=False):
-        for variable in layer._trainable_variables + layer._non_trainable_variables:
-            initializer = _initializer_of(layer, variable)
-            if initializer is None:
-                continue
-            fresh = _with_seed(initializer, int(generator.integers(2**31)))
-            variable.assign(fresh(variable.shape, variable.dtype))
+    found = [
+        (variable, _initializer_of(layer, variable))
+        for layer in model._flatten_layers(include_self=False)
+        for variable in layer._trainable_variables + layer._non_trainable_variables
+    ]
+    for variable, initializer in found:
+        fresh = _with_seed(initializer, int(generator.integers(2**31)))
+        variable.assign(fresh(variable.shape, variable.dtype))
     return model
 
 
 def _initializer_of(layer: Any, variable: Any) -> Any:
-    # Keras stores the initializer of `kernel` as `layer.kernel_initializer`, and so on.
-    for attribute in (f"{variable.name}_initializer", f"_{variable.name}_initializer"):
-        if hasattr(layer, attribute):
-            return getattr(layer, attribute)
-    return None
+    # Keras stores the initializer of `kernel` as `layer.kernel_initializer`, that of
+    # `recurrent_kernel` as `recurrent_initializer`, and so on; a depthwise layer's
+    # `kernel` is initialized by its `depthwise_initializer`.
+    names = (variable.name, f"_{variable.name}", variable.name.removesuffix("_kernel"))
+    for name in (*names, *(["depthwise"] if variable.name == "kernel" else [])):
+        if hasattr(layer, f"{name}_initializer"):
+            return getattr(layer, f"{name}_initializer")
+    raise ValueError(
+        f"`model` has a layer {layer.name!r} of class {type(layer).__name__} that does not say how "
+        f"its weight {variable.name!r} is initialized. Give the layer an attribute "
+        f"`{variable.name}_initializer`."
+    )
 
 
 def _with_seed(initializer: Any, seed: int) -> Any:

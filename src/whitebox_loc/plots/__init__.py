@@ -1,17 +1,36 @@
-"""Figures from arrays: everything here draws and nothing computes."""
+"""Figures from arrays: everything here draws and nothing computes.
+
+Each function draws on the axes that it is given, or makes a figure, and returns the axes. Where
+``matplotlib.pyplot`` has been imported, as in most notebooks, a new figure is shown like any
+other; to save one, take it from the axes: ``axes.flat[0].figure.savefig("curves.png")``.
+"""
 
 from whitebox_loc.plots.curves import edge_distributions, learning_curves
+from whitebox_loc.plots.grids import saliency_grid
 from whitebox_loc.plots.images import boxes, feature_maps, kernels, saliency
 from whitebox_loc.plots.style import COLORS
 from whitebox_loc.plots.tables import heat_map
+from whitebox_loc.plots.units import (
+    ablation_matrix,
+    maximized_images,
+    probe_table,
+    receptive_field,
+    tuning_curves,
+)
 
 __all__ = [
     "COLORS",
+    "ablation_matrix",
     "boxes",
     "edge_distributions",
     "feature_maps",
     "heat_map",
     "kernels",
     "learning_curves",
+    "maximized_images",
+    "probe_table",
+    "receptive_field",
     "saliency",
+    "saliency_grid",
+    "tuning_curves",
 ]

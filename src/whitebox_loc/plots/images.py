@@ -6,10 +6,16 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
-from whitebox_loc.plots.style import COLORS, axes_grid, one_axes, show_each, signed_norm
+from whitebox_loc.plots.style import (
+    COLORS,
+    axes_grid,
+    one_axes,
+    outline,
+    show_each,
+    signed_norm,
+)
 
 __all__ = ["boxes", "feature_maps", "kernels", "saliency"]
 
@@ -28,7 +34,8 @@ def boxes(
     Parameters
     ----------
     image : array (height, width) or (height, width, channels)
-        Brightness in [0, 1].
+        Brightness in [0, 1], or uint8. Three channels are red, green and blue; of any other
+        number the mean is shown.
     true, predicted : array (4,), optional
         Boxes in ``yxyx`` pixels; the edges lie between pixels.
     ax : matplotlib axes, optional
@@ -52,7 +59,7 @@ def boxes(
     _show(ax, image)
     for name, box, line in (("true", true, "-"), ("predicted", predicted, "--")):
         if box is not None:
-            _outline(ax, box, color=COLORS[name], linestyle=line, linewidth=1.8, label=name)
+            outline(ax, box, color=COLORS[name], linestyle=line, linewidth=1.8, label=name)
     if legend and ax.patches:
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=2, frameon=False)
     ax.set_title(title, fontsize=9)
@@ -158,7 +165,7 @@ def saliency(
     ax = one_axes(ax)
     drawn = _signed(ax, values, signed_norm(values))
     if box is not None:
-        _outline(ax, box, color=COLORS["reference"], linewidth=0.8)
+        outline(ax, box, color=COLORS["reference"], linewidth=0.8)
     ax.set_xticks([])
     ax.set_yticks([])
     ax.set_title(title, fontsize=9)
@@ -192,17 +199,13 @@ def _finish(axes: np.ndarray, drawn: Any, title: str, label: str) -> None:
 
 def _show(ax: Axes, image: np.ndarray) -> None:
     image = np.asarray(image)
-    if image.ndim == 3 and image.shape[-1] == 1:
-        image = image[..., 0]
+    if image.dtype == np.uint8:
+        image = image / 255
+    if image.ndim == 3 and image.shape[-1] != 3:
+        # imshow knows grey and RGB; any other number of channels is shown as its mean.
+        image = image.mean(axis=-1)
     ax.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
 
 
 def _signed(ax: Axes, values: np.ndarray, norm: Any) -> Any:
     return ax.imshow(values, cmap="RdBu_r", norm=norm, interpolation="nearest")
-
-
-def _outline(ax: Axes, box: Any, **style: Any) -> None:
-    top, left, bottom, right = (float(value) for value in box)
-    # imshow centres pixel 0 on 0, so the edge before it is at -0.5.
-    corner = (left - 0.5, top - 0.5)
-    ax.add_patch(Rectangle(corner, right - left, bottom - top, fill=False, **style))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -9,8 +10,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize, TwoSlopeNorm
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 
-__all__ = ["COLORS", "axes_grid", "one_axes", "signed_norm"]
+__all__ = ["COLORS", "axes_grid", "one_axes", "outline", "show_each", "signed_norm"]
 
 # The palette of Okabe and Ito, "Color universal design", 2008.
 COLORS = {
@@ -27,10 +29,22 @@ COLORS = {
 
 
 def one_axes(ax: Axes | None, figsize: tuple[float, float] = (4.0, 4.0)) -> Axes:
-    """Return `ax`, or the axes of a new figure that no window manager knows of."""
+    """Return `ax`, or the axes of a new figure."""
     if ax is not None:
         return ax
-    return Figure(figsize=figsize, layout="constrained").add_subplot()
+    return new_figure(figsize).add_subplot()
+
+
+def new_figure(figsize: tuple[float, float]) -> Figure:
+    """Return a figure that a notebook shows, or that only its holder knows.
+
+    Where pyplot is in use already, it shows the figure at the end of the cell or at
+    ``plt.show()``; otherwise nothing keeps the figure alive but its axes.
+    """
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    if pyplot is not None:
+        return pyplot.figure(figsize=figsize, layout="constrained")
+    return Figure(figsize=figsize, layout="constrained")
 
 
 def axes_grid(axes: Any, rows: int, columns: int, cell: tuple[float, float]) -> np.ndarray:
@@ -42,7 +56,7 @@ def axes_grid(axes: Any, rows: int, columns: int, cell: tuple[float, float]) -> 
         If there are not enough axes.
     """
     if axes is None:
-        figure = Figure(figsize=(columns * cell[0], rows * cell[1]), layout="constrained")
+        figure = new_figure((columns * cell[0], rows * cell[1]))
         return figure.subplots(rows, columns, squeeze=False)
     given = np.asarray(axes, dtype=object)
     if given.size != rows * columns:
@@ -68,3 +82,11 @@ def show_each(axes: np.ndarray, draw: Callable[[Axes, int], Any], count: int) ->
         if index < count:
             drawn.append(draw(ax, index))
     return drawn
+
+
+def outline(ax: Axes, box: Any, **style: Any) -> None:
+    """Draw a box in ``yxyx`` pixels along its edges."""
+    top, left, bottom, right = (float(value) for value in box)
+    # imshow centres pixel 0 on 0, so the edge before it is at -0.5.
+    corner = (left - 0.5, top - 0.5)
+    ax.add_patch(Rectangle(corner, right - left, bottom - top, fill=False, **style))

@@ -61,9 +61,11 @@ def draw_all(
     for name, (draw, title, caption) in FIGURES.items():
         stage(f"draw {name}")
         figure = draw(subject)
-        if figure is None:
-            continue
         path = folder / f"{name}.png"
+        if figure is None:
+            # One left by an earlier tour of another head would belong to no report.
+            path.unlink(missing_ok=True)
+            continue
         with replacing(path) as part:
             figure.savefig(part, dpi=130)
         drawn.append(Drawn(path, title, caption))
@@ -108,7 +110,9 @@ def _zoom(ax: Any, box: np.ndarray, size: tuple[int, int]) -> str:
 
 
 def _learning_curves(subject: Subject) -> Figure:
-    return subject.history.plot().flat[0].figure
+    figure = Figure(figsize=(10.8, 5.2), layout="constrained")
+    subject.history.plot(axes=figure.subplots(2, 3))
+    return figure
 
 
 def _iou_by(subject: Subject) -> Figure:
@@ -147,7 +151,10 @@ def _activations(subject: Subject) -> Figure:
 def _kernels(subject: Subject) -> Figure:
     first = next(x for x in subject.model.layers if isinstance(x, keras.layers.Conv2D))
     weights = introspect.kernels(subject.model, first.name)[:, :, :3, :16]
-    return plots.kernels(weights, title=f"Kernels of {first.name}").flat[0].figure
+    inputs, outputs = weights.shape[2:]
+    figure = Figure(figsize=(1.0 * outputs, 1.25 * inputs), layout="constrained")
+    plots.kernels(weights, figure.subplots(inputs, outputs), title=f"Kernels of {first.name}")
+    return figure
 
 
 def _distributions(subject: Subject) -> Figure | None:

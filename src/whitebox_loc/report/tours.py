@@ -55,7 +55,7 @@ class Tour:
         """Return the result as a few lines of text."""
         lines = [
             f"{self.model.name}: {self.model.count_params():,} weights, trained "
-            f"{self.history['seconds'][-1]:.1f} s, {len(self.history)} steps "
+            f"{_seconds(self.history):.1f} s, {len(self.history)} steps "
             f"(stopped by {self.history.stopped})",
             f"{'held-out scene':<16}{'mean IoU':>10}{'min IoU':>10}{'exact':>9}"
             f"{'error px':>10}{'excess':>10}",
@@ -168,12 +168,16 @@ def _metrics(made: Tour, scene: Scene, head: str, seed: int) -> dict[str, Any]:
         "seed": seed,
         "weights": made.model.count_params(),
         "training": {
-            "seconds": float(history["seconds"][-1]),
+            "seconds": _seconds(history),
             "steps": len(history),
             "stopped_by": history.stopped,
         },
         "held_out": {name: result.scores() for name, result in made.evaluations.items()},
     }
+
+
+def _seconds(history: History) -> float:
+    return float(history["seconds"][-1]) if len(history) else 0.0
 
 
 def _describe(scene: Scene) -> str:

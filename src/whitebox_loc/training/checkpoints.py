@@ -41,8 +41,11 @@ def save(run: Run, path: str | os.PathLike[str]) -> None:
     arrays = {k: a.astype("float32") if a.dtype.kind == "V" else a for k, a in arrays.items()}
     arrays |= {f"history/{name}": run.history[name] for name in COLUMNS}
     about = {"format": FORMAT, "seconds": run.seconds, "identity": run.identity}
+    arrays["about"] = np.array(json.dumps(about))
+    # Typed loosely, since savez takes the names of arrays as keywords beside its own.
+    write: Any = np.savez
     with replacing(path) as part, open(part, "wb") as file:
-        np.savez(file, allow_pickle=False, about=np.array(json.dumps(about)), **arrays)
+        write(file, **arrays)
 
 
 def restore(run: Run, path: str | os.PathLike[str]) -> None:

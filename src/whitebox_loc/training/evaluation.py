@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from whitebox_loc._validation import check_int
+from whitebox_loc._validation import check_brightness, check_int
 from whitebox_loc.boxes import convert, iou
 from whitebox_loc.data import Batch, Scene, as_scene, generate
 from whitebox_loc.losses import BoxBCE, entropy_floor
@@ -144,7 +144,7 @@ def predict(model: keras.Model, images: np.ndarray, *, batch_size: int = 256) ->
     model : keras.Model
         Images to ``rel_yxyx`` boxes (n, 4).
     images : array (n, height, width, channels)
-        Images as the model takes them.
+        Floats in [0, 1], or uint8, which is divided by 255.
     batch_size : int, default 256
         Images in one pass.
 
@@ -155,6 +155,7 @@ def predict(model: keras.Model, images: np.ndarray, *, batch_size: int = 256) ->
     (3, 4)
     """
     check_int("batch_size", batch_size, low=1)
+    images = check_brightness("images", images)
     check_input(model, images.shape[1:])
     # Eager on purpose: compiling costs more than a few large batches save.
     chunks = [

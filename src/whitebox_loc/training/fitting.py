@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
 import signal
@@ -12,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import keras
+import numpy as np
 from tqdm.auto import tqdm
 
 from whitebox_loc._validation import check_int, check_real
@@ -29,6 +31,10 @@ WINDOW_IMAGES = 2000
 """`target_iou` is compared with the mean IoU of about this many latest images."""
 
 
+OVERFLOWS_ALLOWED = 50
+"""An optimizer that scales the loss may leave out so many steps in a row to find its scale."""
+
+
 class TrainingDivergedError(ArithmeticError):
     """The loss or a gradient became NaN or infinite; the weights are the last finite ones."""
 
@@ -42,7 +48,7 @@ def fit(
     steps: int | None = None,
     batch_size: int = 64,
     loss: keras.losses.Loss | None = None,
-    edge_weight: float = 1.0,
+    edge_weight: float | None = None,
     learning_rate: Any = None,
     optimizer: keras.optimizers.Optimizer | None = None,
     target_iou: float | None = None,
@@ -61,7 +67,8 @@ def fit(
     seconds : float, optional
         Budget of wall time, compilation included. Defaults to 60 if `steps` is None.
     seed : int, default 0
-        Seed of the images. Step i sees the same images in every run with this seed.
+        Seed of the images. Step i sees the same images in every run with this seed, so
+        give another one to train a model for a second time.
     steps : int, optional
         Budget in steps, counted from the beginning of the run. With a step budget
         alone, equal seeds give equal weights on one machine.
@@ -69,10 +76,10 @@ def fit(
         Images a step.
     loss : keras.losses.Loss, optional
         Loss of the boxes, both in ``rel_yxyx``. Default: `BoxBCE` + 0.1 `IoULoss`.
-    edge_weight : float, default 1
-        Weight of the cross entropy of the distributions over edges, added for models
-        that have them (head ``"profile"``); 0 trains by `loss` alone. See
-        `whitebox_loc.losses.edge_cross_entropy` for why it is needed.
+    edge_weight : float, optional
+        Weight of the cross entropy of the distributions over edges, for models that have them
+        (head ``"profile"``, not wrapped in another model): 1 by default, 0 trains by `loss`
+        alone. See `whitebox_loc.losses.edge_cross_entropy` for why it is needed.
     learning_rate : float or keras.optimizers.schedules.LearningRateSchedule, optional
         Of Adam. Default: 0.01 with distributions over edges, else 0.001.
     optimizer : keras.optimizers.Optimizer, optional
@@ -111,29 +118,23 @@ def fit(
     (3, 'steps')
     """
     scene = as_scene(scene)
-    budget = _Budget(seconds, steps, target_iou, check_int("batch_size", batch_size, low=1))
-    check_input(model, (*scene.size, scene.channels))
-    check_real("edge_weight", edge_weight, low=0)
+    seed, batch_size = check_int("seed", seed, low=0), check_int("batch_size", batch_size, low=1)
+    budget = _Budget(seconds, steps, target_iou, batch_size)
+    edge_weight = _prepare(model, scene, loss, edge_weight)
     loss = BoxBCE() + 0.1 * IoULoss() if loss is None else loss
     optimizer = _optimizer(model, learning_rate, optimizer)
-    identity = {
-        "scene": repr(scene),
-        "seed": seed,
-        "batch_size": batch_size,
-        "edge_weight": float(edge_weight),
-        **_settings("loss", loss),
-        **_settings("optimizer", optimizer),
-    }
-    run = checkpoints.Run(model, optimizer, History(), identity)
-    if checkpoint is not None and os.path.exists(checkpoint):
-        checkpoints.restore(run, checkpoint)
-    step = make_step(model, optimizer, loss, edge_weight, scene.size)
+    settings = {"scene": repr(scene), "seed": seed, "batch_size": batch_size}
+    settings |= {"edge_weight": edge_weight, "model": _fingerprint(model)}
+    settings |= _settings("loss", loss) | _settings("optimizer", optimizer)
+    run = checkpoints.Run(model, optimizer, History(), settings)
+    keeper = _Keeper(run, checkpoint, check_real("checkpoint_seconds", checkpoint_seconds, low=0))
+    step = make_step(model, optimizer, loss, edge_weight, (batch_size, *scene.size, scene.channels))
     stream = iter(dataset(scene, batch_size, seed, start=len(run.history)))
     with _bar(run, budget, progress) as bar, _deferred_interrupt() as interrupted:
-        keeper = _Keeper(
-            run, checkpoint, check_real("checkpoint_seconds", checkpoint_seconds, low=0)
-        )
         _train(run, budget, lambda: step(*next(stream)), bar, keeper, interrupted)
+    # Only matters to optimizers that average the weights (use_ema=True): after the last
+    # checkpoint, so that a longer run goes on from the weights themselves.
+    optimizer.finalize_variable_values(model.trainable_variables)
     return run.history
 
 
@@ -145,11 +146,13 @@ def _train(
     keeper: _Keeper,
     interrupted: threading.Event,
 ) -> None:
-    start = time.perf_counter() - run.seconds
-    while not (reason := budget.spent(run)):
+    start, overflows = time.perf_counter() - run.seconds, 0
+    while not interrupted.is_set() and not (reason := budget.spent(run)):
         values = dict(zip(COLUMNS[2:], step().numpy().tolist(), strict=True))
         run.seconds = time.perf_counter() - start
-        if not (math.isfinite(values["loss"]) and math.isfinite(values["gradient_norm"])):
+        overflows = 0 if math.isfinite(values["gradient_norm"]) else overflows + 1
+        allowed = OVERFLOWS_ALLOWED if hasattr(run.optimizer, "scale_loss") else 0
+        if not math.isfinite(values["loss"]) or overflows > allowed:
             keeper.save()
             raise TrainingDivergedError(
                 f"The loss is {values['loss']} and the gradient norm {values['gradient_norm']} at "
@@ -159,13 +162,14 @@ def _train(
         run.history.append({"step": len(run.history) + 1, "seconds": run.seconds, **values})
         _show(bar, run, budget)
         keeper.save_sometimes()
-        if interrupted.is_set():
-            keeper.save()
-            error = KeyboardInterrupt(f"interrupted after step {len(run.history)}")
-            error.add_note(f"The weights after that step are in {keeper.kept()}.")
-            raise error
-    run.history.stopped = reason
+    if not interrupted.is_set():
+        run.history.stopped = reason
     keeper.save()
+    # Asked again, because Ctrl-C may have come during that last checkpoint.
+    if interrupted.is_set():
+        error = KeyboardInterrupt(f"interrupted after step {len(run.history)}")
+        error.add_note(f"The weights after that step are in {keeper.kept()}.")
+        raise error
 
 
 class _Budget:
@@ -193,10 +197,12 @@ class _Budget:
 
 
 class _Keeper:
-    """Writes the checkpoint, if there is to be one."""
+    """Reads the checkpoint, if there is one, and writes it, if there is to be one."""
 
     def __init__(self, run: checkpoints.Run, path: Any, every: float) -> None:
         self.run, self.path, self.every = run, path, every
+        if path is not None and os.path.exists(path):
+            checkpoints.restore(run, path)
         self.last = time.perf_counter()
 
     def save(self) -> None:
@@ -212,6 +218,32 @@ class _Keeper:
         return "the model" + (f" and {os.fspath(self.path)!r}" if self.path is not None else "")
 
 
+def _prepare(model: keras.Model, scene: Scene, loss: Any, edge_weight: float | None) -> float:
+    """Build and check the model; return the weight of the loss on edges."""
+    check_input(model, (*scene.size, scene.channels))
+    if not model.built:
+        model(np.zeros((1, *scene.size, scene.channels), "float32"))
+    if not model.trainable_variables:
+        raise ValueError(
+            f"`model` {model.name!r} has no trainable weights. Set `trainable = True` on the "
+            "layers that are to learn."
+        )
+    if loss is not None and not isinstance(loss, keras.losses.Loss):
+        raise TypeError(
+            "`loss` must be a keras.losses.Loss of rel_yxyx boxes, such as BoxBCE(); got "
+            f"{loss!r} of type {type(loss).__name__}."
+        )
+    has_edges = edge_logits(model) is not None
+    if edge_weight is None:
+        return 1.0 if has_edges else 0.0
+    if check_real("edge_weight", edge_weight, low=0) and not has_edges:
+        raise ValueError(
+            f"`edge_weight` {edge_weight:g} needs a model with distributions over edges, a "
+            f"localizer with head='profile' itself; {model.name!r} has none. Leave it None."
+        )
+    return float(edge_weight)
+
+
 def _optimizer(model: keras.Model, learning_rate: Any, optimizer: Any) -> Any:
     if optimizer is not None and learning_rate is not None:
         raise ValueError(
@@ -223,8 +255,28 @@ def _optimizer(model: keras.Model, learning_rate: Any, optimizer: Any) -> Any:
         optimizer = keras.optimizers.Adam(default if learning_rate is None else learning_rate)
     if model.compute_dtype == "float16" and not hasattr(optimizer, "scale_loss"):
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    known = getattr(optimizer, "_trainable_variables", None) or model.trainable_variables
+    if [id(v) for v in known] != [id(v) for v in model.trainable_variables]:
+        raise ValueError(
+            f"`optimizer` {optimizer.name!r} has been used for another model, whose averages it "
+            "holds. Make a new one for each model."
+        )
     optimizer.build(model.trainable_variables)
     return optimizer
+
+
+def _fingerprint(model: keras.Model) -> str:
+    """Return a short text that differs for models whose layers have other settings."""
+    told = [repr(model.dtype_policy.name)]
+    for layer in model._flatten_layers(include_self=False):
+        if isinstance(layer, keras.Model):
+            continue
+        try:
+            config = _nameless(layer.get_config())
+        except NotImplementedError:
+            config = None
+        told.append(f"{type(layer).__name__} {config}")
+    return hashlib.sha256("\n".join(told).encode()).hexdigest()[:16]
 
 
 def _settings(name: str, part: Any) -> dict[str, Any]:
@@ -272,7 +324,8 @@ def _deferred_interrupt() -> Iterator[threading.Event]:
     if threading.current_thread() is not threading.main_thread():
         yield event
         return
-    before = signal.getsignal(signal.SIGINT)
+    # None if the handler was installed by something other than Python.
+    before = signal.getsignal(signal.SIGINT) or signal.default_int_handler
 
     def remember(*_: Any) -> None:
         event.set()

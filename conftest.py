@@ -1,0 +1,18 @@
+"""Set-up of all tests and doctests."""
+
+import sys
+
+import pytest
+from hypothesis import settings
+
+# The first TensorFlow call of a test takes far longer than the rest: no time limit a case.
+settings.register_profile("no-deadline", deadline=None)
+settings.load_profile("no-deadline")
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    """Close what a test has drawn: where pyplot is in use, it keeps every figure."""
+    yield
+    if "matplotlib.pyplot" in sys.modules:
+        sys.modules["matplotlib.pyplot"].close("all")

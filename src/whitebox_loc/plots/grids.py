@@ -1,0 +1,91 @@
+"""Tables of signed maps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import ScalarFormatter
+
+from whitebox_loc.plots.style import COLORS, axes_grid, outline, signed_norm
+
+__all__ = ["saliency_grid"]
+
+
+def saliency_grid(
+    maps: Any,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    axes: Any = None,
+    *,
+    box: Any = None,
+    margin: float | None = None,
+    labels: Sequence[str] | None = None,
+) -> np.ndarray:
+    """Draw a table of signed maps, each row with a colour scale of its own, centred on 0.
+
+    Parameters
+    ----------
+    maps : array (rows, columns, height, width)
+        Signed attributions, such as those of several methods for several coordinates.
+    rows, columns : sequences of str
+        Names of the rows (methods) and of the columns (targets).
+    axes : array of matplotlib axes, optional
+        ``rows * columns`` axes; None makes a figure.
+    box : array (4,), optional
+        True box in ``yxyx`` pixels, outlined in grey.
+    margin : float, optional
+        Show only the box and so many pixels around it.
+    labels : sequence of str, optional
+        What the colour bar of each row measures.
+
+    Returns
+    -------
+    ndarray of matplotlib.axes.Axes, shape (rows, columns)
+
+    Examples
+    --------
+    >>> axes = saliency_grid(np.zeros((2, 3, 8, 8)), ["a", "b"], ["top", "left", "area"])
+    >>> axes.shape, axes[1, 0].get_ylabel(), axes[0, 2].get_title()
+    ((2, 3), 'b', 'area')
+    """
+    maps = np.asarray(maps)
+    if maps.ndim != 4 or maps.shape[:2] != (len(rows), len(columns)):
+        raise ValueError(
+            f"`maps` must have shape ({len(rows)}, {len(columns)}, height, width), one map a row "
+            f"and column; got {maps.shape}."
+        )
+    own = axes is None
+    axes = axes_grid(axes, len(rows), len(columns), (2.1, 1.9))
+    if own:
+        # With a colour bar for each row, the layout forgets the width of the row names.
+        axes.flat[0].figure.get_layout_engine().set(rect=(0.025, 0, 0.975, 1))
+    for index, (line, name) in enumerate(zip(axes, rows, strict=True)):
+        norm = signed_norm(maps[index])
+        for ax, values in zip(line, maps[index], strict=True):
+            drawn = ax.imshow(values, cmap="RdBu_r", norm=norm, interpolation="nearest")
+            _frame(ax, box, margin)
+        line[0].set_ylabel(name, fontsize=9)
+        numbers = ScalarFormatter()
+        numbers.set_powerlimits((-2, 3))
+        label = labels[index] if labels is not None else "attribution"
+        bar = line[0].figure.colorbar(drawn, ax=list(line), format=numbers, label=label)
+        bar.ax.tick_params(labelsize=7)
+    for ax, name in zip(axes[0], columns, strict=True):
+        ax.set_title(name, fontsize=9)
+    return axes
+
+
+def _frame(ax: Axes, box: Any, margin: float | None) -> None:
+    ax.set_xticks([])
+    ax.set_yticks([])
+    if box is None:
+        return
+    outline(ax, box, color=COLORS["reference"], linewidth=0.6)
+    if margin is not None:
+        top, left, bottom, right = (float(value) - 0.5 for value in box)
+        ax.set_facecolor("0.5")
+        ax.set_ylim(bottom + margin, top - margin)
+        ax.set_xlim(left - margin, right + margin)

@@ -1,0 +1,296 @@
+"""What units see, prefer and do: tuning, probes, best images, receptive fields, ablation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+
+from whitebox_loc.plots.style import axes_grid, one_axes, outline, show_each, signed_norm
+
+__all__ = [
+    "ablation_matrix",
+    "maximized_images",
+    "probe_table",
+    "receptive_field",
+    "tuning_curves",
+]
+
+# Okabe and Ito's eight, the yellow left out: it cannot be seen on white.
+_CHANNEL_COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
+_CHANNEL_LINES = ("-", "--", ":", "-.")
+
+
+def tuning_curves(
+    edges: np.ndarray,
+    mean: np.ndarray,
+    factors: Sequence[str],
+    std: np.ndarray | None = None,
+    axes: Any = None,
+    *,
+    channels: Sequence[int] | None = None,
+    title: str = "",
+) -> np.ndarray:
+    """Draw the mean response of channels against factors of the box, a panel a factor.
+
+    Parameters
+    ----------
+    edges : array (factors, bins + 1)
+        Limits of the bins, in pixels.
+    mean : array (factors, bins, channels)
+        Mean responses; NaN where a bin is empty, which leaves a gap.
+    factors : sequence of str
+        Names of the factors.
+    std : array of the shape of `mean`, optional
+        Standard deviations, drawn as a band.
+    axes : array of matplotlib axes, optional
+        One a factor; None makes a figure.
+    channels : sequence of int, optional
+        Channels to draw; all by default.
+    title : str
+        Title of the figure.
+
+    Returns
+    -------
+    ndarray of matplotlib.axes.Axes, shape (1, factors)
+
+    Examples
+    --------
+    >>> axes = tuning_curves(np.array([[0, 2, 4]]), np.ones((1, 2, 3)), ["top"])
+    >>> axes[0, 0].get_xlabel(), axes[0, 0].lines[0].get_xdata()
+    ('top (pixels)', array([1., 3.]))
+    """
+    axes = axes_grid(axes, 1, len(factors), (2.7, 2.8))
+    chosen = range(mean.shape[-1]) if channels is None else channels
+    for index, (ax, factor) in enumerate(zip(axes.flat, factors, strict=True)):
+        centres = (edges[index, :-1] + edges[index, 1:]) / 2
+        for number, channel in enumerate(chosen):
+            color = _CHANNEL_COLORS[number % len(_CHANNEL_COLORS)]
+            line = _CHANNEL_LINES[number // len(_CHANNEL_COLORS) % len(_CHANNEL_LINES)]
+            middle = mean[index, :, channel]
+            ax.plot(centres, middle, line, color=color, lw=1.4, marker=".", ms=3, label=channel)
+            if std is not None:
+                band = std[index, :, channel]
+                ax.fill_between(
+                    centres, middle - band, middle + band, color=color, alpha=0.12, lw=0
+                )
+        ax.set_xlabel(f"{factor} (pixels)", fontsize=8)
+        ax.tick_params(labelsize=7)
+        ax.grid(alpha=0.3)
+    axes[0, 0].set_ylabel("response", fontsize=8)
+    figure = axes.flat[0].figure
+    handles, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, title="channel", fontsize=7, title_fontsize=7, frameon=False,
+                  loc="outside right center")  # fmt: skip
+    figure.suptitle(title, fontsize=10)
+    return axes
+
+
+def probe_table(
+    r2: np.ndarray,
+    layers: Sequence[str],
+    factors: Sequence[str],
+    ax: Axes | None = None,
+    *,
+    title: str = "",
+) -> Axes:
+    """Draw R2 of linear readouts, a row a layer and a column a factor.
+
+    Parameters
+    ----------
+    r2 : array (layers, factors)
+        At most 1. The colour scale ends at 0; the numbers do not. NaN is grey.
+    layers, factors : sequences of str
+        Names of the rows and of the columns.
+    ax : matplotlib axes, optional
+        Where to draw; None makes a figure.
+    title : str
+        Title of the axes.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Examples
+    --------
+    >>> ax = probe_table(np.array([[0.5, -2.0]]), ["conv1"], ["top", "left"])
+    >>> [text.get_text() for text in ax.texts]
+    ['0.50', '-2.00']
+    """
+    size = (1.8 + 0.6 * len(factors), 1.4 + 0.35 * len(layers))
+    return _matrix(r2, layers, factors, ax, size, ("viridis", Normalize(0, 1)), "R²", title)
+
+
+def ablation_matrix(
+    values: np.ndarray,
+    rows: Sequence[Any],
+    columns: Sequence[str] = ("top", "left", "bottom", "right"),
+    ax: Axes | None = None,
+    *,
+    label: str = "change",
+    title: str = "",
+) -> Axes:
+    """Draw signed numbers, such as the mean change by channel and coordinate.
+
+    Parameters
+    ----------
+    values : array (rows, columns)
+        Red is above 0, blue below; NaN is grey.
+    rows, columns : sequences
+        Names of the rows (channels, layers, places) and of the columns (coordinates).
+    ax : matplotlib axes, optional
+        Where to draw; None makes a figure.
+    label : str
+        What the colour bar measures, with its unit.
+    title : str
+        Title of the axes.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Examples
+    --------
+    >>> ax = ablation_matrix(np.array([[0.1, 0.0, -0.2, np.nan]]), ["channel 3"])
+    >>> ax.images[0].get_clim()
+    (-0.2, 0.2)
+    """
+    size = (2.4 + 0.75 * len(columns), 1.4 + 0.35 * len(rows))
+    return _matrix(values, rows, columns, ax, size, ("RdBu_r", signed_norm(values)), label, title)
+
+
+def maximized_images(
+    images: np.ndarray, labels: Sequence[str], axes: Any = None, *, title: str = ""
+) -> np.ndarray:
+    """Draw images in rows of at most eight, each with its label.
+
+    Parameters
+    ----------
+    images : array (k, height, width, channels)
+        Brightness in [0, 1]. Three channels are red, green and blue; of any other number
+        the first is shown.
+    labels : sequence of str
+        Texts above the images.
+    axes : array of matplotlib axes, optional
+        Rows times columns axes; None makes a figure.
+    title : str
+        Title of the figure.
+
+    Returns
+    -------
+    ndarray of matplotlib.axes.Axes, shape (rows, columns)
+
+    Examples
+    --------
+    >>> maximized_images(np.zeros((10, 6, 8, 1)), [f"unit {i}" for i in range(10)]).shape
+    (2, 8)
+    """
+    columns = min(len(images), 8)
+    axes = axes_grid(axes, -(-len(images) // columns), columns, (1.5, 1.6))
+
+    def draw(ax: Axes, index: int) -> Any:
+        ax.set_title(labels[index], fontsize=7)
+        return _picture(ax, images[index])
+
+    drawn = show_each(axes, draw, len(images))
+    figure = axes.flat[0].figure
+    if images.shape[-1] != 3:
+        bar = figure.colorbar(drawn[-1], ax=axes, label="brightness", shrink=0.8)
+        bar.ax.tick_params(labelsize=7)
+    figure.suptitle(title, fontsize=10)
+    return axes
+
+
+def receptive_field(
+    background: np.ndarray,
+    window: Any,
+    ax: Axes | None = None,
+    *,
+    label: str | None = None,
+    title: str = "",
+) -> Axes:
+    """Outline the pixels that a unit can see, over an image or over what it listens to.
+
+    Parameters
+    ----------
+    background : array (height, width) or (height, width, channels)
+        An image in [0, 1]; or with `label`, the strength (height, width) of the response to
+        each pixel, on a scale from 0.
+    window : array (4,)
+        ``yxyx`` in pixels, half open.
+    ax : matplotlib axes, optional
+        Where to draw; None makes a figure.
+    label : str, optional
+        What a strength measures; None means that `background` is an image.
+    title : str
+        Title of the axes.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Examples
+    --------
+    >>> ax = receptive_field(np.zeros((9, 9)), [2, 3, 5, 8])
+    >>> ax.patches[0].get_bbox().bounds
+    (2.5, 1.5, 5.0, 3.0)
+    """
+    ax = one_axes(ax, (4.4, 3.6))
+    if label is None:
+        _picture(ax, np.atleast_3d(background))
+    else:
+        norm = Normalize(0, float(np.max(background)) or 1.0)
+        drawn = ax.imshow(background, cmap="magma", norm=norm, interpolation="nearest")
+        bar = ax.figure.colorbar(drawn, ax=ax, shrink=0.8, label=label)
+        bar.ax.tick_params(labelsize=7)
+    # White inside black shows on any background.
+    outline(ax, window, color="black", linewidth=3.0)
+    outline(ax, window, color="white", linewidth=1.4)
+    ax.set_xlabel("column (pixels)", fontsize=8)
+    ax.set_ylabel("row (pixels)", fontsize=8)
+    ax.tick_params(labelsize=7)
+    ax.set_title(title, fontsize=9)
+    return ax
+
+
+def _picture(ax: Axes, image: np.ndarray) -> Any:
+    shown = image if image.shape[-1] == 3 else image[..., 0]
+    return ax.imshow(shown, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+
+
+def _matrix(
+    values: np.ndarray,
+    rows: Sequence[Any],
+    columns: Sequence[str],
+    ax: Axes | None,
+    size: tuple[float, float],
+    colors: tuple[str, Normalize],
+    label: str,
+    title: str,
+) -> Axes:
+    values = np.asarray(values)
+    if values.shape != (len(rows), len(columns)):
+        raise ValueError(
+            f"The values must have shape ({len(rows)}, {len(columns)}), a row and a column a "
+            f"name; got {values.shape}."
+        )
+    ax = one_axes(ax, size)
+    cmap, norm = colors
+    ax.set_facecolor("0.85")
+    drawn = ax.imshow(values, cmap=cmap, norm=norm, aspect="auto")
+    for (row, column), value in np.ndenumerate(values):
+        if np.isfinite(value):
+            red, green, blue, _ = drawn.cmap(norm(value))
+            # Rec. 709: how bright the eye finds a colour.
+            dark = 0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.5
+            ax.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=7,
+                    color="white" if dark else "black")  # fmt: skip
+    ax.set_xticks(range(len(columns)), columns, fontsize=8, rotation=30, ha="right")
+    ax.set_yticks(range(len(rows)), [str(row) for row in rows], fontsize=8)
+    ax.set_title(title, fontsize=10)
+    bar = ax.figure.colorbar(drawn, ax=ax, label=label)
+    bar.ax.tick_params(labelsize=7)
+    return ax
