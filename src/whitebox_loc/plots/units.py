@@ -193,6 +193,10 @@ def maximized_images(
 
     def draw(ax: Axes, index: int) -> Any:
         ax.set_title(labels[index], fontsize=7)
+        # A white image on a white page needs a frame.
+        ax.set_axis_on()
+        ax.set_xticks([])
+        ax.set_yticks([])
         return _picture(ax, images[index])
 
     drawn = show_each(axes, draw, len(images))

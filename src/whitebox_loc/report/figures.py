@@ -20,6 +20,9 @@ __all__ = ["FIGURES", "Drawn", "draw_all"]
 
 COORDINATES = ["top", "left", "bottom", "right"]
 
+PATCH = 11
+"""Greatest side in pixels of a receptive field that is shown by itself."""
+
 
 @dataclass(frozen=True)
 class Drawn:
@@ -149,11 +152,11 @@ def _activations(subject: Subject) -> Figure:
 
 
 def _kernels(subject: Subject) -> Figure:
-    first = next(x for x in subject.model.layers if isinstance(x, keras.layers.Conv2D))
-    weights = introspect.kernels(subject.model, first.name)[:, :, :3, :16]
+    first = _convolutions(subject.model)[0]
+    weights = introspect.kernels(subject.model, first)[:, :, :3, :16]
     inputs, outputs = weights.shape[2:]
     figure = Figure(figsize=(1.0 * outputs, 1.25 * inputs), layout="constrained")
-    plots.kernels(weights, figure.subplots(inputs, outputs), title=f"Kernels of {first.name}")
+    plots.kernels(weights, figure.subplots(inputs, outputs), title=f"Kernels of {first}")
     return figure
 
 
@@ -175,9 +178,8 @@ def _saliency(subject: Subject) -> Figure:
         ("gradient of {}", "d fraction / d brightness", COORDINATES, "identity")
     ]
     if edge_logits(subject.model) is not None:
-        found = np.rint(subject.result.predictions[index]).astype(int)
-        bins = [introspect.targets.bin(*pair) for pair in zip(COORDINATES, found, strict=True)]
-        rows.append(("log-odds of the {} found", "d nats / d brightness", bins, "logit"))
+        bins, link, _ = _unsaturated(subject, index)
+        rows.append(("log-odds of the {} found", "d nats / d brightness", bins, link))
     figure = Figure(figsize=(14.0, 2.3 * len(rows)), layout="constrained")
     axes = figure.subplots(len(rows), 5, squeeze=False)
     for row, (title, label, targets, link) in zip(axes, rows, strict=True):
@@ -188,6 +190,83 @@ def _saliency(subject: Subject) -> Figure:
         for ax in row:
             _crop(ax, box, margin=10)
     return figure
+
+
+def _families(subject: Subject) -> Figure:
+    batch, index = subject.result.batch, subject.example()
+    last = _convolutions(subject.model)[-1]
+    methods: dict[str, dict[str, Any]] = {
+        "gradient": {},
+        "integrated_gradients": {"baseline": (0.0, 1.0)},
+        "gradcam": {"layer": last},
+        "occlusion": {"patch": 8, "stride": 4},
+        "lrp": {},
+    }
+    targets, link, label = _unsaturated(subject, index)
+    image = batch.images[[index]]
+    maps = [
+        introspect.saliency(subject.model, image, targets, name, link=link, **options)[:, 0]
+        for name, options in methods.items()
+    ]
+    figure = Figure(figsize=(9.0, 1.9 * len(methods)), layout="constrained")
+    figure.get_layout_engine().set(rect=(0.03, 0, 0.97, 1))  # type: ignore[union-attr, call-arg]
+    names = [name.replace("_", "\n") for name in methods]
+    axes = figure.subplots(len(methods), 4)
+    columns = [label.format(name) for name in COORDINATES]
+    plots.saliency_grid(maps, names, columns, axes, box=batch.boxes[index], margin=12)
+    return figure
+
+
+def _maximized(subject: Subject) -> Figure:
+    layer = _convolutions(subject.model)[-1]
+    channels = list(range(min(8, subject.model.get_layer(layer).filters)))
+    shape = introspect.activations(subject.model, subject.result.batch.images[:1], layer)[
+        layer
+    ].shape
+    middle = (shape[1] // 2, shape[2] // 2)
+    top, left, bottom, right = introspect.receptive_field(subject.model, layer).window(middle)
+    if max(bottom - top, right - left) > PATCH:
+        best = introspect.maximize(subject.model, layer, channels, steps=100)
+        patches = best.images
+    else:
+        # One place sees a few pixels: no need for long waves or shifts, and the rest is cut.
+        best = introspect.maximize(
+            subject.model, layer, channels, position=middle, steps=100, fourier=False, jitter=0
+        )
+        patches = best.images[:, max(int(top), 0) : int(bottom), max(int(left), 0) : int(right)]
+    pairs = zip(channels, best.values, strict=True)
+    labels = [f"channel {channel}: {value:.2f}" for channel, value in pairs]
+    figure = Figure(figsize=(1.5 * len(labels) + 1, 1.9), layout="constrained")
+    axes = figure.subplots(1, len(labels), squeeze=False)
+    plots.maximized_images(patches, labels, axes)
+    return figure
+
+
+def _tuning(subject: Subject) -> Figure:
+    layer = _convolutions(subject.model)[-1]
+    scene = subject.result.batch.scene
+    found = introspect.tuning(subject.model, layer, scene, bins=12, n=600)
+    shown = range(min(8, found.mean.shape[-1]))
+    figure = Figure(figsize=(2.8 * len(found.factors) + 1, 2.8), layout="constrained")
+    axes = figure.subplots(1, len(found.factors), squeeze=False)
+    title = f"{layer}: mean over places"
+    plots.tuning_curves(
+        found.edges, found.mean, found.factors, found.std, axes, channels=shown, title=title
+    )
+    return figure
+
+
+def _convolutions(model: keras.Model) -> list[str]:
+    return [layer.name for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
+
+
+def _unsaturated(subject: Subject, index: int) -> tuple[list[Any], str, str]:
+    """Return targets, link and unit that ask for each edge without saturating."""
+    if edge_logits(subject.model) is None:
+        return COORDINATES, "identity", "{}"
+    found = np.rint(subject.result.predictions[index]).astype(int)
+    bins = [introspect.targets.bin(*pair) for pair in zip(COORDINATES, found, strict=True)]
+    return bins, "logit", "log-odds of {}"
 
 
 def _crop(ax: Any, box: np.ndarray, margin: float) -> None:
@@ -231,6 +310,20 @@ FIGURES: dict[str, tuple[Draw, str, str]] = {
         "Outputs of the convolutions for one held-out image, one signed scale a layer.",
     ),
     "kernels": (_kernels, "Kernels", "Weights of the first convolution, signed."),
+    "maximized": (
+        _maximized,
+        "What channels like best",
+        "Found by gradient ascent so that a channel of the last convolution is as active as "
+        "possible, with the activation reached: the pixels that one of its places sees or, where "
+        "those are many, the whole image for the mean over places. A channel that stays at 0 is "
+        "closed by its ReLU wherever the search began.",
+    ),
+    "tuning": (
+        _tuning,
+        "Tuning",
+        "Mean response of the last convolution's channels (mean over places) by the true box: "
+        "lines are means, bands one standard deviation over boxes.",
+    ),
     "saliency": (
         _saliency,
         "Gradient of each coordinate",
@@ -239,6 +332,14 @@ FIGURES: dict[str, tuple[Draw, str, str]] = {
         "change with almost none, so look at the scale before the pattern. Second row, for a "
         "network with distributions over edges: the log-odds of the boundary that it found, "
         "which do not saturate. Shown is the surroundings of the box, outlined in grey.",
+    ),
+    "families": (
+        _families,
+        "Four coordinates, one method of each family",
+        "Each row has its own scale. Explained are the coordinates or, for a network with "
+        "distributions over edges, the log-odds of the boundaries that it found. The methods do "
+        "not agree, because they ask different questions; a map that looks convincing is not yet "
+        "true.",
     ),
 }
 """Figure name to (function, title, caption). To add a figure, add a function and a row."""

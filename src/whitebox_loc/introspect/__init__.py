@@ -1,0 +1,48 @@
+"""Looking inside any Keras localizer: layers, filters and signed maps of coordinates."""
+
+from whitebox_loc.introspect import targets
+from whitebox_loc.introspect.ablation import Ablation, Restoration, ablate, activation_patching
+from whitebox_loc.introspect.attribution import SaliencyInfo, saliency
+from whitebox_loc.introspect.blindness import BlindSpot, BlindSpotWarning, blind_spots
+from whitebox_loc.introspect.exemplars import TopImages, top_images
+from whitebox_loc.introspect.filters import kernels
+from whitebox_loc.introspect.maximization import Maximized, maximize
+from whitebox_loc.introspect.methods import METHODS
+from whitebox_loc.introspect.patching import patch
+from whitebox_loc.introspect.probes import Probe, Tuning, probe, tuning
+from whitebox_loc.introspect.reading import LayerInfo, activations, list_layers
+from whitebox_loc.introspect.receptive import (
+    ReceptiveField,
+    effective_receptive_field,
+    receptive_field,
+)
+
+__all__ = [
+    "METHODS",
+    "Ablation",
+    "BlindSpot",
+    "BlindSpotWarning",
+    "LayerInfo",
+    "Maximized",
+    "Probe",
+    "ReceptiveField",
+    "Restoration",
+    "SaliencyInfo",
+    "TopImages",
+    "Tuning",
+    "ablate",
+    "activation_patching",
+    "activations",
+    "blind_spots",
+    "effective_receptive_field",
+    "kernels",
+    "list_layers",
+    "maximize",
+    "patch",
+    "probe",
+    "receptive_field",
+    "saliency",
+    "targets",
+    "top_images",
+    "tuning",
+]

@@ -1,0 +1,282 @@
+"""What a map cannot show, said before it is drawn."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from whitebox_loc._validation import check_choice
+from whitebox_loc.introspect.attribution import saliency
+from whitebox_loc.introspect.inputs import check_images
+from whitebox_loc.introspect.methods import METHODS, Method
+from whitebox_loc.introspect.methods.paths import baseline_images
+from whitebox_loc.introspect.targets import COORDINATES, Target, as_target, bin
+
+__all__ = ["BlindSpot", "BlindSpotWarning", "blind_spots"]
+
+SURE = 1e-3
+"""An output is called saturated where its slope is below this share of the steepest."""
+
+TIE = 1e-6
+"""Edges of two boxes nearer than this, in fractions, tie: about float32's spacing below 1."""
+
+
+class BlindSpotWarning(UserWarning):
+    """A map will be silent where the model is not."""
+
+
+@dataclass(frozen=True)
+class BlindSpot:
+    """One reason why a map is silent.
+
+    Attributes
+    ----------
+    kind : str
+        ``"baseline"``, ``"relu"``, ``"saturation"`` or ``"ties"``.
+    message : str
+        What is not shown, and what to do instead.
+    share : ndarray (n,)
+        For each image the share, 0 to 1, of pixels (``baseline``, ``relu``), of the steepest
+        slope that is missing (``saturation``) or of the four edges that tie (``ties``).
+    pixels : ndarray of bool (n, height, width) or None
+        Where the map is silent whatever the model does; None if it is not about places.
+    """
+
+    kind: str
+    message: str
+    share: np.ndarray
+    pixels: np.ndarray | None = None
+
+
+def blind_spots(
+    model: keras.Model,
+    images: Any,
+    target: Any = "top",
+    method: str = "gradient",
+    *,
+    link: str = "identity",
+    warn: bool = True,
+    **options: Any,
+) -> list[BlindSpot]:
+    """Say what `saliency` with the same arguments cannot show on these images.
+
+    Parameters
+    ----------
+    model, images, target, method, link, **options
+        As for `whitebox_loc.introspect.saliency`; one target.
+    warn : bool, default True
+        Also issue a `BlindSpotWarning` for each.
+
+    Returns
+    -------
+    list of BlindSpot
+        Empty if none of the known reasons applies to any of the images. What a method is
+        blind to in general is in ``METHODS[method].blind_to``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `saliency`.
+
+    Examples
+    --------
+    >>> import whitebox_loc as wb
+    >>> scene = wb.data.Scene(size=(12, 16))
+    >>> images = wb.data.render([[2, 3, 8, 9]], scene)
+    >>> model = wb.models.localizer(size=(12, 16))
+    >>> [spot] = blind_spots(model, images, "top", "gradient_x_input", warn=False)
+    >>> spot.kind, float(spot.share[0])
+    ('baseline', 0.8125)
+    """
+    record = METHODS[check_choice("method", method, METHODS)]
+    question = _Question(model, images, as_target(target), record, link, options)
+    found = [spot for check in CHECKS for spot in [check(question)] if spot is not None]
+    if warn:
+        for spot in found:
+            warnings.warn(spot.message, BlindSpotWarning, stacklevel=2)
+    return found
+
+
+@dataclass(frozen=True)
+class _Question:
+    """The arguments of `saliency`, as the checks read them."""
+
+    model: keras.Model
+    images: Any
+    target: Target
+    record: Method
+    link: str
+    options: dict[str, Any]
+
+    def option(self, name: str) -> Any:
+        """Return an option of the method, or of the method that it wraps."""
+        if name in self.options:
+            return self.options[name]
+        base = self.options.get("base", self.record.options.get("base"))
+        for record in (self.record, METHODS.get(base) if isinstance(base, str) else base):
+            if record is not None and name in record.options:
+                return record.options[name]
+        return None
+
+    def picture(self) -> np.ndarray:
+        """Return the image array among the inputs."""
+        return check_images(self.images).image
+
+    def ask(self, target: Any, method: str = "gradient", **options: Any) -> Any:
+        """Return maps and info of another saliency of the same images."""
+        return saliency(self.model, self.images, target, method, return_info=True, **options)
+
+
+def _black_pixels(question: _Question) -> BlindSpot | None:
+    """Find pixels that are multiplied by zero, because they equal every baseline."""
+    if question.record.name == "gradient_x_input":
+        baseline: Any = 0.0
+    elif question.record.name in FACTOR_METHODS:
+        baseline = question.option("baseline")
+    else:
+        return None
+    picture = question.picture()
+    bases = baseline_images(baseline, picture.shape[1:])
+    same = np.ones(picture.shape[:3], bool)
+    for base in bases:
+        same &= (picture == base).all(axis=-1)
+    if not same.any():
+        return None
+    share = same.mean(axis=(1, 2))
+    return BlindSpot(
+        "baseline",
+        f"{question.record.name} multiplies each pixel by its difference to the baseline: "
+        f"{share.mean():.0%} of the pixels equal it and stay exactly 0, whatever they do for "
+        f"{question.target.label!r}. Use several baselines, such as the same box elsewhere.",
+        share,
+        same,
+    )
+
+
+def _blanked(question: _Question) -> BlindSpot | None:
+    """Find places of a CAM that a final ReLU sets to zero."""
+    if question.record.family != "cam" or not question.option("relu"):
+        return None
+    # The ReLU acts on the layer's grid and the map is enlarged afterwards, so the sign of the
+    # enlarged map alone does not tell what was blanked.
+    signed, rectified = (
+        question.ask(
+            question.target, question.record.name, link=question.link,
+            **{**question.options, "relu": relu},
+        )[0]
+        for relu in (False, True)
+    )  # fmt: skip
+    blanked = (rectified == 0) & (signed != 0)
+    if not blanked.any():
+        return None
+    share = blanked.mean(axis=(1, 2))
+    return BlindSpot(
+        "relu",
+        f"relu=True blanks {share.mean():.0%} of the {question.record.name} map: the places that "
+        f"lower {question.target.label!r}. A coordinate is not a class; use relu=False.",
+        share,
+        blanked,
+    )
+
+
+def _saturated(question: _Question) -> BlindSpot | None:
+    """Find images whose answer is so sure that its derivative has almost vanished."""
+    name = question.target.label
+    if name not in COORDINATES or question.record.name not in LOCAL_METHODS:
+        return None
+    slope = _sigmoid_slope(question, name)
+    advice = "link='logit'"
+    if slope is not None and question.link == "logit":
+        return None
+    if slope is None:
+        # The log-odds of an expectation are as flat as the expectation.
+        slope = _expectation_slope(question, name)
+        advice = "targets.bin(coordinate, index) with link='logit'"
+    if slope is None or not (slope < SURE).any():
+        return None
+    return BlindSpot(
+        "saturation",
+        f"{name!r} is saturated on {(slope < SURE).mean():.0%} of the images: its slope is below "
+        f"{SURE:g} of the steepest, so a map of derivatives shows the little that is left. "
+        f"Use {advice}, or a method that moves away from the image.",
+        1.0 - slope,
+    )
+
+
+def _sigmoid_slope(question: _Question, name: str) -> np.ndarray | None:
+    """Return 4 p (1 - p) where the coordinate p comes out of a sigmoid."""
+    _, info = question.ask(name, link="logit")
+    if info.links[0] != "input of the sigmoid":
+        return None
+    # From the log-odds, because 1 - p has lost its digits where p is nearly 1.
+    odds = np.asarray(info.values, np.float64)
+    return 1.0 / np.cosh(odds / 2.0) ** 2
+
+
+def _expectation_slope(question: _Question, name: str) -> np.ndarray | None:
+    """Return 4 p (1 - p) of the likeliest bin, where the coordinate is an expectation."""
+    try:
+        _, info = question.ask(name)
+        length = question.picture().shape[1 if name in ("top", "bottom") else 2]
+        nearest = np.rint(np.asarray(info.values) * length).astype(int)
+        bins = [bin(name, int(index)) for index in np.unique(nearest)]
+        _, info = question.ask(bins)
+    except ValueError:
+        return None
+    row = np.searchsorted(np.unique(nearest), nearest)
+    p = np.asarray(info.values, np.float64)[row, np.arange(len(nearest))]
+    return 4.0 * p * (1.0 - p)
+
+
+def _ties(question: _Question) -> BlindSpot | None:
+    """Find edges at which the IoU has a kink, so that its derivative is arbitrary."""
+    if question.target.label != "iou" or question.record.family != "gradient":
+        return None
+    given = np.asarray(question.target.data, np.float64)
+    _, info = question.ask(list(COORDINATES))
+    distance = np.abs(np.asarray(info.values, np.float64).T - given)
+    share = (distance < TIE).mean(axis=1)
+    if not share.any():
+        return None
+    return BlindSpot(
+        "ties",
+        f"The IoU has a kink where a predicted edge meets the given one: {share.mean():.0%} of the "
+        "edges do, and their derivative is that of one side only. Explain the coordinates, or "
+        "give a box that differs from the prediction.",
+        share,
+    )
+
+
+FACTOR_METHODS = (
+    "gradient_x_input",
+    "integrated_gradients",
+    "expected_gradients",
+    "deeplift",
+    "deep_shap",
+)
+"""Methods whose maps have the difference of image and baseline as a factor."""
+
+LOCAL_METHODS = (
+    "gradient",
+    "gradient_x_input",
+    "guided_backprop",
+    "deconvnet",
+    "gradcam",
+    "gradcam_plus_plus",
+    "layercam",
+    "xgradcam",
+)
+"""Methods that know the model by its derivative at the image alone."""
+
+CHECKS: tuple[Callable[[_Question], BlindSpot | None], ...] = (
+    _black_pixels,
+    _blanked,
+    _saturated,
+    _ties,
+)
+"""The known reasons. To add one: a function from a question to a BlindSpot or None."""

@@ -1,0 +1,82 @@
+"""Names of the layers of any Keras model: paths such as ``backbone/conv2``."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+
+__all__ = ["check_model", "find_layers", "named_layers", "split_call"]
+
+
+def named_layers(model: keras.Model) -> dict[str, keras.Layer]:
+    """Return every layer of `model` by path, containers before their contents.
+
+    A path is the names from the model's own children downwards, joined by ``/``. A
+    layer that is reached on several ways has the path of the first. Two layers of
+    equal name in one container become ``name`` and ``name~2``.
+    """
+    found: dict[str, keras.Layer] = {}
+    _collect(model, "", found, {id(model)})
+    return found
+
+
+def find_layers(model: keras.Model, names: Any, argument: str = "layers") -> dict[str, Any]:
+    """Return the layers that the call names ``path`` or ``path#2`` in `names` stand for."""
+    layers = named_layers(model)
+    chosen = {}
+    for name in names:
+        path = split_call(name)[0] if isinstance(name, str) else name
+        if path not in layers:
+            near = difflib.get_close_matches(str(path), layers, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise ValueError(
+                f"`{argument}` must name layers of model {model.name!r}, some of "
+                f"{list(layers)}; got {name!r}.{hint} `list_layers(model)` lists them."
+            )
+        chosen[path] = layers[path]
+    return chosen
+
+
+def split_call(name: str) -> tuple[str, int | None]:
+    """Split ``"conv#2"`` into the path and the number of the call, None if all are meant."""
+    path, mark, number = name.rpartition("#")
+    return (path, int(number)) if mark and number.isdigit() else (name, None)
+
+
+def check_model(model: Any) -> keras.Model:
+    """Return `model` if it is a Keras model that runs on TensorFlow."""
+    if not isinstance(model, keras.Model):
+        raise TypeError(
+            "`model` must be a keras.Model (Functional, Sequential or a subclass); got "
+            f"{type(model).__module__}.{type(model).__name__}."
+        )
+    if keras.backend.backend() != "tensorflow":
+        raise RuntimeError(
+            f"`model` must run on TensorFlow; Keras runs on {keras.backend.backend()!r}. "
+            "Set KERAS_BACKEND=tensorflow before the first import of keras."
+        )
+    return model
+
+
+def _collect(parent: Any, prefix: str, found: dict[str, Any], seen: set[int]) -> None:
+    for layer in _children(parent):
+        if id(layer) in seen:
+            continue
+        seen.add(id(layer))
+        path, repeat = f"{prefix}{layer.name}", 2
+        while path in found:
+            path, repeat = f"{prefix}{layer.name}~{repeat}", repeat + 1
+        found[path] = layer
+        _collect(layer, f"{path}/", found, seen)
+
+
+def _children(parent: Any) -> Iterator[keras.Layer]:
+    # `layers` of a Sequential leaves out the Functional model that Keras builds inside
+    # it; `_flatten_layers` is what Keras itself uses for layers held by other layers.
+    own = getattr(parent, "layers", None)
+    if not isinstance(own, list):
+        own = parent._flatten_layers(include_self=False, recursive=False)
+    return (layer for layer in own if not isinstance(layer, keras.layers.InputLayer))

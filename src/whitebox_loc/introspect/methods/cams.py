@@ -1,0 +1,161 @@
+"""Class activation maps: the feature maps of a layer, each weighted by what it does.
+
+All are signed. `layer` is the path of a layer with places, by default the last that the
+targets depend on; ``relu=True`` keeps only what pushes the target up, as the papers do;
+`align` says how the layer's places lie on the image, see `feature_maps.on_image`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from whitebox_loc.introspect.methods.feature_maps import check_options, feature_maps, on_image
+from whitebox_loc.introspect.methods.record import Maps
+from whitebox_loc.introspect.problem import Problem
+
+__all__ = ["eigencam", "gradcam", "gradcam_plus_plus", "layercam", "xgradcam"]
+
+
+def gradcam(
+    problem: Problem, *, layer: str | None = None, relu: bool = False, align: str = "auto"
+) -> Maps:
+    """Weight each feature map with the mean of its gradient."""
+    return _from_gradients(problem, _gradcam, layer, relu, align)
+
+
+def gradcam_plus_plus(
+    problem: Problem, *, layer: str | None = None, relu: bool = False, align: str = "auto"
+) -> Maps:
+    """Weight each feature map with a sum of its gradient that favours rare activations.
+
+    The paper uses positive gradients only; negative ones count here as the positive ones of
+    the negated target do there. ``relu=True`` is the paper's map, up to its factor exp(target).
+    """
+    return _from_gradients(problem, _gradcam_plus_plus, layer, relu, align)
+
+
+def layercam(
+    problem: Problem, *, layer: str | None = None, relu: bool = False, align: str = "auto"
+) -> Maps:
+    """Multiply each feature with its own gradient; with ``relu=True`` if that is positive."""
+    return _from_gradients(problem, _layercam, layer, relu, align)
+
+
+def xgradcam(
+    problem: Problem, *, layer: str | None = None, relu: bool = False, align: str = "auto"
+) -> Maps:
+    """Weight each feature map with the mean of its gradient, weighted by the features.
+
+    Before it is laid on the image, a map adds up to the sum of feature times gradient.
+    """
+    return _from_gradients(problem, _xgradcam, layer, relu, align)
+
+
+def eigencam(
+    problem: Problem, *, layer: str | None = None, relu: bool = False, align: str = "auto"
+) -> Maps:
+    """Project the features of each place on their first singular vector.
+
+    The target does not matter. Singular vectors have no sign: the one is taken with which
+    the map adds up to a positive number.
+    """
+    return _from_features(problem, _eigencam, layer, relu, align, slopes=False)
+
+
+def _gradcam(features: Any, slopes: Any, relu: bool) -> Any:
+    weights = tf.reduce_mean(slopes, (2, 3))
+    return tf.einsum("knc,nhwc->knhw", weights, features)
+
+
+def _gradcam_plus_plus(features: Any, slopes: Any, relu: bool) -> Any:
+    # The paper's g^2 / (2 g^2 + sum(A) g^3), shortened by g^2, so that it has no 0/0. The
+    # paper's A come out of a ReLU; |A| keeps the share finite for layers without one.
+    active = tf.reduce_sum(tf.abs(features), (1, 2), keepdims=True)
+    used = tf.nn.relu(slopes) if relu else slopes
+    weights = tf.reduce_sum(used / (2.0 + active * tf.abs(slopes)), (2, 3))
+    return tf.einsum("knc,nhwc->knhw", weights, features)
+
+
+def _layercam(features: Any, slopes: Any, relu: bool) -> Any:
+    used = tf.nn.relu(slopes) if relu else slopes
+    return tf.reduce_sum(used * features, 4)
+
+
+def _xgradcam(features: Any, slopes: Any, relu: bool) -> Any:
+    total, size = tf.reduce_sum(features, (1, 2)), tf.reduce_sum(tf.abs(features), (1, 2))
+    # Features that cancel but for rounding have no mean place; they get weight 0.
+    total = tf.where(tf.abs(total) > 1e-5 * size, total, 0.0)
+    weights = tf.math.divide_no_nan(tf.reduce_sum(slopes * features, (2, 3)), total)
+    return tf.einsum("knc,nhwc->knhw", weights, features)
+
+
+def _eigencam(features: Any, slopes: Any, relu: bool) -> Any:
+    _, height, width, channels = features.shape
+    flat = tf.cast(tf.reshape(features, (-1, height * width, channels)), tf.float64)
+    # The smaller of the two products has the same singular values.
+    if channels <= height * width:
+        vector = tf.linalg.eigh(tf.matmul(flat, flat, transpose_a=True))[1][..., -1:]
+        places = tf.matmul(flat, vector)[..., 0]
+    else:
+        squares, vectors = tf.linalg.eigh(tf.matmul(flat, flat, transpose_b=True))
+        places = vectors[..., -1] * tf.sqrt(tf.nn.relu(squares[:, -1:]))
+    sign = tf.where(tf.reduce_sum(places, 1, keepdims=True) < 0, -1.0, 1.0)
+    places *= tf.cast(sign, tf.float64)
+    return tf.cast(tf.reshape(places, (1, -1, height, width)), tf.float32)
+
+
+def _from_gradients(problem: Problem, combine: Any, layer: Any, relu: bool, align: str) -> Maps:
+    return _from_features(problem, combine, layer, relu, align, slopes=True)
+
+
+def _from_features(
+    problem: Problem,
+    combine: Callable[[Any, Any, bool], Any],
+    layer: str | None,
+    relu: bool,
+    align: str,
+    *,
+    slopes: bool,
+) -> Maps:
+    """Return maps that `combine` makes of features and their gradients, (k, n, h, w, c)."""
+    check_options(problem, layer, relu, align)
+    size = problem.images.shape[1:3]
+
+    def build(read: Any, images: Any) -> Any:
+        _, output, targets = feature_maps(problem, read, images, layer)
+        found = _gradients(problem, targets, output) if slopes else None
+        maps = combine(tf.cast(output, tf.float32), found, relu)
+        return finished(maps, size, relu, align)
+
+    run = problem.function((combine.__name__, layer, relu, align), build)
+    parts = []
+    for rows, _ in problem.tiles(1):
+        parts.append(run(*problem.tensors(rows)).numpy())
+        problem.count(len(parts[-1][0]))
+    maps = np.concatenate(parts, axis=1)
+    shape = (problem.targets, *maps.shape[1:])
+    return Maps(np.ascontiguousarray(np.broadcast_to(maps, shape)))
+
+
+def finished(maps: Any, size: tuple[int, int], relu: bool, align: str) -> Any:
+    """Rectify maps (k, n, h, w) of a layer if asked, and lay them on the image."""
+    shape = tf.shape(maps)
+    maps = tf.nn.relu(maps) if relu else maps
+    flat = tf.reshape(maps, (-1, *maps.shape[2:], 1))
+    return tf.reshape(on_image(flat, size, align), (shape[0], shape[1], *size))
+
+
+def _gradients(problem: Problem, targets: list[Any], output: Any) -> Any:
+    found = [tf.gradients(target, output)[0] for target in targets]
+    for label, slope in zip(problem.labels, found, strict=True):
+        if slope is None:
+            raise ValueError(
+                f"Target {label!r} has no derivative by the layer: an operation between them, "
+                "such as argmax or rounding, has none. Use 'ablationcam', 'scorecam' or "
+                "'occlusion'."
+            )
+    return tf.stack([tf.cast(slope, tf.float32) for slope in found])

@@ -1,0 +1,159 @@
+"""Class activation maps without gradients: every channel is tried, one pass for each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from whitebox_loc.introspect.methods.cams import finished
+from whitebox_loc.introspect.methods.feature_maps import check_options, feature_maps, on_image
+from whitebox_loc.introspect.methods.paths import baseline_images
+from whitebox_loc.introspect.methods.record import Maps
+from whitebox_loc.introspect.problem import Problem
+
+__all__ = ["ablationcam", "scorecam"]
+
+# From the call name of a layer to a function for `Problem.function`, which returns the
+# targets (k, s, r) when s channels are tried on r images.
+Trial = Callable[[str], Callable[..., Any]]
+
+
+def ablationcam(
+    problem: Problem, *, layer: str | None = None, relu: bool = False, align: str = "auto"
+) -> Maps:
+    """Weight each feature map with the fall of the target when that map is set to zero.
+
+    The paper also divides by the target: one factor a map, without meaning for coordinates,
+    which may be 0. It is left out.
+    """
+
+    def trial(name: str) -> Callable[..., Any]:
+        def build(read: Any, images: Any, features: Any, channels: Any) -> Any:
+            keep = 1.0 - tf.one_hot(channels, features.shape[-1])
+            without = features * tf.cast(keep, features.dtype)[:, None, None, None, :]
+            without = tf.reshape(without, (-1, *features.shape[1:]))
+            # TensorFlow computes of these images only what goes around the layer.
+            points = tf.tile(images, (tf.shape(channels)[0], 1, 1, 1))
+            return _tried(read, points, channels, replace={name: lambda output: without})
+
+        return build
+
+    def fall(values: np.ndarray, tried: np.ndarray, rows: slice) -> np.ndarray:
+        return values[:, None] - tried
+
+    return _from_trials(problem, ("ablationcam",), trial, fall, layer, relu, align)
+
+
+def scorecam(
+    problem: Problem,
+    *,
+    layer: str | None = None,
+    relu: bool = False,
+    align: str = "auto",
+    baseline: Any = 0.0,
+    softmax: bool = False,
+) -> Maps:
+    """Weight each feature map with the rise of the target when the image is seen through it.
+
+    The map, laid on the image and scaled to 0 .. 1, mixes the image with the baseline; the
+    rise is counted from the target at the baseline. The paper takes the softmax of the rises
+    over channels, which is always positive and, for a coordinate in fractions of the image,
+    nearly the same for all channels: hence only by choice.
+    """
+    check_options(problem, layer, relu, align)
+    if not isinstance(softmax, bool):
+        raise TypeError(f"`softmax` must be True or False; got {softmax!r}.")
+    size = problem.images.shape[1:3]
+    base = _only_baseline(baseline, problem.images.shape[1:])
+
+    def trial(name: str) -> Callable[..., Any]:
+        def build(read: Any, images: Any, features: Any, channels: Any, base: Any) -> Any:
+            chosen = tf.gather(tf.cast(features, tf.float32), channels, axis=3)
+            placed = on_image(chosen, size, align)
+            low = tf.reduce_min(placed, (1, 2), keepdims=True)
+            high = tf.reduce_max(placed, (1, 2), keepdims=True)
+            # A constant map says nothing about places; it hides all, and so weighs nothing.
+            share = tf.math.divide_no_nan(placed - low, high - low)
+            share = tf.transpose(share, (3, 0, 1, 2))[..., None]
+            points = share * images + (1.0 - share) * base[0]
+            return _tried(read, tf.reshape(points, (-1, *images.shape[1:])), channels)
+
+        return build
+
+    everywhere = np.broadcast_to(base, problem.images.shape)
+    start = problem.at(everywhere, np.arange(len(problem))).values_everywhere()
+
+    def rise(values: np.ndarray, tried: np.ndarray, rows: slice) -> np.ndarray:
+        rises = tried - start[:, None, rows]
+        return tf.nn.softmax(rises, axis=1).numpy() if softmax else rises
+
+    return _from_trials(problem, ("scorecam", align), trial, rise, layer, relu, align, [base])
+
+
+def _tried(read: Any, points: Any, channels: Any, **options: Any) -> Any:
+    copies = tf.shape(channels)[0]
+    values = tf.stack(read(points, copies, **options)[0])
+    return tf.reshape(values, (values.shape[0], copies, -1))
+
+
+def _from_trials(
+    problem: Problem,
+    key: tuple[str, ...],
+    trial: Trial,
+    weigh: Callable[[np.ndarray, np.ndarray, slice], np.ndarray],
+    layer: str | None,
+    relu: bool,
+    align: str,
+    constants: Sequence[np.ndarray] = (),
+) -> Maps:
+    """Return maps whose channels have the weights (k, c, r) that `weigh` makes of trials."""
+    check_options(problem, layer, relu, align)
+    look = _reader(problem, layer)
+    parts = []
+    for rows, _ in problem.tiles(1):
+        tensors = problem.tensors(rows)
+        features, values = look(*tensors)
+        images, count = len(values[0]), features.shape[-1]
+        name = look.notes["layer"]
+        extra = [features, np.zeros(1, np.int32), *(_fixed(c) for c in constants)]
+        run = problem.function((*key, name), trial(name), extra)
+        tried = []
+        for channels in _slices(count, max(1, problem.batch_size // images)):
+            tried.append(run(*tensors, features, channels, *constants).numpy())
+        problem.count(images * (1 + count))
+        weights = weigh(values.numpy(), np.concatenate(tried, axis=1), rows)
+        maps = tf.einsum("kcr,rhwc->krhw", weights, tf.cast(features, tf.float32))
+        parts.append(finished(maps, problem.images.shape[1:3], relu, align).numpy())
+    return Maps(np.concatenate(parts, axis=1))
+
+
+def _reader(problem: Problem, layer: str | None) -> Any:
+    """Return a function of `Problem.tensors` to feature maps and targets, with the layer noted."""
+    notes: dict[str, Any] = {}
+
+    def build(read: Any, images: Any) -> Any:
+        notes["layer"], output, targets = feature_maps(problem, read, images, layer)
+        return output, tf.stack(targets)
+
+    return problem.function(("feature_maps", layer), build, notes=notes)
+
+
+def _slices(count: int, together: int) -> list[Any]:
+    numbers = np.arange(count, dtype=np.int32)
+    return [tf.constant(numbers[i : i + together]) for i in range(0, count, together)]
+
+
+def _fixed(array: np.ndarray) -> tf.TensorSpec:
+    return tf.TensorSpec(array.shape, tf.as_dtype(array.dtype))
+
+
+def _only_baseline(baseline: Any, shape: tuple[int, ...]) -> np.ndarray:
+    found = baseline_images(baseline, shape)
+    if len(found) != 1:
+        raise ValueError(
+            f"`baseline` must be one number or one image of shape {shape}; got {len(found)}."
+        )
+    return found

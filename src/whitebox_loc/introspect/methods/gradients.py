@@ -1,0 +1,150 @@
+"""The gradient family: what an infinitely small change of each pixel would do, and sums of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from whitebox_loc._validation import check_generator, check_int, check_real
+from whitebox_loc.introspect.methods.paths import baseline_images, blur_matrices, quadrature
+from whitebox_loc.introspect.methods.record import Maps
+from whitebox_loc.introspect.problem import Problem
+
+__all__ = [
+    "blur_ig",
+    "deconvnet",
+    "expected_gradients",
+    "gradient",
+    "gradient_x_input",
+    "guided_backprop",
+    "integrated_gradients",
+]
+
+
+def gradient(problem: Problem) -> Maps:
+    """Take the derivative of the target by each pixel."""
+    return Maps(problem.path_sum(_plain))
+
+
+def gradient_x_input(problem: Problem) -> Maps:
+    """Multiply the derivative by each pixel with the pixel."""
+    return Maps(problem.path_sum(_times_itself))
+
+
+def guided_backprop(problem: Problem) -> Maps:
+    """Take the gradient with ReLUs that pass only what is positive, forwards and backwards."""
+    return Maps(problem.path_sum(_plain, rule="guided"))
+
+
+def deconvnet(problem: Problem) -> Maps:
+    """Take the gradient with ReLUs that pass what is positive on the way back."""
+    return Maps(problem.path_sum(_plain, rule="deconv"))
+
+
+def integrated_gradients(
+    problem: Problem, *, steps: int = 50, rule: str = "gauss_legendre", baseline: Any = 0.0
+) -> Maps:
+    """Integrate the gradient on the straight line from a baseline, times the difference.
+
+    Several baselines are averaged. Up to the error of the rule, a map adds up to the target
+    at the image minus the (mean) target at the baseline.
+    """
+    nodes, weights = quadrature(rule, steps)
+    bases = baseline_images(baseline, problem.images.shape[1:])
+    chosen = np.repeat(np.arange(len(bases)), steps)
+    nodes, weights = np.tile(nodes, len(bases)), np.tile(weights / len(bases), len(bases))
+    maps = problem.path_sum(_straight, (bases[chosen], nodes, weights), samples=len(nodes))
+    return Maps(maps, lambda: _mean_value(problem, bases, np.full(len(bases), 1 / len(bases))))
+
+
+def expected_gradients(
+    problem: Problem, *, samples: int = 50, baseline: Any = (0.0, 1.0), seed: Any = 0
+) -> Maps:
+    """Average gradient times difference over random baselines and points on the line.
+
+    All images share the random numbers, so a map depends on its own image alone.
+    """
+    check_int("samples", samples, low=1)
+    generator = check_generator(seed)
+    bases = baseline_images(baseline, problem.images.shape[1:])
+    chosen = generator.integers(len(bases), size=samples)
+    nodes = generator.random(samples)
+    weights = np.full(samples, 1 / samples)
+    shares = np.bincount(chosen, minlength=len(bases)) / samples
+    maps = problem.path_sum(_straight, (bases[chosen], nodes, weights), samples=samples)
+    return Maps(maps, lambda: _mean_value(problem, bases, shares))
+
+
+def blur_ig(
+    problem: Problem,
+    *,
+    steps: int = 50,
+    rule: str = "gauss_legendre",
+    max_sigma: float | None = None,
+) -> Maps:
+    """Integrate the gradient along the path on which a blurred image becomes sharp.
+
+    `max_sigma` is the blur at the start in pixels, by default a quarter of the longer side.
+    The image is black beyond its border. Up to the error of the rule, a map adds up to the
+    target at the image minus the target at the most blurred image.
+    """
+    height, width = problem.images.shape[1:3]
+    if max_sigma is None:
+        max_sigma = max(height, width) / 4
+    sigma = check_real("max_sigma", max_sigma, low=1e-3)
+    nodes, weights = quadrature(rule, steps)
+    rows, columns = (blur_matrices(length, sigma * nodes) for length in (height, width))
+    # The path runs from sigma down to 0, hence the sign.
+    parameters = (*rows, *columns, -sigma * weights)
+
+    def reference() -> np.ndarray:
+        most = np.array([sigma])
+        first, last = blur_matrices(height, most)[0][0], blur_matrices(width, most)[0][0]
+        blurred = np.einsum("ij,rjwc,vw->rivc", first, problem.images, last, optimize=True)
+        rows = np.arange(len(problem))
+        return problem.at(blurred.astype(np.float32), rows).values_everywhere()
+
+    return Maps(problem.path_sum(_blurred, parameters, samples=steps), reference)
+
+
+def _plain(images: Any) -> tuple[Any, Any]:
+    return images[None], None
+
+
+def _times_itself(images: Any) -> tuple[Any, Any]:
+    return images[None], images[None]
+
+
+def _straight(images: Any, start: Any, at: Any, weight: Any) -> tuple[Any, Any]:
+    """Give the points at share `at` (s,) of the line from `start` (s, h, w, c) to images."""
+    difference = images - start[:, None]
+    at, weight = (tf.reshape(a, (-1, 1, 1, 1, 1)) for a in (at, weight))
+    return start[:, None] + at * difference, weight * difference
+
+
+def _blurred(
+    images: Any, rows: Any, rows_slope: Any, columns: Any, columns_slope: Any, weight: Any
+) -> tuple[Any, Any]:
+    """Give images blurred by the matrices (s, h, h) and (s, w, w), and their derivatives."""
+    # Rows and columns last, so that every product is a matrix product.
+    planes = tf.transpose(images, (0, 3, 1, 2))[None]
+    matrices = (rows, rows_slope, columns, columns_slope)
+    rows, rows_slope, columns, columns_slope = (m[:, None, None] for m in matrices)
+    wide, narrow = rows @ planes, rows_slope @ planes
+    slope = tf.matmul(narrow, columns, transpose_b=True)
+    slope += tf.matmul(wide, columns_slope, transpose_b=True)
+    points = tf.matmul(wide, columns, transpose_b=True)
+    points, slope = (tf.transpose(a, (0, 1, 3, 4, 2)) for a in (points, slope))
+    return points, tf.reshape(weight, (-1, 1, 1, 1, 1)) * slope
+
+
+def _mean_value(problem: Problem, images: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the weighted mean (k, n) of the targets at images that do not depend on n."""
+    count = len(problem)
+    mean = np.zeros((problem.targets, count))
+    for image, weight in zip(images, weights, strict=True):
+        everywhere = np.broadcast_to(image, problem.images.shape)
+        mean += weight * problem.at(everywhere, np.arange(count)).values_everywhere()
+    return mean

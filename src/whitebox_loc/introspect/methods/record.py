@@ -1,0 +1,62 @@
+"""What a saliency method is: a function and a row."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Maps", "Method"]
+
+
+@dataclass(frozen=True)
+class Maps:
+    """What a method returns.
+
+    Attributes
+    ----------
+    values : array (k, n, height, width)
+        One signed map a target and image, channels summed.
+    reference : callable, optional
+        For methods whose maps add up to a difference of values: returns the targets (k, n)
+        that the targets at the images are compared with.
+    """
+
+    values: np.ndarray
+    reference: Callable[[], np.ndarray] | None = None
+
+
+@dataclass(frozen=True)
+class Method:
+    """A row of METHODS.
+
+    Attributes
+    ----------
+    name : str
+    family : str
+    function : callable
+        From a `Problem` and keyword options to `Maps`.
+    paper : str
+        Where it comes from.
+    blind_to : str
+        What it cannot show.
+    wraps : bool
+        Whether it repeats another method, named by its option ``base``, which takes the
+        options that are not its own.
+    """
+
+    name: str
+    family: str
+    function: Callable[..., Maps]
+    paper: str
+    blind_to: str
+    wraps: bool = False
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """Names and default values of the options."""
+        parameters = inspect.signature(self.function).parameters.values()
+        return {p.name: p.default for p in parameters if p.kind is p.KEYWORD_ONLY}

@@ -1,0 +1,378 @@
+"""Probes and tuning: what a linear readout finds in a layer, and what a unit prefers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from scipy import linalg
+
+from whitebox_loc._validation import check_choice, check_int, check_real
+from whitebox_loc.data import Scene, as_scene, count_boxes, generate, nth_boxes, render
+from whitebox_loc.introspect.canvas import beside
+from whitebox_loc.introspect.capture import compiled, forward
+from whitebox_loc.introspect.inputs import Inputs
+from whitebox_loc.introspect.layers import check_model, find_layers, split_call
+from whitebox_loc.introspect.reading import REDUCTIONS, activations, run_in_batches
+from whitebox_loc.introspect.targets import COORDINATES, DERIVED
+
+__all__ = ["FACTORS", "FEATURES", "Probe", "Tuning", "probe", "tuning"]
+
+FACTORS = (*COORDINATES, *DERIVED)
+"""What probes read out: the four coordinates and what is made of them."""
+
+FEATURES = ("flatten", "mean", "max")
+"""What a probe sees of a layer: every unit, or each channel's mean or maximum over places."""
+
+
+@dataclass(frozen=True, eq=False)
+class Probe:
+    """How well a linear readout of each layer finds each factor of the box.
+
+    Attributes
+    ----------
+    layers : tuple of str
+    factors : tuple of str
+    r2 : float64 array (layers, factors)
+        1 - (squared error) / (squared deviation from the mean), over all held-out images: 1
+        is perfect, 0 no better than the mean, below 0 worse. NaN for a factor that does not
+        vary.
+    fold_r2 : float64 array (folds, layers, factors)
+        The same within each fold.
+    units, features : int arrays (layers,)
+        Numbers each layer has, and numbers that the readout saw.
+    """
+
+    layers: tuple[str, ...]
+    factors: tuple[str, ...]
+    r2: np.ndarray
+    fold_r2: np.ndarray
+    units: np.ndarray
+    features: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Tuning:
+    """Responses of a layer's channels against factors of the box.
+
+    Attributes
+    ----------
+    layer : str
+    factors : tuple of str
+    edges : float64 array (factors, bins + 1)
+        Limits of the bins, in pixels; a bin holds its lower limit, the last one both.
+    counts : int array (factors, bins)
+        Images in each bin.
+    mean, std : float64 arrays (factors, bins, channels)
+        Of the responses; NaN where a bin is empty.
+    """
+
+    layer: str
+    factors: tuple[str, ...]
+    edges: np.ndarray
+    counts: np.ndarray
+    mean: np.ndarray
+    std: np.ndarray
+
+
+def probe(
+    model: keras.Model,
+    layers: str | Sequence[str],
+    scene: Scene | str = "uniform",
+    *,
+    n: int = 1000,
+    folds: int = 5,
+    ridge: float = 1e-3,
+    features: str = "flatten",
+    max_features: int = 4096,
+    seed: int = 0,
+    example: Any = None,
+    batch_size: int = 256,
+) -> Probe:
+    """Return how much of the box can be read linearly from layers, on images held out.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Any model; it is left as it is.
+    layers : str or sequence of str
+        Paths as `list_layers` gives them, ``path#2`` for the second of several calls.
+    scene : Scene or str, default "uniform"
+        What is drawn. No box is drawn twice, so that none is known to the readout; a scene
+        with fewer boxes than `n` is drawn whole.
+    n : int, default 1000
+        Images.
+    folds : int, default 5
+        Each part of the images is predicted by a readout fitted on the others.
+    ridge : float, default 1e-3
+        Penalty of the squared weights, relative to the mean variance along the directions
+        that the features span. Above 0.
+    features : {"flatten", "mean", "max"}, default "flatten"
+        What the readout sees: every unit, or each channel's mean or maximum over places.
+    max_features : int, default 4096
+        Of a layer with more, so many are drawn at random, the same for all images; the
+        result is then a lower bound.
+    seed : int, default 0
+        Of the images, of their order and of the draw.
+    example : structure of arrays, optional
+        What a model of several inputs takes; of those besides the image the first rows are
+        held fixed.
+    batch_size : int, default 256
+        Images in one pass.
+
+    Returns
+    -------
+    Probe
+        Factors: top, left, bottom, right, height, width, center_y, center_x, area.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not one of the above.
+
+    Notes
+    -----
+    A high value says that the information is there in linear form, not that the network
+    uses it; `ablate` and `activation_patching` ask that.
+
+    References
+    ----------
+    G. Alain, Y. Bengio, "Understanding intermediate layers using linear classifier
+    probes", 2016, arXiv:1610.01644.
+
+    Examples
+    --------
+    >>> import whitebox_loc as wb
+    >>> model, scene = wb.models.localizer(size=(12, 16)), wb.data.Scene(size=(12, 16))
+    >>> found = probe(model, ["conv1", "row_profile"], scene, n=100)
+    >>> found.r2.shape, found.units.tolist(), found.factors[:2]
+    ((2, 9), [2560, 112], ('top', 'left'))
+    """
+    check_model(model)
+    names = [layers] if isinstance(layers, str) else list(layers)
+    if not names:
+        raise ValueError("`layers` must name at least one layer; got none.")
+    if check_real("ridge", ridge, low=0) == 0:
+        raise ValueError("`ridge` must be above 0; got 0. Use 1e-9 for next to none.")
+    check_choice("features", features, FEATURES)
+    check_int("max_features", max_features, low=1)
+    check_int("folds", folds, low=2)
+    images, boxes = _distinct(as_scene(scene), check_int("n", n, low=2 * folds), seed)
+    if len(images) < 2 * folds:
+        raise ValueError(
+            f"`folds` must be at most {len(images) // 2}, half of the scene's {len(images)} "
+            f"images; got {folds}."
+        )
+    wanted = _factors(boxes, images.shape[1:3])
+    rows = []
+    for name in names:
+        read = _Features(model, name, features, max_features, seed)
+        seen = read(beside(images, example), check_int("batch_size", batch_size, low=1))
+        rows.append((*_held_out(seen, wanted, folds, ridge), read.units, seen.shape[1]))
+    r2, fold_r2, units, used = zip(*rows, strict=True)
+    return Probe(
+        layers=tuple(names),
+        factors=FACTORS,
+        r2=np.stack(r2),
+        fold_r2=np.stack(fold_r2, axis=1),
+        units=np.array(units),
+        features=np.array(used),
+    )
+
+
+def tuning(
+    model: keras.Model,
+    layer: str,
+    scene: Scene | str = "uniform",
+    *,
+    factors: Sequence[str] = ("top", "left", "height", "width"),
+    bins: int = 20,
+    n: int = 2000,
+    reduce: str = "mean",
+    seed: int = 0,
+    example: Any = None,
+    batch_size: int = 256,
+) -> Tuning:
+    """Return how the channels of a layer respond to where and how large the box is.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Any model; it is left as it is.
+    layer : str
+        Path as `list_layers` gives it, ``path#2`` for the second of several calls.
+    scene : Scene or str, default "uniform"
+        What is drawn; no box twice, and all of them if there are fewer than `n`.
+    factors : sequence of str, default ("top", "left", "height", "width")
+        Of top, left, bottom, right, height, width, center_y, center_x, area.
+    bins : int, default 20
+        Of equal width from 0 to the size of the image (for area, its number of pixels).
+    n : int, default 2000
+        Images.
+    reduce : {"mean", "max", "min", "sum"}, default "mean"
+        What the response of a channel is, over all its places.
+    seed : int, default 0
+        Of the images.
+    example : structure of arrays, optional
+        What a model of several inputs takes; of those besides the image the first rows are
+        held fixed.
+    batch_size : int, default 256
+        Images in one pass.
+
+    Returns
+    -------
+    Tuning
+        Factors in pixels.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not one of the above.
+
+    Examples
+    --------
+    >>> import whitebox_loc as wb
+    >>> model, scene = wb.models.localizer(size=(12, 16)), wb.data.Scene(size=(12, 16))
+    >>> found = tuning(model, "conv2", scene, bins=4, n=100)
+    >>> found.mean.shape, found.counts.sum(axis=1).tolist(), found.edges[0].tolist()
+    ((4, 4, 8), [100, 100, 100, 100], [0.0, 3.0, 6.0, 9.0, 12.0])
+    """
+    find_layers(check_model(model), [layer], "layer")
+    names = tuple(check_choice("factors", name, FACTORS) for name in factors)
+    check_int("bins", bins, low=1)
+    images, boxes = _distinct(as_scene(scene), check_int("n", n, low=1), seed)
+    check_choice("reduce", reduce, REDUCTIONS)
+    inputs = beside(images, example)
+    given = inputs.pack((inputs.image, *inputs.others))
+    found = activations(model, given, layer, reduce=reduce, batch_size=batch_size)
+    if not isinstance(found.get(layer), np.ndarray):
+        raise ValueError(f"`layer` must name one tensor; {layer!r} stands for {list(found)}.")
+    responses = found[layer].astype(np.float64)
+    height, width = images.shape[1:3]
+    values = _factors(boxes, (1, 1))
+    results = []
+    for name in names:
+        edges = np.linspace(0, _largest(name, height, width), bins + 1)
+        results.append((edges, *_binned(values[:, FACTORS.index(name)], edges, responses)))
+    edges, counts, mean, std = (np.stack(arrays) for arrays in zip(*results, strict=True))
+    return Tuning(layer, names, edges, counts, mean, std)
+
+
+class _Features:
+    """Reads what a probe sees of one layer; draws units inside the pass, to save memory."""
+
+    def __init__(self, model: keras.Model, layer: str, kind: str, most: int, seed: int) -> None:
+        self.model, self.layer, self.kind, self.most, self.seed = model, layer, kind, most, seed
+        self.units = 0
+
+    def __call__(self, inputs: Inputs, batch_size: int) -> np.ndarray:
+        one = inputs.pack([a[:1] for a in (inputs.image, *inputs.others)])
+        first = activations(self.model, one, self.layer)
+        output = first.get(self.layer)
+        if not isinstance(output, np.ndarray) or output.ndim < 2:
+            raise ValueError(
+                f"`layers` must name layers of one output; {self.layer!r} stands for {list(first)}."
+            )
+        self.units = count = int(np.prod(output.shape[1:]))
+        if self.kind != "flatten":
+            count = output.shape[-1]
+        chosen = None
+        if count > self.most:
+            generator = np.random.default_rng(self.seed)
+            chosen = np.sort(generator.choice(count, self.most, replace=False))
+
+        def build(*tensors: Any) -> Any:
+            passed = forward(self.model, inputs.pack(tensors), watch=[split_call(self.layer)[0]])
+            values = tf.cast(passed.single_call(self.layer).output, tf.float32)
+            if self.kind != "flatten":
+                values = REDUCTIONS[self.kind](values, list(range(1, values.shape.rank - 1)))
+            flat = tf.reshape(values, (-1, count))
+            return flat if chosen is None else tf.gather(flat, chosen, axis=1)
+
+        key = ("features", self.layer, self.kind, self.most, self.seed)
+        run = compiled(self.model, key, inputs, build)
+        return run_in_batches(run, inputs, batch_size)
+
+
+def _held_out(
+    features: np.ndarray, wanted: np.ndarray, folds: int, ridge: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return R2 over all held-out rows (factors,) and within each fold (folds, factors)."""
+    parts = np.array_split(np.arange(len(wanted)), folds)
+    error = np.empty_like(wanted)
+    for part in parts:
+        rest = np.setdiff1d(np.arange(len(wanted)), part)
+        found = _ridge(features[rest], wanted[rest], features[part], ridge)
+        error[part] = wanted[part] - found
+    whole = _r2(error, wanted)
+    return whole, np.stack([_r2(error[part], wanted[part]) for part in parts])
+
+
+def _ridge(x: np.ndarray, y: np.ndarray, new: np.ndarray, ridge: float) -> np.ndarray:
+    """Predict `new` (m, p) by ridge regression of y (n, k) on x (n, p), with intercept.
+
+    In float64, by whichever of the two normal equations is smaller: p by p, or n by n.
+    """
+    mean_x, mean_y = x.mean(0, np.float64), y.mean(0)
+    x, new = x - mean_x, new - mean_x
+    wide = x.shape[1] > x.shape[0]
+    gram = x @ x.T if wide else x.T @ x
+    scale = np.trace(gram) / len(gram)
+    if scale == 0:
+        return np.broadcast_to(mean_y, (len(new), y.shape[1]))
+    gram[np.diag_indices_from(gram)] += ridge * scale
+    if wide:
+        return new @ (x.T @ linalg.solve(gram, y - mean_y, assume_a="pos")) + mean_y
+    return new @ linalg.solve(gram, x.T @ (y - mean_y), assume_a="pos") + mean_y
+
+
+def _r2(error: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    spread = ((wanted - wanted.mean(0)) ** 2).sum(0)
+    varies = np.ptp(wanted, axis=0) > 0
+    return np.where(varies, 1 - (error**2).sum(0) / np.where(varies, spread, 1.0), np.nan)
+
+
+def _distinct(scene: Scene, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return images and boxes (m, 4) in pixels, in random order, no box twice."""
+    generator = np.random.default_rng(check_int("seed", seed, low=0))
+    if scene.position == "notebook":
+        batch = generate(scene, n, seed=seed, valid_only=True)
+        _, first = np.unique(batch.boxes, axis=0, return_index=True)
+        order = np.sort(first)
+        return batch.images[order], batch.boxes[order]
+    total = count_boxes(scene)
+    boxes = nth_boxes(scene, generator.choice(total, min(n, total), replace=False))
+    labels = generator.integers(len(scene.shapes), size=len(boxes))
+    return render(boxes, scene, labels=labels, seed=seed), boxes
+
+
+def _factors(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Return all factors (n, 9) of boxes in pixels, in fractions of an image of `size`."""
+    relative = boxes / np.array([*size, *size], np.float64)
+    columns = list(relative.T)
+    return np.stack([*columns, *(make(*columns) for make in DERIVED.values())], axis=1)
+
+
+def _largest(factor: str, height: int, width: int) -> int:
+    if factor == "area":
+        return height * width
+    return height if factor in ("top", "bottom", "height", "center_y") else width
+
+
+def _binned(
+    values: np.ndarray, edges: np.ndarray, responses: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return counts (bins,), means and standard deviations (bins, channels)."""
+    bins = len(edges) - 1
+    which = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, bins - 1)
+    counts = np.bincount(which, minlength=bins)
+    mean = np.full((bins, responses.shape[1]), np.nan)
+    std = mean.copy()
+    for index in np.flatnonzero(counts):
+        inside = responses[which == index]
+        mean[index], std[index] = inside.mean(0), inside.std(0)
+    return counts, mean, std

@@ -1,0 +1,122 @@
+"""Other derivatives for ReLU: guided backpropagation and the deconvnet.
+
+TensorFlow lets a graph name another gradient for a kind of operation. It is set while
+the model is traced, so that every ReLU is reached, whether a layer of its own or the
+activation of a convolution, and nothing of the model is touched.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from whitebox_loc.introspect.layers import named_layers
+
+__all__ = ["RULES", "rectified"]
+
+RULES = ("guided", "deconv")
+"""Pass only positive gradients, where the ReLU is open (guided) or everywhere (deconv)."""
+
+_lock = threading.Lock()
+_registered = False
+
+
+@contextmanager
+def rectified(model: keras.Model, rule: str | None) -> Iterator[None]:
+    """Give every ReLU traced inside the derivative that `rule` names.
+
+    Raises
+    ------
+    ValueError
+        If the model has no ReLU, or one that cannot be reached; the layer is named.
+    """
+    if rule is None:
+        yield
+        return
+    _register()
+    _check_layers(model, rule)
+    graph = tf.compat.v1.get_default_graph()
+    before = len(graph.get_operations())
+    names = {kind: f"whitebox_loc_{rule}_{kind}" for kind in ("Relu", "Relu6")}
+    with graph.gradient_override_map(names):
+        yield
+    _check_operations(graph.get_operations()[before:], rule)
+
+
+def _register() -> None:
+    global _registered
+    with _lock:
+        if _registered:
+            return
+        for kind, ordinary in (("Relu", tf.raw_ops.ReluGrad), ("Relu6", tf.raw_ops.Relu6Grad)):
+            tf.RegisterGradient(f"whitebox_loc_guided_{kind}")(_guided(ordinary))
+            tf.RegisterGradient(f"whitebox_loc_deconv_{kind}")(_deconv)
+        _registered = True
+
+
+def _guided(ordinary: Callable[..., Any]) -> Callable[[Any, Any], Any]:
+    def derivative(operation: Any, upstream: Any) -> Any:
+        return ordinary(gradients=tf.nn.relu(upstream), features=operation.outputs[0])
+
+    return derivative
+
+
+def _deconv(operation: Any, upstream: Any) -> Any:
+    return tf.nn.relu(upstream)
+
+
+def _check_layers(model: keras.Model, rule: str) -> None:
+    for path, layer in named_layers(model).items():
+        if isinstance(layer, keras.layers.ReLU) and (layer.threshold or layer.negative_slope):
+            _refuse(rule, f"layer {path!r} is a ReLU with a threshold or negative slope")
+
+
+def _check_operations(operations: Any, rule: str) -> None:
+    found = False
+    for operation in operations:
+        kind, scope = operation.type, operation.name.rpartition("/")[0] or operation.name
+        found = found or kind in ("Relu", "Relu6")
+        if kind in ("LeakyRelu", "Elu", "Selu"):
+            _refuse(rule, f"layer {scope!r} has a {kind}")
+        if kind == "Maximum" and any(_is_zero(t) for t in operation.inputs):
+            _refuse(rule, f"layer {scope!r} computes max(x, 0) without an operation of its own")
+        if _holds_relu(operation):
+            _refuse(rule, f"layer {scope!r} has a ReLU inside a tf.function, loop or condition")
+    if not found:
+        raise ValueError(
+            f"The {rule} rule needs a model with ReLU activations, and this one has none. "
+            "Use method='gradient'."
+        )
+
+
+def _refuse(rule: str, why: str) -> None:
+    raise ValueError(
+        f"The {rule} rule replaces the derivative of ReLU, but {why}. Use an ordinary ReLU "
+        "there (keras.layers.ReLU() or activation='relu'), or method='gradient'."
+    )
+
+
+def _is_zero(tensor: Any) -> bool:
+    if tensor.op.type != "Const":
+        return False
+    value = tf.get_static_value(tensor)
+    return value is not None and value.size == 1 and not value.any()
+
+
+def _holds_relu(operation: Any) -> bool:
+    for attribute in operation.node_def.attr.values():
+        if attribute.HasField("func"):
+            inner = operation.graph._get_function(attribute.func.name)
+            if inner is not None and _body_has_relu(inner):
+                return True
+    return False
+
+
+def _body_has_relu(function: Any) -> bool:
+    definition = getattr(function, "function_def", None) or function.definition
+    return any(node.op in ("Relu", "Relu6") for node in definition.node_def)

@@ -1,0 +1,119 @@
+import warnings
+
+import keras
+import numpy as np
+import pytest
+
+import whitebox_loc as wb
+
+SCENE = wb.data.Scene(size=(12, 16))
+BOX = [[2, 3, 8, 9]]
+
+
+def kinds(*args, **options):
+    return {s.kind: s for s in wb.introspect.blind_spots(*args, warn=False, **options)}
+
+
+def sigmoid_model(bias):
+    """A coordinate is sigmoid(mean brightness + bias)."""
+    image = keras.Input((12, 16, 1))
+    mean = keras.layers.Flatten()(keras.layers.AveragePooling2D((12, 16))(image))
+    box = keras.layers.Dense(4, activation="sigmoid", name="box")
+    model = keras.Model(image, box(mean))
+    box.set_weights([np.ones((1, 4)), np.full(4, bias)])
+    return model
+
+
+@pytest.fixture(scope="module")
+def trained():
+    model = wb.models.localizer(size=(12, 16), filters=(4,))
+    wb.training.fit(model, SCENE, steps=150, batch_size=32, progress=False)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("gradient_x_input", {}),
+        ("integrated_gradients", {"steps": 3}),
+        ("integrated_gradients", {"steps": 3, "baseline": 1.0}),
+        ("integrated_gradients", {"steps": 3, "baseline": (0.0, 0.5)}),
+        ("expected_gradients", {"samples": 4, "baseline": (0.0, 1.0)}),
+    ],
+)
+def test_the_map_is_zero_where_it_is_said_to_be_blind(method, options):
+    model = wb.models.localizer(size=(12, 16))
+    images = wb.data.render(BOX, SCENE)
+    found = kinds(model, images, "top", method, **options)
+    baseline = np.ravel(options.get("baseline", 0.0))
+    picture = images[0, ..., 0]
+    expected = np.all([picture == b for b in baseline], axis=0)
+    if not expected.any():
+        assert "baseline" not in found
+        return
+    np.testing.assert_array_equal(found["baseline"].pixels[0], expected)
+    assert found["baseline"].share[0] == expected.mean()
+    values = wb.introspect.saliency(model, images, "top", method, **options)
+    assert (values[0][expected] == 0).all()
+    assert (values[0][~expected] != 0).any()
+
+
+def test_gradient_has_no_baseline():
+    model = wb.models.localizer(size=(12, 16))
+    assert "baseline" not in kinds(model, wb.data.render(BOX, SCENE), "top", "gradient")
+
+
+def test_a_blanked_cam_is_told_with_the_places():
+    model = wb.models.localizer(size=(12, 16), head="dense")
+    images = wb.data.generate(SCENE, 4, seed=0).images
+    options = {"layer": "conv2"}
+    signed = wb.introspect.saliency(model, images, "top", "gradcam", **options)
+    blanked = wb.introspect.saliency(model, images, "top", "gradcam", relu=True, **options)
+    spot = kinds(model, images, "top", "gradcam", relu=True, **options)["relu"]
+    np.testing.assert_array_equal(spot.pixels, (blanked == 0) & (signed < 0))
+    assert spot.pixels.any()
+    assert "relu" not in kinds(model, images, "top", "gradcam", **options)
+
+
+@pytest.mark.parametrize("bias", [-9.0, 0.0, 20.0])
+def test_saturated_sigmoid(bias):
+    model, images = sigmoid_model(bias), np.zeros((2, 12, 16, 1), "float32")
+    found = kinds(model, images, "left", "gradient")
+    slope = 1 / np.cosh(bias / 2) ** 2
+    assert ("saturation" in found) == (slope < 1e-3)
+    if found:
+        np.testing.assert_allclose(found["saturation"].share, 1 - slope)
+    assert not kinds(model, images, "left", "gradient", link="logit")
+
+
+def test_saturated_expectation(trained):
+    images = wb.data.render(BOX, SCENE)
+    spot = kinds(trained, images, "top", "gradient")["saturation"]
+    p = wb.models.edge_distributions(trained, images)["top"][0].max()
+    np.testing.assert_allclose(spot.share, 1 - 4 * p * (1 - p), atol=1e-6)
+    # The log-odds of the expectation are as flat; methods that move away are not affected.
+    assert "saturation" in kinds(trained, images, "top", "gradient", link="logit")
+    assert "saturation" not in kinds(trained, images, "top", "integrated_gradients", steps=3)
+    fresh = wb.models.localizer(size=(12, 16))
+    assert "saturation" not in kinds(fresh, images, "top", "gradient")
+
+
+def test_ties_of_an_iou_target(trained):
+    images = wb.data.render(BOX, SCENE)
+    own = trained(images).numpy()
+    moved = own + np.array([0.0, 0.0, 0.1, 0.0])
+    iou = wb.introspect.targets.iou
+    assert kinds(trained, images, iou(own))["ties"].share.tolist() == [1.0]
+    assert kinds(trained, images, iou(moved))["ties"].share.tolist() == [0.75]
+    assert "ties" not in kinds(trained, images, iou(own + 0.01))
+
+
+def test_warnings_have_a_class_of_their_own():
+    model = wb.models.localizer(size=(12, 16))
+    images = wb.data.render(BOX, SCENE)
+    with pytest.warns(wb.introspect.BlindSpotWarning, match="81% of the pixels equal it"):
+        wb.introspect.blind_spots(model, images, "top", "gradient_x_input")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        wb.introspect.blind_spots(model, images, "top", "gradient_x_input", warn=False)
+        wb.introspect.blind_spots(model, images, "top", "gradient")
