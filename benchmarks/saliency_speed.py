@@ -42,8 +42,8 @@ OPTIONS: dict[str, dict] = {
     "occlusion": {"patch": 16, "stride": 16},
     "rise": {"samples": 32},
     "drise": {"samples": 32},
-    "kernel_shap": {"samples": 32},
-    "lime": {"samples": 32},
+    "kernel_shap": {"samples": 64},
+    "lime": {"samples": 64},
     "sobol": {"samples": 2},
     "hsic": {"samples": 32},
 }

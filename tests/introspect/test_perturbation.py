@@ -3,9 +3,13 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import whitebox_loc as wb
 from whitebox_loc.introspect import METHODS, saliency
+from whitebox_loc.introspect.inputs import check_images
+from whitebox_loc.introspect.problem import Problem
+from whitebox_loc.introspect.targets import as_target
 
 FAMILY = [name for name, row in METHODS.items() if row.family == "perturbation"]
 RANDOM = [name for name in FAMILY if "seed" in METHODS[name].options]
@@ -205,6 +209,10 @@ def test_drise_follows_rows_under_noise():
         single = saliency(net.model, net.images[[n]], "top", "smoothgrad", boxes=boxes[n], **common)
         np.testing.assert_allclose(maps[n], single[0], rtol=0, atol=CLOSE)
         assert np.abs(maps[n] - maps[n - 1]).max() > 10 * CLOSE
+    problem = Problem(net.model, check_images(net.images), [as_target("top")])
+    swapped = problem.at(net.images[[2, 0]], np.array([2, 0]))
+    found = METHODS["drise"].function(swapped, boxes=boxes, cells=3).values[0]
+    np.testing.assert_allclose(found, maps[[2, 0]], rtol=0, atol=CLOSE)
 
 
 @pytest.fixture(scope="module")
@@ -237,14 +245,19 @@ def test_targets_share_passes_and_batches_do_not_matter(scene, method):
     np.testing.assert_allclose(last[:, 0], together[:, -1], **close)
 
 
+def distance(true, predicted):
+    """A loss that differs between images whatever is predicted, unlike an IoU of 0."""
+    return tf.reduce_sum((true - predicted) ** 2, 1)
+
+
 @pytest.mark.parametrize("method", FAMILY)
 def test_boxes_of_targets_follow_their_images(scene, method):
     model, images = scene
     boxes = np.array([[0, 0, 0.5, 0.6], [0.1, 0.2, 0.9, 0.8], [0.5, 0.4, 1, 1]])
-    target = wb.introspect.targets.iou(boxes)
-    maps = saliency(model, images[:3], target, method, batch_size=4, **FEW[method])
+    target = wb.introspect.targets.loss(distance, boxes)
+    maps = saliency(model, images[:3], target, method, batch_size=7, **FEW[method])
     for n in range(3):
-        target = wb.introspect.targets.iou(boxes[n])
+        target = wb.introspect.targets.loss(distance, boxes[n])
         single = saliency(model, images[n : n + 1], target, method, **FEW[method])[0]
         np.testing.assert_allclose(maps[n], single, rtol=0, atol=1e-4 * np.abs(single).max())
 

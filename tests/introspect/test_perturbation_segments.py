@@ -10,6 +10,7 @@ from scipy.stats import qmc
 
 from whitebox_loc.introspect import saliency
 from whitebox_loc.introspect.methods.masks import segment_labels
+from whitebox_loc.introspect.methods.surrogates import _coalitions
 
 # A float32 model with sums of up to 100 terms is exact to 100 * 2**-24 = 6e-6 of their size.
 CLOSE = 2e-5
@@ -125,6 +126,21 @@ def test_sampled_kernel_shap_approaches_the_exact_one_and_stays_complete():
     scale = np.mean(exact**2)
     # Four times the samples, a quarter of the squared error; half is left for chance.
     assert errors[1] < errors[0] / 2 < scale * 0.05
+
+
+def test_drawn_sets_come_in_pairs_with_the_chances_of_the_kernel():
+    shown, weights = _coalitions(14, 8002, 0)
+    assert not shown[0].any()
+    assert shown[1].all()
+    first, second = shown[2:4002], shown[4002:]
+    np.testing.assert_array_equal(first, ~second)
+    assert (weights == 1).all()
+    # Kernel weight of a set times number of sets of that size: 1 / (size (14 - size)).
+    chances = np.array([1 / (s * (14 - s)) for s in range(1, 14)])
+    counts = np.bincount(first.sum(1), minlength=15)[1:14]
+    # 4.5 standard errors of a share are at most 4.5 * sqrt(1 / 4 / 4000) = 0.036.
+    np.testing.assert_allclose(counts / 4000, chances / chances.sum(), atol=0.036)
+    np.testing.assert_allclose(first.mean(0), 0.5, atol=0.036)
 
 
 def test_one_segment_has_the_whole_difference():

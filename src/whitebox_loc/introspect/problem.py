@@ -72,9 +72,14 @@ class Problem:
         return other
 
     def tiles(self, samples: int) -> Iterator[tuple[slice, slice]]:
-        """Cut images times samples into slices of both, at most `batch_size` together."""
-        images = min(len(self), self.batch_size)
-        together = max(1, self.batch_size // images)
+        """Cut images times samples into slices of both, at most `batch_size` together.
+
+        All samples of an image go together where they fit: what comes back is a sum over
+        samples, so every further slice of samples is one more map an image to bring home.
+        """
+        slices = -(-samples // self.batch_size)
+        together = -(-samples // slices)
+        images = max(1, self.batch_size // together)
         for row in range(0, len(self), images):
             for sample in range(0, samples, together):
                 yield (
