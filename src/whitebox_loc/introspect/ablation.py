@@ -65,7 +65,7 @@ class Restoration:
     layer, by : str
     clean, corrupted : float32 arrays (n, 4)
         Boxes of the intact model, ``rel_yxyx``.
-    patched : float32 array (*parts, n, 4)
+    patched : float32 array ``(*parts, n, 4)``
         Boxes of the corrupted images with one part of the layer taken from the clean ones.
         `parts` is () for ``by="layer"``, (channels,), (rows,), (columns,), and all axes
         between batch and channel for ``by="place"``.
@@ -79,7 +79,7 @@ class Restoration:
 
     @property
     def restored(self) -> np.ndarray:
-        """Share of the change undone (*parts, n, 4): 0 none, 1 all.
+        """Share of the change undone ``(*parts, n, 4)``: 0 none, 1 all.
 
         ``(patched - corrupted) / (clean - corrupted)``, and NaN where clean and corrupted
         differ by less than 1e-4 of the image, so that there is nothing to undo.
@@ -91,7 +91,7 @@ class Restoration:
 
     @property
     def share(self) -> np.ndarray:
-        """Share of the change undone over all images (*parts, 4): 0 none, 1 all.
+        """Share of the change undone over all images ``(*parts, 4)``: 0 none, 1 all.
 
         The slope of the regression through zero of what is undone on what there is to undo,
         ``sum undone * whole / sum whole**2``, so that large changes count most; NaN for a

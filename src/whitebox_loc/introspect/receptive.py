@@ -43,7 +43,7 @@ class ReceptiveField:
         not move in equal steps, such as behind global pooling.
     offset : (int or None, int or None)
         First row and column of the window of place 0; negative in padding.
-    rows, columns : int arrays, broadcastable to (*shape, 2)
+    rows, columns : int arrays, broadcastable to ``(*shape, 2)``
         First row and the one behind the last of each unit's window, inside the image;
         equal for a unit that sees no pixel.
     """
