@@ -11,6 +11,13 @@ settings.load_profile("no-deadline")
 
 
 @pytest.fixture(autouse=True)
+def fixed_seed():
+    """Give models that a test builds without a seed the same weights in every run."""
+    if "keras" in sys.modules:
+        sys.modules["keras"].utils.set_random_seed(0)
+
+
+@pytest.fixture(autouse=True)
 def close_figures():
     """Close what a test has drawn: where pyplot is in use, it keeps every figure."""
     yield

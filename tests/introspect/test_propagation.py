@@ -1,7 +1,6 @@
 """Relevance through whole models: what is kept, what is lost, what cannot be passed."""
 
 import itertools
-import itertools
 import re
 
 import keras

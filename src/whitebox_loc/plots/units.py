@@ -239,8 +239,8 @@ def receptive_field(
     Examples
     --------
     >>> ax = receptive_field(np.zeros((9, 9)), [2, 3, 5, 8])
-    >>> ax.patches[0].get_bbox().bounds
-    (2.5, 1.5, 5.0, 3.0)
+    >>> [float(v) for v in ax.patches[0].get_bbox().bounds]
+    [2.5, 1.5, 5.0, 3.0]
     """
     ax = one_axes(ax, (4.4, 3.6))
     if label is None:

@@ -142,7 +142,7 @@ def affine_layers(route: Route, ends: Iterable[Any]) -> dict[Any, AffineLayer]:
 
 def sees_source(route: Route, tensor: Any) -> bool:
     """Whether a tensor is the image, or is it moved, scaled or shifted by constants."""
-    if tensor is route.source:
+    if tensor.ref() == route.source.ref():
         return True
     active = route.active(tensor.op)
     plain = tensor.op.type in MOVES or (

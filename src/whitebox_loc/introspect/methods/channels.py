@@ -71,13 +71,7 @@ def scorecam(
 
     def trial(name: str) -> Callable[..., Any]:
         def build(read: Any, images: Any, features: Any, channels: Any, base: Any) -> Any:
-            chosen = tf.gather(tf.cast(features, tf.float32), channels, axis=3)
-            placed = on_image(chosen, size, align)
-            low = tf.reduce_min(placed, (1, 2), keepdims=True)
-            high = tf.reduce_max(placed, (1, 2), keepdims=True)
-            # A constant map says nothing about places; it hides all, and so weighs nothing.
-            share = tf.math.divide_no_nan(placed - low, high - low)
-            share = tf.transpose(share, (3, 0, 1, 2))[..., None]
+            share = _shares(features, channels, size, align)
             points = share * images + (1.0 - share) * base[0]
             return _tried(read, tf.reshape(points, (-1, *images.shape[1:])), channels)
 
@@ -91,6 +85,17 @@ def scorecam(
         return tf.nn.softmax(rises, axis=1).numpy() if softmax else rises
 
     return _from_trials(problem, ("scorecam", align), trial, rise, layer, relu, align, [base])
+
+
+def _shares(features: Any, channels: Any, size: tuple[int, int], align: str) -> Any:
+    """Return the chosen feature maps on the image, scaled to 0 .. 1: (s, r, h, w, 1)."""
+    chosen = tf.gather(tf.cast(features, tf.float32), channels, axis=3)
+    placed = on_image(chosen, size, align)
+    low = tf.reduce_min(placed, (1, 2), keepdims=True)
+    high = tf.reduce_max(placed, (1, 2), keepdims=True)
+    # A constant map says nothing about places; it hides all, and so weighs nothing.
+    share = tf.math.divide_no_nan(placed - low, high - low)
+    return tf.transpose(share, (3, 0, 1, 2))[..., None]
 
 
 def _tried(read: Any, points: Any, channels: Any, **options: Any) -> Any:

@@ -71,8 +71,7 @@ def deep_shap(problem: Problem, *, baseline: Any = (0.0, 1.0)) -> Maps:
 
 def _mean_over(problem: Problem, bases: np.ndarray) -> Maps:
     def build(read: Any, images: Any, baselines: Any) -> Any:
-        maps, _ = _shares(problem.model, read, images, baselines)
-        return maps
+        return _shares(problem.model, read, images, baselines)
 
     run = problem.function("deeplift", build, extra=[bases])
     maps = np.zeros((problem.targets, len(problem), *problem.images.shape[1:3]), np.float32)
@@ -92,7 +91,7 @@ def _mean_over(problem: Problem, bases: np.ndarray) -> Maps:
     return Maps(maps, reference)
 
 
-def _shares(model: Any, read: Any, images: Any, baselines: Any) -> tuple[Any, Owners]:
+def _shares(model: Any, read: Any, images: Any, baselines: Any) -> Any:
     """Return maps (k, r, h, w), summed over the baselines (s, h, w, c)."""
     count, shape = tf.shape(baselines)[0], images.shape[1:]
     points = tf.tile(images, [count, 1, 1, 1])
@@ -111,7 +110,7 @@ def _shares(model: Any, read: Any, images: Any, baselines: Any) -> tuple[Any, Ow
         found = sent_back(route, [(value, tf.ones_like(value))], back)
         shares = tf.reduce_sum(found * (points - starts), -1)
         maps.append(tf.reduce_sum(tf.reshape(shares, (count, -1, *shape[:2])), 0))
-    return tf.stack(maps), owner
+    return tf.stack(maps)
 
 
 def _twins(route: Route, other: Route) -> dict[Any, Any]:

@@ -26,11 +26,13 @@ __all__ = [
     "SUMS",
     "Route",
     "again",
+    "ancestors",
     "as_float32",
     "owners",
     "pull",
     "refuse",
     "sent_back",
+    "tensors_in",
 ]
 
 # Their outputs are the same for all images of one shape.
@@ -197,8 +199,9 @@ def pull(
     -------
     list of pairs (input of the operation, what it gets)
     """
-    if operation.type == "Cast":
-        return [(operation.inputs[0], values[0])]
+    if operation.type in ("Cast", "Identity", "IdentityN"):
+        # Shares are float32 whatever the numbers are cast to.
+        return [(operation.inputs[i], values[i]) for i in active if values[i] is not None]
     inputs = [as_float32(t) for t in (operation.inputs if at is None else at)]
     # Copies of the inputs are constants to each other, even where one is made of another,
     # and tf.gradients, which visits all that its sources lead to, finds one operation.

@@ -71,6 +71,18 @@ def lrp(
     `rule` is a name from `rules.RULES` (default ``"epsilon"``) or a record, used for every
     layer with weights; the other options are the rule's. `composite` is a name from
     `rules.COMPOSITES` or a record. The gap is the map's sum minus the target's value.
+
+    Examples
+    --------
+    >>> import whitebox_loc as wb
+    >>> from whitebox_loc.introspect.methods import rules
+    >>> images = wb.data.generate(wb.data.Scene(size=(12, 12)), 2, seed=0).images
+    >>> model = wb.models.localizer((12, 12), filters=(4, 4))
+    >>> by_name = wb.introspect.saliency(model, images, "top", "lrp", composite="epsilon_plus_flat")
+    >>> record = rules.Composite(convolution=rules.ZPlus(), first=rules.Flat())
+    >>> by_record = wb.introspect.saliency(model, images, "top", "lrp", composite=record)
+    >>> bool((by_name == by_record).all())
+    True
     """
     given = {
         "epsilon": epsilon,
