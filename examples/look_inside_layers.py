@@ -30,7 +30,7 @@ save(
 )
 
 layers = ["conv1", "conv2", "row_profile", "row_boundary", "row_distribution", "box"]
-found = look.probe(model, layers, scene, n=500, max_features=1024)
+found = look.probe(model, layers, scene, n=800, max_features=1024)
 save(wb.plots.probe_table(found.r2, layers, found.factors, title="Linear readout"), "probe.png")
 
 best = look.maximize(model, "conv2", steps=100)

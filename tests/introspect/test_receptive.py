@@ -63,6 +63,14 @@ def branches(x):
     return L.Concatenate(name="both")([near, far])
 
 
+class DilatedOperation(L.Layer):
+    """A dilated convolution in one operation, as Keras does not trace it."""
+
+    def call(self, x):
+        kernel = tf.constant([0.5, 0.6, 0.7, 0.8, 0.9, 1.0], shape=(2, 3, 1, 1))
+        return tf.nn.conv2d(x, kernel, strides=1, padding="SAME", dilations=(3, 2))
+
+
 STACKS = {
     "valid": [lambda x: L.Conv2D(2, 3)(x), lambda x: L.Conv2D(2, (1, 5))(x)],
     "same": [lambda x: L.Conv2D(2, 3, padding="same")(x)] * 2,
@@ -70,6 +78,7 @@ STACKS = {
     "stride of another size": [lambda x: L.Conv2D(2, (2, 3), strides=(3, 2))(x)],
     "dilation": [lambda x: L.Conv2D(2, 3, dilation_rate=2, padding="same")(x)],
     "dilation, valid": [lambda x: L.Conv2D(2, (2, 3), dilation_rate=(3, 2))(x)],
+    "dilated operation": [DilatedOperation()],
     "dilated depthwise": [
         lambda x: L.Conv2D(2, 1)(x),
         lambda x: L.DepthwiseConv2D(3, dilation_rate=2, depth_multiplier=2)(x),

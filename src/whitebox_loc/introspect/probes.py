@@ -86,7 +86,7 @@ def probe(
     *,
     n: int = 1000,
     folds: int = 5,
-    ridge: float = 1e-3,
+    ridge: float = 1e-2,
     features: str = "flatten",
     max_features: int = 4096,
     seed: int = 0,
@@ -108,9 +108,10 @@ def probe(
         Images.
     folds : int, default 5
         Each part of the images is predicted by a readout fitted on the others.
-    ridge : float, default 1e-3
+    ridge : float, default 1e-2
         Penalty of the squared weights, relative to the mean variance along the directions
-        that the features span. Above 0.
+        that the features span. Above 0. R2 well below 0 says that the readout learned the
+        noise of its images by heart: raise it, or `n`.
     features : {"flatten", "mean", "max"}, default "flatten"
         What the readout sees: every unit, or each channel's mean or maximum over places.
     max_features : int, default 4096

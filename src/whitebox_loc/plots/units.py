@@ -73,10 +73,8 @@ def tuning_curves(
             middle = mean[index, :, channel]
             ax.plot(centres, middle, line, color=color, lw=1.4, marker=".", ms=3, label=channel)
             if std is not None:
-                band = std[index, :, channel]
-                ax.fill_between(
-                    centres, middle - band, middle + band, color=color, alpha=0.12, lw=0
-                )
+                low, high = middle - std[index, :, channel], middle + std[index, :, channel]
+                ax.fill_between(centres, low, high, color=color, alpha=0.12, lw=0)
         ax.set_xlabel(f"{factor} (pixels)", fontsize=8)
         ax.tick_params(labelsize=7)
         ax.grid(alpha=0.3)
@@ -138,7 +136,7 @@ def ablation_matrix(
     Parameters
     ----------
     values : array (rows, columns)
-        Red is above 0, blue below; NaN is grey.
+        Red is above 0, blue below; NaN is grey. Where nothing is below 0, brighter is more.
     rows, columns : sequences
         Names of the rows (channels, layers, places) and of the columns (coordinates).
     ax : matplotlib axes, optional
@@ -159,7 +157,12 @@ def ablation_matrix(
     (-0.2, 0.2)
     """
     size = (2.4 + 0.75 * len(columns), 1.4 + 0.35 * len(rows))
-    return _matrix(values, rows, columns, ax, size, ("RdBu_r", signed_norm(values)), label, title)
+    colors: tuple[str, Normalize] = ("RdBu_r", signed_norm(np.asarray(values)))
+    low, high = np.nanmin(values), np.nanmax(values)
+    if low > -0.005 * high:
+        # Nothing below zero but rounding: half of a signed scale would stand empty.
+        colors = ("viridis", Normalize(0, high))
+    return _matrix(values, rows, columns, ax, size, colors, label, title)
 
 
 def maximized_images(
@@ -290,7 +293,7 @@ def _matrix(
             red, green, blue, _ = drawn.cmap(norm(value))
             # Rec. 709: how bright the eye finds a colour.
             dark = 0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.5
-            ax.text(column, row, f"{value:.2f}", ha="center", va="center", fontsize=7,
+            ax.text(column, row, f"{value:z.2f}", ha="center", va="center", fontsize=7,
                     color="white" if dark else "black")  # fmt: skip
     ax.set_xticks(range(len(columns)), columns, fontsize=8, rotation=30, ha="right")
     ax.set_yticks(range(len(rows)), [str(row) for row in rows], fontsize=8)

@@ -15,7 +15,8 @@ so that a map adds up to target at the image minus target at the baseline:
   Since ``p_i - p0_i = l_i (d_i - sum_j l_j d_j / sum_j l_j)`` for differences d of the scores,
   nothing is lost.
 
-Targets (area, IoU, a function of the outputs) are operations like all others.
+Targets (area, a function of the outputs) are operations like all others. What chooses by a
+condition that depends on the image has no rule: the IoU target does, to guard the empty union.
 """
 
 from __future__ import annotations
@@ -172,9 +173,10 @@ class _Back:
         terms = [above * tf.stop_gradient(inverse)]
         # A product of the numerator and of the inverse, whose own secant is -1 / (b b0).
         terms.append(below * tf.stop_gradient(-middle / (below * below0)))
-        found = tf.gradients(
-            tf.add_n(terms), [above, below], values[0], stop_gradients=[above, below]
-        )
+        # 0 in both passes accounts for nothing, and over a tiny denominator (log-odds are
+        # corrected by such a 0) its two parts would cancel with all their rounding.
+        used = tf.where((above == 0) & (above0 == 0), 0.0, values[0])
+        found = tf.gradients(tf.add_n(terms), [above, below], used, stop_gradients=[above, below])
         active = self.route.active(operation)
         return [(operation.inputs[i], found[i]) for i in active]
 

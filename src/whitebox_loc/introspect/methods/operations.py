@@ -42,7 +42,7 @@ _HALVES = {kind.as_datatype_enum: kind for kind in (tf.float16, tf.bfloat16)}
 
 MOVES = frozenset(
     {
-        *("Identity", "IdentityN", "Cast", "CheckNumerics", "PreventGradient"),
+        *("Identity", "IdentityN", "Cast", "CheckNumerics"),
         *("Reshape", "ExpandDims", "Squeeze", "Transpose", "ReverseV2", "Roll"),
         *("Pad", "PadV2", "MirrorPad", "StridedSlice", "Slice", "GatherV2", "GatherNd"),
         *("ConcatV2", "Pack", "Unpack", "Split", "SplitV", "Tile", "BroadcastTo"),
@@ -199,7 +199,7 @@ def pull(
     -------
     list of pairs (input of the operation, what it gets)
     """
-    if operation.type in ("Cast", "Identity", "IdentityN"):
+    if operation.type in ("Cast", "Identity", "IdentityN", "StopGradient"):
         # Shares are float32 whatever the numbers are cast to.
         return [(operation.inputs[i], values[i]) for i in active if values[i] is not None]
     inputs = [as_float32(t) for t in (operation.inputs if at is None else at)]
@@ -214,7 +214,6 @@ def pull(
         [outputs[i] for i in there],
         sources,
         [values[i] for i in there],
-        unconnected_gradients="zero",
     )
     return [(operation.inputs[i], g) for i, g in zip(active, found, strict=True)]
 
