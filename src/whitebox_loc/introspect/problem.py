@@ -71,21 +71,37 @@ class Problem:
         other._engine, other._rows = self._engine, self._rows[rows]
         return other
 
-    def tiles(self, samples: int) -> Iterator[tuple[slice, slice]]:
+    def tiles(
+        self, samples: int, *, beside: int = 0, split: bool = False
+    ) -> Iterator[tuple[slice, slice]]:
         """Cut images times samples into slices of both, at most `batch_size` together.
 
         All samples of an image go together where they fit: what comes back is a sum over
         samples, so every further slice of samples is one more map an image to bring home.
+        With `split` they go apart if that makes fewer batches. `beside` images an image go
+        with every slice of its samples; a batch then holds one sample at least.
         """
-        slices = -(-samples // self.batch_size)
+        slices = -(-samples // max(1, self.batch_size - beside))
+        if split:
+            slices = min(range(slices, min(8 * slices, samples) + 1), key=self._batches(samples))
         together = -(-samples // slices)
-        images = max(1, self.batch_size // together)
+        images = max(1, self.batch_size // (together + beside))
         for row in range(0, len(self), images):
             for sample in range(0, samples, together):
                 yield (
                     slice(row, min(row + images, len(self))),
                     slice(sample, min(sample + together, samples)),
                 )
+
+    def _batches(self, samples: int) -> Callable[[int], int]:
+        """Return the number of batches as a function of the number of slices of samples."""
+
+        def count(slices: int) -> int:
+            together = -(-samples // slices)
+            images = max(1, self.batch_size // together)
+            return -(-len(self) // images) * -(-samples // together)
+
+        return count
 
     def values(self, points: Any, rows: Any) -> tf.Tensor:
         """Return the targets (k, m) at the images `points` (m, ...), variants of `rows`."""

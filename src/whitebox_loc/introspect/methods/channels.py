@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -68,11 +69,12 @@ def scorecam(
         raise TypeError(f"`softmax` must be True or False; got {softmax!r}.")
     size = problem.images.shape[1:3]
     base = _only_baseline(baseline, problem.images.shape[1:])
+    black = not base.any()
 
     def trial(name: str) -> Callable[..., Any]:
         def build(read: Any, images: Any, features: Any, channels: Any, base: Any) -> Any:
-            share = _shares(features, channels, size, align)
-            points = share * images + (1.0 - share) * base[0]
+            places = _matrices(features.shape[1:3], size, align)
+            points = _seen_through(features, channels, *places, images, None if black else base[0])
             return _tried(read, tf.reshape(points, (-1, *images.shape[1:])), channels)
 
         return build
@@ -84,18 +86,40 @@ def scorecam(
         rises = tried - start[:, None, rows]
         return tf.nn.softmax(rises, axis=1).numpy() if softmax else rises
 
-    return _from_trials(problem, ("scorecam", align), trial, rise, layer, relu, align, [base])
+    return _from_trials(
+        problem, ("scorecam", align, black), trial, rise, layer, relu, align, [base]
+    )
 
 
-def _shares(features: Any, channels: Any, size: tuple[int, int], align: str) -> Any:
-    """Return the chosen feature maps on the image, scaled to 0 .. 1: (s, r, h, w, 1)."""
-    chosen = tf.gather(tf.cast(features, tf.float32), channels, axis=3)
-    placed = on_image(chosen, size, align)
-    low = tf.reduce_min(placed, (1, 2), keepdims=True)
-    high = tf.reduce_max(placed, (1, 2), keepdims=True)
+@partial(tf.function, jit_compile=True, autograph=False)
+def _seen_through(
+    features: Any, channels: Any, rows: Any, columns: Any, images: Any, base: Any
+) -> Any:
+    """Return images (s, r, h, w, c) mixed with a baseline by channels laid on them.
+
+    One loop, made by XLA: the maps are as large as the images, and there are many.
+    """
+    chosen = tf.gather(tf.transpose(features, (3, 0, 1, 2)), channels)
+    placed = tf.matmul(tf.matmul(rows, tf.cast(chosen, tf.float32)), columns, transpose_b=True)
+    low = tf.reduce_min(placed, (2, 3), keepdims=True)
+    high = tf.reduce_max(placed, (2, 3), keepdims=True)
     # A constant map says nothing about places; it hides all, and so weighs nothing.
-    share = tf.math.divide_no_nan(placed - low, high - low)
-    return tf.transpose(share, (3, 0, 1, 2))[..., None]
+    share = tf.math.divide_no_nan(placed - low, high - low)[..., None]
+    return share * images if base is None else share * images + (1.0 - share) * base
+
+
+def _matrices(places: Any, size: tuple[int, int], align: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return what lays a map (h, w) on the image, one side after the other.
+
+    Columns of the middle of maps that are 1 in one row and 0 elsewhere, and the reverse.
+    """
+    height, width = places
+    with tf.init_scope():
+        bands = np.broadcast_to(np.eye(height, dtype=np.float32)[:, None], (height, width, height))
+        rows = on_image(tf.constant(bands)[None], size, align)[0, :, size[1] // 2]
+        bands = np.broadcast_to(np.eye(width, dtype=np.float32), (height, width, width))
+        columns = on_image(tf.constant(bands)[None], size, align)[0, size[0] // 2]
+        return rows.numpy(), columns.numpy()
 
 
 def _tried(read: Any, points: Any, channels: Any, **options: Any) -> Any:
@@ -106,7 +130,7 @@ def _tried(read: Any, points: Any, channels: Any, **options: Any) -> Any:
 
 def _from_trials(
     problem: Problem,
-    key: tuple[str, ...],
+    key: tuple[Any, ...],
     trial: Trial,
     weigh: Callable[[np.ndarray, np.ndarray, slice], np.ndarray],
     layer: str | None,

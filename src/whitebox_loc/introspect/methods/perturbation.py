@@ -7,11 +7,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from whitebox_loc import boxes as box_measures
 from whitebox_loc._validation import check_boxes, check_generator, check_int, check_real
-from whitebox_loc.introspect.methods.masks import Masks, weighted_sums
+from whitebox_loc.introspect.methods.masks import Masks, Sums, weighted_sums
 from whitebox_loc.introspect.methods.record import Maps
-from whitebox_loc.introspect.outputs import box_output
 from whitebox_loc.introspect.problem import Problem
 
 __all__ = ["drise", "occlusion", "rise"]
@@ -34,7 +32,7 @@ def occlusion(problem: Problem, *, patch: int = 8, stride: int = 4, baseline: An
     starts = [np.arange(stride - patch, n, stride) for n in problem.images.shape[1:3]]
     corners = np.stack(np.meshgrid(*starts, indexing="ij"), -1).reshape(-1, 2).astype(np.int32)
     masks = Masks(_draw_windows, (corners,), (np.array(patch, np.int32),))
-    sums = weighted_sums(problem, masks, baseline, problem.values_everywhere(), None)
+    sums = weighted_sums(problem, masks, baseline)
     return Maps((-sums.product / sums.hidden).astype(np.float32))
 
 
@@ -55,8 +53,8 @@ def rise(
     the part of its noise that says nothing about pixels.
     """
     masks = _random_grids(problem, samples, cells, probability, seed)
-    start = problem.values_everywhere()
-    return Maps(_covariance(problem, masks, baseline, start, None) / np.float32(probability))
+    sums = weighted_sums(problem, masks, baseline)
+    return Maps(_covariance(sums, len(masks)) / np.float32(probability))
 
 
 def drise(
@@ -76,20 +74,14 @@ def drise(
     the part that a model of one box without classes has.
     """
     masks = _random_grids(problem, samples, cells, probability, seed)
-    predicted = _predicted_boxes(problem)
-    chosen = predicted if boxes is None else _reference(boxes, problem)
-    # As tensors: unlike arrays, these may be boxes with swapped corners.
-    pair = tf.constant(predicted), tf.constant(chosen)
-    start = box_measures.iou(*pair, "rel_yxyx").numpy()[None]
-    maps = _covariance(problem, masks, baseline, start, chosen) / np.float32(probability)
+    chosen = None if boxes is None else _reference(boxes, problem)
+    sums = weighted_sums(problem, masks, baseline, overlap=True, boxes=chosen)
+    maps = _covariance(sums, len(masks)) / np.float32(probability)
     return Maps(np.repeat(maps, problem.targets, axis=0))
 
 
-def _covariance(
-    problem: Problem, masks: Masks, baseline: Any, start: np.ndarray, boxes: np.ndarray | None
-) -> np.ndarray:
+def _covariance(sums: Sums, count: int) -> np.ndarray:
     """Return the covariance (k, n, h, w) of target and visibility of each pixel over masks."""
-    sums, count = weighted_sums(problem, masks, baseline, start, boxes), len(masks)
     mean = sums.change[..., None, None] / count
     return ((mean * sums.hidden - sums.product) / (count - 1)).astype(np.float32)
 
@@ -134,15 +126,6 @@ def _draw_grids(size: tuple[int, int], grids: Any, shifts: Any, cell: Any) -> An
 
     rows, columns = hats(size[0], shifts[:, 0], cell[0]), hats(size[1], shifts[:, 1], cell[1])
     return 1.0 - tf.matmul(tf.matmul(rows, grids), columns, transpose_b=True)
-
-
-def _predicted_boxes(problem: Problem) -> np.ndarray:
-    def build(read: Any, images: Any) -> Any:
-        return tf.cast(box_output(read(images)[1]), tf.float32)
-
-    run = problem.function(("predicted_boxes",), build)
-    problem.count(len(problem))
-    return np.concatenate([run(*problem.tensors(rows)).numpy() for rows, _ in problem.tiles(1)])
 
 
 def _reference(boxes: Any, problem: Problem) -> np.ndarray:
