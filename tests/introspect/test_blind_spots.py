@@ -58,6 +58,39 @@ def test_the_map_is_zero_where_it_is_said_to_be_blind(method, options):
     assert (values[0][~expected] != 0).any()
 
 
+@pytest.mark.parametrize(
+    ("options", "blind"),
+    [
+        ({}, True),
+        ({"rule": "gamma", "gamma": 0.5}, True),
+        ({"composite": "epsilon_plus"}, True),
+        ({"rule": "w_square"}, False),
+        ({"composite": "epsilon_plus_flat"}, False),
+        ({"composite": "epsilon_gamma_box"}, False),
+    ],
+)
+def test_lrp_is_blind_to_black_pixels_unless_the_first_rule_is_free_of_the_input(options, blind):
+    model = wb.models.localizer(size=(12, 16), head="dense")
+    images = wb.data.render(BOX, SCENE)
+    found = kinds(model, images, "top", "lrp", **options)
+    black = images[..., 0] == 0
+    values = wb.introspect.saliency(model, images, "top", "lrp", **options)
+    assert ("baseline" in found) == blind == bool((values[black] == 0).all())
+    if blind:
+        np.testing.assert_array_equal(found["baseline"].pixels, black)
+
+
+def test_images_of_a_scene_as_baselines_leave_only_what_all_have_in_common():
+    model = wb.models.localizer(size=(12, 16))
+    images = wb.data.render(BOX, SCENE)
+    drawn = wb.data.generate(SCENE, 8, seed=0).images
+    same = (images == drawn).all(axis=(0, -1))
+    found = kinds(model, images, "top", "integrated_gradients", baseline=SCENE)
+    assert ("baseline" in found) == same.any()
+    if same.any():
+        np.testing.assert_array_equal(found["baseline"].pixels[0], same)
+
+
 def test_gradient_has_no_baseline():
     model = wb.models.localizer(size=(12, 16))
     assert "baseline" not in kinds(model, wb.data.render(BOX, SCENE), "top", "gradient")

@@ -13,8 +13,9 @@ import numpy as np
 from whitebox_loc._validation import check_choice
 from whitebox_loc.introspect.attribution import saliency
 from whitebox_loc.introspect.inputs import check_images
-from whitebox_loc.introspect.methods import METHODS, Method
+from whitebox_loc.introspect.methods import METHODS, Method, rules
 from whitebox_loc.introspect.methods.paths import baseline_images
+from whitebox_loc.introspect.methods.propagation import as_composite
 from whitebox_loc.introspect.targets import COORDINATES, Target, as_target, bin
 
 __all__ = ["BlindSpot", "BlindSpotWarning", "blind_spots"]
@@ -138,24 +139,39 @@ def _black_pixels(question: _Question) -> BlindSpot | None:
         baseline: Any = 0.0
     elif question.record.name in FACTOR_METHODS:
         baseline = question.option("baseline")
+    elif question.record.name == "lrp" and _shares_begin_with_the_input(question):
+        baseline = 0.0
     else:
         return None
     picture = question.picture()
-    bases = baseline_images(baseline, picture.shape[1:])
+    drawn = question.option("samples") if question.record.name == "expected_gradients" else 8
+    bases = baseline_images(baseline, picture.shape[1:], drawn)
     same = np.ones(picture.shape[:3], bool)
     for base in bases:
         same &= (picture == base).all(axis=-1)
     if not same.any():
         return None
     share = same.mean(axis=(1, 2))
+    advice = (
+        "Use composite='epsilon_plus_flat' or another rule for the first layer"
+        if question.record.name == "lrp"
+        else "Use several baselines, such as the same box elsewhere"
+    )
     return BlindSpot(
         "baseline",
         f"{question.record.name} multiplies each pixel by its difference to the baseline: "
         f"{share.mean():.0%} of the pixels equal it and stay exactly 0, whatever they do for "
-        f"{question.target.label!r}. Use several baselines, such as the same box elsewhere.",
+        f"{question.target.label!r}. {advice}.",
         share,
         same,
     )
+
+
+def _shares_begin_with_the_input(question: _Question) -> bool:
+    """Whether the rule of the first layer multiplies by the input, whatever layer that is."""
+    composite = as_composite(**question.options)
+    used = (composite.first or composite.convolution, composite.first or composite.dense)
+    return not any(isinstance(r, INPUT_FREE_RULES) for r in (*used, *composite.layers.values()))
 
 
 def _blanked(question: _Question) -> BlindSpot | None:
@@ -272,6 +288,9 @@ LOCAL_METHODS = (
     "xgradcam",
 )
 """Methods that know the model by its derivative at the image alone."""
+
+INPUT_FREE_RULES = (rules.Flat, rules.WSquare, rules.ZBox)
+"""Rules of `lrp` that give black pixels a share."""
 
 CHECKS: tuple[Callable[[_Question], BlindSpot | None], ...] = (
     _black_pixels,

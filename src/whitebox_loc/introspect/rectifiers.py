@@ -22,6 +22,9 @@ __all__ = ["RULES", "rectified"]
 RULES = ("guided", "deconv")
 """Pass only positive gradients, where the ReLU is open (guided) or everywhere (deconv)."""
 
+_SMOOTH = frozenset(("gelu", "silu", "hard_silu", "mish", "softplus", "squareplus", "celu"))
+"""Activations of Keras that stand where a ReLU might, and have no operation of their own."""
+
 _lock = threading.Lock()
 _registered = False
 
@@ -74,6 +77,9 @@ def _check_layers(model: keras.Model, rule: str) -> None:
     for path, layer in named_layers(model).items():
         if isinstance(layer, keras.layers.ReLU) and (layer.threshold or layer.negative_slope):
             _refuse(rule, f"layer {path!r} is a ReLU with a threshold or negative slope")
+        name = getattr(getattr(layer, "activation", None), "__name__", "")
+        if name in _SMOOTH or isinstance(layer, keras.layers.PReLU):
+            _refuse(rule, f"layer {path!r} has a {name or 'PReLU'}")
 
 
 def _check_operations(operations: Any, rule: str) -> None:

@@ -66,7 +66,10 @@ def deeplift(problem: Problem, *, baseline: Any = 0.0) -> Maps:
 
 
 def deep_shap(problem: Problem, *, baseline: Any = (0.0, 1.0)) -> Maps:
-    """Average DeepLIFT over several baselines: numbers, or images such as those of a scene."""
+    """Average DeepLIFT over several baselines.
+
+    They are numbers, images, or a scene, which stands for eight of its images.
+    """
     return _mean_over(problem, baseline_images(baseline, problem.images.shape[1:]))
 
 

@@ -48,8 +48,8 @@ def integrated_gradients(
 ) -> Maps:
     """Integrate the gradient on the straight line from a baseline, times the difference.
 
-    Several baselines are averaged. Up to the error of the rule, a map adds up to the target
-    at the image minus the (mean) target at the baseline.
+    Several baselines are averaged; a scene stands for eight of its images. Up to the error of
+    the rule, a map adds up to the target at the image minus the (mean) target at the baseline.
     """
     nodes, weights = quadrature(rule, steps)
     bases = baseline_images(baseline, problem.images.shape[1:])
@@ -64,11 +64,12 @@ def expected_gradients(
 ) -> Maps:
     """Average gradient times difference over random baselines and points on the line.
 
-    All images share the random numbers, so a map depends on its own image alone.
+    `baseline` is what they are drawn from; of a scene, as many images as `samples`. All images
+    share the random numbers, so a map depends on its own image alone.
     """
     check_int("samples", samples, low=1)
     generator = check_generator(seed)
-    bases = baseline_images(baseline, problem.images.shape[1:])
+    bases = baseline_images(baseline, problem.images.shape[1:], samples)
     chosen = generator.integers(len(bases), size=samples)
     nodes = generator.random(samples)
     weights = np.full(samples, 1 / samples)

@@ -48,7 +48,7 @@ from whitebox_loc.introspect.methods.record import Maps
 from whitebox_loc.introspect.methods.rules import COMPOSITES, RULES, Composite, Epsilon, Rule
 from whitebox_loc.introspect.problem import Problem
 
-__all__ = ["lrp"]
+__all__ = ["as_composite", "lrp"]
 
 Owners = dict[Any, tuple[str, Any]]
 
@@ -84,16 +84,10 @@ def lrp(
     >>> bool((by_name == by_record).all())
     True
     """
-    given = {
-        "epsilon": epsilon,
-        "bias": bias,
-        "alpha": alpha,
-        "beta": beta,
-        "gamma": gamma,
-        "low": low,
-        "high": high,
-    }
-    chosen = _composite(rule, composite, {k: v for k, v in given.items() if v is not None})
+    chosen = as_composite(
+        rule, composite, epsilon=epsilon, bias=bias, alpha=alpha, beta=beta, gamma=gamma, low=low,
+        high=high,
+    )  # fmt: skip
     find_layers(problem.model, chosen.layers)
 
     def build(read: Any, images: Any) -> Any:
@@ -108,8 +102,9 @@ def lrp(
     return Maps(maps, lambda: np.zeros(maps.shape[:2]))
 
 
-def _composite(rule: Any, composite: Any, given: dict[str, Any]) -> Composite:
+def as_composite(rule: Any = None, composite: Any = None, **options: Any) -> Composite:
     """Return the composite that the options of `lrp` stand for."""
+    given = {name: value for name, value in options.items() if value is not None}
     if composite is not None:
         if rule is not None or given:
             raise ValueError(
