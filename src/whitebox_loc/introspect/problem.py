@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from whitebox_loc.introspect.capture import Compiled, Forward, compiled, forward
+from whitebox_loc.introspect.derivatives import gradient_of
 from whitebox_loc.introspect.inputs import Inputs
 from whitebox_loc.introspect.rectifiers import rectified
 from whitebox_loc.introspect.targets import Target
@@ -310,7 +311,7 @@ def _slopes(values: list[Any], image: Any) -> list[Any]:
     """Return the gradient of each target by the image, zero where it does not depend on it."""
     # The image is the only source, and targets of different images are independent: the
     # gradient of the sum over images is each image's own gradient.
-    found = [tf.gradients(value, image)[0] for value in values]
+    found = [gradient_of(value, image) for value in values]
     return [tf.zeros_like(image) if gradient is None else gradient for gradient in found]
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from whitebox_loc.introspect.derivatives import gradient_of
 from whitebox_loc.introspect.methods.feature_maps import check_options, feature_maps, on_image
 from whitebox_loc.introspect.methods.record import Maps
 from whitebox_loc.introspect.problem import Problem
@@ -150,7 +151,7 @@ def finished(maps: Any, size: tuple[int, int], relu: bool, align: str) -> Any:
 
 
 def _gradients(problem: Problem, targets: list[Any], output: Any) -> Any:
-    found = [tf.gradients(target, output)[0] for target in targets]
+    found = [gradient_of(target, output) for target in targets]
     for label, slope in zip(problem.labels, found, strict=True):
         if slope is None:
             raise ValueError(
