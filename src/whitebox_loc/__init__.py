@@ -13,12 +13,15 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING
 
+from whitebox_loc._version import __version__ as __version__
+
 if TYPE_CHECKING:
     from types import ModuleType
 
     from whitebox_loc import (
         boxes,
         data,
+        evaluation,
         introspect,
         losses,
         metrics,
@@ -28,11 +31,10 @@ if TYPE_CHECKING:
         training,
     )
 
-__version__ = "0.1.0"
-
 __all__ = [
     "boxes",
     "data",
+    "evaluation",
     "introspect",
     "losses",
     "metrics",
