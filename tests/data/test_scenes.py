@@ -11,7 +11,8 @@ from whitebox_loc.data import SCENES, SHAPES, Scene, as_scene, generate
 
 
 def test_named_scenes():
-    assert list(SCENES) == ["uniform", "notebook", "small", "large", "thin", "border", "shapes"]
+    names = ["uniform", "notebook", "small", "large", "thin", "border", "shapes", "augmented"]
+    assert list(SCENES) == names
     assert SCENES["uniform"] == Scene()
     assert SCENES["shapes"].shapes == tuple(SHAPES)
     assert all(scene.size == (100, 100) and scene.channels == 1 for scene in SCENES.values())
@@ -41,7 +42,7 @@ def test_as_scene():
     )
 
 
-NAMES = "['uniform', 'notebook', 'small', 'large', 'thin', 'border', 'shapes']"
+NAMES = "['uniform', 'notebook', 'small', 'large', 'thin', 'border', 'shapes', 'augmented']"
 
 
 @pytest.mark.parametrize(
@@ -58,7 +59,8 @@ NAMES = "['uniform', 'notebook', 'small', 'large', 'thin', 'border', 'shapes']"
             TypeError,
             "A scene has no field 'colour'; its fields are ['size', 'channels', 'shapes', "
             "'heights', 'widths', 'short_side', 'aspect', 'position', 'foreground', "
-            "'background', 'texture', 'noise', 'blur', 'distractors'].",
+            "'background', 'texture', 'noise', 'blur', 'distractors', 'region', 'split', "
+            "'inverted', 'background_gradient', 'background_texture', 'occlusion'].",
         ),
         (
             lambda: Scene(size=(0, 4)),

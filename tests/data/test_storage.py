@@ -146,6 +146,26 @@ def test_a_file_that_contradicts_itself_is_refused(tmp_path, changes, text):
     assert text in str(caught.value)
 
 
+def test_a_file_from_before_scenes_had_backgrounds_is_read(tmp_path):
+    batch = generate(SCENE, 3, seed=0)
+    fields = dataclasses.asdict(SCENE)
+    for name in ("region", "split", "inverted", "background_gradient", "background_texture"):
+        del fields[name]
+    del fields["occlusion"]
+    arrays = {name: getattr(batch, name) for name in ("images", "boxes", "labels", "valid")}
+    np.savez(tmp_path / "old.npz", header=header(scene=fields), **arrays)
+    assert_same(load(tmp_path / "old.npz"), batch)
+
+
+def test_a_scene_with_ranges_and_a_split_is_read_back(tmp_path):
+    scene = Scene(size=(6, 7), noise=(0.0, 0.1), distractors=(0, 2), split=("test", 0.5, 3))
+    batch = generate(scene, 3, seed=0)
+    save(batch, tmp_path / "new.npz")
+    loaded = load(tmp_path / "new.npz")
+    assert_same(loaded, batch)
+    assert loaded.scene == scene
+
+
 def test_a_missing_file_and_a_wrong_batch(tmp_path):
     with pytest.raises(FileNotFoundError):
         load(tmp_path / "none.npz")

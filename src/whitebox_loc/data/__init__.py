@@ -13,9 +13,11 @@ from whitebox_loc.data.sampling import count_boxes, nth_boxes
 from whitebox_loc.data.scenes import SCENES, Scene, as_scene
 from whitebox_loc.data.shapes import SHAPES, shape_mask
 from whitebox_loc.data.soft import render_soft
+from whitebox_loc.data.splits import REGIONS
 from whitebox_loc.data.storage import load, save
 
 __all__ = [
+    "REGIONS",
     "SCENES",
     "SHAPES",
     "Batch",

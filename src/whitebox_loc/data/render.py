@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from whitebox_loc._validation import check_boxes, check_choice, check_int
-from whitebox_loc.data.sampling import Streams, count_boxes, nth_boxes
-from whitebox_loc.data.scenes import Level, Scene, as_scene, level_range
-from whitebox_loc.data.shapes import shape_mask
+from whitebox_loc.data.appearance import Artist, draw_levels, is_plain
+from whitebox_loc.data.sampling import Streams
+from whitebox_loc.data.scenes import Scene, as_scene
 
 __all__ = ["render"]
 
@@ -82,13 +82,11 @@ def draw_images(
 ) -> np.ndarray:
     """Draw checked boxes and labels; `render` describes the arguments."""
     n = len(boxes)
-    front = _draw_level(scene.foreground, n, streams, "foreground")
-    back = _draw_level(scene.background, n, streams, "background")
-    decorated = scene.texture or scene.noise or scene.blur or scene.distractors
-    if scene.shapes == ("rectangle",) and not decorated:
+    front, back = draw_levels(scene, n, streams)
+    if scene.shapes == ("rectangle",) and is_plain(scene):
         return _repeat_rows(boxes, _quantize(front, dtype), _quantize(back, dtype), scene)
     images = np.empty((n, *scene.size, scene.channels), dtype)
-    artist = _Artist(scene, streams, n)
+    artist = Artist(scene, streams, n)
     for start in range(0, n, chunk):
         part = slice(start, min(start + chunk, n))
         drawn = artist.draw(part, boxes[part], labels[part], front[part], back[part])
@@ -116,84 +114,6 @@ def _repeat_rows(
     items = rows.view(f"V{width * channels * rows.itemsize}")
     images = np.repeat(items.ravel(), counts.ravel()).view(rows.dtype)
     return images.reshape(len(boxes), height, width, channels)
-
-
-class _Artist:
-    """Draws every other appearance, part by part and in order."""
-
-    def __init__(self, scene: Scene, streams: Streams, n: int) -> None:
-        self.scene = scene
-        self.noise = streams.open("noise") if scene.noise else None
-        self.stripes = streams.open("texture").random((n, 3)) if scene.texture else None
-        self.distractors = _draw_distractors(scene, n, streams)
-
-    def draw(
-        self,
-        part: slice,
-        boxes: np.ndarray,
-        labels: np.ndarray,
-        front: np.ndarray,
-        back: np.ndarray,
-    ) -> np.ndarray:
-        """Return the part's images as float32 in 0..1."""
-        scene = self.scene
-        flat = np.empty((len(boxes), *scene.size), np.float32)
-        flat[:] = back[:, None, None]
-        corners = zip(boxes.tolist(), labels.tolist(), strict=True)
-        for i, ((top, left, bottom, right), label) in enumerate(corners):
-            for y0, x0, y1, x1 in self.distractors[part][i].tolist():
-                flat[i, y0:y1, x0:x1] = (front[i] + back[i]) / 2
-            if top == bottom or left == right:
-                continue
-            patch = flat[i, top:bottom, left:right]
-            mask = shape_mask(scene.shapes[label], *patch.shape)
-            patch[:] = np.where(
-                mask, self._surface(part.start + i, patch, front[i], back[i]), back[i]
-            )
-        return self._expose(flat)
-
-    def _surface(
-        self, index: int, patch: np.ndarray, front: np.float32, back: np.float32
-    ) -> np.ndarray:
-        """Return the shape's brightness, striped where the scene has a texture."""
-        if self.stripes is None:
-            return np.full(patch.shape, front)
-        angle, pitch, phase = self.stripes[index]
-        # A stripe and its gap take 4 to 16 pixels, at any angle.
-        cycles = 2 * np.pi / (4 + 12 * pitch)
-        y = np.sin(np.pi * angle) * np.arange(patch.shape[0])[:, None]
-        x = np.cos(np.pi * angle) * np.arange(patch.shape[1])[None, :]
-        dark = (1 + np.cos(cycles * (y + x) + 2 * np.pi * phase)) / 2
-        return (back + (front - back) * (1 - self.scene.texture * dark)).astype(np.float32)
-
-    def _expose(self, flat: np.ndarray) -> np.ndarray:
-        """Blur, copy to all channels, add noise and clip."""
-        if self.scene.blur:
-            from scipy.ndimage import gaussian_filter
-
-            sigma = (0, self.scene.blur, self.scene.blur)
-            flat = gaussian_filter(flat, sigma, mode="nearest")
-        images = np.repeat(flat[..., None], self.scene.channels, axis=-1)
-        if self.noise is not None:
-            grain = self.noise.standard_normal(images.shape, dtype=np.float32)
-            images += np.float32(self.scene.noise) * grain
-        return np.clip(images, 0, 1, out=images)
-
-
-def _draw_level(level: Level, n: int, streams: Streams, name: str) -> np.ndarray:
-    low, high = level_range(level)
-    if low == high:
-        return np.full(n, low, np.float32)
-    return streams.open(name).uniform(low, high, n).astype(np.float32)
-
-
-def _draw_distractors(scene: Scene, n: int, streams: Streams) -> np.ndarray:
-    if not scene.distractors:
-        return np.empty((n, 0, 4), np.int64)
-    side = max(1, min(scene.size) // 8)
-    small = Scene(size=scene.size, heights=(1, side), widths=(1, side))
-    shape = (n, scene.distractors)
-    return nth_boxes(small, streams.open("distractors").integers(count_boxes(small), size=shape))
 
 
 def _quantize(values: np.ndarray, dtype: np.dtype) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from whitebox_loc._validation import check_generator
+from whitebox_loc.data.splits import count_part, count_places, find_places, part_numbers
 
 if TYPE_CHECKING:
     from whitebox_loc.data.scenes import Scene
@@ -43,7 +44,7 @@ def count_boxes(scene: Scene) -> int:
     9
     """
     _check_countable(scene)
-    return int(_size_table(_geometry(scene))[2][-1])
+    return count_part(_total(scene), scene.split)
 
 
 def nth_boxes(scene: Scene, numbers: np.ndarray) -> np.ndarray:
@@ -86,7 +87,7 @@ def nth_boxes(scene: Scene, numbers: np.ndarray) -> np.ndarray:
             f"`numbers` must lie in 0 .. {total - 1}, the boxes of this scene; "
             f"got {numbers.min()} .. {numbers.max()}."
         )
-    return _decode(_geometry(scene), numbers)
+    return _decode(_geometry(scene), part_numbers(numbers, _total(scene), scene.split))
 
 
 def draw_boxes(scene: Scene, n: int, streams: Streams, *, valid_only: bool = False) -> np.ndarray:
@@ -97,9 +98,7 @@ def draw_boxes(scene: Scene, n: int, streams: Streams, *, valid_only: bool = Fal
     """
     if scene.position == "notebook":
         return _draw_notebook(scene.size, n, streams, valid_only)
-    geometry = _geometry(scene)
-    total = int(_size_table(geometry)[2][-1])
-    return _decode(geometry, streams.open("boxes").integers(total, size=n))
+    return nth_boxes(scene, streams.open("boxes").integers(count_boxes(scene), size=n))
 
 
 class Streams:
@@ -118,6 +117,18 @@ class Streams:
         "texture",
         "noise",
         "distractors",
+        # A new name goes to the end: its place is part of the seed.
+        "texture depth",
+        "noise depth",
+        "blur width",
+        "distractor count",
+        "inverted",
+        "gradient",
+        "gradient depth",
+        "background texture",
+        "background texture depth",
+        "occlusion",
+        "occlusion share",
     )
 
     def __init__(self, seed: Any) -> None:
@@ -136,23 +147,28 @@ class Streams:
         return np.random.default_rng(np.random.SeedSequence(self._root.entropy, spawn_key=key))
 
 
-# Size, limits of (height, width, shorter side), aspect and whether a border is touched.
+# Size, limits of (height, width, shorter side), aspect, whether a border is touched, region.
 _Geometry = tuple[
     tuple[int, int],
     tuple[tuple[int, int], tuple[int, int], tuple[int, int]],
     tuple[float, float] | None,
     bool,
+    str,
 ]
 
 
 def _geometry(scene: Scene) -> _Geometry:
-    return scene.size, scene.limits(), scene.aspect, scene.position == "border"
+    return scene.size, scene.limits(), scene.aspect, scene.position == "border", scene.region
+
+
+def _total(scene: Scene) -> int:
+    return int(_size_table(_geometry(scene))[2][-1])
 
 
 @lru_cache(maxsize=8)  # 24 bytes a pixel of the image each
 def _size_table(geometry: _Geometry) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the legal heights, widths, and the running count of boxes up to each."""
-    (height, width), (heights, widths, short), aspect, border = geometry
+    (height, width), (heights, widths, short), aspect, border, region = geometry
     h = np.arange(heights[0], heights[1] + 1, dtype=np.int64)[:, None]
     w = np.arange(widths[0], widths[1] + 1, dtype=np.int64)[None, :]
     shorter = np.minimum(h, w)
@@ -160,7 +176,7 @@ def _size_table(geometry: _Geometry) -> tuple[np.ndarray, np.ndarray, np.ndarray
     if aspect is not None:
         legal &= (w >= aspect[0] * h) & (w <= aspect[1] * h)
     rows, columns = height - h + 1, width - w + 1
-    places = rows * columns
+    places = count_places(rows, columns, region)
     if border:
         places = places - np.maximum(rows - 2, 0) * np.maximum(columns - 2, 0)
     row, column = np.nonzero(legal)
@@ -169,13 +185,16 @@ def _size_table(geometry: _Geometry) -> tuple[np.ndarray, np.ndarray, np.ndarray
 
 
 def _decode(geometry: _Geometry, numbers: np.ndarray) -> np.ndarray:
-    (height, width), _, _, border = geometry
+    (height, width), _, _, border, region = geometry
     heights, widths, counts = _size_table(geometry)
     which = np.searchsorted(counts, numbers, side="right") - 1
     h, w = heights[which], widths[which]
     place = numbers - counts[which]
     rows, columns = height - h + 1, width - w + 1
-    top, left = _border_place(place, rows, columns) if border else np.divmod(place, columns)
+    if border:
+        top, left = _border_place(place, rows, columns)
+    else:
+        top, left = find_places(place, rows, columns, region)
     return np.stack([top, left, top + h, left + w], axis=-1)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from whitebox_loc._validation import check_choice, check_int, check_real, check_size
 from whitebox_loc.data.sampling import NOTEBOOK_MARGIN, count_boxes
 from whitebox_loc.data.shapes import SHAPES
+from whitebox_loc.data.splits import PARTS, REGIONS, Split
 
 __all__ = ["POSITIONS", "SCENES", "Scene", "as_scene"]
 
@@ -17,6 +18,9 @@ POSITIONS = ("anywhere", "border", "notebook")
 
 Range = tuple[int, int | None]
 Level = float | tuple[float, float]
+
+#: Least contrast of the shape to what is beside it, as a share of that of the two levels.
+CONTRAST_LEFT = 0.1
 
 
 @dataclass(frozen=True)
@@ -48,22 +52,47 @@ class Scene:
         from the first row to ``H - 1``, columns likewise. About 5% of its boxes
         are empty and nothing is drawn; a batch marks them ``valid=False``. It
         takes no limits on sides.
+    region : str
+        Where the box's centre lies, a name in `REGIONS`: ``"anywhere"``, a quadrant of the
+        canvas such as ``"top_left"``, or the other three, ``"not_top_left"``. A centre on the
+        middle line belongs to the bottom or the right.
+    split : tuple of (str, float, int), optional
+        ``("train", 0.8, seed)`` keeps 80% of the boxes, ``("test", 0.8, seed)`` the other
+        20%. The set of all boxes is shuffled by `seed` and cut once, so the parts are
+        disjoint, complete and exact in size.
     foreground, background : float or tuple of float
         Brightness in 0..1, or a range ``(low, high)`` drawn per image. The two
         must not overlap, or the shape could be invisible.
-    texture : float
+    texture : float or tuple of float
         Depth in 0..0.9 of a random striped pattern on the shape: its contrast to
         the background varies between ``1 - texture`` and 1.
-    noise : float
+    noise : float or tuple of float
         Standard deviation of Gaussian noise, in brightness, drawn for each pixel
         and channel. The result is clipped to 0..1.
-    blur : float
+    blur : float or tuple of float
         Standard deviation in pixels of a Gaussian blur, applied before the
         noise. The box stays that of the sharp shape.
-    distractors : int
+    distractors : int or tuple of int
         Number of small rectangles at half the shape's contrast. They lie behind
         the box: before any blur no pixel inside it changes. Sides are 1 to an
         eighth of the image's shorter side.
+    inverted : float
+        Share in 0..1 of images whose brightness ``v`` is turned into ``1 - v`` before the noise.
+    background_gradient : float or tuple of float
+        Depth of a linear ramp in a random direction across the background: from the background's
+        brightness to this share of the way to the shape's.
+    background_texture : float or tuple of float
+        Depth of a striped pattern on the background, in the same unit. The sum of `texture`,
+        `background_gradient` and `background_texture` is at most 0.9, so that the shape keeps a
+        tenth of its contrast everywhere.
+    occlusion : float or tuple of float
+        Share in 0..0.9 of the box's area that a rectangle of background hides, in a random place
+        within the box, in proportion to its sides, rounded to pixels. The box stays that of the
+        whole shape. No row or column of the box is hidden whole, so the box of a rectangle is
+        still what can be seen.
+
+    Texture, noise, blur, distractors, gradient and occlusion may be ranges ``(low, high)``, of
+    which each image draws its own amount.
 
     Raises
     ------
@@ -91,13 +120,19 @@ class Scene:
     position: str = "anywhere"
     foreground: Level = 1.0
     background: Level = 0.0
-    texture: float = 0.0
-    noise: float = 0.0
-    blur: float = 0.0
-    distractors: int = 0
+    texture: Level = 0.0
+    noise: Level = 0.0
+    blur: Level = 0.0
+    distractors: int | tuple[int, int] = 0
+    region: str = "anywhere"
+    split: Split | None = None
+    inverted: float = 0.0
+    background_gradient: Level = 0.0
+    background_texture: Level = 0.0
+    occlusion: Level = 0.0
 
     def __post_init__(self) -> None:
-        checked = {
+        checked: dict[str, Any] = {
             "size": check_size("size", self.size),
             "channels": check_int("channels", self.channels, low=1),
             "shapes": _check_shapes(self.shapes),
@@ -108,11 +143,15 @@ class Scene:
             "position": check_choice("position", self.position, POSITIONS),
             "foreground": _check_level("foreground", self.foreground),
             "background": _check_level("background", self.background),
-            "texture": check_real("texture", self.texture, low=0, high=0.9),
-            "noise": check_real("noise", self.noise, low=0),
-            "blur": check_real("blur", self.blur, low=0),
-            "distractors": check_int("distractors", self.distractors, low=0),
+            "distractors": _check_number("distractors", self.distractors),
+            "region": check_choice("region", self.region, REGIONS),
+            "split": _check_split(self.split),
+            "inverted": check_real("inverted", self.inverted, low=0, high=1),
         }
+        for name in ("texture", "background_gradient", "background_texture", "occlusion"):
+            checked[name] = _check_level(name, getattr(self, name), 1 - CONTRAST_LEFT)
+        for name in ("noise", "blur"):
+            checked[name] = _check_level(name, getattr(self, name), None)
         for name, value in checked.items():
             object.__setattr__(self, name, value)
         _check_contrast(self)
@@ -191,12 +230,36 @@ def _check_aspect(value: Any) -> tuple[float, float] | None:
     return low, check_real("aspect[1]", high, low=low)
 
 
-def _check_level(name: str, value: Any) -> Level:
+def _check_level(name: str, value: Any, high: float | None = 1) -> Level:
     if not isinstance(value, (tuple, list)):
-        return check_real(name, value, low=0, high=1)
-    low, high = _pair(name, value, "a brightness or a range (low, high)")
-    low = check_real(f"{name}[0]", low, low=0, high=1)
-    return low, check_real(f"{name}[1]", high, low=low, high=1)
+        return check_real(name, value, low=0, high=high)
+    first, last = _pair(name, value, "a number or a range (low, high)")
+    first = check_real(f"{name}[0]", first, low=0, high=high)
+    return first, check_real(f"{name}[1]", last, low=first, high=high)
+
+
+def _check_number(name: str, value: Any) -> int | tuple[int, int]:
+    if not isinstance(value, (tuple, list)):
+        return check_int(name, value, low=0)
+    low, high = _pair(name, value, "a whole number or a range (low, high)")
+    low = check_int(f"{name}[0]", low, low=0)
+    return low, check_int(f"{name}[1]", high, low=low)
+
+
+def _check_split(value: Any) -> Split | None:
+    if value is None:
+        return None
+    if not isinstance(value, (tuple, list)) or len(value) != 3:
+        raise TypeError(
+            "`split` must be (part, share, seed), such as ('train', 0.8, 0), or None; "
+            f"got {value!r}."
+        )
+    part, share, seed = value
+    return (
+        check_choice("split[0]", part, PARTS),
+        check_real("split[1]", share, low=0, high=1),
+        check_int("split[2]", seed, low=0),
+    )
 
 
 def _pair(name: str, value: Any, meaning: str) -> tuple[Any, Any]:
@@ -206,7 +269,7 @@ def _pair(name: str, value: Any, meaning: str) -> tuple[Any, Any]:
 
 
 def level_range(level: Level) -> tuple[float, float]:
-    """Return a brightness or a range of them as ``(low, high)``."""
+    """Return a number or a range of them as ``(low, high)``."""
     return level if isinstance(level, tuple) else (level, level)
 
 
@@ -217,9 +280,22 @@ def _check_contrast(scene: Scene) -> None:
             f"`foreground` and `background` must not overlap, or the shape could be invisible; "
             f"got {scene.foreground} and {scene.background}."
         )
+    depths = {
+        name: level_range(getattr(scene, name))[1]
+        for name in ("texture", "background_gradient", "background_texture")
+    }
+    if sum(depths.values()) > 1 - CONTRAST_LEFT + 1e-9:  # sums of decimals are not exact
+        raise ValueError(
+            "`texture`, `background_gradient` and `background_texture` may add up to "
+            f"{1 - CONTRAST_LEFT}, or the shape could be invisible; got {depths}."
+        )
 
 
 def _check_position(scene: Scene) -> None:
+    if scene.region != "anywhere" and scene.position != "anywhere":
+        raise ValueError(
+            f"`region` {scene.region!r} needs position='anywhere'; got position={scene.position!r}."
+        )
     if scene.position == "notebook":
         free = {"heights": (1, None), "widths": (1, None), "short_side": (1, None), "aspect": None}
         bound = [name for name, value in free.items() if getattr(scene, name) != value]
@@ -228,6 +304,11 @@ def _check_position(scene: Scene) -> None:
                 f"position='notebook' fixes the distribution of sides and takes no `{bound[0]}`; "
                 f"got {getattr(scene, bound[0])}. Use position='anywhere'."
             )
+        if scene.split is not None:
+            raise ValueError(
+                "position='notebook' draws boxes that are not equally likely and takes no "
+                f"`split`; got {scene.split}. Use position='anywhere'."
+            )
         if min(scene.size) <= NOTEBOOK_MARGIN:
             raise ValueError(
                 f"position='notebook' needs a `size` above {NOTEBOOK_MARGIN} pixels both ways; "
@@ -235,10 +316,15 @@ def _check_position(scene: Scene) -> None:
             )
         return
     if count_boxes(scene) == 0:
+        bound = [
+            f", {name}={getattr(scene, name)!r}"
+            for name, free in (("region", "anywhere"), ("split", None))
+            if getattr(scene, name) != free
+        ]
         raise ValueError(
             f"No box fits this scene: size={scene.size}, heights={scene.heights}, "
-            f"widths={scene.widths}, short_side={scene.short_side}, aspect={scene.aspect}. "
-            "Widen a limit or enlarge `size`."
+            f"widths={scene.widths}, short_side={scene.short_side}, aspect={scene.aspect}"
+            f"{''.join(bound)}. Widen a limit or enlarge `size`."
         )
 
 
@@ -251,4 +337,16 @@ SCENES: dict[str, Scene] = {
     "thin": Scene(short_side=(1, 2)),
     "border": Scene(position="border"),
     "shapes": Scene(shapes=tuple(SHAPES), heights=(8, None), widths=(8, None)),
+    "augmented": Scene(
+        foreground=(0.5, 1.0),
+        background=(0.0, 0.3),
+        texture=(0.0, 0.4),
+        noise=(0.0, 0.1),
+        blur=(0.0, 1.2),
+        distractors=(0, 4),
+        inverted=0.5,
+        background_gradient=(0.0, 0.25),
+        background_texture=(0.0, 0.25),
+        occlusion=(0.0, 0.3),
+    ),
 }

@@ -20,6 +20,17 @@ FORMAT = "whitebox_loc.batch"
 VERSION = 1
 ARRAYS = ("images", "boxes", "labels", "valid")
 
+#: Fields that scenes did not have at first. A file without them holds a scene that has their
+#: defaults.
+LATER_FIELDS = {
+    "region",
+    "split",
+    "inverted",
+    "background_gradient",
+    "background_texture",
+    "occlusion",
+}
+
 
 def save(batch: Batch, path: str | os.PathLike[str]) -> None:
     """Write a batch to a file; the file appears whole or not at all.
@@ -126,7 +137,7 @@ def _assemble(found: dict[str, np.ndarray]) -> Batch:
 
 def _scene(fields: Any) -> Scene:
     names = {field.name for field in dataclasses.fields(Scene)}
-    if not isinstance(fields, dict) or set(fields) != names:
+    if not isinstance(fields, dict) or not names - LATER_FIELDS <= set(fields) <= names:
         raise ValueError(f"its scene must have the fields {sorted(names)}; got {fields!r}.")
     return Scene(**fields)  # which takes the lists that JSON makes of tuples
 

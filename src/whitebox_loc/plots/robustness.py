@@ -1,0 +1,120 @@
+"""Scores of a model against how far its images are from those of training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from whitebox_loc.plots.style import COLORS, axes_grid, show_each
+
+__all__ = ["stress_coordinates", "stress_curves"]
+
+_COLUMNS = 4
+
+
+def stress_curves(curves: Mapping[str, Any], axes: Any = None, least_iou: float = 0.95) -> Any:
+    """Draw mean IoU and exact rate against severity, one panel a shift.
+
+    Parameters
+    ----------
+    curves : mapping
+        Name of the shift to its curve, as in `whitebox_loc.training.Stress.curves`.
+    axes : array of matplotlib axes, optional
+        Where to draw, at least one a shift in rows of four; None makes a figure.
+    least_iou : float, default 0.95
+        Drawn as a dotted line.
+
+    Returns
+    -------
+    ndarray of matplotlib.axes.Axes, shape (rows, 4)
+        Bands are the intervals of the curve; a grey line marks the moderate severity.
+
+    Examples
+    --------
+    >>> import whitebox_loc as wb
+    >>> model = wb.models.localizer(size=(24, 24))
+    >>> found = wb.training.stress(model, ["blur"], wb.data.Scene(size=(24, 24)), n=20)
+    >>> axes = stress_curves(found.curves)
+    >>> axes[0, 0].get_title()
+    'blur'
+    """
+
+    def draw(ax: Axes, curve: Any) -> None:
+        ax.axhline(least_iou, color=COLORS["reference"], linestyle=":", linewidth=1)
+        for score, interval, label, color, style in (
+            ("mean_iou", "iou_interval", "mean IoU", "line", "-"),
+            ("exact_rate", "exact_interval", "share exact to the pixel", "predicted", "--"),
+        ):
+            _band(
+                ax, curve.severities, getattr(curve, score), getattr(curve, interval),
+                label=label, color=COLORS[color], linestyle=style,
+            )  # fmt: skip
+        ax.set_ylim(-0.03, 1.03)
+
+    return _panels(curves, axes, draw, "score")
+
+
+def stress_coordinates(curves: Mapping[str, Any], axes: Any = None) -> Any:
+    """Draw the mean absolute error of each coordinate against severity, one panel a shift.
+
+    Parameters
+    ----------
+    curves : mapping
+        Name of the shift to its curve, as in `whitebox_loc.training.Stress.curves`.
+    axes : array of matplotlib axes, optional
+        Where to draw, at least one a shift in rows of four; None makes a figure.
+
+    Returns
+    -------
+    ndarray of matplotlib.axes.Axes, shape (rows, 4)
+
+    Examples
+    --------
+    >>> import whitebox_loc as wb
+    >>> model = wb.models.localizer(size=(24, 24))
+    >>> found = wb.training.stress(model, ["blur"], wb.data.Scene(size=(24, 24)), n=20)
+    >>> stress_coordinates(found.curves)[0, 0].get_ylabel()
+    'error (pixels)'
+    """
+
+    def draw(ax: Axes, curve: Any) -> None:
+        for j, name in enumerate(("top", "left", "bottom", "right")):
+            _band(
+                ax, curve.severities, curve.error[:, j], curve.error_interval[:, j],
+                label=name, color=COLORS[name], linestyle=("-", "--", "-.", ":")[j],
+            )  # fmt: skip
+        # Not less than a pixel, or rounding errors would look like a shift's effect.
+        ax.set_ylim(0, max(1.0, ax.get_ylim()[1]))
+
+    return _panels(curves, axes, draw, "error (pixels)")
+
+
+def _panels(curves: Mapping[str, Any], axes: Any, draw: Any, label: str) -> np.ndarray:
+    rows = -(-len(curves) // _COLUMNS)
+    axes = axes_grid(axes, rows, _COLUMNS, (3.2, 2.4))
+    found = list(curves.items())
+
+    def panel(ax: Axes, index: int) -> None:
+        name, curve = found[index]
+        ax.set_axis_on()
+        draw(ax, curve)
+        ax.axvline(curve.shift.moderate, color=COLORS["reference"], linewidth=4, alpha=0.2)
+        ax.set_title(name, fontsize=10)
+        ax.set_xlabel(curve.shift.unit, fontsize=8)
+        ax.tick_params(labelsize=8)
+        if index % _COLUMNS == 0:
+            ax.set_ylabel(label, fontsize=8)
+
+    show_each(axes, panel, len(found))
+    axes.flat[0].legend(frameon=False, fontsize=7, loc="best")
+    return axes
+
+
+def _band(
+    ax: Axes, x: np.ndarray, y: np.ndarray, interval: np.ndarray, color: str, **style: Any
+) -> None:
+    ax.fill_between(x, interval[:, 0], interval[:, 1], color=color, alpha=0.2, linewidth=0)
+    ax.plot(x, y, color=color, marker="o", markersize=3, linewidth=1.2, **style)
