@@ -1,4 +1,4 @@
-"""Reading what a model returns: which tensor is the box, and what lies behind a sigmoid."""
+"""Reading what a model returns: which tensor is what, and what lies behind a sigmoid or softmax."""
 
 from __future__ import annotations
 
@@ -9,7 +9,14 @@ import tensorflow as tf
 
 from whitebox_loc.introspect.capture import Forward
 
-__all__ = ["COORDINATES", "box_output", "log_odds"]
+__all__ = [
+    "COORDINATES",
+    "box_output",
+    "label_output",
+    "log_odds",
+    "log_odds_of_classes",
+    "log_sum_exp",
+]
 
 COORDINATES = ("top", "left", "bottom", "right")
 """Columns of a box output, in the order of ``rel_yxyx``."""
@@ -35,6 +42,45 @@ def box_output(passed: Forward) -> Any:
     )
 
 
+def label_output(passed: Forward) -> Any:
+    """Return the output named ``"label"``: probabilities of classes, a tensor (n, classes)."""
+    named = _named_outputs(passed)
+    if "label" not in named or named["label"].shape.rank != 2:
+        raise ValueError(
+            "`model` must return an output named 'label' of shape (n, classes), such as "
+            "localizer(classes=6); got "
+            f"{ ({name: tuple(t.shape) for name, t in named.items()}) }."
+        )
+    return named["label"]
+
+
+def log_odds_of_classes(tensor: Any, classes: Any) -> tuple[Any, str]:
+    """Return log(p / (1 - p)) of one class an image, (n,), and how it was found.
+
+    The score of the class minus the log-sum-exp of the others, from what went into the
+    softmax: exact however sure the model is. Without a softmax as `log_odds`.
+    """
+    chosen = tf.one_hot(classes, tensor.shape[-1], on_value=True, off_value=False, dtype=tf.bool)
+    scores = _behind(tensor, "Softmax")
+    if scores is None:
+        odds, how = log_odds(tensor)
+        return tf.reduce_sum(tf.where(chosen, odds, 0.0), -1), how
+    scores = tf.cast(scores, tf.float32)
+    own = tf.reduce_sum(tf.where(chosen, scores, 0.0), -1)
+    # Not -inf in place of the class itself: its derivative would be 0 * inf.
+    rest = log_sum_exp(tf.where(chosen, scores.dtype.min, scores))
+    return own - rest, "input of the softmax"
+
+
+def log_sum_exp(scores: Any) -> Any:
+    """Return log(sum(exp(scores))) over the last axis.
+
+    As `tf.reduce_logsumexp`, from operations alone that propagation methods have rules for.
+    """
+    top = tf.stop_gradient(tf.reduce_max(scores, axis=-1, keepdims=True))
+    return tf.math.log(tf.reduce_sum(tf.exp(scores - top), axis=-1)) + top[..., 0]
+
+
 def log_odds(tensor: Any) -> tuple[Any, str]:
     """Return log(p / (1 - p)) of a tensor of probabilities in a trace, and how it was found.
 
@@ -42,7 +88,7 @@ def log_odds(tensor: Any) -> tuple[Any, str]:
     is exact however saturated. Otherwise the formula, continued by its tangent where p is
     so near 0 or 1 that float32 cannot tell.
     """
-    behind = _behind_sigmoid(tensor)
+    behind = _behind(tensor, "Sigmoid")
     if behind is not None:
         return tf.cast(behind, tf.float32), "input of the sigmoid"
     p = tf.cast(tensor, tf.float32)
@@ -64,19 +110,21 @@ def _named_outputs(passed: Forward) -> dict[str, Any]:
     return dict(zip(names, outputs, strict=True))
 
 
-def _behind_sigmoid(tensor: Any) -> Any:
-    """Follow a tensor through operations that only move numbers, back to a sigmoid's input."""
+def _behind(tensor: Any, kind: str) -> Any:
+    """Follow a tensor through operations that only move numbers, to the input of a `kind`."""
     if not tf.is_symbolic_tensor(keras.ops.convert_to_tensor(tensor)):
         return None
     operation = tensor.op
-    if operation.type == "Sigmoid":
+    if operation.type == kind:
         return operation.inputs[0]
-    if operation.type in ("Identity", "Cast", "Reshape"):
-        behind = _behind_sigmoid(operation.inputs[0])
+    # Moving classes out of their axis would make another softmax of them.
+    moves = ("Identity", "Cast") if kind == "Softmax" else ("Identity", "Cast", "Reshape")
+    if operation.type in moves:
+        behind = _behind(operation.inputs[0], kind)
         if behind is not None and operation.type == "Reshape":
             return tf.reshape(behind, operation.inputs[1])
         return behind
-    if operation.type == "ConcatV2":
-        parts = [_behind_sigmoid(part) for part in operation.inputs[:-1]]
+    if operation.type == "ConcatV2" and kind != "Softmax":
+        parts = [_behind(part, kind) for part in operation.inputs[:-1]]
         return None if any(p is None for p in parts) else tf.concat(parts, operation.inputs[-1])
     return None

@@ -6,6 +6,7 @@ Only layers that ship with Keras are used, so a saved ``.keras`` file opens with
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,11 +18,15 @@ from whitebox_loc.models.initialization import reinitialize
 
 __all__ = ["HEADS", "localizer"]
 
+LABEL_PLACES = 8
+"""Feature maps are shrunk to at most so many rows and columns before classes are scored."""
+
 
 def localizer(
     size: tuple[int, int] = (100, 100),
     channels: int = 1,
     head: str = "profile",
+    classes: int | None = None,
     *,
     filters: Sequence[int] | None = None,
     seed: int | np.random.Generator = 0,
@@ -45,6 +50,12 @@ def localizer(
         - ``"coordconv"``: strided convolutions that also see their own position
           (Liu et al. 2018), global maximum, two dense layers, sigmoid.
         - ``"dense"``: strided convolutions, Flatten, Dense(4, sigmoid).
+    classes : int, optional
+        Number of classes, such as the shapes of a scene. With None the model has one output,
+        the box; otherwise also a distribution over classes, from the same feature maps: strided
+        convolutions ``label_conv1``, ``label_conv2``, ... shrink them to at most 8 x 8 places,
+        the maximum over places gives one number a feature, two dense layers score the
+        classes, and a softmax makes a distribution of the scores.
     filters : sequence of int, optional
         Channels of the two-dimensional convolutions ``conv1``, ``conv2``, ...; None
         takes the default of the head.
@@ -57,7 +68,9 @@ def localizer(
     -------
     keras.Model
         Functional model, ``(n, height, width, channels)`` in [0, 1] to ``(n, 4)``
-        float32 boxes in ``rel_yxyx`` (fractions of the image size).
+        float32 boxes in ``rel_yxyx`` (fractions of the image size). With `classes`, a dict of
+        two outputs: ``"box"``, that same, and ``"label"``, float32 probabilities
+        ``(n, classes)``.
 
     Raises
     ------
@@ -75,18 +88,24 @@ def localizer(
     >>> model = localizer(size=(20, 30), head="profile")
     >>> model(np.zeros((2, 20, 30, 1), "float32")).shape
     TensorShape([2, 4])
+    >>> found = localizer(size=(20, 30), classes=6)(np.zeros((2, 20, 30, 1), "float32"))
+    >>> {name: tuple(part.shape) for name, part in found.items()}
+    {'box': (2, 4), 'label': (2, 6)}
     """
     height, width = check_size("size", size)
     check_int("channels", channels, low=1)
+    if classes is not None:
+        check_int("classes", classes, low=2)
     build, default_filters = HEADS[check_choice("head", head, HEADS)]
     widths = _check_filters(default_filters if filters is None else filters)
     images = keras.Input((height, width, channels), name="image")
-    boxes = build(images, widths)
-    model = keras.Model(images, boxes, name=name or f"{head}_localizer")
+    boxes, maps = build(images, widths)
+    outputs = boxes if classes is None else {"box": boxes, "label": _label(maps, classes)}
+    model = keras.Model(images, outputs, name=name or f"{head}_localizer")
     return reinitialize(model, seed=seed)
 
 
-def _profile(images: Any, filters: tuple[int, ...]) -> Any:
+def _profile(images: Any, filters: tuple[int, ...]) -> tuple[Any, Any]:
     # Each 3x3 convolution and the kernel-2 boundary score eat one black pixel a side:
     # with this frame, a box that touches the canvas border has an edge like any other,
     # and exactly height + 1 row boundaries (width + 1 column boundaries) are scored.
@@ -100,7 +119,7 @@ def _profile(images: Any, filters: tuple[int, ...]) -> Any:
     columns = _edges_along(x, axis=1, length=width, name="column")
     # (top, bottom) beside (left, right) reads row by row as top, left, bottom, right.
     corners = keras.layers.Concatenate(axis=-1, name="corners")([rows, columns])
-    return keras.layers.Reshape((4,), name="box", dtype="float32")(corners)
+    return keras.layers.Reshape((4,), name="box", dtype="float32")(corners), x
 
 
 def _edges_along(x: Any, *, axis: int, length: int, name: str) -> Any:
@@ -123,28 +142,42 @@ def _edges_along(x: Any, *, axis: int, length: int, name: str) -> Any:
     return keras.layers.Reshape((2, 1), name=f"{name}_coordinates", dtype="float32")(expectation)
 
 
-def _coordconv(images: Any, filters: tuple[int, ...]) -> Any:
+def _coordconv(images: Any, filters: tuple[int, ...]) -> tuple[Any, Any]:
     height, width = images.shape[1:3]
     rows = np.linspace(-1, 1, height, dtype="float32")[:, None]
     columns = np.linspace(-1, 1, width, dtype="float32")[None, :]
     grid = np.stack(np.broadcast_arrays(rows, columns), axis=-1)
     blank = keras.ops.zeros_like(images[..., :1])
     x = keras.layers.Concatenate(name="coordinates")([images, blank + grid])
-    x = _strided(x, filters)
-    x = keras.layers.GlobalMaxPooling2D(name="pool")(x)
+    maps = _strided(x, filters)
+    x = keras.layers.GlobalMaxPooling2D(name="pool")(maps)
     x = keras.layers.Dense(64, activation="relu", name="hidden")(x)
-    return keras.layers.Dense(4, activation="sigmoid", name="box", dtype="float32")(x)
+    return keras.layers.Dense(4, activation="sigmoid", name="box", dtype="float32")(x), maps
 
 
-def _dense(images: Any, filters: tuple[int, ...]) -> Any:
-    x = keras.layers.Flatten(name="flatten")(_strided(images, filters))
-    return keras.layers.Dense(4, activation="sigmoid", name="box", dtype="float32")(x)
+def _dense(images: Any, filters: tuple[int, ...]) -> tuple[Any, Any]:
+    maps = _strided(images, filters)
+    x = keras.layers.Flatten(name="flatten")(maps)
+    return keras.layers.Dense(4, activation="sigmoid", name="box", dtype="float32")(x), maps
 
 
-def _strided(x: Any, filters: tuple[int, ...]) -> Any:
+def _label(maps: Any, classes: int) -> Any:
+    # The profile head's last maps may be negative; where they are not, this changes nothing.
+    x = keras.layers.Activation("relu", name="label_maps")(maps)
+    halvings = max(math.ceil(math.log2(max(x.shape[1:3]) / LABEL_PLACES)), 0)
+    x = _strided(x, (16, 32, *[32] * halvings)[:halvings], name="label_conv")
+    # One number a feature, wherever and however large the shape is: a mean over places would
+    # be a hundred times less for a shape of 8 pixels than for one of 80.
+    x = keras.layers.GlobalMaxPooling2D(name="label_pool")(x)
+    x = keras.layers.Dense(64, activation="relu", name="label_hidden")(x)
+    logits = keras.layers.Dense(classes, name="label_logits")(x)
+    return keras.layers.Softmax(name="label", dtype="float32")(logits)
+
+
+def _strided(x: Any, filters: tuple[int, ...], name: str = "conv") -> Any:
     for index, channels in enumerate(filters, start=1):
         x = keras.layers.Conv2D(
-            channels, 3, strides=2, padding="same", activation="relu", name=f"conv{index}"
+            channels, 3, strides=2, padding="same", activation="relu", name=f"{name}{index}"
         )(x)
     return x
 
@@ -158,11 +191,11 @@ def _check_filters(filters: Sequence[int]) -> tuple[int, ...]:
     return tuple(check_int(f"filters[{i}]", c, low=1) for i, c in enumerate(filters))
 
 
-Head = Callable[[Any, tuple[int, ...]], Any]
+Head = Callable[[Any, tuple[int, ...]], tuple[Any, Any]]
 
 HEADS: dict[str, tuple[Head, tuple[int, ...]]] = {
     "profile": (_profile, (8, 8)),
     "coordconv": (_coordconv, (16, 32, 32, 64)),
     "dense": (_dense, (16, 32, 32, 32)),
 }
-"""Head name to (function from images and filters to boxes, default filters)."""
+"""Head name to (function from images and filters to boxes and feature maps, default filters)."""

@@ -1,17 +1,29 @@
 """Training with a time or step budget, and evaluation on held-out scenes."""
 
 from whitebox_loc.training.breakdowns import Breakdown, breakdown
-from whitebox_loc.training.evaluation import Evaluation, evaluate, predict
+from whitebox_loc.training.classification import Classification, score_labels
+from whitebox_loc.training.evaluation import Evaluation, evaluate, predict, predict_labels
 from whitebox_loc.training.fitting import TrainingDivergedError, fit
 from whitebox_loc.training.history import History
+from whitebox_loc.training.shifts import COORDCONV, SHIFTS, Shift
+from whitebox_loc.training.stress_tests import Curve, Stress, stress
 
 __all__ = [
+    "COORDCONV",
+    "SHIFTS",
     "Breakdown",
+    "Classification",
+    "Curve",
     "Evaluation",
     "History",
+    "Shift",
+    "Stress",
     "TrainingDivergedError",
     "breakdown",
     "evaluate",
     "fit",
     "predict",
+    "predict_labels",
+    "score_labels",
+    "stress",
 ]

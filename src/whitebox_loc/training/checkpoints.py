@@ -15,7 +15,7 @@ from whitebox_loc.training.history import COLUMNS, History
 
 __all__ = ["Run", "restore", "save"]
 
-FORMAT = "whitebox_loc training checkpoint 1"
+FORMAT = "whitebox_loc training checkpoint 2"
 
 
 @dataclasses.dataclass

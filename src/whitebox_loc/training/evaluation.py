@@ -13,8 +13,9 @@ from whitebox_loc._validation import check_brightness, check_int
 from whitebox_loc.boxes import convert, iou
 from whitebox_loc.data import Batch, Scene, as_scene, generate
 from whitebox_loc.losses import BoxBCE, entropy_floor
+from whitebox_loc.training.classification import Classification, score_labels
 
-__all__ = ["Evaluation", "evaluate", "predict"]
+__all__ = ["Evaluation", "box_of", "evaluate", "predict", "predict_labels"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,9 @@ class Evaluation:
         Predicted boxes, ``yxyx`` in pixels.
     ious : ndarray (n,)
         IoU of each image.
+    classification : Classification or None
+        How well the classes were told apart; None for a model without classes, or with
+        another number of them than the scene has shapes.
     """
 
     mean_iou: float
@@ -53,11 +57,13 @@ class Evaluation:
     batch: Batch
     predictions: np.ndarray
     ious: np.ndarray
+    classification: Classification | None = None
 
     def scores(self) -> dict[str, float]:
-        """Return the scores without the arrays, ready for JSON."""
+        """Return the scores without the arrays, ready for JSON; those of classes if there are."""
         names = ("mean_iou", "min_iou", "pixel_error", "exact_rate", "bce", "floor", "excess", "n")
-        return {name: getattr(self, name) for name in names}
+        of_classes = {} if self.classification is None else self.classification.scores()
+        return {name: getattr(self, name) for name in names} | of_classes
 
     def __repr__(self) -> str:
         parts = ", ".join(f"{name}={value:.4g}" for name, value in self.scores().items())
@@ -77,9 +83,11 @@ def evaluate(
     Parameters
     ----------
     model : keras.Model
-        Images to ``rel_yxyx`` boxes (n, 4).
+        Images to ``rel_yxyx`` boxes (n, 4); or to a dict of those, ``"box"``, and
+        probabilities of classes ``"label"`` (n, classes).
     scene : Scene or str, default "uniform"
-        What is drawn. Empty boxes are drawn again, because an empty box has no IoU.
+        What is drawn; class k is ``scene.shapes[k]``. Empty boxes are drawn again, because an
+        empty box has no IoU.
     n : int, default 2000
         Number of images, at least 1.
     seed : int or numpy.random.Generator, default 1
@@ -106,7 +114,8 @@ def evaluate(
     """
     scene = as_scene(scene)
     batch = generate(scene, check_int("n", n, low=1), seed=seed, valid_only=True)
-    found = predict(model, batch.images, batch_size=batch_size)
+    outputs = _outputs(model, batch.images, batch_size)
+    found = box_of(outputs)
     if not np.isfinite(found).all():
         bad = int((~np.isfinite(found).all(axis=1)).sum())
         raise ValueError(
@@ -133,7 +142,15 @@ def evaluate(
         batch=batch,
         predictions=pixels,
         ious=ious,
+        classification=_classification(outputs, batch),
     )
+
+
+def _classification(outputs: Any, batch: Batch) -> Classification | None:
+    labels = outputs.get("label") if isinstance(outputs, dict) else None
+    if labels is None or labels.shape[1:] != (len(batch.scene.shapes),):
+        return None
+    return score_labels(batch.labels, labels, names=batch.scene.shapes)
 
 
 def predict(model: keras.Model, images: np.ndarray, *, batch_size: int = 256) -> np.ndarray:
@@ -142,7 +159,7 @@ def predict(model: keras.Model, images: np.ndarray, *, batch_size: int = 256) ->
     Parameters
     ----------
     model : keras.Model
-        Images to ``rel_yxyx`` boxes (n, 4).
+        Images to ``rel_yxyx`` boxes (n, 4), or to a dict with those under ``"box"``.
     images : array (n, height, width, channels)
         Floats in [0, 1], or uint8, which is divided by 255.
     batch_size : int, default 256
@@ -154,15 +171,65 @@ def predict(model: keras.Model, images: np.ndarray, *, batch_size: int = 256) ->
     >>> predict(wb.models.localizer(size=(8, 8)), np.zeros((3, 8, 8, 1))).shape
     (3, 4)
     """
+    return box_of(_outputs(model, images, batch_size))
+
+
+def predict_labels(model: keras.Model, images: np.ndarray, *, batch_size: int = 256) -> np.ndarray:
+    """Return the model's probabilities of classes, shape (n, classes) float32.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Images to a dict with probabilities under ``"label"``.
+    images, batch_size
+        As for `predict`.
+
+    Raises
+    ------
+    ValueError
+        If the model does not classify.
+
+    Examples
+    --------
+    >>> import whitebox_loc as wb
+    >>> model = wb.models.localizer(size=(8, 8), classes=6)
+    >>> predict_labels(model, np.zeros((3, 8, 8, 1))).shape
+    (3, 6)
+    """
+    outputs = _outputs(model, images, batch_size)
+    if not isinstance(outputs, dict) or "label" not in outputs:
+        raise ValueError(
+            f"`model` {model.name!r} returns no output 'label'. Build one that classifies, such "
+            "as localizer(classes=6)."
+        )
+    return outputs["label"]
+
+
+def box_of(outputs: Any) -> Any:
+    """Return the box among the outputs of a model: the only one, or that named ``"box"``."""
+    if not isinstance(outputs, dict):
+        return outputs
+    if "box" not in outputs:
+        raise ValueError(f"`model` must name its box 'box'; its outputs are {sorted(outputs)}.")
+    return outputs["box"]
+
+
+def _outputs(model: keras.Model, images: np.ndarray, batch_size: int) -> Any:
+    """Return what the model says of all images, float32 arrays in its own structure."""
     check_int("batch_size", batch_size, low=1)
     images = check_brightness("images", images)
     check_input(model, images.shape[1:])
-    # Eager on purpose: compiling costs more than a few large batches save.
+    # Eager on purpose: compiling costs more than a few large batches save. Without images one
+    # black one tells the structure, since not every layer takes an empty batch.
+    some = images if len(images) else np.zeros((1, *images.shape[1:]), "float32")
     chunks = [
-        np.asarray(model(images[i : i + batch_size], training=False), "float32")
-        for i in range(0, len(images), batch_size)
+        model(some[i : i + batch_size], training=False) for i in range(0, len(some), batch_size)
     ]
-    return np.concatenate([np.zeros((0, 4), "float32"), *chunks])
+
+    def joined(*parts: Any) -> np.ndarray:
+        return np.concatenate([np.asarray(part, "float32") for part in parts])[: len(images)]
+
+    return tf.nest.map_structure(joined, *chunks)
 
 
 def check_input(model: keras.Model, shape: Any) -> None:

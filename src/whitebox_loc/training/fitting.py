@@ -19,7 +19,7 @@ from tqdm.auto import tqdm
 from whitebox_loc._validation import check_int, check_real
 from whitebox_loc.data import Scene, as_scene, dataset
 from whitebox_loc.losses import BoxBCE, IoULoss
-from whitebox_loc.models import edge_logits
+from whitebox_loc.models import class_count, edge_logits
 from whitebox_loc.training import checkpoints
 from whitebox_loc.training.evaluation import check_input
 from whitebox_loc.training.history import COLUMNS, History
@@ -49,6 +49,7 @@ def fit(
     batch_size: int = 64,
     loss: keras.losses.Loss | None = None,
     edge_weight: float | None = None,
+    label_weight: float | None = None,
     learning_rate: Any = None,
     optimizer: keras.optimizers.Optimizer | None = None,
     target_iou: float | None = None,
@@ -61,9 +62,10 @@ def fit(
     Parameters
     ----------
     model : keras.Model
-        Images to ``rel_yxyx`` boxes (n, 4).
+        Images to ``rel_yxyx`` boxes (n, 4); or to a dict of those, ``"box"``, and
+        probabilities of classes ``"label"`` (n, classes), such as ``localizer(classes=6)``.
     scene : Scene or str, default "uniform"
-        What is drawn; empty boxes are drawn again.
+        What is drawn; empty boxes are drawn again. Class k is ``scene.shapes[k]``.
     seconds : float, optional
         Budget of wall time, compilation included. Defaults to 60 if `steps` is None.
     seed : int, default 0
@@ -80,8 +82,12 @@ def fit(
         Weight of the cross entropy of the distributions over edges, for models that have them
         (head ``"profile"``, not wrapped in another model): 1 by default, 0 trains by `loss`
         alone. See `whitebox_loc.losses.edge_cross_entropy` for why it is needed.
+    label_weight : float, optional
+        Weight of the cross entropy of the classes, in nats, for models that return ``"label"``:
+        1 by default, 0 trains the box alone.
     learning_rate : float or keras.optimizers.schedules.LearningRateSchedule, optional
-        Of Adam. Default: 0.01 with distributions over edges, else 0.001.
+        Of Adam. Default: 0.01 with distributions over edges, or 0.003 if classes are
+        learned beside them; else 0.001.
     optimizer : keras.optimizers.Optimizer, optional
         In place of Adam; excludes `learning_rate`.
     target_iou : float, optional
@@ -120,18 +126,27 @@ def fit(
     scene = as_scene(scene)
     seed, batch_size = check_int("seed", seed, low=0), check_int("batch_size", batch_size, low=1)
     budget = _Budget(seconds, steps, target_iou, batch_size)
-    edge_weight = _prepare(model, scene, loss, edge_weight)
+    _prepare(model, scene, loss)
+    edge_weight = _edge_weight(model, edge_weight)
+    label_weight = _label_weight(model, scene, label_weight)
     loss = BoxBCE() + 0.1 * IoULoss() if loss is None else loss
-    optimizer = _optimizer(model, learning_rate, optimizer)
+    optimizer = _optimizer(model, learning_rate, optimizer, bool(label_weight))
     settings = {"scene": repr(scene), "seed": seed, "batch_size": batch_size}
-    settings |= {"edge_weight": edge_weight, "model": _fingerprint(model)}
+    settings |= {"edge_weight": edge_weight, "label_weight": label_weight}
+    settings |= {"model": _fingerprint(model)}
     settings |= _settings("loss", loss) | _settings("optimizer", optimizer)
     run = checkpoints.Run(model, optimizer, History(), settings)
     keeper = _Keeper(run, checkpoint, check_real("checkpoint_seconds", checkpoint_seconds, low=0))
-    step = make_step(model, optimizer, loss, edge_weight, (batch_size, *scene.size, scene.channels))
-    stream = iter(dataset(scene, batch_size, seed, start=len(run.history)))
+    shape = (batch_size, *scene.size, scene.channels)
+    step = make_step(model, optimizer, loss, edge_weight, label_weight, shape)
+    stream = iter(dataset(scene, batch_size, seed, start=len(run.history), labels=True))
+
+    def next_step() -> Any:
+        images, (boxes, labels) = next(stream)
+        return step(images, boxes, labels)
+
     with _bar(run, budget, progress) as bar, _deferred_interrupt() as interrupted:
-        _train(run, budget, lambda: step(*next(stream)), bar, keeper, interrupted)
+        _train(run, budget, next_step, bar, keeper, interrupted)
     # Only matters to optimizers that average the weights (use_ema=True): after the last
     # checkpoint, so that a longer run goes on from the weights themselves.
     optimizer.finalize_variable_values(model.trainable_variables)
@@ -218,8 +233,8 @@ class _Keeper:
         return "the model" + (f" and {os.fspath(self.path)!r}" if self.path is not None else "")
 
 
-def _prepare(model: keras.Model, scene: Scene, loss: Any, edge_weight: float | None) -> float:
-    """Build and check the model; return the weight of the loss on edges."""
+def _prepare(model: keras.Model, scene: Scene, loss: Any) -> None:
+    """Build the model, and check it and the loss."""
     check_input(model, (*scene.size, scene.channels))
     if not model.built:
         model(np.zeros((1, *scene.size, scene.channels), "float32"))
@@ -233,6 +248,10 @@ def _prepare(model: keras.Model, scene: Scene, loss: Any, edge_weight: float | N
             "`loss` must be a keras.losses.Loss of rel_yxyx boxes, such as BoxBCE(); got "
             f"{loss!r} of type {type(loss).__name__}."
         )
+
+
+def _edge_weight(model: keras.Model, edge_weight: float | None) -> float:
+    """Check the weight of the loss on edges."""
     has_edges = edge_logits(model) is not None
     if edge_weight is None:
         return 1.0 if has_edges else 0.0
@@ -244,14 +263,37 @@ def _prepare(model: keras.Model, scene: Scene, loss: Any, edge_weight: float | N
     return float(edge_weight)
 
 
-def _optimizer(model: keras.Model, learning_rate: Any, optimizer: Any) -> Any:
+def _label_weight(model: keras.Model, scene: Scene, label_weight: float | None) -> float:
+    """Check the weight of the loss on classes, and that the scene has as many as the model."""
+    count = class_count(model, (*scene.size, scene.channels))
+    if label_weight is None:
+        label_weight = 0.0 if count is None else 1.0
+    if not check_real("label_weight", label_weight, low=0):
+        return 0.0
+    if count is None:
+        raise ValueError(
+            f"`label_weight` {label_weight:g} needs a model that returns classes, such as "
+            f"localizer(classes=6); {model.name!r} returns a box only. Leave it None."
+        )
+    if count != len(scene.shapes):
+        raise ValueError(
+            f"`model` tells {count} classes apart, but `scene` has the {len(scene.shapes)} shapes "
+            f"{scene.shapes}. Build it with classes={len(scene.shapes)}, choose another scene, or "
+            "train the box alone by label_weight=0."
+        )
+    return float(label_weight)
+
+
+def _optimizer(model: keras.Model, learning_rate: Any, optimizer: Any, classifies: bool) -> Any:
     if optimizer is not None and learning_rate is not None:
         raise ValueError(
             "`learning_rate` and `optimizer` exclude each other; give the learning rate to "
             f"the optimizer. Got {learning_rate!r} and {optimizer!r}."
         )
     if optimizer is None:
-        default = 1e-3 if edge_logits(model) is None else 1e-2
+        # At 0.01 the layers of the classes, deeper than those of the edges, learn worse.
+        quick = 3e-3 if classifies else 1e-2
+        default = 1e-3 if edge_logits(model) is None else quick
         optimizer = keras.optimizers.Adam(default if learning_rate is None else learning_rate)
     if model.compute_dtype == "float16" and not hasattr(optimizer, "scale_loss"):
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
@@ -308,7 +350,8 @@ def _bar(run: checkpoints.Run, budget: _Budget, progress: bool) -> Any:
 
 def _show(bar: Any, run: checkpoints.Run, budget: _Budget) -> None:
     done = len(run.history) if budget.steps is not None else min(run.seconds, bar.total)
-    recent = {name: run.history.mean(name, 20) for name in ("loss", "excess", "iou")}
+    shown = ("loss", "excess", "iou", *(("accuracy",) if run.identity["label_weight"] else ()))
+    recent = {name: run.history.mean(name, 20) for name in shown}
     bar.set_postfix({name: f"{value:.4f}" for name, value in recent.items()}, refresh=False)
     bar.update(done - bar.n)
 

@@ -22,13 +22,18 @@ COLUMNS = (
     "bce",
     "floor",
     "excess",
-    "edge_loss",
     "iou",
     "pixel_error",
     "exact_rate",
+    "edge_loss",
+    "label_loss",
+    "accuracy",
     "gradient_norm",
 )
-"""What is recorded of each step, in this order."""
+"""What is recorded of each step, in this order.
+
+`label_loss` is 0 and `accuracy` NaN where no labels are learned.
+"""
 
 
 class History:

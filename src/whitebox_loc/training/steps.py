@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,8 @@ import tensorflow as tf
 from whitebox_loc.boxes import iou
 from whitebox_loc.boxes.entropy import cross_entropy, entropy
 from whitebox_loc.losses import edge_cross_entropy
-from whitebox_loc.models import edge_logits
+from whitebox_loc.models import edge_logits, label_logits
+from whitebox_loc.training.evaluation import box_of
 
 __all__ = ["make_step"]
 
@@ -21,35 +23,40 @@ def make_step(
     optimizer: Any,
     loss: Callable[[Any, Any], Any],
     edge_weight: float,
+    label_weight: float,
     shape: tuple[int, int, int, int],
-) -> Callable[[tf.Tensor, tf.Tensor], tf.Tensor]:
-    """Return a function of (images, boxes) that updates `model` and measures it before.
+) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]:
+    """Return a function of (images, boxes, labels) that updates `model` and measures it before.
 
-    `shape` is that of the images, (batch, height, width, channels).
+    `shape` is that of the images, (batch, height, width, channels). With a `label_weight`
+    of 0 the labels are not looked at.
 
     The measures are one float vector in the order of ``history.COLUMNS[2:]``. The
     update is left out if the loss or the gradient is not finite, so that the weights
     are still good when the caller finds out.
     """
-    logits = edge_logits(model)
-    forward = model if logits is None else keras.Model(model.input, [model.output, *logits])
+    forward = _forward(model)
     variables = model.trainable_variables
     # A forward pass in training mode moves these before it is known whether the step is good.
     states = [v for v in model.variables if all(v is not other for other in variables)]
     scales = hasattr(optimizer, "scale_loss")
 
     @tf.function
-    def step(images: tf.Tensor, boxes: tf.Tensor) -> tf.Tensor:
+    def step(images: tf.Tensor, boxes: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         before = [tf.identity(state.value) for state in states]
         with tf.GradientTape() as tape:
-            outputs = forward(images, training=True)
-            found, *edges = outputs if logits is not None else [outputs]
-            found = tf.cast(found, tf.float32)
+            found, edges, classes = forward(images)
             edge_loss = edge_cross_entropy(boxes, *edges) if edges else tf.constant(0.0)
             total = tf.cast(loss(boxes, found), tf.float32) + edge_weight * edge_loss
+            label_loss, accuracy = tf.constant(0.0), tf.constant(math.nan)
+            if label_weight:
+                label_loss, accuracy = _classified(labels, *classes)
+                total += label_weight * label_loss
             total += tf.add_n([tf.cast(extra, tf.float32) for extra in model.losses] or [0.0])
             scaled = optimizer.scale_loss(total) if scales else total
         gradients = tape.gradient(scaled, variables)
+        if classes[0] is not None and not label_weight:
+            gradients = _with_zeros(gradients, variables)
         scale = optimizer.scale_loss(tf.constant(1.0)) if scales else 1.0
         norm = tf.linalg.global_norm([tf.cast(g, tf.float32) for g in gradients if g is not None])
         # An optimizer that scales the loss finds its scale by gradients that overflow: it
@@ -60,10 +67,49 @@ def make_step(
             lambda: _apply(optimizer, gradients, variables),
             lambda: _put_back(states, before),
         )
-        return tf.stack([total, *_measures(boxes, found, shape[1:3], edge_loss), norm / scale])
+        measures = _measures(boxes, found, shape[1:3])
+        return tf.stack([total, *measures, edge_loss, label_loss, accuracy, norm / scale])
 
     # Traced here and once: calling the function would warn of tracing in a loop over fits.
-    return step.get_concrete_function(tf.TensorSpec(shape), tf.TensorSpec((shape[0], 4)))
+    n = shape[0]
+    kinds = tf.TensorSpec(shape), tf.TensorSpec((n, 4)), tf.TensorSpec((n,), tf.int64)
+    return step.get_concrete_function(*kinds)
+
+
+def _forward(model: keras.Model) -> Callable[[Any], tuple[Any, list[Any], tuple[Any, bool]]]:
+    """Return a function of images to boxes, edge logits and (classes, whether as logits)."""
+    edges, logits = edge_logits(model), label_logits(model)
+    network = model
+    if edges is not None or logits is not None:
+        network = keras.Model(model.input, [model.output, edges or [], _listed(logits)])
+
+    def forward(images: tf.Tensor) -> tuple[Any, list[Any], tuple[Any, bool]]:
+        outputs = network(images, training=True)
+        found, edges, logits = outputs if network is not model else (outputs, [], [])
+        boxes = tf.cast(box_of(found), tf.float32)
+        if logits:
+            return boxes, edges, (logits[0], True)
+        return boxes, edges, (found.get("label") if isinstance(found, dict) else None, False)
+
+    return forward
+
+
+def _listed(tensor: Any) -> list[Any]:
+    return [] if tensor is None else [tensor]
+
+
+def _classified(labels: Any, classes: Any, as_logits: bool) -> tuple[Any, Any]:
+    """Return mean cross entropy of the labels, in nats, and share of labels that come first."""
+    classes = tf.cast(classes, tf.float32)
+    losses = keras.losses.sparse_categorical_crossentropy(labels, classes, from_logits=as_logits)
+    right = tf.argmax(classes, axis=-1) == labels
+    return tf.reduce_mean(losses), tf.reduce_mean(tf.cast(right, tf.float32))
+
+
+def _with_zeros(gradients: list[Any], variables: list[Any]) -> list[Any]:
+    # Layers of classes that are not learned stay as they are, without a warning from Keras.
+    pairs = zip(gradients, variables, strict=True)
+    return [tf.zeros_like(v) if g is None else g for g, v in pairs]
 
 
 def _apply(optimizer: Any, gradients: list[Any], variables: list[Any]) -> bool:
@@ -77,7 +123,7 @@ def _put_back(states: list[Any], before: list[Any]) -> bool:
     return False
 
 
-def _measures(boxes: Any, found: Any, size: tuple[int, int], edge_loss: Any) -> list[Any]:
+def _measures(boxes: Any, found: Any, size: tuple[int, int]) -> list[Any]:
     pixels = tf.constant([*size, *size], tf.float32)
     error = tf.abs(found - boxes) * pixels
     bce = tf.reduce_mean(cross_entropy(boxes, found))
@@ -87,7 +133,6 @@ def _measures(boxes: Any, found: Any, size: tuple[int, int], edge_loss: Any) -> 
         bce,
         floor,
         bce - floor,
-        edge_loss,
         tf.reduce_mean(iou(boxes, found, "rel_yxyx")),
         tf.reduce_mean(error),
         tf.reduce_mean(tf.cast(exact, tf.float32)),

@@ -1,0 +1,74 @@
+"""Which part of a model tells classes apart."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+__all__ = ["class_count", "label_logits"]
+
+
+def class_count(model: keras.Model, shape: tuple[int, int, int]) -> int | None:
+    """Return how many classes `model` tells apart, or None if it only finds boxes.
+
+    A model that classifies returns a dict with the box under ``"box"`` and probabilities
+    ``(n, classes)`` under ``"label"``, as ``localizer(classes=...)`` does.
+
+    Parameters
+    ----------
+    model : keras.Model
+        A built model.
+    shape : (int, int, int)
+        Height, width and channels of its images.
+
+    Returns
+    -------
+    int or None
+
+    Raises
+    ------
+    ValueError
+        If the output ``"label"`` has another shape.
+
+    Examples
+    --------
+    >>> import whitebox_loc as wb
+    >>> class_count(wb.models.localizer(size=(8, 8), classes=3), (8, 8, 1))
+    3
+    >>> class_count(wb.models.localizer(size=(8, 8)), (8, 8, 1)) is None
+    True
+    """
+    try:
+        outputs = model.output
+    except AttributeError:
+        # A subclassed model knows no symbolic output; this traces one, computing nothing.
+        outputs = model.compute_output_spec(keras.KerasTensor((None, *shape)))
+    if not isinstance(outputs, dict) or "label" not in outputs:
+        return None
+    found = tuple(outputs["label"].shape)
+    if len(found) != 2 or found[1] is None or found[1] < 2:
+        raise ValueError(
+            "`model` must return its output 'label' with shape (n, classes), at least two "
+            f"classes; {model.name!r} returns shape {found}."
+        )
+    return int(found[1])
+
+
+def label_logits(model: keras.Model) -> Any | None:
+    """Return the symbolic scores (n, classes) in front of the softmax, or None.
+
+    None means that the model has no layer ``"label_logits"``: it does not classify, or not
+    as ``localizer(classes=...)`` does.
+
+    Examples
+    --------
+    >>> import whitebox_loc as wb
+    >>> tuple(label_logits(wb.models.localizer(size=(8, 8), classes=3)).shape)
+    (None, 3)
+    >>> label_logits(wb.models.localizer(size=(8, 8))) is None
+    True
+    """
+    if "label_logits" not in {layer.name for layer in model.layers}:
+        return None
+    return model.get_layer("label_logits").output

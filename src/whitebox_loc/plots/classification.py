@@ -1,0 +1,125 @@
+"""How well classes are told apart: the confusion matrix and the reliability diagram."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from whitebox_loc.plots.style import COLORS, one_axes
+
+__all__ = ["confusion_matrix", "reliability_diagram"]
+
+
+def confusion_matrix(
+    confusion: Any, names: Sequence[str] | None = None, ax: Axes | None = None
+) -> Axes:
+    """Draw how often each true class was taken for each class, as counts and shares of its row.
+
+    Parameters
+    ----------
+    confusion : int array (classes, classes)
+        Images by true class (rows) and predicted class (columns), such as
+        `whitebox_loc.training.Classification.confusion`.
+    names : sequence of str, optional
+        Names of the classes; their numbers by default.
+    ax : matplotlib axes, optional
+        Where to draw; None makes a figure.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    ValueError
+        If the matrix is not square or `names` has another length.
+
+    Examples
+    --------
+    >>> ax = confusion_matrix([[3, 1], [0, 4]], ["ring", "cross"])
+    >>> [text.get_text() for text in ax.texts]
+    ['3', '1', '0', '4']
+    """
+    counts = np.asarray(confusion)
+    if counts.ndim != 2 or counts.shape[0] != counts.shape[1]:
+        raise ValueError(f"`confusion` must have shape (classes, classes); got {counts.shape}.")
+    shown = [str(k) for k in range(len(counts))] if names is None else list(names)
+    if len(shown) != len(counts):
+        raise ValueError(f"`names` must hold {len(counts)} names; got {len(shown)}.")
+    ax = one_axes(ax, (1.8 + 0.62 * len(counts), 1.2 + 0.55 * len(counts)))
+    totals = counts.sum(axis=1, keepdims=True)
+    shares = np.where(totals > 0, counts / np.maximum(totals, 1), np.nan)
+    ax.set_facecolor("0.85")
+    drawn = ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(counts):
+        dark = shares[row, column] > 0.5
+        ax.text(column, row, f"{count}", ha="center", va="center", fontsize=8,
+                color="white" if dark else "black")  # fmt: skip
+    ax.set_xticks(range(len(counts)), shown, rotation=35, ha="right", fontsize=8)
+    ax.set_yticks(range(len(counts)), shown, fontsize=8)
+    ax.set_xlabel("predicted class")
+    ax.set_ylabel("true class")
+    ax.figure.colorbar(drawn, ax=ax, label="share of the true class", shrink=0.85)
+    return ax
+
+
+def reliability_diagram(
+    edges: Any, confidence: Any, accuracy: Any, counts: Any, ax: Axes | None = None
+) -> Axes:
+    """Draw the share of right answers by confidence, and how many images have it.
+
+    On the diagonal, probabilities mean what they say. Bars below it are too sure, bars above
+    it too modest; the orange line of each bar shows how far.
+
+    Parameters
+    ----------
+    edges : array (bins + 1,)
+        Limits of the bins of confidence.
+    confidence, accuracy : arrays (bins,)
+        Mean confidence and share of right answers in each bin; NaN where it is empty.
+    counts : array (bins,)
+        Images in each bin, written above it.
+    ax : matplotlib axes, optional
+        Where to draw; None makes a figure.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    References
+    ----------
+    C. Guo et al., "On calibration of modern neural networks", ICML 2017, arXiv:1706.04599.
+
+    Examples
+    --------
+    >>> ax = reliability_diagram([0, 0.5, 1], [np.nan, 0.8], [np.nan, 0.6], [0, 10])
+    >>> [float(bar.get_height()) for bar in ax.patches]
+    [0.6]
+    """
+    edges, confidence, accuracy, counts = (
+        np.asarray(array, float) for array in (edges, confidence, accuracy, counts)
+    )
+    ax = one_axes(ax, (5.0, 4.2))
+    ax.plot([0, 1], [0, 1], color=COLORS["reference"], linestyle="--", label="perfect calibration")
+    full = np.flatnonzero(counts > 0)
+    widths = np.diff(edges)
+    ax.bar(edges[:-1][full], accuracy[full], widths[full], align="edge", color=COLORS["bottom"],
+           edgecolor="white", label="share of right answers")  # fmt: skip
+    ax.vlines(confidence[full], np.minimum(accuracy, confidence)[full],
+              np.maximum(accuracy, confidence)[full], color=COLORS["predicted"], linewidth=2,
+              label="distance from mean confidence")  # fmt: skip
+    for k in full:
+        top = max(accuracy[k], confidence[k])
+        ax.text(edges[k] + widths[k] / 2, top + 0.015, f"{counts[k]:.0f}", ha="center",
+                va="bottom", fontsize=6, rotation=90)  # fmt: skip
+    ax.set_xlim(0, 1)
+    # Room for the count above a full bar.
+    ax.set_ylim(0, 1.12)
+    ax.set_yticks(np.linspace(0, 1, 6))
+    ax.set_xlabel("confidence: probability of the predicted class")
+    ax.set_ylabel("share of right answers")
+    ax.legend(loc="upper left", fontsize=7)
+    return ax

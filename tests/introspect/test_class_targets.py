@@ -1,0 +1,230 @@
+"""Class targets against the model's own outputs, and every introspect function on such a model."""
+
+import keras
+import numpy as np
+import pytest
+
+import whitebox_loc as wb
+from whitebox_loc import introspect
+from whitebox_loc.introspect import METHODS, saliency, targets
+
+SIZE = (12, 16)
+SCENE = wb.data.Scene(size=SIZE, shapes=("rectangle", "diamond", "ring"), heights=(6, None))
+BATCH = wb.data.generate(SCENE, 3, seed=0)
+IMAGES = BATCH.images
+ROWS = np.arange(3)
+
+
+@pytest.fixture(scope="module")
+def model():
+    found = wb.models.localizer(size=SIZE, classes=3, filters=(4, 4))
+    # Of a size at which the probabilities differ from one third.
+    found.get_layer("label_logits").kernel.assign(
+        np.random.default_rng(0).normal(size=(64, 3)).astype(np.float32)
+    )
+    return found
+
+
+@pytest.fixture(scope="module")
+def linear():
+    """One dense layer in front of the softmax, and its weights (height, width, classes)."""
+    x = keras.Input((*SIZE, 1))
+    flat = keras.layers.Flatten()(x)
+    scores = keras.layers.Dense(3, name="label_logits")(flat)
+    box = keras.layers.Dense(4, name="box")(flat)
+    label = keras.layers.Softmax(name="label")(scores)
+    found = keras.Model(x, {"box": box, "label": label})
+    weights = np.random.default_rng(1).normal(size=(192, 3)).astype(np.float32)
+    found.get_layer("label_logits").kernel.assign(weights)
+    return found, weights.reshape(*SIZE, 3).astype(np.float64)
+
+
+def log_odds(scores, k):
+    rest = np.delete(scores, k, axis=-1)
+    return scores[..., k] - np.log(np.exp(rest).sum(-1))
+
+
+def test_values_are_the_probabilities(model):
+    p = model(IMAGES)["label"].numpy().astype(np.float64)
+    asked = [targets.label(k) for k in range(3)] + [targets.label(BATCH.labels)]
+    _, info = saliency(model, IMAGES, asked, return_info=True)
+    own = p[ROWS, BATCH.labels]
+    np.testing.assert_allclose(info.values, [*p.T, own], rtol=1e-5)
+    assert info.targets == ("class 0", "class 1", "class 2", "own class")
+    assert p.std(axis=1).min() > 0.03
+
+
+def test_slopes_of_a_linear_model(linear):
+    model, weights = linear
+    scores = np.einsum("nhw,hwk->nk", IMAGES[..., 0].astype(np.float64), weights)
+    p = np.exp(scores - scores.max(1, keepdims=True))
+    p /= p.sum(1, keepdims=True)
+    for k in range(3):
+        maps, info = saliency(model, IMAGES, targets.label(k), link="logit", return_info=True)
+        # Sums of 192 products of numbers below 4 in float32: 192 * 4 * 6e-8.
+        np.testing.assert_allclose(info.values, log_odds(scores, k), atol=1e-4)
+        q = np.delete(p, k, axis=1) / np.delete(p, k, axis=1).sum(1, keepdims=True)
+        slope = weights[..., k] - np.einsum("nr,hwr->nhw", q, np.delete(weights, k, axis=-1))
+        np.testing.assert_allclose(maps, slope, atol=2e-4)
+        assert info.links == ("input of the softmax",)
+        maps = saliency(model, IMAGES, targets.label(k))
+        np.testing.assert_allclose(
+            maps, slope * (p[:, k] * (1 - p[:, k]))[:, None, None], atol=2e-4
+        )
+
+
+def test_log_odds_stay_exact_where_the_softmax_is_saturated(linear):
+    model, weights = linear
+    big = 50 * np.ones((1, *SIZE, 1), np.float32)
+    scores = 50 * weights.sum((0, 1))
+    k = int(scores.argmax())
+    assert model(big)["label"].numpy()[0, k] == 1
+    maps, info = saliency(model, big, targets.label(k), link="logit", return_info=True)
+    second = int(np.argsort(scores)[-2])
+    assert scores[k] - scores[second] > 100
+    np.testing.assert_allclose(info.values, scores[k] - scores[second], rtol=1e-5)
+    np.testing.assert_allclose(maps[0], weights[..., k] - weights[..., second], atol=1e-4)
+
+
+def test_each_image_keeps_its_own_class_in_small_batches(model):
+    for link in ("identity", "logit"):
+        own = saliency(model, IMAGES, targets.label([2, 0, 1]), batch_size=2, link=link)
+        for n, k in enumerate([2, 0, 1]):
+            alone = saliency(model, IMAGES[n : n + 1], targets.label(k), link=link)
+            np.testing.assert_allclose(own[n], alone[0], rtol=1e-4, atol=1e-7)
+    noisy = saliency(model, IMAGES, targets.label([2, 0, 1]), "smoothgrad", samples=3, batch_size=2)
+    last = saliency(model, IMAGES[2:], targets.label([1]), "smoothgrad", samples=3)
+    np.testing.assert_allclose(noisy[2:], last, rtol=1e-4, atol=1e-7)
+
+
+def test_names_are_the_shapes_of_the_scene(model):
+    named = saliency(model, IMAGES, targets.label("ring", SCENE))
+    np.testing.assert_array_equal(named, saliency(model, IMAGES, targets.label(2)))
+    assert targets.label("ring").label == "ring"
+    assert targets.label("ring").data.tolist() == [5]
+
+
+@pytest.mark.parametrize(
+    ("method", "link"),
+    [*((name, "logit") for name in METHODS), ("lrp", "identity"), ("deeplift", "identity")],
+)
+def test_every_method_explains_a_class(model, method, link):
+    maps, info = saliency(model, IMAGES[:1], targets.label(1), method, link=link, return_info=True)
+    assert maps.shape == (1, *SIZE)
+    assert np.isfinite(maps).all()
+    # D-RISE asks for the overlap of boxes whatever the target, and untrained boxes are empty.
+    assert np.abs(maps).max() > 0 or method == "drise"
+    p = model(IMAGES[:1])["label"].numpy()[0].astype(np.float64)
+    expected = p[1] if link == "identity" else np.log(p[1] / (1 - p[1]))
+    np.testing.assert_allclose(info.values, [expected], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("link", ["identity", "logit"])
+def test_completeness_of_deeplift(model, link):
+    asked = [targets.label(0), targets.label(BATCH.labels)]
+    maps, info = saliency(model, IMAGES, asked, "deeplift", link=link, return_info=True)
+    rise = info.values - info.reference
+    assert np.abs(rise).max() > 0.01
+    # Every rule shares out a difference whole; float32 sums of values of size 1 remain.
+    np.testing.assert_allclose(maps.sum((2, 3)), rise, atol=1e-5)
+
+
+def test_completeness_of_integrated_gradients(model):
+    maps = saliency(model, IMAGES, targets.label(1), "integrated_gradients", steps=200,
+                    link="logit")  # fmt: skip
+    p = model(np.concatenate([IMAGES, 0 * IMAGES]))["label"].numpy().astype(np.float64)[:, 1]
+    rise = np.log(p / (1 - p))[:3] - np.log(p / (1 - p))[3:]
+    # The quadrature of a function with kinks is good to about 1 / steps of its rise.
+    np.testing.assert_allclose(maps.sum((1, 2)), rise, atol=0.01 * np.abs(rise).max() + 1e-3)
+
+
+def test_coordinates_of_a_classifying_model_are_those_of_its_box(model):
+    box = keras.Model(model.input, model.output["box"])
+    np.testing.assert_allclose(
+        saliency(model, IMAGES, ["top", "area"]), saliency(box, IMAGES, ["top", "area"]), rtol=1e-5
+    )
+
+
+def test_maximize_raises_the_class(model):
+    found = introspect.maximize(model, target=targets.label("ring", SCENE), steps=20)
+    assert found.values > found.start
+    p = model(found.images)["label"].numpy()[0, 2]
+    np.testing.assert_allclose(found.values[0], p, rtol=1e-4)
+
+
+def test_blind_spots_of_a_class(model):
+    [spot] = introspect.blind_spots(model, IMAGES, targets.label(1), "gradient_x_input", warn=False)
+    assert spot.kind == "baseline"
+    np.testing.assert_allclose(spot.share, (IMAGES == 0).mean((1, 2, 3)))
+
+
+def test_layers_of_classes_can_be_read_patched_and_ablated(model):
+    read = introspect.activations(model, IMAGES, ["label_logits", "label", "box"])
+    outputs = model(IMAGES)
+    np.testing.assert_allclose(read["label"], outputs["label"], rtol=1e-5)
+    z = read["label_logits"].astype(np.float64)
+    np.testing.assert_allclose(
+        np.exp(z) / np.exp(z).sum(1, keepdims=True), outputs["label"], rtol=1e-5
+    )
+    patched = introspect.patch(model, IMAGES, {"label_logits": np.array([[0.0, 1.0, 2.0]])})
+    np.testing.assert_allclose(patched["box"], outputs["box"], rtol=1e-5)
+    expected = np.exp([0, 1, 2]) / np.exp([0, 1, 2]).sum()
+    np.testing.assert_allclose(patched["label"], [expected] * 3, rtol=1e-5)
+    lost = introspect.ablate(model, IMAGES, "label_hidden", 0)
+    np.testing.assert_array_equal(lost.change, 0)
+    assert np.abs(introspect.ablate(model, IMAGES, "conv2").change).max() > 0
+    moved = introspect.activation_patching(model, IMAGES, IMAGES[::-1], ["box", "label_pool"])
+    np.testing.assert_allclose(moved["box"].patched, outputs["box"], rtol=1e-5)
+    np.testing.assert_allclose(moved["label_pool"].patched, outputs["box"][::-1], rtol=1e-5)
+
+
+def test_the_rest_of_introspect_takes_a_classifying_model(model):
+    found = introspect.probe(model, ["label_pool", "box"], SCENE, n=60)
+    assert found.r2.shape == (2, 9)
+    tuned = introspect.tuning(model, "label_logits", SCENE, n=60, bins=3)
+    assert tuned.mean.shape[-1] == 3
+    top = introspect.top_images(model, "label_logits", 1, IMAGES, k=2)
+    z = introspect.activations(model, IMAGES, "label_logits")["label_logits"]
+    np.testing.assert_allclose(np.max(top.values), z[:, 1].max(), rtol=1e-5)
+    assert "label" in {info.path for info in introspect.list_layers(model)}
+    # Two 3x3 convolutions, then one of stride 2: 3 + 2 + 2 pixels, two apart.
+    field = introspect.receptive_field(model, "label_conv1")
+    assert (field.size, field.stride) == ((7, 7), (2, 2))
+    seen = introspect.effective_receptive_field(model, "label_conv1", (3, 4), images=IMAGES) != 0
+    top, left, bottom, right = field.window((3, 4))
+    seen[..., top:bottom, left:right] = False
+    assert not seen.any()
+    assert introspect.kernels(model, "label_conv1").shape[:2] == (3, 3)
+
+
+@pytest.mark.parametrize(
+    ("build", "kind", "message"),
+    [
+        (lambda: targets.label("disc"), ValueError, "`which` must be one of ['rectangle', "),
+        (lambda: targets.label(1.0), TypeError, "`which` must be the name of a shape, the number"),
+        (lambda: targets.label([[1]]), ValueError, "or an array (n,) of such; got shape (1, 1)"),
+        (lambda: targets.label(-1), ValueError, "must be a class number >= 0"),
+        (lambda: targets.label([]), TypeError, "`which` must be the name of a shape"),
+    ],
+)
+def test_wrong_classes(build, kind, message):
+    with pytest.raises(kind) as caught:
+        build()
+    assert message in str(caught.value)
+
+
+def test_classes_that_the_model_does_not_have(model):
+    with pytest.raises(ValueError, match="`scene` of label") as caught:
+        saliency(model, IMAGES, targets.label("ring"))
+    assert str(caught.value) == (
+        "`scene` of label('ring') has 6 shapes, but the model tells 3 classes apart. Give the "
+        "scene that it was trained on, or the class's number."
+    )
+    saliency(model, IMAGES, targets.label(2))
+    with pytest.raises(ValueError, match=r"must be one of the model's 3 classes, 0 \.\. 2"):
+        saliency(model, IMAGES, targets.label(3))
+    with pytest.raises(ValueError, match=r"must be one of the model's 3 classes, 0 \.\. 2"):
+        saliency(model, IMAGES, targets.label([0, 3, 1]))
+    plain = wb.models.localizer(size=SIZE, filters=(4,))
+    with pytest.raises(ValueError, match=r"must return an output named 'label' of shape"):
+        saliency(plain, IMAGES, targets.label(0))
