@@ -1,8 +1,26 @@
-"""Localization networks: the transparent localizer, its plain rivals and VGG16."""
+"""Localization networks: the transparent localizer, its rivals, VGG16, and compiled models."""
 
 from whitebox_loc.models.distributions import edge_distributions, edge_logits
+from whitebox_loc.models.glass import COMPILED, Compiled
+from whitebox_loc.models.glass.building import Mechanism, compiled, has_mechanism, mechanism
 from whitebox_loc.models.initialization import reinitialize
+from whitebox_loc.models.labels import class_count, label_logits
 from whitebox_loc.models.localizers import HEADS, localizer
 from whitebox_loc.models.vgg import vgg16
 
-__all__ = ["HEADS", "edge_distributions", "edge_logits", "localizer", "reinitialize", "vgg16"]
+__all__ = [
+    "COMPILED",
+    "HEADS",
+    "Compiled",
+    "Mechanism",
+    "class_count",
+    "compiled",
+    "edge_distributions",
+    "edge_logits",
+    "has_mechanism",
+    "label_logits",
+    "localizer",
+    "mechanism",
+    "reinitialize",
+    "vgg16",
+]
