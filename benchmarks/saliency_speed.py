@@ -29,7 +29,7 @@ import tensorflow as tf
 import whitebox_loc as wb
 
 SIZE = (64, 64)
-FORWARD_FAMILIES = {"perturbation"}
+FORWARD_FAMILIES = {"perturbation", "intervention"}
 FORWARD_METHODS = {"eigencam", "scorecam", "ablationcam"}
 # Enough passes to time, few enough to wait for.
 OPTIONS: dict[str, dict] = {

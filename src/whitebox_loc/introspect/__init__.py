@@ -4,6 +4,7 @@ from whitebox_loc.introspect import targets
 from whitebox_loc.introspect.ablation import Ablation, Restoration, ablate, activation_patching
 from whitebox_loc.introspect.attribution import SaliencyInfo, saliency
 from whitebox_loc.introspect.blindness import BlindSpot, BlindSpotWarning, blind_spots
+from whitebox_loc.introspect.edges import EdgeMoves, edge_moves
 from whitebox_loc.introspect.exemplars import TopImages, top_images
 from whitebox_loc.introspect.filters import kernels
 from whitebox_loc.introspect.maximization import Maximized, maximize
@@ -16,16 +17,19 @@ from whitebox_loc.introspect.receptive import (
     effective_receptive_field,
     receptive_field,
 )
+from whitebox_loc.introspect.slopes import Response, response
 
 __all__ = [
     "METHODS",
     "Ablation",
     "BlindSpot",
     "BlindSpotWarning",
+    "EdgeMoves",
     "LayerInfo",
     "Maximized",
     "Probe",
     "ReceptiveField",
+    "Response",
     "Restoration",
     "SaliencyInfo",
     "TopImages",
@@ -34,6 +38,7 @@ __all__ = [
     "activation_patching",
     "activations",
     "blind_spots",
+    "edge_moves",
     "effective_receptive_field",
     "kernels",
     "list_layers",
@@ -41,6 +46,7 @@ __all__ = [
     "patch",
     "probe",
     "receptive_field",
+    "response",
     "saliency",
     "targets",
     "top_images",

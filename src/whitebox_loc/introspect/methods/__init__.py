@@ -7,6 +7,7 @@ from whitebox_loc.introspect.methods import (
     cams,
     channels,
     deeplift,
+    edge_move,
     gradients,
     noise,
     perturbation,
@@ -221,6 +222,15 @@ _ROWS = (
         "P. Novello et al., 2022, arXiv:2206.06219",
         "signs; segments that act only together; detail inside a segment, and segments that "
         "equal the baseline. Independent segments have small positive values",
+    ),
+    Method(
+        "edge_move",
+        "intervention",
+        edge_move.edge_move,
+        "J. Pearl, Causality, 2009, doi:10.1017/CBO9780511803161: interventions; here on the scene "
+        "that is drawn",
+        "which pixels of an edge's line matter, since all of them change together; and every pixel "
+        "off the edges, whatever it does for the target",
     ),
 )
 

@@ -1,0 +1,157 @@
+"""Coordinates against edges: annotated 4 x 4 matrices with their intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+
+from whitebox_loc.plots.style import one_axes, signed_norm
+
+__all__ = ["cross_talk_matrix", "response_matrix"]
+
+NAMES = ("top", "left", "bottom", "right")
+
+
+def response_matrix(
+    values: Any,
+    interval: Any = None,
+    ax: Axes | None = None,
+    *,
+    rows: Sequence[str] = NAMES,
+    columns: Sequence[str] = NAMES,
+    title: str = "",
+) -> Axes:
+    r"""Draw how predicted coordinates answer to true edges, on a signed scale.
+
+    Parameters
+    ----------
+    values : array (4, 4)
+        Pixels per pixel: row i for predicted coordinate i, column j for edge j. The identity is
+        perfect. NaN is grey.
+    interval : array (2, 4, 4), optional
+        Lower and upper ends, written below the values.
+    ax : matplotlib axes, optional
+        Where to draw; None makes a figure.
+    rows, columns : sequences of str
+        Names of the coordinates and of the edges.
+    title : str
+        Title of the axes.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Examples
+    --------
+    >>> ax = response_matrix(np.eye(4), [np.eye(4) - 0.1, np.eye(4) + 0.1])
+    >>> ax.texts[0].get_text(), ax.images[0].get_clim()
+    ('1.00\n0.90 to 1.10', (-1.0, 1.0))
+    """
+    norm = signed_norm(np.asarray(values, np.float64))
+    ax = _matrix(values, interval, ax, rows, columns, "RdBu_r", norm, "pixels per pixel")
+    ax.set_ylabel("predicted coordinate")
+    ax.set_xlabel("edge that moves")
+    ax.set_title(title, fontsize=10)
+    return ax
+
+
+def cross_talk_matrix(
+    values: Any,
+    interval: Any = None,
+    ax: Axes | None = None,
+    *,
+    elsewhere: Any = None,
+    rows: Sequence[str] = NAMES,
+    columns: Sequence[str] = NAMES,
+    title: str = "",
+) -> Axes:
+    """Draw which share of each coordinate's map lies on which edge, on a scale of 0 to 1.
+
+    Parameters
+    ----------
+    values : array (4, 4)
+        Shares in 0..1: row i for the map of coordinate i, column j for edge j. NaN is grey.
+    interval : array (2, 4, 4), optional
+        Lower and upper ends, written below the values.
+    ax : matplotlib axes, optional
+        Where to draw; None makes a figure.
+    elsewhere : array (4,), optional
+        Shares on no edge, drawn as a fifth column.
+    rows, columns : sequences of str
+        Names of the coordinates and of the edges.
+    title : str
+        Title of the axes.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Examples
+    --------
+    >>> ax = cross_talk_matrix(np.eye(4) * 0.9, elsewhere=np.full(4, 0.1))
+    >>> [label.get_text() for label in ax.get_xticklabels()]
+    ['top', 'left', 'bottom', 'right', 'elsewhere']
+    """
+    values = np.asarray(values, np.float64)
+    if elsewhere is not None:
+        columns = [*columns, "elsewhere"]
+        values = np.concatenate([values, np.asarray(elsewhere, np.float64)[:, None]], axis=1)
+        if interval is not None:
+            blank = np.full((2, len(values), 1), np.nan)
+            interval = np.concatenate([np.asarray(interval, np.float64), blank], axis=2)
+    norm = Normalize(0, 1)
+    ax = _matrix(values, interval, ax, rows, columns, "viridis", norm, "share of |map|")
+    ax.set_ylabel("map of")
+    ax.set_xlabel("evidence of edge")
+    ax.set_title(title, fontsize=10)
+    if elsewhere is not None:
+        ax.axvline(len(columns) - 1.5, color="white", linewidth=3)
+    return ax
+
+
+def _matrix(
+    values: Any,
+    interval: Any,
+    ax: Axes | None,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    cmap: str,
+    norm: Normalize,
+    label: str,
+) -> Axes:
+    values = np.asarray(values, np.float64)
+    _check_shapes(values, interval, (len(rows), len(columns)))
+    ax = one_axes(ax, (1.9 + 0.95 * len(columns), 1.3 + 0.75 * len(rows)))
+    ax.set_facecolor("0.85")
+    drawn = ax.imshow(values, cmap=cmap, norm=norm, aspect="auto")
+    for (row, column), value in np.ndenumerate(values):
+        text = f"{value:z.2f}" if np.isfinite(value) else "none"
+        if interval is not None and np.isfinite(np.asarray(interval)[:, row, column]).all():
+            low, high = np.asarray(interval)[:, row, column]
+            text += f"\n{low:z.2f} to {high:z.2f}"
+        red, green, blue, _ = drawn.cmap(norm(value)) if np.isfinite(value) else (1, 1, 1, 1)
+        # Rec. 709: how bright the eye finds a colour.
+        dark = 0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.5
+        color = "white" if dark else "black"
+        ax.text(column, row, text, ha="center", va="center", fontsize=7, color=color)
+    ax.set_xticks(range(len(columns)), columns, fontsize=8)
+    ax.set_yticks(range(len(rows)), rows, fontsize=8)
+    bar = ax.figure.colorbar(drawn, ax=ax, label=label)
+    bar.ax.tick_params(labelsize=7)
+    return ax
+
+
+def _check_shapes(values: np.ndarray, interval: Any, shape: tuple[int, int]) -> None:
+    if values.shape != shape:
+        raise ValueError(
+            f"`values` must have shape {shape}, a row and a column a name; got {values.shape}."
+        )
+    if interval is not None and np.shape(interval) != (2, *shape):
+        raise ValueError(
+            f"`interval` must have shape {(2, *shape)}, lower and upper ends; got "
+            f"{np.shape(interval)}."
+        )
