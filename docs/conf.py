@@ -44,6 +44,37 @@ def write_method_tables(app: object) -> None:
         (folder / f"{family}.md").write_text("\n".join(lines) + "\n")
 
 
+def write_metric_tables(app: object) -> None:
+    """Write one table a kind from METRICS, and the audits of all metrics."""
+    from pathlib import Path
+
+    from whitebox_loc.evaluation.auditing import audit, audit_table
+    from whitebox_loc.evaluation.scores import METRICS
+
+    folder = Path(__file__).parent / "generated"
+    folder.mkdir(exist_ok=True)
+    for kind in {metric.kind for metric in METRICS.values()}:
+        head = ("metric", "formula", "truth", "range", "better", "what fools it", "paper")
+        lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+        for metric in METRICS.values():
+            if metric.kind == kind:
+                low, high = (f"{x:g}".replace("inf", "∞") for x in metric.range)
+                better = "high" if metric.higher_is_better else "low"
+                cells = (
+                    f"`{metric.name}`",
+                    f"${metric.formula}$",
+                    metric.truth,
+                    f"{low} … {high}",
+                    better,
+                    metric.fooled_by,
+                    metric.paper,
+                )
+                lines.append("| " + " | ".join(cells) + " |")
+        (folder / f"metrics_{kind}.md").write_text("\n".join(lines) + "\n")
+    (folder / "audits.md").write_text(audit_table(audit(name) for name in METRICS))
+
+
 def setup(app: object) -> None:
-    """Connect the hook."""
+    """Connect the hooks."""
     app.connect("builder-inited", write_method_tables)
+    app.connect("builder-inited", write_metric_tables)

@@ -1,0 +1,211 @@
+"""Faithfulness in numbers: whether the map predicts by how much the target changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+
+from whitebox_loc._validation import check_choice, check_generator, check_int, check_real
+from whitebox_loc.evaluation.scores.checking import check_maps
+from whitebox_loc.evaluation.scores.rerendering import check_world, redraw
+from whitebox_loc.evaluation.scores.responses import Responses, pixels_per_unit
+
+__all__ = ["PERTURBATIONS", "completeness_gap", "infidelity"]
+
+PERTURBATIONS = ("noise", "square", "render")
+"""Kinds of change that `infidelity` makes."""
+
+FARTHEST = 3
+"""Most pixels that an edge moves with ``perturbation="render"``."""
+
+
+def infidelity(
+    model: keras.Model,
+    images: Any,
+    maps: Any,
+    target: Any = "top",
+    *,
+    perturbation: str = "noise",
+    samples: int = 32,
+    noise: float = 0.2,
+    side: int | None = None,
+    scaled: bool = False,
+    relative: bool = False,
+    boxes: Any = None,
+    scene: Any = None,
+    labels: Any = None,
+    seed: Any = 0,
+    batch_size: int = 256,
+) -> np.ndarray:
+    """Return how badly a map predicts the target's change under random changes of the image.
+
+    The mean over random I of the square of I·a - (f(x) - f(x - I)).
+
+    Parameters
+    ----------
+    model : keras.Model
+    images : float array (n, height, width, channels)
+    maps : float array (n, height, width)
+        In the target's own unit per unit of brightness (fractions for coordinates), as
+        `saliency` returns them.
+    target : default "top"
+        As for `saliency`, one target.
+    perturbation : {"noise", "square", "render"}, default "noise"
+        Gaussian noise, alike in all channels; a random square set to black; or one edge of the
+        box moved by 1 to 3 pixels in an image that is drawn anew, which leaves it legal.
+    samples : int, default 32
+        Changes of each image.
+    noise : float, default 0.2
+        Standard deviation of "noise", in brightness.
+    side : int, optional
+        Side of "square" in pixels; a quarter of the image's shorter side by default.
+    scaled : bool, default False
+        Multiply each map by the factor that suits it best, as the paper does for methods whose
+        maps have no unit. It forgives a wrong sign, too.
+    relative : bool, default False
+        Divide by the mean square of the target's change.
+    boxes, scene, labels
+        For "render": true boxes (``yxyx`` pixels), scene and shapes. A scene with random levels
+        or noise draws them anew.
+    seed : int or Generator, default 0
+        For "render" an int.
+    batch_size : int, default 256
+        Most images in one pass.
+
+    Returns
+    -------
+    float64 array (n,)
+        Pixels squared, at least 0; with `relative` a share, 0 to 1 if also `scaled`, NaN if the
+        target never changes. Lower is better. A linear model with its gradient has 0.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not one of the above.
+
+    Notes
+    -----
+    Maps are sums over channels. I·a takes the mean of I over channels, which is exact where all
+    channels change alike, as in the scenes of this library without noise.
+
+    References
+    ----------
+    C.-K. Yeh et al., "On the (in)fidelity and sensitivity of explanations", 2019,
+    arXiv:1901.09392.
+
+    Examples
+    --------
+    >>> import whitebox_loc as wb
+    >>> images = wb.data.generate(wb.data.Scene(size=(8, 8)), 2, seed=0).images
+    >>> model = wb.models.localizer(size=(8, 8))
+    >>> maps = wb.introspect.saliency(model, images, "top")
+    >>> infidelity(model, images, maps, "top", samples=4).shape
+    (2,)
+    """
+    ask = Responses(model, images, target, batch_size)
+    maps = ask.check_maps(maps).astype(np.float64)
+    check_int("samples", samples, low=1)
+    if check_choice("perturbation", perturbation, PERTURBATIONS) == "render":
+        boxes, scene = check_world(boxes, scene, ask.images)
+        check_int("seed", seed, low=0)
+        base = redraw(boxes, scene, labels, seed)
+        variants = _edge_moves(boxes, scene, labels, seed)
+    else:
+        base = ask.images
+        variants = _edited(base, perturbation, noise, side, check_generator(seed))
+    before = ask.at(base)
+    told, seen = np.empty((2, len(maps), samples))
+    for sample in range(samples):
+        changed = next(variants)
+        told[:, sample] = ((base - changed).mean(-1, dtype=np.float64) * maps).sum((1, 2))
+        seen[:, sample] = before - ask.at(changed)
+    error = _mean_square(told, seen, scaled)
+    if not relative:
+        return pixels_per_unit(target, maps.shape[1:]) ** 2 * error
+    power = (seen**2).mean(1)
+    return np.where(power > 0, error / np.where(power > 0, power, 1), np.nan)
+
+
+def completeness_gap(maps: Any, gap: Any) -> np.ndarray:
+    r"""Return the completeness gap as a share of the difference that the map should add up to.
+
+    Parameters
+    ----------
+    maps : float array (n, height, width)
+    gap : float array (n,)
+        Sum of the map minus the target's difference to the reference: `SaliencyInfo.gap`.
+
+    Returns
+    -------
+    float64 array (n,)
+        \|gap\| / \|difference\|, at least 0; lower is better. NaN where the target does not
+        differ from the reference, and there is nothing to share out.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a map is not finite, or there is not one gap a map.
+
+    References
+    ----------
+    M. Sundararajan et al., "Axiomatic attribution for deep networks", 2017, arXiv:1703.01365.
+
+    Examples
+    --------
+    >>> completeness_gap([[[1.0, 2.0]]], [0.6])
+    array([0.25])
+    """
+    maps, gap = check_maps(maps), np.asarray(gap, np.float64)
+    if gap.shape != (len(maps),):
+        raise ValueError(f"`gap` must have shape ({len(maps)},), one a map; got {gap.shape}.")
+    difference = np.abs(maps.sum((1, 2), dtype=np.float64) - gap)
+    return np.where(difference > 0, np.abs(gap) / np.where(difference > 0, difference, 1), np.nan)
+
+
+def _mean_square(told: np.ndarray, seen: np.ndarray, scaled: bool) -> np.ndarray:
+    if scaled:
+        power = (told**2).sum(1)
+        factor = (told * seen).sum(1) / np.where(power > 0, power, 1)
+        told = told * factor[:, None]
+    return ((told - seen) ** 2).mean(1)
+
+
+def _edited(
+    images: np.ndarray, kind: str, noise: float, side: int | None, rng: np.random.Generator
+) -> Iterator[np.ndarray]:
+    """Yield the images with noise or a black square."""
+    n, height, width = images.shape[:3]
+    check_real("noise", noise, low=0)
+    shorter = min(height, width)
+    side = max(1, shorter // 4) if side is None else check_int("side", side, low=1, high=shorter)
+    while True:
+        if kind == "noise":
+            grain = rng.standard_normal((n, height, width, 1), dtype=np.float32)
+            yield images - np.float32(noise) * grain
+            continue
+        row = np.arange(height) - rng.integers(height - side + 1, size=n)[:, None]
+        column = np.arange(width) - rng.integers(width - side + 1, size=n)[:, None]
+        inside = (row >= 0) & (row < side), (column >= 0) & (column < side)
+        yield np.where((inside[0][:, :, None] & inside[1][:, None])[..., None], 0, images)
+
+
+def _edge_moves(boxes: np.ndarray, scene: Any, labels: Any, seed: int) -> Iterator[np.ndarray]:
+    """Yield images with one edge moved by 1 to `FARTHEST` pixels, as far as is legal."""
+    rng, rows = np.random.default_rng(seed), np.arange(len(boxes))
+    sides = np.array([*scene.size, *scene.size])
+    while True:
+        edge = rng.integers(4, size=len(boxes))
+        far = rng.integers(1, FARTHEST + 1, size=len(boxes)) * rng.choice([-1, 1], size=len(boxes))
+        opposite = boxes[rows, (edge + 2) % 4]
+        first = edge < 2
+        # A box keeps at least one row and column, and stays in the image.
+        low = np.where(first, 0, opposite + 1)
+        high = np.where(first, opposite - 1, sides[edge])
+        moved = boxes.copy()
+        moved[rows, edge] = np.where(
+            low <= high, np.clip(boxes[rows, edge] + far, low, high), boxes[rows, edge]
+        )
+        yield redraw(moved, scene, labels, seed)

@@ -1,0 +1,94 @@
+"""Legal images beside a given one: its box with some edges moved, drawn anew."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+
+from whitebox_loc._validation import check_boxes
+from whitebox_loc.data.render import render
+from whitebox_loc.data.scenes import Scene
+from whitebox_loc.evaluation.scores.signs import evidence_of
+
+__all__ = ["check_world", "edge_mass", "edge_order_area", "edge_states", "redraw"]
+
+EDGES = ("top", "left", "bottom", "right")
+
+ORDERS = tuple(itertools.permutations(range(4)))
+
+
+def check_world(boxes: Any, scene: Any, images: np.ndarray) -> tuple[np.ndarray, Scene]:
+    """Return boxes and scene, which drawing anew needs, if they fit the images."""
+    if boxes is None or not isinstance(scene, Scene):
+        raise ValueError(
+            "`boxes` and `scene` must be given to draw images anew: the true boxes in yxyx pixels "
+            f"and the Scene of the images; got {type(boxes).__name__} and {type(scene).__name__}."
+        )
+    boxes = check_boxes("boxes", boxes)
+    if boxes.shape != (len(images), 4):
+        raise ValueError(f"`boxes` must have shape ({len(images)}, 4); got {boxes.shape}.")
+    if (*scene.size, scene.channels) != images.shape[1:]:
+        raise ValueError(
+            f"`scene` must have the images' size and channels {images.shape[1:]}; got "
+            f"{(*scene.size, scene.channels)}."
+        )
+    return boxes.astype(np.int64), scene
+
+
+def redraw(boxes: np.ndarray, scene: Scene, labels: Any, seed: int) -> np.ndarray:
+    """Draw boxes (n, 4); one seed gives image i the same levels and noise whatever its box."""
+    return render(boxes, scene, labels=labels, seed=seed)
+
+
+def edge_states(
+    boxes: np.ndarray, size: tuple[int, int], step: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return boxes (n, 16, 4) with every subset of edges moved, and which images allow it (n,).
+
+    Bit e of a state tells whether edge e (top, left, bottom, right) has moved. An edge moves
+    outwards by `step` pixels, inwards where the border leaves no room. An image does not allow
+    it if that would leave one of the 16 boxes without area.
+    """
+    height, width = size
+    room = np.stack([boxes[:, 0], boxes[:, 1], height - boxes[:, 2], width - boxes[:, 3]], axis=1)
+    outward = np.array([-step, -step, step, step])
+    moves = np.where(room >= step, outward, -outward)
+    bits = (np.arange(16)[:, None] >> np.arange(4)) & 1
+    states = boxes[:, None] + bits * moves[:, None]
+    legal = ((states[..., 2:] > states[..., :2]).all((1, 2))) & (boxes[:, 2:] > boxes[:, :2]).all(1)
+    return np.where(legal[:, None, None], states, boxes[:, None]), legal
+
+
+def edge_mass(maps: np.ndarray, boxes: np.ndarray, scene: Scene, labels: Any) -> np.ndarray:
+    """Return the mass |a| (n, 4) that maps have on the evidence of each edge."""
+    size = np.abs(maps.astype(np.float64))
+    return np.stack(
+        [(size * evidence_of(boxes, scene, edge, labels)).sum((1, 2)) for edge in EDGES], axis=1
+    )
+
+
+def edge_order_area(responses: np.ndarray, mass: np.ndarray, *, insert: bool) -> np.ndarray:
+    """Return the mean response (n,) while edges move one by one, by decreasing mass.
+
+    Parameters
+    ----------
+    responses : array (n, 16)
+        Response in each state of `edge_states`.
+    mass : array (n, 4)
+        Edges of equal mass come in every order; the result is the mean over them.
+    insert : bool
+        Start with all edges moved and move them back, by decreasing mass.
+    """
+    largest = mass.max(1, keepdims=True)
+    # Sums of equal values may differ in their last bits; that makes no order.
+    rank = np.round(mass / np.where(largest > 0, largest, 1), 9)
+    total, count = np.zeros(len(mass)), np.zeros(len(mass))
+    for order in ORDERS:
+        moved = np.cumsum([0, *(1 << edge for edge in order)])
+        curve = responses[:, 15 - moved if insert else moved]
+        fits = (np.diff(rank[:, order], axis=1) <= 0).all(1)
+        total += np.where(fits, np.trapezoid(curve, axis=1) / 4, 0)
+        count += fits
+    return total / count

@@ -1,0 +1,82 @@
+"""Asking a model about variants of images, a bounded number at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+from whitebox_loc._validation import check_int
+from whitebox_loc.evaluation.scores.checking import check_maps
+from whitebox_loc.introspect.inputs import check_images
+from whitebox_loc.introspect.layers import check_model
+from whitebox_loc.introspect.problem import Problem
+from whitebox_loc.introspect.targets import as_target
+
+__all__ = ["Responses", "pixels_per_unit"]
+
+
+class Responses:
+    """One target of a model, at variants of some images.
+
+    Parameters
+    ----------
+    model : keras.Model
+    images : float array (n, height, width, channels)
+    target : whatever `saliency` takes as one target
+    batch_size : int
+        Most images in one pass.
+    """
+
+    def __init__(self, model: keras.Model, images: Any, target: Any, batch_size: int) -> None:
+        inputs = check_images(images)
+        if inputs.others:
+            raise ValueError("`images` must be one array: scores take models of one input.")
+        check_int("batch_size", batch_size, low=1)
+        self._problem = Problem(
+            check_model(model), inputs, [as_target(target)], "identity", batch_size
+        )
+        self._batch = batch_size
+        self.images = inputs.image
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def check_maps(self, maps: Any) -> np.ndarray:
+        """Return maps if there is one for each image."""
+        maps = check_maps(maps)
+        if maps.shape != self.images.shape[:3]:
+            raise ValueError(
+                f"`maps` must have shape {self.images.shape[:3]}, one map an image; got "
+                f"{maps.shape}."
+            )
+        return maps
+
+    def at(self, images: np.ndarray) -> np.ndarray:
+        """Return the target, float64 (n,), at one variant of each image."""
+        return self.of(lambda rows, _: images[rows], 1)[:, 0]
+
+    def of(self, make: Callable[[np.ndarray, np.ndarray], np.ndarray], count: int) -> np.ndarray:
+        """Return the target, float64 (n, count), at `count` variants of each image.
+
+        ``make(rows, numbers)`` draws the variants with the given numbers of the given images.
+        """
+        total = len(self) * count
+        found = np.empty(total, np.float64)
+        for start in range(0, total, self._batch):
+            rows, numbers = np.divmod(np.arange(start, min(start + self._batch, total)), count)
+            points = np.ascontiguousarray(make(rows, numbers), np.float32)
+            found[start : start + len(rows)] = self._problem.values(points, rows).numpy()[0]
+        return found.reshape(len(self), count)
+
+
+def pixels_per_unit(target: Any, size: tuple[int, int]) -> float:
+    """Return what turns a target in fractions into pixels; 1 for targets that are no coordinate."""
+    height, width = size
+    if not isinstance(target, str):
+        return 1.0
+    if target == "area":
+        return float(height * width)
+    return float(width if target in ("left", "right", "width", "center_x") else height)

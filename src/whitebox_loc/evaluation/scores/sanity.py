@@ -1,0 +1,223 @@
+"""Sanity: whether the map changes when the model's weights become random."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import numpy as np
+
+from whitebox_loc._validation import check_choice, check_generator, check_int, check_real
+from whitebox_loc.evaluation.scores.checking import flat
+from whitebox_loc.evaluation.scores.similarity import SIMILARITIES
+from whitebox_loc.evaluation.scores.stability import explained
+from whitebox_loc.introspect.inputs import check_images
+from whitebox_loc.introspect.layers import check_model, named_layers
+from whitebox_loc.models.initialization import reinitialize
+
+__all__ = ["efficient_randomization", "randomization"]
+
+Explain = Callable[[keras.Model, np.ndarray], Any]
+
+ORDERS = ("top_down", "bottom_up")
+
+
+def randomization(
+    model: keras.Model,
+    images: Any,
+    explain: Explain,
+    *,
+    similarity: str = "spearman",
+    absolute: bool = True,
+    order: str = "top_down",
+    samples: int = 1,
+    noise: float = 0.1,
+    seed: Any = 0,
+    return_layers: bool = False,
+) -> Any:
+    r"""Return how alike maps stay while layer after layer gets random weights (MPRT).
+
+    Parameters
+    ----------
+    model : keras.Model
+        Functional or Sequential, with weights. It is left as it is: a copy is randomized.
+    images : float array (n, height, width, channels)
+    explain : callable
+        From a model and images to maps (n, height, width).
+    similarity : {"spearman", "ssim"}, default "spearman"
+        How two maps are compared.
+    absolute : bool, default True
+        Compare \|a\|. Signed maps of a random model are often the same ones with the sign turned
+        round, which would pass for the greatest possible change.
+    order : {"top_down", "bottom_up"}, default "top_down"
+        Start at the outputs, as the paper does, or at the image. Randomized layers stay so.
+    samples : int, default 1
+        With more than one, maps are means over noisy images before they are compared: smooth
+        MPRT. The same noise for all models.
+    noise : float, default 0.1
+        Its standard deviation in brightness.
+    seed : int or Generator, default 0
+    return_layers : bool, default False
+        Also return the names of the layers and the similarity after each, (layers, n).
+
+    Returns
+    -------
+    float64 array (n,)
+        Mean similarity over the layers, -1 to 1; lower is better. NaN where the map of the model
+        itself ranks nothing: it is constant, or with "ssim" zero.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not one of the above, or the model has no weights or cannot be copied.
+
+    References
+    ----------
+    J. Adebayo et al., "Sanity checks for saliency maps", 2018, arXiv:1810.03292. A. Hedström et
+    al., "A fresh look at sanity checks for saliency maps", 2024, arXiv:2405.02383: smooth MPRT.
+
+    Examples
+    --------
+    >>> import whitebox_loc as wb
+    >>> model = wb.models.localizer(size=(8, 8), head="dense", filters=(4,))
+    >>> images = wb.data.generate(wb.data.Scene(size=(8, 8)), 2, seed=0).images
+    >>> scores, layers, steps = randomization(
+    ...     model, images, wb.introspect.saliency, return_layers=True
+    ... )
+    >>> scores.shape, layers
+    ((2,), ['box', 'conv1'])
+    """
+    images = check_images(images).image
+    compare = SIMILARITIES[check_choice("similarity", similarity, SIMILARITIES)]
+    check_choice("order", order, ORDERS)
+    rng = check_generator(seed)
+    noises = _noises(rng, samples, noise)
+
+    def maps_of(any_model: keras.Model) -> np.ndarray:
+        maps = np.mean([_maps(explain, any_model, images + grain(images)) for grain in noises], 0)
+        return np.abs(maps) if absolute else maps
+
+    before = maps_of(model)
+    names, steps = [], []
+    for name, changed in _cascade(model, order, rng):
+        names.append(name)
+        steps.append(compare(before, maps_of(changed)))
+    scores = np.mean(steps, axis=0)
+    return (scores, names, np.stack(steps)) if return_layers else scores
+
+
+def efficient_randomization(
+    model: keras.Model, images: Any, explain: Explain, *, bins: int = 100, seed: Any = 0
+) -> np.ndarray:
+    """Return by how much maps get more complex when all weights are random (efficient MPRT).
+
+    (h' - h) / h, with h the entropy of the histogram of a map's values for the model itself, and
+    h' for a copy with random weights. No two maps are compared.
+
+    Parameters
+    ----------
+    model, images, explain
+        As for `randomization`.
+    bins : int, default 100
+        Equal bins between each map's least and greatest value.
+    seed : int or Generator, default 0
+
+    Returns
+    -------
+    float64 array (n,)
+        At least -1; higher is better. NaN where h is 0: all values of the map are equal.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `randomization`.
+
+    References
+    ----------
+    A. Hedström et al., "A fresh look at sanity checks for saliency maps", 2024, arXiv:2405.02383.
+
+    Examples
+    --------
+    >>> import whitebox_loc as wb
+    >>> model = wb.models.localizer(size=(8, 8), head="dense", filters=(4,))
+    >>> images = wb.data.generate(wb.data.Scene(size=(8, 8)), 2, seed=0).images
+    >>> efficient_randomization(model, images, wb.introspect.saliency).shape
+    (2,)
+    """
+    images = check_images(images).image
+    check_int("bins", bins, low=2)
+    random = reinitialize(_copy(model), seed=check_generator(seed))
+    before = _histogram_entropy(_maps(explain, model, images), bins)
+    after = _histogram_entropy(_maps(explain, random, images), bins)
+    return np.where(before > 0, (after - before) / np.where(before > 0, before, 1), np.nan)
+
+
+def _cascade(
+    model: keras.Model, order: str, rng: np.random.Generator
+) -> Iterator[tuple[str, keras.Model]]:
+    """Yield a copy of the model again and again, one more layer randomized each time."""
+    changed = reinitialize(_copy(model), seed=rng)
+    layers = {
+        name: found for name, layer in named_layers(changed).items() if (found := _own(layer))
+    }
+    fresh = {name: [v.numpy() for v in variables] for name, variables in layers.items()}
+    changed.set_weights(model.get_weights())
+    for name in list(layers) if order == "bottom_up" else reversed(layers):
+        for variable, value in zip(layers[name], fresh[name], strict=True):
+            variable.assign(value)
+        yield name, changed
+
+
+def _own(layer: keras.Layer) -> list[Any]:
+    """Return the weights that a layer holds itself, not those of layers inside it."""
+    return list(layer._trainable_variables + layer._non_trainable_variables)
+
+
+def _copy(model: keras.Model) -> keras.Model:
+    check_model(model)
+    if not model.weights:
+        raise ValueError(f"`model` {model.name!r} has no weights to randomize.")
+    try:
+        copy = keras.models.clone_model(model)
+        copy.set_weights(model.get_weights())
+    except Exception as error:
+        raise ValueError(
+            f"`model` {model.name!r} of class {type(model).__name__} cannot be copied by "
+            "keras.models.clone_model, and the model itself is never changed. Build it as a "
+            f"functional or Sequential model. ({error})"
+        ) from error
+    return copy
+
+
+def _noises(rng: np.random.Generator, samples: int, noise: float) -> list[Callable[..., Any]]:
+    """Return functions that draw the noise of each sample, the same at every call."""
+    check_int("samples", samples, low=1)
+    check_real("noise", noise, low=0)
+    if samples == 1:
+        return [lambda images: np.float32(0)]
+    seeds = rng.integers(2**32, size=samples)
+
+    def grain(seed: int) -> Callable[..., Any]:
+        return lambda images: (
+            np.float32(noise)
+            * np.random.default_rng(seed).standard_normal(images.shape, dtype=np.float32)
+        )
+
+    return [grain(int(seed)) for seed in seeds]
+
+
+def _maps(explain: Explain, model: keras.Model, images: np.ndarray) -> np.ndarray:
+    return explained(lambda shown: explain(model, shown), images)
+
+
+def _histogram_entropy(maps: np.ndarray, bins: int) -> np.ndarray:
+    counts = np.stack([np.histogram(_span(m), bins)[0] for m in flat(maps)])
+    share = counts / counts.sum(1, keepdims=True)
+    return -(share * np.log(np.where(share > 0, share, 1))).sum(1) + 0.0
+
+
+def _span(values: np.ndarray) -> np.ndarray:
+    """Shift and stretch to 0..1, which moves no value to another bin; tiny ranges would fail."""
+    low, high = values.min(), values.max()
+    return (values - low) / (high - low) if high > low else np.zeros_like(values)

@@ -1,0 +1,105 @@
+"""True signs: whether a coordinate grows or shrinks where its evidence brightens."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from whitebox_loc._validation import check_choice
+from whitebox_loc.data.scenes import Scene, level_range
+from whitebox_loc.evaluation.truth import evidence_mask
+
+__all__ = ["EDGE_SIGNS", "evidence_of", "evidence_signs", "polarity"]
+
+EDGE_SIGNS: dict[str, dict[str, int]] = {
+    "top": {"top": -1},
+    "left": {"left": -1},
+    "bottom": {"bottom": 1},
+    "right": {"right": 1},
+    "height": {"top": 1, "bottom": 1},
+    "width": {"left": 1, "right": 1},
+    "center_y": {"top": -1, "bottom": 1},
+    "center_x": {"left": -1, "right": 1},
+    "area": {"top": 1, "left": 1, "bottom": 1, "right": 1},
+}
+"""Coordinate to the edges that it depends on, with the sign of its change as their evidence
+brightens. A row above the box that lights up moves the top up; a first row that goes dark moves
+it down: on both sides of the top edge brighter means smaller."""
+
+
+def evidence_signs(
+    boxes: Any,
+    scene: Scene,
+    coordinate: str = "top",
+    *,
+    labels: Any = None,
+    images: Any = None,
+) -> np.ndarray:
+    """Return the sign of a coordinate's change by brightness on its evidence; 0 elsewhere.
+
+    Parameters
+    ----------
+    boxes : array (n, 4)
+        ``yxyx`` in pixels, half open.
+    scene : Scene
+        Its size; and where the shape is darker than the background all signs turn round.
+    coordinate : str, default "top"
+        One of the four, or a derived one.
+    labels : int array (n,), optional
+        Shape of each image, an index in ``scene.shapes``; the first by default.
+    images : float array (n, height, width, channels), optional
+        Needed for a scene that inverts a share of its images, to tell which.
+
+    Returns
+    -------
+    int8 array (n, height, width)
+        -1, 0 or 1. Where two edges with opposite signs share a pixel it has none: 0.
+
+    Raises
+    ------
+    ValueError
+        If the coordinate is unknown, or as `evidence_mask`.
+
+    Examples
+    --------
+    >>> evidence_signs([[1, 1, 3, 2]], Scene(size=(4, 3)), "center_y")[0]
+    array([[ 0, -1,  0],
+           [ 0, -1,  0],
+           [ 0,  1,  0],
+           [ 0,  1,  0]], dtype=int8)
+    """
+    edges = EDGE_SIGNS[check_choice("coordinate", coordinate, EDGE_SIGNS)]
+    total = np.sum(
+        [sign * evidence_of(boxes, scene, edge, labels) for edge, sign in edges.items()],
+        axis=0,
+        dtype=np.int8,
+    )
+    return (np.sign(total) * polarity(boxes, scene, images)[:, None, None]).astype(np.int8)
+
+
+def polarity(boxes: Any, scene: Scene, images: Any = None) -> np.ndarray:
+    """Return 1 for each image with a bright shape on a dark background, -1 for the opposite (n,).
+
+    The scene says so, unless it inverts a share of its images: then inside and outside of the
+    box are compared. Where there is no outside, as without `images`, none is taken for inverted.
+    """
+    bright = 1 if level_range(scene.foreground)[0] > level_range(scene.background)[1] else -1
+    boxes = np.asarray(boxes)
+    if scene.inverted == 1 or not scene.inverted or images is None:
+        return np.full(len(boxes), -bright if scene.inverted == 1 else bright)
+    grey = np.asarray(images, np.float64).mean(-1)
+    rows, columns = np.arange(scene.size[0])[:, None], np.arange(scene.size[1])
+    top, left, bottom, right = boxes.T[:, :, None, None]
+    inside = (rows >= top) & (rows < bottom) & (columns >= left) & (columns < right)
+    area, rest = inside.sum((1, 2)), (~inside).sum((1, 2))
+    # Cross-multiplied means: 0 where one of the two parts is missing.
+    excess = (grey * inside).sum((1, 2)) * rest - (grey * ~inside).sum((1, 2)) * area
+    return np.where(excess == 0, bright, np.sign(excess)).astype(np.int64)
+
+
+def evidence_of(boxes: Any, scene: Scene, coordinate: str, labels: Any = None) -> np.ndarray:
+    """Return the evidence mask of a coordinate (n, height, width), each image with its shape."""
+    kinds = np.zeros(len(boxes), np.int64) if labels is None else np.asarray(labels)
+    shapes = [scene.shapes[kind] for kind in kinds]
+    return evidence_mask(boxes, scene.size, coordinate, shape=shapes)

@@ -1,0 +1,89 @@
+"""Stability: whether the map stays when the image hardly changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from whitebox_loc._validation import check_generator, check_int, check_real
+from whitebox_loc.evaluation.scores.checking import check_maps, flat
+from whitebox_loc.introspect.inputs import check_images
+
+__all__ = ["max_sensitivity"]
+
+
+def max_sensitivity(
+    explain: Callable[[np.ndarray], Any],
+    images: Any,
+    *,
+    radius: float = 0.02,
+    samples: int = 8,
+    relative: bool = True,
+    seed: Any = 0,
+) -> np.ndarray:
+    """Return the largest change of a map over random tiny changes of the image.
+
+    Parameters
+    ----------
+    explain : callable
+        From images (n, height, width, channels) to maps (n, height, width).
+    images : float array (n, height, width, channels)
+    radius : float, default 0.02
+        Each pixel and channel changes by a uniform number in -radius..radius, in brightness.
+    samples : int, default 8
+        Changes tried. The maximum over all changes is at least as large.
+    relative : bool, default True
+        Divide the norm of the change by the norm of the map, so that maps of any unit compare;
+        the paper does not.
+    seed : int or Generator, default 0
+
+    Returns
+    -------
+    float64 array (n,)
+        At least 0; lower is better. NaN with `relative` where the map is zero everywhere.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is out of range, or `explain` does not return one map an image.
+
+    References
+    ----------
+    C.-K. Yeh et al., "On the (in)fidelity and sensitivity of explanations", 2019,
+    arXiv:1901.09392.
+
+    Examples
+    --------
+    >>> images = np.ones((2, 4, 4, 1), "float32")
+    >>> max_sensitivity(lambda x: np.ones(x.shape[:3]), images)
+    array([0., 0.])
+    """
+    images = check_images(images).image
+    check_real("radius", radius, low=0)
+    check_int("samples", samples, low=1)
+    rng = check_generator(seed)
+    maps = explained(explain, images)
+    change = np.zeros(len(images))
+    for _ in range(samples):
+        grain = rng.uniform(-radius, radius, images.shape).astype(np.float32)
+        change = np.maximum(change, _norm(explained(explain, images + grain) - maps))
+    if not relative:
+        return change
+    norm = _norm(maps)
+    return np.where(norm > 0, change / np.where(norm > 0, norm, 1), np.nan)
+
+
+def explained(explain: Callable[[np.ndarray], Any], images: np.ndarray) -> np.ndarray:
+    """Return ``explain(images)`` as float64, after checking that there is a map an image."""
+    maps = check_maps(explain(images), "explain(images)")
+    if maps.shape != images.shape[:3]:
+        raise ValueError(
+            f"`explain` must return one map an image, shape {images.shape[:3]}; got {maps.shape}."
+        )
+    return maps.astype(np.float64)
+
+
+def _norm(maps: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(flat(maps), axis=1)
