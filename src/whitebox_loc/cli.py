@@ -27,10 +27,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"\nwhitebox-loc: {stop or 'interrupted'}. {notes}", file=sys.stderr)
         print("Run the same command again to go on from there.", file=sys.stderr)
         return 130
-    except (ValueError, TypeError, OSError, ArithmeticError) as error:
+    except (ValueError, TypeError, OSError, ArithmeticError, RuntimeError) as error:
         if options.traceback:
             raise
-        print(f"whitebox-loc: {error}", file=sys.stderr)
+        notes = " ".join(getattr(error, "__notes__", []))
+        print(f"whitebox-loc: {error} {notes}".rstrip(), file=sys.stderr)
         return 2 if isinstance(error, (ValueError, TypeError)) else 1
 
 
@@ -50,6 +51,17 @@ def _parser() -> argparse.ArgumentParser:
     tour.add_argument("--quiet", action="store_true", help="no progress bars")
     tour.add_argument("--traceback", action="store_true", help="show where an error came from")
     tour.set_defaults(run=_tour)
+    help_line = "score every saliency method by every metric, and write the leaderboard"
+    bench = commands.add_parser(
+        "bench", help=help_line, description=help_line, formatter_class=show
+    )
+    bench.add_argument("--out", default="bench", help="folder for the report and its files")
+    bench.add_argument("--quick", action="store_true", help="few small images: minutes")
+    bench.add_argument("--seed", type=int, default=0, help="seed of weights and images")
+    bench.add_argument("--workers", type=int, default=os.cpu_count(), help="processes")
+    bench.add_argument("--quiet", action="store_true", help="no progress bars")
+    bench.add_argument("--traceback", action="store_true", help="show where an error came from")
+    bench.set_defaults(run=_bench)
     return parser
 
 
@@ -67,6 +79,29 @@ def _tour(options: argparse.Namespace) -> int:
         seed=options.seed,
         progress=not options.quiet,
     )
+    print(made.summary())
+    return 0
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    from whitebox_loc._validation import check_int
+
+    check_int("seed", options.seed, low=0)
+    workers = check_int("workers", options.workers, low=1)
+    with _silent_start():
+        import tensorflow  # noqa: F401
+    from whitebox_loc import report
+
+    settings = {"quick": options.quick, "seed": options.seed, "progress": not options.quiet}
+    if workers == 1:
+        made = report.leaderboard(options.out, **settings)
+    else:
+        # TensorFlow does not survive a fork.
+        with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            made = report.leaderboard(options.out, executor=pool, **settings)
     print(made.summary())
     return 0
 

@@ -5,9 +5,13 @@ Each function draws on the axes that it is given, or makes a figure, and returns
 other; to save one, take it from the axes: ``axes.flat[0].figure.savefig("curves.png")``.
 """
 
+from whitebox_loc.plots.classification import confusion_matrix, reliability_diagram
 from whitebox_loc.plots.curves import edge_distributions, learning_curves
 from whitebox_loc.plots.grids import saliency_grid
 from whitebox_loc.plots.images import boxes, feature_maps, kernels, saliency
+from whitebox_loc.plots.leaderboard import leaderboard
+from whitebox_loc.plots.matrices import cross_talk_matrix, response_matrix
+from whitebox_loc.plots.robustness import stress_coordinates, stress_curves
 from whitebox_loc.plots.style import COLORS
 from whitebox_loc.plots.tables import heat_map
 from whitebox_loc.plots.units import (
@@ -22,15 +26,22 @@ __all__ = [
     "COLORS",
     "ablation_matrix",
     "boxes",
+    "confusion_matrix",
+    "cross_talk_matrix",
     "edge_distributions",
     "feature_maps",
     "heat_map",
     "kernels",
+    "leaderboard",
     "learning_curves",
     "maximized_images",
     "probe_table",
     "receptive_field",
+    "reliability_diagram",
+    "response_matrix",
     "saliency",
     "saliency_grid",
+    "stress_coordinates",
+    "stress_curves",
     "tuning_curves",
 ]

@@ -11,7 +11,7 @@ from typing import Any
 from whitebox_loc._files import replacing
 from whitebox_loc.report.figures import Drawn
 
-__all__ = ["write"]
+__all__ = ["STYLE", "embedded", "write"]
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem;
@@ -45,7 +45,7 @@ def write(path: Path, summary: str, metrics: dict[str, Any], drawn: Sequence[Dra
         f"{escape(training['stopped_by'])}) on <code>{escape(metrics['scene'])}</code>.</p>",
         "<h2>Held-out images</h2>",
         _table(metrics["held_out"]),
-        *(_figure(each) for each in drawn),
+        *(embedded(each) for each in drawn),
     ]
     page = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -70,7 +70,8 @@ def _table(held_out: dict[str, dict[str, Any]]) -> str:
     return f"<table><tr><th>scene</th>{head}</tr>{rows}</table>"
 
 
-def _figure(drawn: Drawn) -> str:
+def embedded(drawn: Drawn) -> str:
+    """Return a figure with its title and caption, its file within the text."""
     image = base64.b64encode(drawn.path.read_bytes()).decode("ascii")
     return (
         f"<h2>{escape(drawn.title)}</h2><figure>"

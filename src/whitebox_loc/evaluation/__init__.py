@@ -1,0 +1,72 @@
+"""Whether an explanation is true: evidence, interventions, scores, audits, certificates.
+
+Task truth is what the image says (`evidence_mask`), model truth what a network uses
+(`whitebox_loc.models.mechanism`, `edge_moves`). Scores name the one they are measured against.
+"""
+
+from whitebox_loc.evaluation.auditing import Audit, audit, audit_table
+from whitebox_loc.evaluation.certificates import Certificate
+from whitebox_loc.evaluation.certification import certify
+from whitebox_loc.evaluation.controls import CONTROLS, Control
+from whitebox_loc.evaluation.crosstalk import CrossTalk, cross_talk
+from whitebox_loc.evaluation.intervals import mean_interval
+from whitebox_loc.evaluation.results import Results, read_results
+from whitebox_loc.evaluation.running import benchmark
+from whitebox_loc.evaluation.scores import (
+    METRICS,
+    Metric,
+    Trial,
+    completeness_gap,
+    deletion,
+    efficient_randomization,
+    entropy,
+    evidence_signs,
+    gini,
+    infidelity,
+    insertion,
+    mass_accuracy,
+    max_sensitivity,
+    pointing_game,
+    randomization,
+    rank_accuracy,
+)
+from whitebox_loc.evaluation.specs import BASELINES
+from whitebox_loc.evaluation.truth import evidence_mask
+from whitebox_loc.introspect import EdgeMoves, edge_moves, response
+
+__all__ = [
+    "BASELINES",
+    "CONTROLS",
+    "METRICS",
+    "Audit",
+    "Certificate",
+    "Control",
+    "CrossTalk",
+    "EdgeMoves",
+    "Metric",
+    "Results",
+    "Trial",
+    "audit",
+    "audit_table",
+    "benchmark",
+    "certify",
+    "completeness_gap",
+    "cross_talk",
+    "deletion",
+    "edge_moves",
+    "efficient_randomization",
+    "entropy",
+    "evidence_mask",
+    "evidence_signs",
+    "gini",
+    "infidelity",
+    "insertion",
+    "mass_accuracy",
+    "max_sensitivity",
+    "mean_interval",
+    "pointing_game",
+    "randomization",
+    "rank_accuracy",
+    "read_results",
+    "response",
+]

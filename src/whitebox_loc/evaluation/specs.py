@@ -1,0 +1,254 @@
+"""What a benchmark is asked for, as plain descriptions that travel to any worker."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from whitebox_loc import models as networks
+from whitebox_loc._files import replacing
+from whitebox_loc._validation import check_choice
+from whitebox_loc.data import Scene, as_scene
+from whitebox_loc.evaluation.controls import CONTROLS
+from whitebox_loc.evaluation.identities import describe, digest, model_digest
+from whitebox_loc.evaluation.scores import METRICS
+from whitebox_loc.evaluation.scores.record import Metric
+from whitebox_loc.introspect import METHODS
+from whitebox_loc.training.evaluation import check_input
+
+__all__ = [
+    "BASELINES", "MethodSpec", "MetricSpec", "ModelSpec", "method_specs", "metric_specs",
+    "model_specs", "scene_specs",
+]  # fmt: skip
+
+BASELINES = ("random", "edge_detector", "blurred_oracle")
+"""Controls that stand in every table, so that a score can be read against them."""
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A model by its name in the table and how a worker gets it.
+
+    Attributes
+    ----------
+    name : str
+    digest : str
+        Of its layers and weights.
+    path : str or None
+        A ``.keras`` file. None for a compiled model, which is built where it is needed.
+    compiled : tuple or None
+        Name of a compiled model, size, channels, and its row of `models.COMPILED`.
+    """
+
+    name: str
+    digest: str
+    path: str | None = None
+    compiled: tuple[str, tuple[int, int], int, Any] | None = None
+
+
+@dataclass(frozen=True)
+class MethodSpec:
+    """A method or control by its name in the table, its row and its options."""
+
+    label: str
+    row: Any
+    control: bool
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class MetricSpec:
+    """A metric by its name in the table, its row and its options."""
+
+    label: str
+    row: Metric
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """A digest of everything that decides the metric's values."""
+        told = {f: getattr(self.row, f) for f in ("name", "function", "truth", "needs")}
+        return digest([told, {**self.row.options, **self.options}])
+
+
+def scene_specs(scenes: Any) -> dict[str, Scene]:
+    """Return scenes by name, from names, named scenes, or a dict of either.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a scene is unknown, or has no name to stand in the table.
+    """
+    if not isinstance(scenes, Mapping):
+        scenes = {_name_of_scene(scene): scene for scene in _each("scenes", scenes)}
+    return _filled("scenes", {str(name): as_scene(scene) for name, scene in scenes.items()})
+
+
+def method_specs(methods: Any, baselines: bool, seed: int) -> dict[str, MethodSpec]:
+    """Return methods by label, with the baselines that are missing behind them.
+
+    Parameters
+    ----------
+    methods : iterable of str, or dict
+        Names in `introspect.METHODS` or `CONTROLS`, or a dict of label to such a name or to
+        (name, options).
+    baselines : bool
+        Whether to add the `BASELINES`.
+    seed : int
+        For methods with an option ``seed`` that is not given.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a name is unknown.
+    """
+    asked = dict(_labelled("methods", methods))
+    if baselines:
+        used = {name for name, _ in asked.values()}
+        asked |= {name: (name, {}) for name in BASELINES if name not in used}
+    found = {}
+    for label, (name, options) in asked.items():
+        check_choice(f"methods[{label!r}]", name, [*METHODS, *CONTROLS])
+        control = name not in METHODS
+        if not control and "seed" in METHODS[name].options:
+            options = {"seed": seed, **options}
+        describe(options)
+        row = CONTROLS[name] if control else METHODS[name]
+        found[label] = MethodSpec(label, row, control, options)
+    return _filled("methods", found)
+
+
+def metric_specs(metrics: Any) -> dict[str, MetricSpec]:
+    """Return metrics by label.
+
+    Parameters
+    ----------
+    metrics : iterable of str or Metric, or dict
+        Names in `METRICS` or rows like those in it, or a dict of label to one of these or to
+        (one of these, options).
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a name is unknown.
+    """
+    found = {}
+    for label, (row, options) in _labelled("metrics", metrics):
+        if not isinstance(row, Metric):
+            row = METRICS[check_choice(f"metrics[{label!r}]", row, METRICS)]
+        describe(options)
+        found[label] = MetricSpec(label, row, options)
+    return _filled("metrics", found)
+
+
+def model_specs(
+    models: Any, scenes: Mapping[str, Scene], folder: Path | None
+) -> tuple[dict[tuple[str, str], ModelSpec], dict[str, keras.Model]]:
+    """Return a description for each (model, scene), and the models at hand by their digest.
+
+    Parameters
+    ----------
+    models : iterable of str, or dict
+        Names in `models.COMPILED`, or a dict of name to model, path of a ``.keras`` file or
+        name in `models.COMPILED`.
+    scenes : dict
+        As `scene_specs` returns them. A compiled model is built for the size of each.
+    folder : Path, optional
+        Where to save models given as objects, for workers; None saves none.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a model is unknown or takes images of another size than a scene has.
+    """
+    if not isinstance(models, Mapping):
+        models = {name: name for name in _each("models", models)}
+    specs, loaded = {}, {}
+    for name, model in _filled("models", dict(models)).items():
+        if isinstance(model, str) and model in networks.COMPILED:
+            for title, scene in scenes.items():
+                specs[name, title], built = _compiled(name, model, scene)
+                loaded[specs[name, title].digest] = built
+            continue
+        spec, model = _given(name, model, folder)
+        loaded[spec.digest] = model
+        for title, scene in scenes.items():
+            check_input(model, (*scene.size, scene.channels))
+            specs[name, title] = spec
+    return specs, loaded
+
+
+def _compiled(name: str, kind: str, scene: Scene) -> tuple[ModelSpec, keras.Model]:
+    model = networks.compiled(kind, size=scene.size, channels=scene.channels)
+    recipe = (kind, scene.size, scene.channels, networks.COMPILED[kind])
+    return ModelSpec(name, model_digest(model), compiled=recipe), model
+
+
+def _given(name: str, model: Any, folder: Path | None) -> tuple[ModelSpec, keras.Model]:
+    if isinstance(model, keras.Model):
+        found = model_digest(model)
+        if folder is None:
+            return ModelSpec(name, found), model
+        # The digest in the name: a worker can never read the weights of an earlier call.
+        path = folder / f"{re.sub(r'[^A-Za-z0-9_.-]+', '_', name)}-{found}.keras"
+        if not path.exists():
+            with replacing(path) as part:
+                model.save(part)
+        return ModelSpec(name, found, str(path.resolve())), model
+    if not isinstance(model, (str, os.PathLike)):
+        raise TypeError(
+            f"`models[{name!r}]` must be a keras.Model, the path of a .keras file, or one of "
+            f"{list(networks.COMPILED)}; got {type(model).__name__}."
+        )
+    path = Path(model)
+    if not path.is_file():
+        check_choice(f"models[{name!r}]", str(model), [*networks.COMPILED, "a path of a file"])
+    loaded = keras.models.load_model(path, compile=False)
+    return ModelSpec(name, model_digest(loaded), str(path.resolve())), loaded
+
+
+def _labelled(argument: str, given: Any) -> Iterable[tuple[str, tuple[Any, dict[str, Any]]]]:
+    """Yield (label, (what, options)) from a list, or from a dict with or without options."""
+    if not isinstance(given, Mapping):
+        given = {getattr(item, "name", item): item for item in _each(argument, given)}
+    for label, item in given.items():
+        what, options = item if isinstance(item, tuple) and len(item) == 2 else (item, {})
+        if not isinstance(options, Mapping):
+            raise TypeError(
+                f"`{argument}[{label!r}]` must be a name or (name, options) with a dict of "
+                f"options; got {item!r}."
+            )
+        yield str(label), (what, dict(options))
+
+
+def _each(argument: str, given: Any) -> list[Any]:
+    if isinstance(given, (str, keras.Model, Scene)) or not isinstance(given, Iterable):
+        raise TypeError(
+            f"`{argument}` must be a list of names or a dict of name to value; got {given!r}. "
+            f"For one, write [{given!r}]."
+        )
+    items = list(given)
+    if len(set(map(str, items))) < len(items):
+        raise ValueError(f"`{argument}` must name each once; got {items}.")
+    return items
+
+
+def _filled(argument: str, found: dict[str, Any]) -> dict[str, Any]:
+    if not found:
+        raise ValueError(f"`{argument}` must hold at least one; got none.")
+    return found
+
+
+def _name_of_scene(scene: Any) -> str:
+    if not isinstance(scene, str):
+        raise TypeError(
+            f"`scenes` must hold names; got {scene!r}. Give your own scenes as a dict of name to "
+            "scene."
+        )
+    return scene

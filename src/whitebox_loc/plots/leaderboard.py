@@ -1,0 +1,116 @@
+"""Scores of many methods by several metrics, with intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from whitebox_loc.plots.style import COLORS, axes_grid
+
+__all__ = ["leaderboard"]
+
+
+def leaderboard(
+    means: Any,
+    lows: Any,
+    highs: Any,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    axes: Any = None,
+    *,
+    baselines: Collection[str] = (),
+    incomplete: Any = None,
+    notes: Sequence[str] | None = None,
+) -> np.ndarray:
+    """Draw a panel a metric, a line a method: the mean and its interval.
+
+    Parameters
+    ----------
+    means, lows, highs : arrays (rows, columns)
+        Means and the ends of their intervals; NaN where there are none. A panel whose values
+        are all positive and span more than a factor of 300 has a logarithmic axis.
+    rows, columns : sequences of str
+        Names of the methods, from above, and titles of the metrics.
+    axes : array of matplotlib axes, optional
+        One a column; None makes a figure.
+    baselines : collection of str
+        Rows that are baselines: drawn in another colour and shape, on a grey band, each with a
+        dotted line across its panel.
+    incomplete : bool array (rows, columns), optional
+        Means over fewer cases than those of the other rows, which compare badly with them: drawn
+        hollow.
+    notes : sequence of str, optional
+        A line beneath each panel.
+
+    Returns
+    -------
+    ndarray of matplotlib.axes.Axes, shape (columns,)
+
+    Raises
+    ------
+    ValueError
+        If the arrays do not have a value a row and column.
+
+    Examples
+    --------
+    >>> low, high = np.array([[0.1], [0.2]]), np.array([[0.3], [0.4]])
+    >>> axes = leaderboard((low + high) / 2, low, high, ["ours", "random"], ["mass"],
+    ...                    baselines=["random"])
+    >>> axes[0].get_title(), [label.get_text() for label in axes[0].get_yticklabels()]
+    ('mass', ['ours', 'random'])
+    """
+    tables = [np.asarray(table, np.float64) for table in (means, lows, highs)]
+    for name, table in zip(("means", "lows", "highs"), tables, strict=True):
+        if table.shape != (len(rows), len(columns)):
+            raise ValueError(
+                f"`{name}` must have shape ({len(rows)}, {len(columns)}), a value a row and "
+                f"column; got {table.shape}."
+            )
+    own = axes is None
+    axes = axes_grid(axes, 1, len(columns), (1.9, 1.0 + 0.19 * len(rows)))[0]
+    if own:
+        # The names at the left belong to the first panel and must not be cut.
+        axes[0].figure.set_figwidth(1.9 * len(columns) + 1.6)
+    marks = np.array([row in baselines for row in rows])
+    hollow = np.zeros(tables[0].shape, bool) if incomplete is None else np.asarray(incomplete)
+    for index, (ax, title) in enumerate(zip(axes, columns, strict=True)):
+        _panel(ax, [table[:, index] for table in tables], marks, hollow[:, index])
+        ax.set_title(title, fontsize=8)
+        ax.set_yticks(np.arange(len(rows)), rows if index == 0 else [""] * len(rows), fontsize=8)
+        if notes is not None:
+            ax.set_xlabel(notes[index], fontsize=7)
+    return axes
+
+
+def _panel(ax: Axes, columns: list[np.ndarray], marks: np.ndarray, hollow: np.ndarray) -> None:
+    means, lows, highs = columns
+    places = np.arange(len(means))
+    styles = ((~marks, COLORS["line"], "o"), (marks, COLORS["predicted"], "D"))
+    for place in places[marks]:
+        ax.axhspan(place - 0.5, place + 0.5, color="0.92", zorder=0)
+    for value in means[marks]:
+        if np.isfinite(value):
+            ax.axvline(value, color=COLORS["predicted"], linewidth=0.7, linestyle=":", zorder=1)
+    for chosen, color, marker in styles:
+        shown = chosen & np.isfinite(means)
+        # One image has a mean and no interval.
+        ends = [np.where(np.isfinite(end), end, means)[shown] for end in (lows, highs)]
+        ax.hlines(places[shown], *ends, color=color, linewidth=2.2, alpha=0.45)
+        for part, face in ((shown & ~hollow, color), (shown & hollow, "white")):
+            ax.plot(means[part], places[part], marker, color=color, mfc=face, markersize=3.5)
+    for place in places[~np.isfinite(means)]:
+        ax.text(0.03, place, "not applicable", transform=ax.get_yaxis_transform(), fontsize=6,
+                color="0.55", va="center")  # fmt: skip
+    finite = means[np.isfinite(means)]
+    if len(finite) and finite.min() > 0 and finite.max() > 300 * finite.min():
+        ax.set_xscale("log")
+    else:
+        ax.xaxis.set_major_locator(MaxNLocator(4))
+    ax.tick_params(axis="x", labelsize=7)
+    ax.set_ylim(len(means) - 0.5, -0.5)
+    ax.grid(axis="y", color="0.9", linewidth=0.5)
+    ax.set_axisbelow(True)

@@ -1,0 +1,211 @@
+"""The leaderboard in one call: train, run the benchmark, audit the metrics, write one report."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+from tqdm.auto import tqdm
+
+from whitebox_loc._files import replacing
+from whitebox_loc._validation import check_int
+from whitebox_loc.data import Scene
+from whitebox_loc.evaluation.auditing import Audit, audit
+from whitebox_loc.evaluation.results import Results
+from whitebox_loc.evaluation.running import benchmark
+from whitebox_loc.evaluation.scores import METRICS
+from whitebox_loc.introspect import METHODS
+from whitebox_loc.models import COMPILED, localizer
+from whitebox_loc.report.leaderboard_pages import draw_tables, write_page
+from whitebox_loc.training import fit
+
+__all__ = ["FULL", "QUICK", "Leaderboard", "Plan", "leaderboard"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How large a leaderboard is.
+
+    Attributes
+    ----------
+    size : (int, int)
+        Height and width of the images in pixels.
+    n : int
+        Images.
+    steps : int
+        Of training the localizer.
+    coordinates : tuple of str
+    mechanisms : tuple of str
+        Compiled models.
+    left_out : tuple of str
+        Metrics that are not asked.
+    samples : int
+        Of methods that draw samples or take steps; those that fit a surrogate take eight
+        times as many.
+    audit_images : int
+        Images of each audit.
+    """
+
+    size: tuple[int, int]
+    n: int
+    steps: int
+    coordinates: tuple[str, ...]
+    mechanisms: tuple[str, ...]
+    left_out: tuple[str, ...]
+    samples: int
+    audit_images: int
+
+
+FULL = Plan((32, 32), 64, 2000, ("top", "left", "bottom", "right"), tuple(COMPILED), (), 32, 64)
+
+QUICK = Plan(
+    (16, 16), 16, 300, ("top",),
+    ("integrator", "max_projection", "edge_filter", "area_only", "wrong_edge", "corner_only"),
+    ("smooth_randomization",), 8, 32,
+)  # fmt: skip
+"""One coordinate, six mechanisms, few and small images: minutes become seconds."""
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """What a leaderboard is made of.
+
+    Attributes
+    ----------
+    results : Results
+        Of the trained localizer and of the compiled models.
+    audits : dict of Audit
+        By metric.
+    paths : dict of Path
+        ``"report"``, ``"csv"``, ``"json"``, ``"figures"``.
+    """
+
+    results: Results
+    audits: dict[str, Audit]
+    paths: dict[str, Path]
+
+    def summary(self) -> str:
+        """Return the result as a few lines of text."""
+        results = self.results
+        failed = len(results.failures())
+        lines = [
+            f"{len(results)} rows: {len(results.names('model'))} models, "
+            f"{len(results.names('method'))} methods, {len(results.names('metric'))} metrics, "
+            f"{len(results.names('coordinate'))} coordinates; {failed} failed",
+            *(f"{name:<9}{path}" for name, path in self.paths.items()),
+        ]
+        return "\n".join(lines)
+
+
+def leaderboard(
+    out: str | os.PathLike[str] = "bench",
+    *,
+    quick: bool = False,
+    seed: int = 0,
+    executor: Executor | None = None,
+    progress: bool = True,
+    plan: Plan | None = None,
+) -> Leaderboard:
+    """Score every method of `METHODS` by every metric of `METRICS`, and write one report.
+
+    Methods are asked about a localizer that is trained first, and about compiled models whose
+    mechanism is known. A method, metric or model that has been added as a row is in the
+    leaderboard. An interrupted call goes on from where it was.
+
+    Parameters
+    ----------
+    out : path, default "bench"
+        Folder for the report, the tables, the figures and the jobs done.
+    quick : bool, default False
+        `QUICK` in place of `FULL`.
+    seed : int, default 0
+        Of weights, images and methods.
+    executor : concurrent.futures.Executor, optional
+        As in `benchmark`.
+    progress : bool, default True
+        Show progress bars.
+    plan : Plan, optional
+        In place of both.
+
+    Returns
+    -------
+    Leaderboard
+
+    Raises
+    ------
+    RuntimeError, KeyboardInterrupt, ValueError, TypeError
+        As `benchmark`.
+    """
+    check_int("seed", seed, low=0)
+    plan = plan or (QUICK if quick else FULL)
+    folder = Path(out)
+    scenes = {"uniform": Scene(size=plan.size)}
+    metrics = [name for name in METRICS if name not in plan.left_out]
+    methods = {name: (name, _options(name, plan)) for name in METHODS}
+    trained = _trained(folder, plan, seed, progress)
+    # Weights that were computed are no result of training: to randomize them asks nothing.
+    for_mechanisms = [name for name in metrics if METRICS[name].kind != "sanity"]
+    shared: dict[str, Any] = {
+        "n": plan.n, "seed": seed, "coordinates": plan.coordinates, "progress": progress,
+        "executor": executor,
+    }  # fmt: skip
+    parts = {
+        "localizer": benchmark(
+            {"localizer": trained}, methods, scenes, metrics, out=folder / "localizer", **shared
+        ),
+        "mechanisms": benchmark(
+            plan.mechanisms, methods, scenes, for_mechanisms, out=folder / "mechanisms", **shared
+        ),
+    }
+    audits = _audits(metrics, plan, seed, progress)
+    return _written(folder, plan, seed, parts, audits)
+
+
+def _written(
+    folder: Path, plan: Plan, seed: int, parts: Mapping[str, Results], audits: dict[str, Audit]
+) -> Leaderboard:
+    results = Results([row for part in parts.values() for row in part])
+    names = {"report": "leaderboard.html", "csv": "results.csv", "json": "results.json"}
+    paths = {key: folder / name for key, name in names.items()} | {"figures": folder / "figures"}
+    made = Leaderboard(results, audits, paths)
+    results.to_csv(paths["csv"])
+    results.to_json(paths["json"])
+    tables = draw_tables(parts, audits, paths["figures"])
+    write_page(paths["report"], made.summary(), plan, seed, results, audits, tables)
+    return made
+
+
+def _trained(folder: Path, plan: Plan, seed: int, progress: bool) -> keras.Model:
+    """Return the localizer of this plan: trained now, or by an earlier call."""
+    height, width = plan.size
+    path = folder / "models" / f"localizer-{height}x{width}-{plan.steps}-steps-seed-{seed}.keras"
+    if path.exists():
+        return keras.models.load_model(path, compile=False)
+    model = localizer(size=plan.size, seed=seed)
+    fit(model, Scene(size=plan.size), steps=plan.steps, seed=seed, progress=progress)
+    with replacing(path) as part:
+        model.save(part)
+    return model
+
+
+def _options(name: str, plan: Plan) -> dict[str, Any]:
+    """Return options for images of the plan's size; what a method lacks it is not given."""
+    side, many = min(plan.size), 8 * plan.samples
+    wanted = {
+        "steps": plan.samples, "samples": plan.samples, "patch": max(side // 8, 2),
+        "stride": max(side // 16, 1), "segments": (side // 4, side // 4),
+    }  # fmt: skip
+    if METHODS[name].family == "perturbation" and name != "sobol":
+        wanted["samples"] = many
+    return {key: value for key, value in wanted.items() if key in METHODS[name].options}
+
+
+def _audits(metrics: list[str], plan: Plan, seed: int, progress: bool) -> dict[str, Audit]:
+    """Return the audit of each metric; one whose audit fails is not shown, so it must not."""
+    with tqdm(metrics, unit="audit", disable=not progress) as bar:
+        return {name: audit(name, n=plan.audit_images, seed=seed) for name in bar}

@@ -1,0 +1,82 @@
+"""Tables of a leaderboard: tidy rows to one number a method and metric."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from whitebox_loc.evaluation.results import Results
+from whitebox_loc.evaluation.scores.record import Metric
+
+__all__ = ["Standing", "standing"]
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One table: what is compared with one truth only.
+
+    Attributes
+    ----------
+    methods, metrics : lists of str
+    means, lows, highs : arrays (methods, metrics)
+        Means over the rows that are defined, and of the ends of their intervals: as wide as if
+        all rows erred together, which they may, since they share images.
+    counts : int array (methods, metrics)
+        How many rows that is.
+    most : int
+        How many there could be.
+    baselines : list of str
+    """
+
+    methods: list[str]
+    metrics: list[str]
+    means: np.ndarray
+    lows: np.ndarray
+    highs: np.ndarray
+    counts: np.ndarray
+    most: int
+    baselines: list[str]
+
+    def beaten(self, rows: Mapping[str, Metric], below: Sequence[str]) -> np.ndarray:
+        """Return where a method is better than all the baselines in `below`, bool array."""
+        known = [self.methods.index(name) for name in below if name in self.methods]
+        signs = np.array([1 if rows[name].higher_is_better else -1 for name in self.metrics])
+        scores = np.where(np.isfinite(self.means), self.means * signs, -np.inf)
+        return scores > scores[known].max(axis=0, initial=-np.inf)
+
+
+def standing(results: Results, metrics: Sequence[str]) -> Standing | None:
+    """Return the table of some metrics, of one truth, over all models and coordinates given.
+
+    None if no row is defined; metrics without a defined row are left out.
+
+    Raises
+    ------
+    ValueError
+        If the metrics do not compare with the same truth.
+    """
+    chosen = results.select(metric=list(metrics))
+    truths = chosen.names("truth")
+    if len(truths) > 1:
+        raise ValueError(f"A table compares with one truth; got metrics of {truths}.")
+    good = [row for row in chosen if row["status"] == "ok"]
+    columns = [name for name in metrics if any(row["metric"] == name for row in good)]
+    if not columns:
+        return None
+    methods = chosen.names("method")
+    baselines = [name for name in methods if chosen.select(method=name).rows[0]["baseline"]]
+    methods = [name for name in methods if name not in baselines] + baselines
+    found: dict[tuple[str, str], list[list[float]]] = {}
+    for row in good:
+        values = [row["mean"], row["low"], row["high"]]
+        found.setdefault((row["method"], row["metric"]), []).append(values)
+    table = np.array([[_cell(found.get((m, c), [])) for c in columns] for m in methods])
+    most = len({(row["model"], row["scene"], row["coordinate"]) for row in chosen})
+    means, lows, highs, counts = np.moveaxis(table, -1, 0)
+    return Standing(methods, columns, means, lows, highs, counts.astype(int), most, baselines)
+
+
+def _cell(found: list[list[float]]) -> list[float]:
+    return [*np.mean(found, axis=0), len(found)] if found else [np.nan, np.nan, np.nan, 0]
