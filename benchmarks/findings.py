@@ -12,8 +12,9 @@ on held-out boxes, and hold the maps of each method against the moves. Three que
 3. Agreement: do two seeds rank the methods alike (Spearman)? If not, a ranking made on one
    network says little about the next.
 
-Writes responses.csv, methods.csv and agreement.csv; all intervals are 95% bootstrap intervals,
-over boxes in the first two. A run that was stopped goes on where it was.
+Writes responses.csv and methods.csv (a row a model, 95% bootstrap intervals over boxes) and
+agreement.csv; prints means over seeds with 95% bootstrap intervals over seeds. A run that was
+stopped goes on where it was.
 """
 
 from __future__ import annotations
@@ -76,8 +77,10 @@ def main() -> None:
             iou, exact = results[-1]["quality"].values()
             print(f"{head}, seed {seed}: mean IoU {iou:.4f}, exact {exact:.1%}", flush=True)
     save(out / "responses.csv", responses(results))
+    save(out / "methods.csv", scores(results))
     show("Response, pixels per pixel", matrices(results))
-    show("Methods", save(out / "methods.csv", scores(results)))
+    show("Methods", standings(results))
+    show("Do task truth and model truth rank the methods of a model alike?", truths(results))
     pairs = save(out / "agreement.csv", agreement(results))
     show("Do two networks rank the methods alike?", summary(pairs))
 
@@ -249,16 +252,53 @@ def agreement(results: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
             }  # fmt: skip
 
 
-def matrices(results: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Yield the response matrices, a row a coordinate, for reading."""
+def over_seeds(results: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Return the results of each head."""
+    heads: dict[str, list[dict[str, Any]]] = {}
     for found in results:
-        (low, high), matrix = found["response"]["interval"], found["response"]["matrix"]
+        heads.setdefault(found["head"], []).append(found)
+    return heads
+
+
+def matrices(results: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield the mean response matrix of each head, with its interval over seeds."""
+    for head, found in over_seeds(results).items():
+        every = np.array([each["response"]["matrix"] for each in found])
         for i, name in enumerate(NAMES):
-            cells = {
-                edge: f"{matrix[i][j]:z.2f} ({low[i][j]:z.2f} to {high[i][j]:z.2f})"
-                for j, edge in enumerate(NAMES)
-            }
-            yield {"head": found["head"], "seed": found["seed"], "coordinate": name, **cells}
+            cells = {edge: over(every[:, i, j]) for j, edge in enumerate(NAMES)}
+            yield {"head": head, "seeds": len(found), "coordinate": name, **cells}
+
+
+def standings(results: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield both scores of each method, means over the seeds of each head."""
+    heads = over_seeds(results)
+    for name in results[0]["methods"]:
+        row = {"method": name}
+        for head, found in heads.items():
+            for score in ("own edge", "cosine"):
+                known = [each["methods"][name].get(score, [None])[0] for each in found]
+                values = np.array([v for v in known if v is not None])
+                row[f"{head}: {score}"] = over(values) if len(values) else "does not apply"
+        yield row
+
+
+def truths(results: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield how alike the two scores rank the methods of one model."""
+    for head, found in over_seeds(results).items():
+        values = []
+        for each in found:
+            rows = [m for n, m in each["methods"].items() if n != REFERENCE and "error" not in m]
+            pairs = [(m["own edge"][0], m["cosine"][0]) for m in rows]
+            values.append(float(spearmanr([p for p in pairs if None not in p]).statistic))
+        yield {"head": head, "Spearman of own edge and cosine": over(np.array(values))}
+
+
+def over(values: np.ndarray) -> str:
+    """Return mean and interval over seeds as text."""
+    if len(values) < 2:
+        return f"{values[0]:z.2f}"
+    low, high = bootstrap_interval(values)
+    return f"{values.mean():z.2f} ({low:z.2f} to {high:z.2f})"
 
 
 def summary(pairs: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:

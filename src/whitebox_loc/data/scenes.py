@@ -91,13 +91,15 @@ class Scene:
         whole shape. No row or column of the box is hidden whole, so the box of a rectangle is
         still what can be seen.
 
-    Texture, noise, blur, distractors, gradient and occlusion may be ranges ``(low, high)``, of
-    which each image draws its own amount.
-
     Raises
     ------
     TypeError, ValueError
         If a field is out of range, or no box satisfies the limits.
+
+    Notes
+    -----
+    Texture, noise, blur, distractors, gradient and occlusion may be ranges ``(low, high)``, of
+    which each image draws its own amount.
 
     Examples
     --------
