@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -95,8 +96,8 @@ def blur_ig(
     if max_sigma is None:
         max_sigma = max(height, width) / 4
     sigma = check_real("max_sigma", max_sigma, low=1e-3)
-    nodes, weights = quadrature(rule, steps)
-    rows, columns = (blur_matrices(length, sigma * nodes) for length in (height, width))
+    weights = quadrature(rule, steps)[1]
+    rows, columns = (_blurs(length, sigma, rule, steps) for length in (height, width))
     # The path runs from sigma down to 0, hence the sign.
     parameters = (*rows, *columns, -sigma * weights)
 
@@ -108,6 +109,15 @@ def blur_ig(
         return problem.at(blurred.astype(np.float32), rows).values_everywhere()
 
     return Maps(problem.path_sum(_blurred, parameters, samples=steps), reference)
+
+
+@lru_cache(maxsize=8)
+def _blurs(length: int, sigma: float, rule: str, steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return `blur_matrices` of a path; they take longer than the gradients of one image."""
+    found = blur_matrices(length, sigma * quadrature(rule, steps)[0])
+    for array in found:
+        array.flags.writeable = False
+    return found
 
 
 def _plain(images: Any) -> tuple[Any, Any]:
