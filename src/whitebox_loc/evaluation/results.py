@@ -35,7 +35,7 @@ class Results:
         With the keys:
 
         - ``model``, ``method``, ``scene``, ``metric``, ``coordinate``: names;
-        - ``baseline``: whether the method is a control, made without the model;
+        - ``baseline``: whether the method is a control, whose quality is known;
         - ``truth``: what the metric compares with, ``"task"``, ``"model"`` or ``"none"``;
         - ``seed``: of images and methods; ``images``: how many were drawn;
         - ``n``: for how many of them the metric is defined;

@@ -52,8 +52,9 @@ def benchmark(
         Names in `models.COMPILED`; or a dict of name to a keras.Model, the path of a ``.keras``
         file, or a name in `models.COMPILED`. Compiled models are built for each scene's size.
     methods : list of str, or dict
-        Names in `introspect.METHODS` or `evaluation.CONTROLS`; or a dict of label to one of these
-        or to ``(name, options)``. An option ``seed`` is set to `seed` unless given.
+        Names in `introspect.METHODS` or `evaluation.CONTROLS`, or rows like those in them; or a
+        dict of label to one of these or to ``(name or row, options)``. An option ``seed`` is set
+        to `seed` unless given, options ``boxes``, ``scene`` and ``labels`` to those of the images.
     scenes : list of str, or dict
         Names in `data.SCENES`; or a dict of name to scene.
     metrics : list, or dict
@@ -122,7 +123,8 @@ def benchmark(
             batch_size=check_int("batch_size", batch_size, low=1),
             folder=None if executor is None or folder is None else folder / "models",
         )  # fmt: skip
-        cleaning.enter_context(jobs.holding(loaded))
+        rows = [job.method.row for job in plan if not job.method.control]
+        cleaning.enter_context(jobs.holding(loaded, rows))
         return _run_plan(plan, executor, folder, out is not None, progress)
 
 

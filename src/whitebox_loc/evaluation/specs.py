@@ -15,11 +15,12 @@ from whitebox_loc import models as networks
 from whitebox_loc._files import replacing
 from whitebox_loc._validation import check_choice
 from whitebox_loc.data import Scene, as_scene
-from whitebox_loc.evaluation.controls import CONTROLS
+from whitebox_loc.evaluation.controls import CONTROLS, Control
 from whitebox_loc.evaluation.identities import describe, digest, model_digest
 from whitebox_loc.evaluation.scores import METRICS
 from whitebox_loc.evaluation.scores.record import Metric
 from whitebox_loc.introspect import METHODS
+from whitebox_loc.introspect.methods import Method
 from whitebox_loc.training.evaluation import check_input
 
 __all__ = [
@@ -44,12 +45,15 @@ class ModelSpec:
         A ``.keras`` file. None for a compiled model, which is built where it is needed.
     compiled : tuple or None
         Name of a compiled model, size, channels, and its row of `models.COMPILED`.
+    mechanism : Mechanism or None
+        What tells which pixels it uses.
     """
 
     name: str
     digest: str
     path: str | None = None
     compiled: tuple[str, tuple[int, int], int, Any] | None = None
+    mechanism: networks.Mechanism | None = None
 
 
 @dataclass(frozen=True)
@@ -96,8 +100,8 @@ def method_specs(methods: Any, baselines: bool, seed: int) -> dict[str, MethodSp
     Parameters
     ----------
     methods : iterable of str, or dict
-        Names in `introspect.METHODS` or `CONTROLS`, or a dict of label to such a name or to
-        (name, options).
+        Names in `introspect.METHODS` or `CONTROLS` or rows like those in them, or a dict of
+        label to one of these or to (one of these, options).
     baselines : bool
         Whether to add the `BASELINES`.
     seed : int
@@ -106,22 +110,58 @@ def method_specs(methods: Any, baselines: bool, seed: int) -> dict[str, MethodSp
     Raises
     ------
     ValueError, TypeError
-        If a name is unknown.
+        If a name is unknown or stands for two things.
     """
-    asked = dict(_labelled("methods", methods))
-    if baselines:
-        used = {name for name, _ in asked.values()}
-        asked |= {name: (name, {}) for name in BASELINES if name not in used}
     found = {}
-    for label, (name, options) in asked.items():
-        check_choice(f"methods[{label!r}]", name, [*METHODS, *CONTROLS])
-        control = name not in METHODS
-        if not control and "seed" in METHODS[name].options:
+    for label, (asked, options) in _labelled("methods", methods):
+        row = _method_row(label, asked)
+        if isinstance(row, Method) and "seed" in row.options:
             options = {"seed": seed, **options}
         describe(options)
-        row = CONTROLS[name] if control else METHODS[name]
-        found[label] = MethodSpec(label, row, control, options)
+        found[label] = MethodSpec(label, row, isinstance(row, Control), options)
+    if baselines:
+        _add_baselines(found)
+    _check_names([spec.row for spec in found.values()])
     return _filled("methods", found)
+
+
+def _method_row(label: str, asked: Any) -> Method | Control:
+    if isinstance(asked, (Method, Control)):
+        return asked
+    check_choice(f"methods[{label!r}]", asked, [*METHODS, *CONTROLS])
+    row = METHODS[asked] if asked in METHODS else CONTROLS[asked]
+    if row.name != asked:
+        table = "METHODS" if asked in METHODS else "CONTROLS"
+        raise ValueError(
+            f"`{table}[{asked!r}]` must be a row of that name; its name is {row.name!r}. Use "
+            f"dataclasses.replace(row, name={asked!r})."
+        )
+    return row
+
+
+def _add_baselines(found: dict[str, MethodSpec]) -> None:
+    """Add the baselines that are not there, under their names."""
+    there = [spec.row for spec in found.values() if spec.control]
+    for name in BASELINES:
+        if CONTROLS[name] in there:
+            continue
+        if name in found:
+            raise ValueError(
+                f"`methods` has the label {name!r} for {found[name].row.name!r}, but a baseline "
+                "of that name stands in every table. Use another label, or baselines=False."
+            )
+        found[name] = MethodSpec(name, CONTROLS[name], control=True)
+
+
+def _check_names(rows: list[Any]) -> None:
+    """Refuse two rows of one name: a method is found by its name, in whatever thread."""
+    known = dict(METHODS)
+    for row in rows:
+        if isinstance(row, Method) and known.setdefault(row.name, row) != row:
+            raise ValueError(
+                f"`methods` has a row with the name {row.name!r}, which is the name of another "
+                "method. Use dataclasses.replace(row, name=...) with a name of its own."
+            )
 
 
 def metric_specs(metrics: Any) -> dict[str, MetricSpec]:
@@ -187,20 +227,21 @@ def model_specs(
 def _compiled(name: str, kind: str, scene: Scene) -> tuple[ModelSpec, keras.Model]:
     model = networks.compiled(kind, size=scene.size, channels=scene.channels)
     recipe = (kind, scene.size, scene.channels, networks.COMPILED[kind])
-    return ModelSpec(name, model_digest(model), compiled=recipe), model
+    known = _mechanism(model)
+    return ModelSpec(name, model_digest(model), compiled=recipe, mechanism=known), model
 
 
 def _given(name: str, model: Any, folder: Path | None) -> tuple[ModelSpec, keras.Model]:
     if isinstance(model, keras.Model):
-        found = model_digest(model)
+        found, known = model_digest(model), _mechanism(model)
         if folder is None:
-            return ModelSpec(name, found), model
+            return ModelSpec(name, found, mechanism=known), model
         # The digest in the name: a worker can never read the weights of an earlier call.
         path = folder / f"{re.sub(r'[^A-Za-z0-9_.-]+', '_', name)}-{found}.keras"
         if not path.exists():
             with replacing(path) as part:
                 model.save(part)
-        return ModelSpec(name, found, str(path.resolve())), model
+        return ModelSpec(name, found, str(path.resolve()), mechanism=known), model
     if not isinstance(model, (str, os.PathLike)):
         raise TypeError(
             f"`models[{name!r}]` must be a keras.Model, the path of a .keras file, or one of "
@@ -210,13 +251,21 @@ def _given(name: str, model: Any, folder: Path | None) -> tuple[ModelSpec, keras
     if not path.is_file():
         check_choice(f"models[{name!r}]", str(model), [*networks.COMPILED, "a path of a file"])
     loaded = keras.models.load_model(path, compile=False)
-    return ModelSpec(name, model_digest(loaded), str(path.resolve())), loaded
+    known = _mechanism(loaded)
+    return ModelSpec(name, model_digest(loaded), str(path.resolve()), mechanism=known), loaded
+
+
+def _mechanism(model: keras.Model) -> networks.Mechanism | None:
+    return networks.mechanism(model) if networks.has_mechanism(model) else None
 
 
 def _labelled(argument: str, given: Any) -> Iterable[tuple[str, tuple[Any, dict[str, Any]]]]:
     """Yield (label, (what, options)) from a list, or from a dict with or without options."""
     if not isinstance(given, Mapping):
-        given = {getattr(item, "name", item): item for item in _each(argument, given)}
+        items = _each(argument, given)
+        given = {getattr(item, "name", item): item for item in items}
+        if len(given) < len(items):
+            raise ValueError(f"`{argument}` must name each once; got {items}. Use a dict.")
     for label, item in given.items():
         what, options = item if isinstance(item, tuple) and len(item) == 2 else (item, {})
         if not isinstance(options, Mapping):

@@ -11,7 +11,7 @@ from whitebox_loc.evaluation.jobs import Cell, Job, Outcome
 
 __all__ = ["load_cells", "save_cells"]
 
-FORMAT = "whitebox_loc benchmark job 1"
+FORMAT = "whitebox_loc benchmark job 2"
 
 
 def load_cells(folder: Path | None, job: Job) -> dict[str, Cell]:
