@@ -231,3 +231,6 @@ def test_errors_name_the_argument():
         audit("deletion", model="integrator")
     with pytest.raises(ValueError, match="must return one number an image, shape"):
         audit(broken("sparseness", lambda trial: np.ones(3)))
+    for wrong in (np.inf, -np.inf):
+        with pytest.raises(ValueError, match=f"'sparseness' must be finite or NaN; it is {wrong}"):
+            audit(broken("sparseness", lambda trial, w=wrong: np.full(len(trial), w)), n=8)

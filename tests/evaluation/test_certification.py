@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
@@ -178,7 +179,65 @@ def test_silence_shown_and_maps_that_are_not_finite():
     row = one_check([[[0, 0]]], everything)
     assert (row.check, row.passed, row.note) == ("shown", False, "blank on 1 of 1 images")
     for used in (nothing, everything, [[[0, 1]]]):
-        assert not one_check([[[np.nan, 1]]], used).passed
+        for wrong in (np.nan, np.inf):
+            row = one_check([[[wrong, 1]]], used)
+            assert (row.passed, row.note) == (False, "not finite")
+
+
+def test_maps_that_are_not_finite_are_said_in_words():
+    def undefined(model, images, coordinate):
+        return np.full(images.shape[:3], np.nan)
+
+    found = certify(undefined, mechanisms=["constant", "dense_linear", "integrator"], n=2)
+    assert found.failures == found.mechanisms
+    verdicts = [found.verdict(name) for name in found.mechanisms]
+    assert verdicts[0] == "failed 16 of 16; maps not finite where nothing is used"
+    assert verdicts[1] == "failed 16 of 16; not finite (top on 'uniform')"
+    assert verdicts[2].endswith(", not finite")
+
+
+@pytest.mark.parametrize("raises", [False, True])
+def test_a_method_that_changes_the_model_fails_and_spoils_nothing(raises):
+    def spoil(model, images, coordinate):
+        maps = truth(model, images, "top") if coordinate == "top" else blank(model, images, "")
+        model.set_weights([0 * w for w in model.get_weights()])
+        if raises:
+            raise RuntimeError("and then gave up")
+        return maps
+
+    found = certify(spoil, mechanisms="wrong_edge", n=2)
+    assert found.errors == ("wrong_edge",)
+    assert found.verdict("wrong_edge") == (
+        "error: RuntimeError: and then gave up" if raises
+        else "error: changed the model: its weights are not what they were"
+    )  # fmt: skip
+    assert certify(truth, mechanisms="wrong_edge", n=2).passed
+
+
+def test_a_row_added_or_replaced_at_run_time_is_certified(monkeypatch):
+    def row(weight, used):
+        def build(size, channels):
+            image = keras.Input((*size, channels))
+            brightest = keras.layers.GlobalMaxPooling2D()(image)
+            answer = keras.layers.Dense(
+                4, kernel_initializer=keras.initializers.Constant(weight), bias_initializer="ones"
+            )
+            return keras.Model(image, answer(brightest), name="toy")
+
+        return wb.models.Compiled(
+            "toy", build, lambda lit: np.full((4, *lit.shape), used),
+            honest=False, exact=False, summary="sees the brightest pixel",
+        )  # fmt: skip
+
+    monkeypatch.setitem(wb.models.COMPILED, "toy", row(1.0, True))
+    found = certify("gradient", mechanisms="toy", n=2)
+    assert found.passed
+    assert {r.check for r in found.rows} == {"shown"}
+    # Now a constant: nothing is used, and the gradient of the old model would not be silent.
+    monkeypatch.setitem(wb.models.COMPILED, "toy", row(0.0, False))
+    found = certify("gradient", mechanisms="toy", n=2)
+    assert found.passed
+    assert {r.check for r in found.rows} == {"silence"}
 
 
 def test_an_exception_is_the_failure_of_its_mechanism():
@@ -246,6 +305,8 @@ def test_own_scenes():
         ({"method": "gradient", "steps": 3}, TypeError, "has no option 'steps'"),
         ({"method": noise, "steps": 3}, TypeError, "takes no options"),
         ({"method": "gradient", "mechanisms": ["magic"]}, ValueError, "`mechanisms` must be"),
+        ({"method": "gradient", "mechanisms": []}, ValueError, "at least one compiled model"),
+        ({"method": "gradient", "mechanisms": "magic"}, ValueError, "`mechanisms` must be one"),
         ({"method": "gradient", "n": 1}, ValueError, "`n` must be a whole number >= 2"),
         ({"method": "gradient", "scenes": {}}, TypeError, "`scenes` must be a mapping"),
         (
@@ -273,11 +334,12 @@ def test_a_callable_of_wrong_shape_is_named():
     assert "`method` must return maps of shape (8, 16, 20)" in found.verdict("constant")
 
 
-def test_every_method_has_its_certificate_in_the_documentation():
+def test_every_method_and_baseline_has_its_certificate_in_the_documentation():
+    names = [*wb.introspect.METHODS, "random", "edge_detector", "blurred_task_evidence"]
     page = (Path(__file__).parents[2] / "docs" / "certificates.md").read_text()
     rows = [line for line in page.splitlines() if line.startswith("| [`")]
-    assert [row.split("`")[1] for row in rows] == list(wb.introspect.METHODS)
-    for name in wb.introspect.METHODS:
+    assert [row.split("`")[1] for row in rows] == names
+    for name in names:
         assert f"\n### {name}\n" in page
     header = next(line for line in page.splitlines() if line.startswith("| method |"))
     assert header == "| method | " + " | ".join(f"`{name}`" for name in ALL) + " |"

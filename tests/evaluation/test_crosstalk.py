@@ -66,6 +66,15 @@ def test_a_map_even_along_its_own_edge():
     np.testing.assert_allclose(found.elsewhere, 0, atol=1e-12)
 
 
+@pytest.mark.parametrize(("width", "share"), [(1, 2 / 3), (2, 3 / 4), (3, 5 / 6), (6, 11 / 12)])
+def test_what_an_even_map_keeps_of_a_narrow_box(width, share):
+    box = [[2, 2, 5, 2 + width]]
+    maps = np.stack([evidence_mask(box, SIZE, edge) * 1.0 for edge in EDGES])
+    found = cross_talk(maps, box)
+    assert found[0, 0] == pytest.approx(share)
+    assert (found[0, 0] == pytest.approx(1 - 1 / (2 * width))) == (width >= 2)
+
+
 def test_a_map_on_the_wrong_edge_and_one_on_none():
     box = np.array([[2, 2, 7, 8]])
     maps = np.zeros((4, 1, *SIZE))

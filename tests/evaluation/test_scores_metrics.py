@@ -10,7 +10,7 @@ import pytest
 import whitebox_loc as wb
 from whitebox_loc.evaluation import scores
 from whitebox_loc.evaluation.scores import METRICS, Trial
-from whitebox_loc.evaluation.scores.record import KINDS, TRUTHS
+from whitebox_loc.evaluation.scores.record import KINDS, TRUTHS, check_values
 from whitebox_loc.evaluation.truth import evidence_mask
 
 SIZE = (10, 12)
@@ -116,3 +116,26 @@ def test_rows_pass_on_the_trials_seed_world_and_options(trial):
 def test_an_unknown_option_is_refused(trial):
     with pytest.raises(TypeError, match="colour"):
         METRICS["deletion"].score(trial, colour="red")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"kind": "localisation"}, r"`kind` must be one of .*Did you mean 'location'"),
+        ({"truth": "tasks"}, r"`truth` must be one of .*Did you mean 'task'"),
+        ({"truth": ""}, "`truth` must be one of"),
+    ],
+)
+def test_a_row_of_unknown_kind_or_truth_is_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        replace(METRICS["sparseness"], **change)
+
+
+def test_what_a_metric_returned_is_checked():
+    found = check_values("mine", [1, np.nan], 2)
+    assert found.dtype == np.float64
+    np.testing.assert_array_equal(found, [1, np.nan])
+    with pytest.raises(ValueError, match=r"'mine' must return one number an image, shape \(2,\)"):
+        check_values("mine", [1.0], 2)
+    with pytest.raises(ValueError, match="'mine' must be finite or NaN; it is -inf on image 1"):
+        check_values("mine", [1.0, -np.inf], 2)

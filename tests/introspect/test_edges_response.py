@@ -1,5 +1,6 @@
 """Derivatives by edges against closed forms: linear models, maxima, smooth curves."""
 
+import dataclasses
 import functools
 import re
 
@@ -118,8 +119,8 @@ def test_notes_are_about_the_edge_and_not_the_coordinate():
     assert not found.curved.any()
     # Five pixels of .05, times the side: left is in columns, of which there are 12.
     assert found.notes == (
-        "left: on 100% of the boxes the derivative into the box and out of it differ (0.00 "
-        "against -3.00 pixels per pixel for left); no derivative describes this edge.",
+        "left: on 100% of the boxes the derivative into the box and out of it differ (at most "
+        "0.00 against -3.00 pixels per pixel, for left); no derivative describes this edge.",
     )
 
 
@@ -167,13 +168,44 @@ def test_maxima_of_positions_have_the_position_as_derivative():
     assert found.curved.all()
     assert len(found.notes) == 8
     assert found.notes[4:6] == (
-        "bottom: on 100% of the boxes the derivative into the box and out of it differ (90.00 "
-        "against 0.00 pixels per pixel for bottom); no derivative describes this edge.",
-        "bottom: on 100% of the boxes the derivative differs from the move by one pixel (45.00 "
-        "against 1.00 pixels per pixel for bottom); trust edge_moves.",
+        "bottom: on 100% of the boxes the derivative into the box and out of it differ (at most "
+        "90.00 against 0.00 pixels per pixel, for bottom); no derivative describes this edge.",
+        "bottom: on 100% of the boxes the derivative differs from the move by one pixel (at most "
+        "90.00 against 1.00 pixels per pixel, for bottom); trust edge_moves.",
     )
     quiet = response(projector(size), box, wb.data.Scene(size=size), tolerance=95)
     assert quiet.notes == ()
+
+
+def test_notes_tell_of_what_differs():
+    # Left loses most as the pixel's top fades, see above; the thick box is fine.
+    found = response(integrator(SIZE), [[4, 5, 5, 6], [1, 2, 6, 9]], SCENE, tolerance=0.01)
+    assert found.kinked.tolist() == [[True] * 4, [False] * 4]
+    assert found.notes[0] == (
+        "top: on 50% of the boxes the derivative into the box and out of it differ (at most 7.00 "
+        "against 0.00 pixels per pixel, for left); no derivative describes this edge."
+    )
+    # A coordinate that answers another edge: its own would be 0 against 0.
+    model = keras.Sequential(
+        [keras.Input((*SIZE, 1)), keras.layers.Flatten(), keras.layers.Dense(4)]
+    )
+    kernel = np.zeros((*SIZE, 4), "float32")
+    kernel[:, 2, 3] = 0.05
+    model.set_weights([kernel.reshape(-1, 4), np.zeros(4, "float32")])
+    (note,) = response(model, BOXES[:1], SCENE).notes
+    assert "left: on 100%" in note
+    assert "(at most 0.00 against -3.00 pixels per pixel, for right)" in note
+
+
+def test_notes_have_the_digits_to_see_a_small_difference():
+    change = np.zeros((1, 4, 4))
+    change[0, 2, 1] = 0.004
+    found = response(linear()[0], BOXES[:1], SCENE, tolerance=0.001)
+    flat = np.full((1, 4, 4), 0.5)
+    found = dataclasses.replace(found, inside=flat, outside=flat + change)
+    (note,) = (each for each in found.notes if "into the box and out of it" in each)
+    assert note.startswith("left: on 100% of the boxes")
+    assert "(at most 0.5000 against 0.5040 pixels per pixel, for bottom)" in note
 
 
 def test_derivatives_are_limits_of_differences():

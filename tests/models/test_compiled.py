@@ -1,5 +1,6 @@
 """Compiled models: exact where they say so, wrong in the way they say, recognised when loaded."""
 
+import dataclasses
 import functools
 import subprocess
 import sys
@@ -261,6 +262,66 @@ def test_another_wiring_is_seen():
         assert wb.models.has_mechanism(model) == known
     with pytest.raises(ValueError, match="wired in another way"):
         wb.models.mechanism(model)
+
+
+def brightest(bias):
+    """Layers without names: Keras counts on, so that each build has others."""
+
+    def build(size, channels):
+        image = keras.Input((*size, channels))
+        flat = keras.layers.Flatten()(keras.layers.GlobalMaxPooling2D(keepdims=True)(image))
+        model = keras.Model(image, keras.layers.Dense(4)(flat), name="toy")
+        model.layers[-1].set_weights([np.ones((channels, 4)), np.full(4, bias)])
+        return model
+
+    return build
+
+
+def toy(bias=0.0, value=True):
+    return wb.models.Compiled(
+        "toy", brightest(bias), lambda lit: np.full((4, *lit.shape), value),
+        honest=False, exact=False, summary="sees the brightest pixel",
+    )  # fmt: skip
+
+
+def test_a_row_of_layers_without_names_is_recognised(monkeypatch, tmp_path):
+    monkeypatch.setitem(ROWS, "toy", toy())
+    first, model = (wb.models.compiled("toy", (5, 6)) for _ in range(2))
+    assert [x.name for x in first.layers] != [x.name for x in model.layers]
+    model.save(tmp_path / "toy.keras")
+    image = np.zeros((1, 5, 6, 1))
+    for each in (first, model, keras.models.load_model(tmp_path / "toy.keras")):
+        assert wb.models.has_mechanism(each)
+        assert wb.models.mechanism(each).used(image).all()
+    # Names that were given still count, as does everything else.
+    named = keras.Sequential([keras.Input((5, 6, 1)), *first.layers[1:-1]], name="toy")
+    assert not wb.models.has_mechanism(named)
+    model.layers[-1].set_weights([np.ones((1, 4)), np.ones(4)])
+    with pytest.raises(ValueError, match="its weights are not those"):
+        wb.models.mechanism(model)
+
+
+def test_a_row_that_takes_the_place_of_another_counts_at_once(monkeypatch):
+    image = np.zeros((1, 5, 6, 1))
+    monkeypatch.setitem(ROWS, "toy", toy())
+    old = wb.models.compiled("toy", (5, 6))
+    assert wb.models.mechanism(old).used(image).all()
+    monkeypatch.setitem(ROWS, "toy", toy(value=False))
+    assert not wb.models.mechanism(old).used(image).any()
+    monkeypatch.setitem(ROWS, "toy", toy(bias=1.0, value=False))
+    assert not wb.models.has_mechanism(old)
+    assert wb.models.has_mechanism(wb.models.compiled("toy", (5, 6)))
+
+
+def test_a_model_under_another_name_than_its_row_is_refused(monkeypatch):
+    corner = ROWS["corner_only"]
+    for row, what in (
+        (dataclasses.replace(corner, name="mine"), "the name of the model"),
+        (corner, "the row's `name`"),
+    ):
+        monkeypatch.setitem(ROWS, "mine", row)
+        with pytest.raises(ValueError, match=f"{what} must be 'mine'.*; got 'corner_only'. Use"):
+            wb.models.compiled("mine", (5, 6))
 
 
 def test_bad_arguments():

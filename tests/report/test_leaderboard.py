@@ -10,7 +10,8 @@ import whitebox_loc as wb
 from whitebox_loc import cli
 from whitebox_loc.evaluation.results import COLUMNS, Results, read_results
 from whitebox_loc.evaluation.scores import METRICS
-from whitebox_loc.report import leaderboards
+from whitebox_loc.evaluation.scores.record import KINDS, TRUTHS, Metric
+from whitebox_loc.report import leaderboard_pages, leaderboards
 from whitebox_loc.report.leaderboard_pages import SECTIONS
 from whitebox_loc.report.standings import standing
 
@@ -59,7 +60,7 @@ def test_every_method_baseline_and_metric_is_in_the_results(made):
 def test_page_shows_only_metrics_with_their_audit(made):
     page = made.paths["report"].read_text()
     tables = re.findall(r"<table><tr><th>method</th>.*?</table>", page, flags=re.S)
-    assert len(tables) == len(SECTIONS)
+    assert len(tables) == len(list(made.paths["figures"].iterdir()))
     for table in tables:
         metrics = re.findall(r"<th>(\w+)<br>", table)
         audits = re.findall(r"<td>([^<]*)</td>", table.split('class="audit"')[1].split("</tr>")[0])
@@ -67,6 +68,44 @@ def test_page_shows_only_metrics_with_their_audit(made):
         assert len({METRICS[m].truth for m in metrics}) == 1
         for name in ("random", "edge_detector", "blurred_oracle"):
             assert f'<tr class="baseline"><td>{name}</td>' in table
+
+
+def test_every_metric_that_was_scored_is_in_a_table_of_its_truth(monkeypatch, tmp_path, made):
+    """One row of each truth and kind, on each part: each is in one table, with its like only."""
+    given = {
+        f"{truth}_{kind}": Metric(
+            f"{truth}_{kind}", len, kind, truth, True, (0, 1), "x", "none", "nothing"
+        )
+        for truth in TRUTHS for kind in KINDS
+    }  # fmt: skip
+    monkeypatch.setattr(leaderboard_pages, "METRICS", given)
+    rows = [
+        row(method, name, 0.5, truth=metric.truth)
+        for method in ("a", "random") for name, metric in given.items()
+    ]  # fmt: skip
+    audits = dict.fromkeys(given, made.audits["sparseness"])
+    parts = {part: Results(rows) for part in ("localizer", "mechanisms")}
+    tables = leaderboard_pages.draw_tables(parts, audits, tmp_path)
+    for part in parts:
+        found = [t.metrics for name, (t, _) in tables.items() if SECTIONS[name][0] == part]
+        assert sorted(name for metrics in found for name in metrics) == sorted(given)
+        for metrics in found:
+            assert len({given[name].truth for name in metrics}) == 1
+    page = tmp_path / "page.html"
+    leaderboard_pages.write_page(page, "", TINY, 0, Results(rows), audits, tables)
+    heads = re.findall(r"<th>(\w+)<br>", page.read_text())
+    assert sorted(heads) == sorted([*given, *given])
+
+
+def test_every_scored_row_of_the_leaderboard_is_on_its_page(made):
+    page = made.paths["report"].read_text()
+    heads = re.findall(r"<th>(\w+)<br>", page)
+    scored = [
+        (part, metric)
+        for part in (["localizer"], ["integrator", "constant"])
+        for metric in made.results.select(model=part, status="ok").names("metric")
+    ]
+    assert sorted(heads) == sorted(metric for _, metric in scored)
 
 
 def test_page_holds_the_numbers(made):
@@ -78,7 +117,8 @@ def test_page_holds_the_numbers(made):
 
 def test_figures_are_drawn_and_embedded(made):
     files = sorted(made.paths["figures"].iterdir())
-    assert [path.stem for path in files] == sorted(SECTIONS)
+    # Rows of the library are in sections of their own; the rest is for those of others.
+    assert [path.stem for path in files] == sorted(s for s in SECTIONS if "other" not in s)
     assert made.paths["report"].read_text().count('src="data:image/png;base64,') == len(files)
     for path in files:
         assert np.ptp(imread(path)[..., :3]) > 0.5, f"{path.name} is blank"

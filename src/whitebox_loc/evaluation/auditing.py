@@ -13,7 +13,7 @@ from whitebox_loc._validation import check_choice, check_int, check_real
 from whitebox_loc.evaluation.controls import CONTROLS, Control
 from whitebox_loc.evaluation.intervals import mean_interval
 from whitebox_loc.evaluation.scores import METRICS
-from whitebox_loc.evaluation.scores.record import Metric, Trial
+from whitebox_loc.evaluation.scores.record import Metric, Trial, check_values
 from whitebox_loc.evaluation.worlds import (
     COORDINATES,
     Exact,
@@ -157,7 +157,7 @@ def audit(
     Raises
     ------
     ValueError, TypeError
-        If an argument is not one of the above, or the metric does not return (n,).
+        If an argument is not one of the above, or the metric does not return (n,) or is infinite.
 
     Examples
     --------
@@ -263,13 +263,7 @@ def _means(values: list[np.ndarray]) -> np.ndarray:
 
 
 def _values(row: Metric, trial: Trial, options: Mapping[str, Any]) -> np.ndarray:
-    values = np.asarray(row.score(trial, **options), np.float64)
-    if values.shape != (len(trial),):
-        raise ValueError(
-            f"Metric {row.name!r} must return one number an image, shape ({len(trial)},); got "
-            f"shape {values.shape}."
-        )
-    return values
+    return check_values(row.name, row.score(trial, **options), len(trial))
 
 
 def _judged(

@@ -31,7 +31,7 @@ class Check:
         What `low` must exceed ("share"), `value` must reach ("shown") or not exceed ("silence").
     passed : bool
     note : str
-        What else is known: blank maps, or the error.
+        What else is known: blank maps, maps that are not finite, or the error.
     """
 
     mechanism: str
@@ -79,7 +79,7 @@ class Certificate:
 
     @property
     def errors(self) -> tuple[str, ...]:
-        """Names of the compiled models on which the method raised an exception."""
+        """Names of the compiled models that the method changed, or raised an exception on."""
         return tuple(dict.fromkeys(r.mechanism for r in self.rows if r.check == "error"))
 
     def verdict(self, mechanism: str) -> str:
@@ -128,6 +128,7 @@ def _worst(failed: list[Check]) -> list[str]:
         found.append(f"{shown[0].note} ({shown[0].coordinate} on {shown[0].scene!r})")
     loud = [row for row in failed if row.check == "silence"]
     if loud:
-        row = max(loud, key=lambda r: r.value)
-        found.append(f"maps of up to {row.value:.1g} where nothing is used")
+        row = max(loud, key=lambda r: (bool(r.note), r.value))
+        size = row.note or f"of up to {row.value:.1g}"
+        found.append(f"maps {size} where nothing is used")
     return found

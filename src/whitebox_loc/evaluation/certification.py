@@ -15,7 +15,7 @@ from whitebox_loc.evaluation.certificates import Certificate, Check
 from whitebox_loc.introspect.attribution import saliency
 from whitebox_loc.introspect.bootstrap import bootstrap_interval
 from whitebox_loc.introspect.methods import METHODS
-from whitebox_loc.models import COMPILED, compiled, mechanism
+from whitebox_loc.models import COMPILED, Compiled, compiled, mechanism
 
 __all__ = ["MAJORITY", "SILENCE", "certify"]
 
@@ -29,13 +29,16 @@ SILENCE = 1e-5
 
 RESAMPLES = 2000
 
+NOT_FINITE = "not finite"
+"""Note of a check on maps that hold a NaN or an infinity."""
+
 Explain = Callable[[keras.Model, np.ndarray, str], Any]
 
 
 def certify(
     method: str | Explain,
     *,
-    mechanisms: Iterable[str] | None = None,
+    mechanisms: str | Iterable[str] | None = None,
     scenes: Mapping[str, Scene] | None = None,
     size: tuple[int, int] = (16, 20),
     n: int = 16,
@@ -61,9 +64,9 @@ def certify(
     images, whenever the box is at least two pixels wide. A map that does not depend on the
     model has at most half of its sum on one of the two, so it cannot pass on both; no lower
     threshold has this property. The same holds for maps that do not depend on the
-    coordinate: top and bottom of ``integrator`` are disjoint. **Their share of the image**:
-    what a uniform map, which knows nothing, reaches. **0**: a coordinate that uses nothing
-    has nothing to show.
+    coordinate: top and bottom of ``integrator`` are disjoint for boxes at least two
+    pixels high. **Their share of the image**: what a uniform map, which knows nothing,
+    reaches. **0**: a coordinate that uses nothing has nothing to show.
 
     Passing is necessary for a map to be true, not sufficient: signs and sizes are not
     judged, nor whether all used pixels are shown.
@@ -73,8 +76,8 @@ def certify(
     method : str or callable
         A name from `METHODS`, or a function ``(model, images, coordinate)`` to maps
         ``(n, height, width)``.
-    mechanisms : iterable of str, optional
-        Names from `COMPILED`; by default all.
+    mechanisms : str or iterable of str, optional
+        One or more names from `COMPILED`; by default all.
     scenes : mapping of str to Scene, optional
         Plain scenes of one size, all with one channel; by default boxes anywhere, large
         ones, thin ones, and such that touch the border.
@@ -93,7 +96,7 @@ def certify(
     -------
     Certificate
         Its ``failures`` name the mechanisms that failed; ``table()`` says how. Where a method
-        raises an exception, that is its failure.
+        raises an exception, or changes the weights of the model, that is its failure.
 
     Raises
     ------
@@ -112,8 +115,7 @@ def certify(
     """
     explain, name = _explainer(method, options, seed, check_int("batch_size", batch_size, low=1))
     check_int("n", n, low=2)
-    names = list(COMPILED) if mechanisms is None else list(mechanisms)
-    names = [check_choice("mechanisms", each, COMPILED) for each in names]
+    names = _check_mechanisms(mechanisms)
     drawn = _check_scenes(_default_scenes(check_size("size", size)) if scenes is None else scenes)
     images = {key: generate(scene, n, seed=seed).images for key, scene in drawn.items()}
     rows: list[Check] = []
@@ -127,13 +129,20 @@ def _certify_one(
 ) -> list[Check]:
     """Return all checks on one compiled model."""
     every = np.concatenate(list(images.values()))
-    model = _model(name, every.shape[1:3])
+    model = _model(COMPILED[name], every.shape[1:3])
+    used = mechanism(model).used(every)
+    weights = model.get_weights()
+    note, maps = "", np.empty(0)
     try:
         maps = explain(model, every)
     except Exception as error:  # Whatever it is, it is the method's failure on this model.
         note = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+    if not all(map(np.array_equal, model.get_weights(), weights)):
+        # The model is kept for others, who must get the one whose truth is known.
+        model.set_weights(weights)
+        note = note or "changed the model: its weights are not what they were"
+    if note:
         return [Check(name, "", "", "error", np.nan, np.nan, np.nan, np.nan, False, note)]
-    used = mechanism(model).used(every)
     rows, start = [], 0
     for scene, batch in images.items():
         part = slice(start, start + len(batch))
@@ -157,11 +166,13 @@ def _checks(
         loudest = float(size[none].max())
         # A NaN is not silent.
         passed = bool(loudest <= SILENCE)
-        rows.append(Check(*where, "silence", loudest, loudest, loudest, SILENCE, passed))
+        note = "" if np.isfinite(size[none]).all() else NOT_FINITE
+        rows.append(Check(*where, "silence", loudest, loudest, loudest, SILENCE, passed, note))
     if everything.any():
         shown = float(1 - blank[everything].mean())
-        passed = shown == 1 and bool(np.isfinite(size[everything]).all())
-        note = _blank_note(blank[everything]) if shown < 1 else ""
+        finite = bool(np.isfinite(size[everything]).all())
+        passed = shown == 1 and finite
+        note = NOT_FINITE if not finite else _blank_note(blank[everything]) if shown < 1 else ""
         rows.append(Check(*where, "shown", shown, shown, shown, 1.0, passed, note))
     some = ~none & ~everything
     if some.any():
@@ -178,7 +189,7 @@ def _share(
 ) -> Check:
     """Check that used pixels have most of the map, and more of it than by chance."""
     if not np.isfinite(size).all():
-        return Check(*where, "share", np.nan, np.nan, np.nan, MAJORITY, False, "not finite")
+        return Check(*where, "share", np.nan, np.nan, np.nan, MAJORITY, False, NOT_FINITE)
     total = size.sum((1, 2))
     share = (size * used).sum((1, 2)) / np.where(blank, 1, total)
     limit = np.maximum(MAJORITY, used.mean((1, 2)))
@@ -200,9 +211,22 @@ def _blank_note(blank: np.ndarray) -> str:
 
 
 @lru_cache(maxsize=2 * len(COMPILED))
-def _model(name: str, size: tuple[int, int]) -> keras.Model:
-    # Kept between methods, because what was traced for a model is kept with it.
-    return compiled(name, size)
+def _model(row: Compiled, size: tuple[int, int]) -> keras.Model:
+    # Kept between methods, because what was traced for a model is kept with it. Rows compare
+    # by identity: one that takes another's place gets a model of its own.
+    return compiled(row.name, size)
+
+
+def _check_mechanisms(mechanisms: Any) -> list[str]:
+    if mechanisms is None:
+        return list(COMPILED)
+    names = [mechanisms] if isinstance(mechanisms, str) else list(mechanisms)
+    if not names:
+        raise ValueError(
+            f"`mechanisms` must name at least one compiled model; got none. Leave it out for all, "
+            f"or use names from {list(COMPILED)}."
+        )
+    return [check_choice("mechanisms", each, COMPILED) for each in names]
 
 
 def _default_scenes(size: tuple[int, int]) -> dict[str, Scene]:

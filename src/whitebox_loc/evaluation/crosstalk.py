@@ -78,8 +78,9 @@ def cross_talk(
 
     A pixel on the evidence of several edges, such as one inside a corner, counts for each of
     them in equal parts, so that shares add up. So even a map that is even along both sides of
-    its own edge and 0 elsewhere has less than 1 on the diagonal: ``1 - 1 / (2 w)`` for a box of
-    w pixels along the edge, at least 2 pixels high.
+    its own edge and 0 elsewhere has less than 1 on the diagonal: for a box of w >= 2 pixels
+    along the edge and at least 2 across it, ``1 - 1 / (2 w)``. For w = 1 the one pixel inside
+    lies on three edges, which leaves 2 / 3.
 
     Parameters
     ----------

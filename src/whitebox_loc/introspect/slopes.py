@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -73,37 +74,45 @@ class Response:
     @cached_property
     def kinked(self) -> np.ndarray:
         """Whether the two sides of an edge differ ``(n, 4 edges)``: there is no derivative."""
-        return self._differ(self.inside, self.outside)
+        return np.asarray(self._differ(self.inside, self.outside).any(axis=1))
 
     @cached_property
     def curved(self) -> np.ndarray:
         """Whether a derivative differs from the move by a pixel to its side ``(n, 4 edges)``."""
-        backward, forward = _one_sided(self.moves)
-        # Into the box is forward, down or right, for top and left.
-        near = np.array([True, True, False, False])
-        inward = np.where(near, forward, backward)
-        outward = np.where(near, backward, forward)
-        return self._differ(self.inside, inward) | self._differ(self.outside, outward)
+        return np.asarray(self._differ(*self._sides_and_moves).any(axis=(0, 2)))
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """One sentence for each edge and way in which the model is not smooth there."""
+        """One sentence for each edge and way in which the model is not smooth there.
+
+        It tells on which share of the boxes, and the two numbers of the box and the coordinate
+        for which they differ most.
+        """
         found = []
         for j, edge in enumerate(COORDINATES):
             if self.kinked[:, j].any():
                 found.append(
                     f"{edge}: on {self.kinked[:, j].mean():.0%} of the boxes the derivative into "
-                    f"the box and out of it differ ({_means(self.inside, self.outside, j)} for "
-                    f"{edge}); no derivative describes this edge."
+                    f"the box and out of it differ ({_worst(self.inside, self.outside, j)}); no "
+                    "derivative describes this edge."
                 )
             if self.curved[:, j].any():
                 found.append(
                     f"{edge}: on {self.curved[:, j].mean():.0%} of the boxes the derivative "
                     "differs from the move by one pixel "
-                    f"({_means(self.per_box, self.moves.per_box, j)} for {edge}); trust "
-                    "edge_moves."
+                    f"({_worst(*self._sides_and_moves, j)}); trust edge_moves."
                 )
         return tuple(found)
+
+    @cached_property
+    def _sides_and_moves(self) -> tuple[np.ndarray, np.ndarray]:
+        """Derivatives into the box and out of it, and the moves to these sides (2, n, 4, 4)."""
+        backward, forward = _one_sided(self.moves)
+        # Into the box is forward, down or right, for top and left.
+        near = np.array([True, True, False, False])
+        inward = np.where(near, forward, backward)
+        outward = np.where(near, backward, forward)
+        return np.stack([self.inside, self.outside]), np.stack([inward, outward])
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         """Return `per_box`."""
@@ -111,7 +120,7 @@ class Response:
 
     def _differ(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
         # Undefined numbers compare as equal.
-        return (np.abs(first - second) > self.tolerance).any(axis=1)
+        return np.abs(first - second) > self.tolerance
 
 
 def response(
@@ -220,7 +229,12 @@ def _one_sided(moves: EdgeMoves) -> tuple[np.ndarray, np.ndarray]:
     return backward, forward
 
 
-def _means(first: np.ndarray, second: np.ndarray, edge: int) -> str:
-    """Return two means of a coordinate's answer to its own edge as text."""
-    pair = [mean_defined(values[:, edge, edge]) for values in (first, second)]
-    return f"{pair[0]:.2f} against {pair[1]:.2f} pixels per pixel"
+def _worst(first: np.ndarray, second: np.ndarray, edge: int) -> str:
+    """Return as text the answers (..., 4) to an edge that differ most, and of which coordinate."""
+    pair = np.stack([first[..., edge], second[..., edge]])
+    size = np.abs(pair[0] - pair[1])
+    where = np.unravel_index(np.nanargmax(size), size.shape)
+    # As many digits as it takes to see the difference.
+    digits = max(2, 1 - math.floor(math.log10(size[where])))
+    one, other = (f"{values[where]:.{digits}f}" for values in pair)
+    return f"at most {one} against {other} pixels per pixel, for {COORDINATES[where[-1]]}"

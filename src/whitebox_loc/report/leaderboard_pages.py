@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from html import escape
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from whitebox_loc._files import replacing
 from whitebox_loc.evaluation.auditing import Audit
 from whitebox_loc.evaluation.results import Results
 from whitebox_loc.evaluation.scores import METRICS
+from whitebox_loc.evaluation.scores.record import KINDS, TRUTHS
 from whitebox_loc.report.figures import Drawn
 from whitebox_loc.report.html import STYLE, embedded
 from whitebox_loc.report.standings import Standing, standing
@@ -33,7 +35,10 @@ tr.audit td { font-size: .7rem; text-align: right; vertical-align: top; color: #
               min-width: 7rem; } td.text { text-align: left; }
 """
 
-SECTIONS: dict[str, tuple[str, str, tuple[str, ...], str, str]] = {
+Section = tuple[str, str, tuple[str, ...], str, str]
+"""(part of the results, truth, kinds of metrics, title, caption)."""
+
+_MAIN: dict[str, Section] = {
     "localizer_task": (
         "localizer", "task", ("location",),
         "Task truth, trained localizer",
@@ -63,8 +68,37 @@ SECTIONS: dict[str, tuple[str, str, tuple[str, ...], str, str]] = {
         "No truth, trained localizer",
         "Stability and simplicity of the maps. Good values do not make an explanation true.",
     ),
+    "mechanisms_task": (
+        "mechanisms", "task", ("location",),
+        "Task truth, compiled models",
+        "Maps of the compiled models against the evidence of each edge in the image. Cheaters look "
+        "elsewhere: true explanations of them score low here. Means over the networks.",
+    ),
+    "mechanisms_none": (
+        "mechanisms", "none", ("stability", "complexity"),
+        "No truth, compiled models",
+        "Stability and simplicity of the maps of the compiled models. Good values do not make an "
+        "explanation true. Means over the networks.",
+    ),
 }  # fmt: skip
-"""Name to (part of the results, truth, kinds of metrics, title, caption). One truth a section."""
+
+
+def _others() -> dict[str, Section]:
+    """Return a section for the rest of the kinds of each part and truth."""
+    networks = {"localizer": "trained localizer", "mechanisms": "compiled models"}
+    names = {"task": "Task truth", "model": "Model truth", "none": "No truth"}
+    found: dict[str, Section] = {}
+    for part, truth in product(networks, TRUTHS):
+        here = [kinds for p, t, kinds, *_ in _MAIN.values() if (p, t) == (part, truth)]
+        kinds = tuple(kind for kind in KINDS if not any(kind in known for known in here))
+        title = f"{names[truth]}, {networks[part]}: other metrics"
+        caption = f"Metrics of other kinds: {', '.join(kinds)}."
+        found[f"{part}_{truth}_other"] = (part, truth, kinds, title, caption)
+    return found
+
+
+SECTIONS = _MAIN | _others()
+"""Name to section. One truth a section; every kind and truth is in one for each part."""
 
 
 def draw_tables(
@@ -93,8 +127,10 @@ ACROSS = 6
 
 LEGEND = (
     "Points are means, bars 95% intervals. Diamonds on grey and dotted lines are the baselines: "
-    "noise, the edges of the image, and the truth itself, blurred. A hollow point is a mean over "
-    "fewer networks and coordinates, since the method or the metric does not apply to the others. "
+    "noise, the edges of the image, and the truth, blurred: its pixels for metrics of location, "
+    "the map of moved edges (edge_move) for other metrics of model truth. A hollow point is a mean "
+    "over fewer networks and coordinates, since the method or the metric does not apply to the "
+    "others. "
     "Beneath each panel: how many pairs of control maps the metric puts in the wrong order, or "
     "cannot tell apart, in its audit."
 )

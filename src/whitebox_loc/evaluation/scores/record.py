@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from whitebox_loc._validation import check_choice
+
 if TYPE_CHECKING:
     import keras
 
     from whitebox_loc.data.scenes import Scene
 
-__all__ = ["KINDS", "TRUTHS", "Metric", "Trial"]
+__all__ = ["KINDS", "TRUTHS", "Metric", "Trial", "check_values"]
 
 KINDS = ("location", "faithfulness", "stability", "sanity", "complexity")
 """What metrics are about."""
@@ -89,6 +91,8 @@ class Trial:
 class Metric:
     """A row of METRICS.
 
+    A kind or truth that is not known raises a ValueError or TypeError.
+
     Attributes
     ----------
     name : str
@@ -132,6 +136,11 @@ class Metric:
     oracle: str = "slope"
     options: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        # Tables are made by kind and truth: a row of an unknown one would be in none.
+        check_choice("kind", self.kind, KINDS)
+        check_choice("truth", self.truth, TRUTHS)
+
     def score(self, trial: Trial, **options: Any) -> np.ndarray:
         """Return ``function(trial)`` with the row's options, after checking what it needs.
 
@@ -147,3 +156,44 @@ class Metric:
                 f"all of {sorted(self.needs)}, or leave the metric out."
             )
         return self.function(trial, **{**self.options, **options})
+
+
+def check_values(name: str, values: Any, n: int) -> np.ndarray:
+    """Return what a metric returned as float64 array (n,), if it is such.
+
+    Parameters
+    ----------
+    name : str
+        Of the metric.
+    values : array_like
+    n : int
+        Number of images.
+
+    Returns
+    -------
+    float64 array (n,)
+        NaN where the metric is undefined.
+
+    Raises
+    ------
+    ValueError
+        If there is not one number an image, or one is infinite.
+
+    Examples
+    --------
+    >>> check_values("mine", [0.5, np.nan], 2)
+    array([0.5, nan])
+    """
+    found = np.asarray(values, np.float64)
+    if found.shape != (n,):
+        raise ValueError(
+            f"Metric {name!r} must return one number an image, shape ({n},); got shape "
+            f"{found.shape}."
+        )
+    if np.isinf(found).any():
+        bad = int(np.argmax(np.isinf(found)))
+        raise ValueError(
+            f"Metric {name!r} must be finite or NaN; it is {found[bad]} on image {bad}. Return "
+            "NaN where it is undefined."
+        )
+    return found

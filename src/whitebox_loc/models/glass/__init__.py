@@ -1,7 +1,7 @@
 """Compiled models: weights computed, mechanism known, one row each.
 
-To add a model: a function that builds it, a function that tells which pixels it uses, a row
-here, and its derivation in ``docs/compiled.md``.
+To add a model: a function that builds it under the row's name, a function that tells which
+pixels it uses, a row here, and its derivation in ``docs/compiled.md``.
 """
 
 from whitebox_loc.models.glass import cheaters, honest, linear, usage

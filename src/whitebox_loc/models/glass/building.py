@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import keras
@@ -11,6 +10,7 @@ import numpy as np
 
 from whitebox_loc._validation import check_brightness, check_choice, check_int, check_size
 from whitebox_loc.models.glass import COMPILED
+from whitebox_loc.models.glass.recognition import difference
 from whitebox_loc.models.glass.record import Compiled
 from whitebox_loc.models.glass.usage import shows_one_box
 
@@ -39,7 +39,7 @@ def compiled(name: str, size: tuple[int, int] = (100, 100), channels: int = 1) -
     Raises
     ------
     ValueError, TypeError
-        If an argument is not one of the above.
+        If an argument is not one of the above, or what the row builds has not its name.
 
     Examples
     --------
@@ -49,7 +49,16 @@ def compiled(name: str, size: tuple[int, int] = (100, 100), channels: int = 1) -
     array([[0.2, 0.3, 0.7, 0.9]], dtype=float32)
     """
     row = COMPILED[check_choice("name", name, COMPILED)]
-    return row.build(check_size("size", size), check_int("channels", channels, low=1))
+    model = row.build(check_size("size", size), check_int("channels", channels, low=1))
+    # By its name a model is found again: another one would have another row's truth.
+    for what, found in (("the row's `name`", row.name), ("the name of the model", model.name)):
+        if found != name:
+            raise ValueError(
+                f"{what} must be {name!r}, the key in COMPILED, as by it `mechanism` knows the "
+                f"model; got {found!r}. Use COMPILED[{name!r}] = Compiled({name!r}, build, ...) "
+                f"where build ends in keras.Model(..., name={name!r})."
+            )
+    return model
 
 
 @dataclass(frozen=True)
@@ -191,7 +200,7 @@ def mechanism(model: keras.Model) -> Mechanism:
     elif not (isinstance(shape, tuple) and len(shape) == 4 and None not in shape[1:]):
         reason = f"it does not take one image of fixed size; its input shape is {shape}"
     else:
-        reason = _difference(model, shape[1:])
+        reason = difference(model, COMPILED[model.name], shape[1:])
     if reason is not None:
         raise ValueError(
             f"`model` must be a compiled model, wb.models.compiled(name, size, channels) with "
@@ -216,41 +225,3 @@ def has_mechanism(model: Any) -> bool:
     except (TypeError, ValueError):
         return False
     return True
-
-
-@dataclass(frozen=True)
-class _Fingerprint:
-    """Layers, weights, and answers to a few images of noise, which tell how it is wired."""
-
-    layers: list[tuple[str, Any]]
-    weights: list[np.ndarray]
-    answers: np.ndarray
-
-
-@lru_cache(maxsize=32)
-def _expected(name: str, shape: tuple[int, int, int]) -> _Fingerprint:
-    return _fingerprint(COMPILED[name].build(shape[:2], shape[2]), shape)
-
-
-def _fingerprint(model: keras.Model, shape: tuple[int, int, int]) -> _Fingerprint:
-    noise = np.random.default_rng(0).random((4, *shape), np.float32)
-    return _Fingerprint(
-        [(type(layer).__name__, layer.get_config()) for layer in model.layers],
-        [np.asarray(weight) for weight in model.get_weights()],
-        np.asarray(model(noise, training=False)),
-    )
-
-
-def _difference(model: keras.Model, shape: tuple[int, int, int]) -> str | None:
-    """Return in which respect a model differs from the compiled one of its name."""
-    expected = _expected(model.name, shape)
-    layers = [(type(layer).__name__, layer.get_config()) for layer in model.layers]
-    if layers != expected.layers:
-        return "its layers are not those of the compiled model of that name"
-    weights = model.get_weights()
-    if not all(np.array_equal(a, b) for a, b in zip(weights, expected.weights, strict=True)):
-        return "its weights are not those of the compiled model of that name"
-    # Another wiring answers noise by at least a percent differently; rounding by 1e-6.
-    if not np.allclose(_fingerprint(model, shape).answers, expected.answers, rtol=0, atol=1e-5):
-        return "its layers are wired in another way than in the compiled model of that name"
-    return None

@@ -17,15 +17,19 @@ Usage = Callable[[np.ndarray], np.ndarray]
 """From lit pixels, bool (n, height, width), to used pixels, bool (4, n, height, width)."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Compiled:
     """A row of `COMPILED`: a network whose weights are computed and whose mechanism is known.
+
+    Two rows are the same only if they are one object.
 
     Attributes
     ----------
     name : str
+        Its key in `COMPILED`.
     build : callable
-        From ``(height, width)`` and the number of channels to the Keras model.
+        From ``(height, width)`` and the number of channels to the Keras model, which must have
+        the row's name. Its layers need no names of their own.
     usage : callable
         From lit pixels, bool ``(n, height, width)``, to the pixels that the model uses for
         top, left, bottom and right, bool ``(4, n, height, width)``.
