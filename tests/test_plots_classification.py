@@ -22,6 +22,15 @@ def test_confusion_matrix_colours_shares_and_writes_counts():
     assert light["10"] == "#000000"
 
 
+@pytest.mark.parametrize("classes", [2, 3, 6])
+def test_the_label_of_the_colour_bar_is_within_the_figure(classes):
+    names = ["a_long_class_name", *"bcdef"][:classes]
+    figure = wb.plots.confusion_matrix(np.eye(classes, dtype=int), names).figure
+    figure.draw_without_rendering()
+    label = figure.axes[-1].yaxis.label.get_window_extent()
+    assert 0 <= label.y0 < label.y1 <= figure.bbox.height
+
+
 def test_reliability_diagram_shows_the_bins_that_hold_images():
     p = np.array([[0.9, 0.1]] * 5 + [[0.56, 0.44]] * 5)
     found = wb.training.score_labels([0, 0, 0, 1, 1, 0, 0, 0, 0, 0], p, bins=5)

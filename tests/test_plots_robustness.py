@@ -1,5 +1,7 @@
 """Panels show the numbers of the curves and nothing else."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -23,7 +25,7 @@ def curves():
         made[name] = wb.training.Curve(
             SHIFTS[name], np.array(SHIFTS[name].severities, float), **score, **band, error=error,
             error_interval=np.stack([error - 1, error + 1], -1), bias=error, spread=error,
-            wrong=error / 9,
+            wrong=error / 9, wrong_by=error,
         )  # fmt: skip
     return made
 
@@ -48,7 +50,7 @@ def test_stress_curves(curves):
             assert (band.ymin, band.ymax) == pytest.approx((interval.min(), interval.max()))
         assert ax.get_ylim() == (-0.03, 1.03)
     assert [t.get_text() for t in axes[0, 0].get_legend().get_texts()] == [
-        "mean IoU", "share exact to the pixel"
+        "breaks below 0.9", "mean IoU", "share exact to the pixel", "moderate severity"
     ]  # fmt: skip
     assert axes[0, 1].get_legend() is None
 
@@ -60,7 +62,7 @@ def test_stress_coordinates(curves):
             assert ax.lines[j].get_label() == name
             assert ax.lines[j].get_color() == COLORS[name]
             np.testing.assert_array_equal(ax.lines[j].get_ydata(), curve.error[:, j])
-        assert ax.get_ylim()[0] == 0
+        assert ax.get_ylim()[0] == pytest.approx(-0.03 * ax.get_ylim()[1])
         assert ax.get_ylim()[1] >= curve.error_interval.max()
     assert axes[0, 0].get_ylabel() == "error (pixels)"
 
@@ -69,7 +71,25 @@ def test_rounding_errors_are_not_blown_up(curves):
     tiny = {"noise": curves["noise"]}
     tiny["noise"].error[:] = 1e-6
     tiny["noise"].error_interval[:] = 1e-6
-    assert wb.plots.stress_coordinates(tiny)[0, 0].get_ylim() == (0, 1)
+    assert wb.plots.stress_coordinates(tiny)[0, 0].get_ylim() == (-0.03, 1)
+
+
+def test_a_moderate_severity_that_was_left_out_is_not_marked(curves):
+    noise = curves["noise"]
+    kept = noise.severities != noise.shift.moderate
+    arrays = {
+        field.name: getattr(noise, field.name)[kept]
+        for field in dataclasses.fields(noise)
+        if field.name != "shift"
+    }
+    ax = wb.plots.stress_curves({"noise": dataclasses.replace(noise, **arrays)})[0, 0]
+    assert len(ax.lines) == 3
+
+
+@pytest.mark.parametrize("draw", [wb.plots.stress_curves, wb.plots.stress_coordinates])
+def test_no_curves(draw):
+    with pytest.raises(ValueError, match="`curves` must hold at least one curve; got none"):
+        draw({})
 
 
 def test_own_axes_must_be_enough(curves):

@@ -119,6 +119,19 @@ def test_saturated_sigmoid(bias):
     assert not kinds(model, images, "left", "gradient", link="logit")
 
 
+def test_a_function_is_not_taken_for_the_target_of_its_name():
+    def left(boxes):
+        return boxes[:, 1]
+
+    def iou(boxes):
+        return boxes[:, 1]
+
+    model, images = sigmoid_model(-9.0), np.zeros((2, 12, 16, 1), "float32")
+    assert kinds(model, images, "left")
+    assert not kinds(model, images, left)
+    assert not kinds(model, images, iou)
+
+
 def test_saturated_expectation(trained):
     images = wb.data.render(BOX, SCENE)
     spot = kinds(trained, images, "top", "gradient")["saturation"]

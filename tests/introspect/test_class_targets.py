@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from scipy.special import logsumexp
 
 import whitebox_loc as wb
 from whitebox_loc import introspect
@@ -158,6 +159,25 @@ def test_blind_spots_of_a_class(model):
     np.testing.assert_allclose(spot.share, (IMAGES == 0).mean((1, 2, 3)))
 
 
+@pytest.mark.parametrize("gain", [0.05, 3.0, 400.0])
+def test_a_saturated_class_is_told(linear, gain):
+    model, weights = keras.models.clone_model(linear[0]), gain * linear[1]
+    model.get_layer("label_logits").kernel.assign(weights.reshape(192, 3))
+    scores = np.einsum("nhw,hwk->nk", IMAGES[..., 0].astype(np.float64), weights)
+    # 4 p (1 - p) = 1 / cosh(odds / 2)^2; beyond odds of 100 that is 0 to every digit.
+    odds = scores[:, 1] - logsumexp(np.delete(scores, 1, axis=1), axis=1)
+    slope = 1 / np.cosh(np.clip(odds, -100, 100) / 2) ** 2
+    found = introspect.blind_spots(model, IMAGES, targets.label(1), warn=False)
+    assert [spot.kind for spot in found] == ["saturation"] * int((slope < 1e-3).any())
+    for spot in found:
+        np.testing.assert_allclose(spot.share, 1 - slope, atol=1e-3)
+        assert "link='logit'" in spot.message
+        assert "'class 1' is saturated on" in spot.message
+    options = {"link": "logit", "warn": False}
+    assert not introspect.blind_spots(model, IMAGES, targets.label(1), **options)
+    assert bool(found) == (gain > 1)
+
+
 def test_layers_of_classes_can_be_read_patched_and_ablated(model):
     read = introspect.activations(model, IMAGES, ["label_logits", "label", "box"])
     outputs = model(IMAGES)
@@ -204,7 +224,7 @@ def test_the_rest_of_introspect_takes_a_classifying_model(model):
         (lambda: targets.label(1.0), TypeError, "`which` must be the name of a shape, the number"),
         (lambda: targets.label([[1]]), ValueError, "or an array (n,) of such; got shape (1, 1)"),
         (lambda: targets.label(-1), ValueError, "must be a class number >= 0"),
-        (lambda: targets.label([]), TypeError, "`which` must be the name of a shape"),
+        (lambda: targets.label([]), ValueError, "`which` is empty; give the name of a shape"),
     ],
 )
 def test_wrong_classes(build, kind, message):

@@ -95,6 +95,26 @@ def test_weight_zero_trains_the_box_alone():
         assert same == variable.path.startswith("label_"), variable.path
 
 
+@pytest.mark.parametrize("options", [{}, {"gradient_accumulation_steps": 2}])
+def test_weight_zero_keeps_classes_from_weight_decay(tmp_path, options):
+    def decayed():
+        return {
+            "optimizer": keras.optimizers.AdamW(1e-2, weight_decay=0.5, **options),
+            "label_weight": 0,
+        }
+
+    straight, first, again = small_model(), small_model(), small_model()
+    before = {v.path: v.numpy() for v in straight.trainable_variables}
+    train(straight, steps=4, **decayed())
+    for variable in straight.trainable_variables:
+        same = np.array_equal(variable.numpy(), before[variable.path])
+        assert same == variable.path.startswith("label_"), variable.path
+    train(first, steps=2, checkpoint=tmp_path / "run.npz", **decayed())
+    train(again, steps=4, checkpoint=tmp_path / "run.npz", **decayed())
+    for a, b in zip(straight.get_weights(), again.get_weights(), strict=True):
+        assert a.tobytes() == b.tobytes()
+
+
 def test_without_classes_nothing_of_labels_is_recorded():
     history = train(wb.models.localizer(size=(16, 20), filters=(4,)), steps=1)
     assert history["label_loss"].tolist() == [0]
@@ -123,6 +143,25 @@ def test_a_model_of_ones_own_learns_from_its_probabilities():
     history = train(model, steps=30)
     np.testing.assert_allclose(history["label_loss"][0], expected, rtol=1e-5)
     assert history["label_loss"][-5:].mean() < history["label_loss"][0]
+
+
+def scores_model():
+    x = keras.Input((16, 20, 1))
+    flat = keras.layers.Flatten()(x)
+    dense = keras.layers.Dense
+    label = dense(3, bias_initializer=keras.initializers.Constant(2.0))(flat)
+    return keras.Model(x, {"box": dense(4, activation="sigmoid")(flat), "label": label}, name="raw")
+
+
+def test_scores_are_not_taken_for_probabilities():
+    model = scores_model()
+    with pytest.raises(ValueError, match="`model` must return probabilities") as caught:
+        train(model, steps=1)
+    assert "'raw' returns [2.0, 2.0, 2.0]. End it with a softmax" in str(caught.value)
+    assert len(train(model, steps=1, label_weight=0)) == 1
+    # A stress test is of the box alone.
+    found = wb.training.stress(model, ["noise"], SCENE, n=4)
+    assert found.n == 4
 
 
 def test_half_precision():

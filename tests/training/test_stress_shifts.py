@@ -73,6 +73,22 @@ def test_limits_on_boxes_over_all_boxes():
     assert (slivers[:, 2:] - slivers[:, :2]).min(axis=1).max() == 2
 
 
+def test_wide_and_tall_keep_other_limits_where_such_boxes_fit():
+    shapes = SCENES["shapes"]  # sides of at least 8
+    for name, legal in (("wide", (2.0, 100.0)), ("tall", (0.0, 0.5))):
+        shift = SHIFTS[name]
+        assert shift.scene(shapes, 2) == dataclasses.replace(shapes, aspect=legal)
+        # 8 x 16 = 128 pixels do not fit, so that sides are free.
+        freed = shift.scene(shapes, 16)
+        assert (freed.heights, freed.widths) == ((1, None), (1, None))
+        assert "other limits on sides go where no such box fits" in shift.summary
+
+
+def test_a_quadrant_of_a_scene_of_the_border():
+    found = SHIFTS["quadrant"].scene("border", 1)
+    assert found == Scene(region="bottom_right")
+
+
 def test_levels_by_hand():
     def levels(name, severity, scene=BASE):
         shifted = SHIFTS[name].scene(scene, severity)
@@ -125,9 +141,15 @@ def test_coordconv_splits_are_disjoint_and_complete():
 def test_find_shifts():
     own = {"mine": dataclasses.replace(SHIFTS["blur"], name="mine")}
     assert find_shifts(None) is SHIFTS
-    assert find_shifts(own) is own
+    assert find_shifts(own) == own
+    renamed = find_shifts({"smear": SHIFTS["blur"]})
+    assert renamed == {"smear": dataclasses.replace(SHIFTS["blur"], name="smear")}
     assert list(find_shifts("blur")) == ["blur"]
     assert list(find_shifts(["noise", "blur"])) == ["noise", "blur"]
+
+
+def own(severities, moderate):
+    return Shift("own", lambda scene, severity: scene, severities, moderate, "", "")
 
 
 @pytest.mark.parametrize(
@@ -146,7 +168,23 @@ def test_find_shifts():
             ValueError,
             r"^Shift 'wide' of severity 8 .* is not possible for this scene: No box fits",
         ),
-        (lambda: Shift("a", None, (0,), 0, "", "").scene("unifrom", 0), ValueError, "'uniform'"),
+        (
+            lambda: SHIFTS["shapes"].scene("shapes", 1),
+            ValueError,
+            r"^Shift 'shapes' of severity 1 .* not possible for this scene: `shapes` of the scene "
+            "are all there are",
+        ),
+        (
+            lambda: own((0.1, 0.2), 0.2),
+            ValueError,
+            r"`severities` of shift 'own' must begin with 0",
+        ),
+        (lambda: own((), 0), ValueError, r"must begin with 0, .* and rise; got \(\)"),
+        (lambda: own((0, 2, 1), 1), ValueError, r"and rise; got \(0, 2, 1\)"),
+        (lambda: own((0, 1, 1), 1), ValueError, r"and rise; got \(0, 1, 1\)"),
+        (lambda: own((0, 1), 0), ValueError, r"`moderate` of shift 'own' .* \[1\.0\]; got 0"),
+        (lambda: own((0, 1), 0.5), ValueError, r"one of its severities above 0, .*; got 0\.5"),
+        (lambda: Shift("a", None, (0, 1), 1, "", "").scene("unifrom", 0), ValueError, "'uniform'"),
     ],
 )
 def test_errors(call, error, text):

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from whitebox_loc.data import Scene
+from whitebox_loc.data import SHAPES, Scene, as_scene
 from whitebox_loc.training import evaluate
 from whitebox_loc.training.shifts import SHIFTS, Shift
-from whitebox_loc.training.stress_tests import COORDINATES, _wilson, stress
+from whitebox_loc.training.stress_tests import (
+    COORDINATES,
+    Curve,
+    _kind,
+    _point,
+    _wilson,
+    stress,
+)
 
 SCENE = Scene(size=(24, 32), heights=(2, None), widths=(2, None))
 
@@ -189,6 +197,83 @@ def test_a_model_that_is_bad_anyway_is_not_blamed_on_shifts():
     assert text.endswith("The model is below it without any shift: train it first.")
 
 
+LIMITED = Scene(size=(24, 32), foreground=(0.5, 1.0), background=(0.0, 0.3), position="border",
+                shapes=tuple(SHAPES), heights=(6, None), widths=(6, None))  # fmt: skip
+
+
+def test_what_a_scene_does_not_allow_is_left_out_and_named():
+    possible = {}
+    for name, shift in SHIFTS.items():
+        for severity in shift.severities:
+            try:
+                possible.setdefault(name, []).append((severity, shift.scene(LIMITED, severity))[0])
+            except ValueError:
+                continue
+    found = stress(Reader(), None, LIMITED, n=4)
+    assert "shapes" not in found.curves
+    assert found.impossible["shapes"] == (1,)
+    for name, severities in possible.items():
+        if len(severities) > 1:
+            assert found.curves[name].severities.tolist() == severities
+            missing = set(SHIFTS[name].severities) - set(severities)
+            assert set(found.impossible.get(name, ())) == missing
+    assert len(found.verdict().split("Not possible for this scene: ")) == 2
+    assert "shapes 1" in found.verdict()
+    assert set(found.moderate()) == {
+        name for name, severities in possible.items() if SHIFTS[name].moderate in severities
+    }
+
+
+@pytest.mark.parametrize("name", ["augmented", "shapes", "border", "notebook"])
+def test_default_shifts_take_every_named_scene(name):
+    scene = as_scene(name, size=(24, 32))
+    found = stress(Reader(), None, scene, n=2, resamples=2)
+    assert set(found.curves) | set(found.impossible) == set(SHIFTS)
+
+
+def test_a_named_shift_must_be_possible_and_is_refused_before_any_work():
+    seen = []
+
+    class Counting(Reader):
+        def call(self, images):
+            seen.append(len(images))
+            return super().call(images)
+
+    with pytest.raises(ValueError, match=r"^Shift 'shapes' of severity 1 .* is not possible"):
+        stress(Counting(), ["noise", "shapes"], "shapes", n=2)
+    assert not seen
+
+
+def test_the_verdict_uses_the_key_of_a_shift_of_ones_own():
+    text = stress(Reader(threshold=0.4), {"fog": SHIFTS["grey"]}, SCENE, n=20).verdict()
+    assert "\n- fog 0.5 of 0.25" in text
+    assert "surely" not in text
+
+
+@pytest.mark.parametrize(
+    ("errors", "kind"),
+    [
+        ([0, 0, 0, 1, -1, 0, 0, 0], "off by about a pixel"),  # wrong in a quarter, by one pixel
+        ([0, 0, 0, 0, 0, 0, 0, 9], "jumps in some images"),
+        ([0] * 999 + [9], "jumps in some images"),  # rare: the spread is 0.28
+        ([5, -5, 6, -6, 1, -1, 2, -2], "scattered"),
+        ([1, 1, 1, 1, 0, 1, 1, 1], "moved"),
+        ([4, 3, 4, 3, 4, 3, 4, 3], "moved"),
+    ],
+)
+def test_how_a_coordinate_goes(errors, kind):
+    boxes = np.tile([4.0, 5.0, 14.0, 20.0], (len(errors), 1))
+    found = boxes + np.outer(errors, [1, 0, 0, 0])
+    result = SimpleNamespace(
+        predictions=found, batch=SimpleNamespace(boxes=boxes), ious=np.full(len(errors), 0.5)
+    )
+    point = _point(result, np.full((1, len(errors)), 1 / len(errors)), 0.95)
+    curve = Curve(NONE, np.zeros(1), **{key: np.stack([value]) for key, value in point.items()})
+    wrong = np.abs([e for e in errors if e])
+    np.testing.assert_allclose(curve.wrong_by[0], [wrong.mean(), 0, 0, 0])
+    assert _kind(curve, 0, 0).startswith(f"it is {kind}" if kind[0] != "j" else f"it {kind}")
+
+
 def test_worst_lists_what_cannot_be_told_apart():
     curve = stress(Reader(), {"none": NONE}, SCENE, n=10).curves["none"]
     error = np.array([[1.0, 4.0, 3.5, 0.5]] * 2)
@@ -207,6 +292,8 @@ def test_worst_lists_what_cannot_be_told_apart():
         ({"shifts": []}, ValueError, "`shifts` must name at least one shift; got none"),
         ({"shifts": "blurr"}, ValueError, r"Did you mean 'blur'\?"),
         ({"confidence": 95}, ValueError, "`confidence` must be .*between 0 and 1; got 95"),
+        ({"confidence": 0}, ValueError, "`confidence` must be above 0 and below 1; got 0"),
+        ({"confidence": 1}, ValueError, "`confidence` must be above 0 and below 1; got 1"),
         ({"resamples": 0}, ValueError, "`resamples` must be a whole number >= 1; got 0"),
         ({"seed": -1}, ValueError, "`seed` must be a whole number >= 0; got -1"),
     ],

@@ -19,7 +19,8 @@ POSITIONS = ("anywhere", "border", "notebook")
 Range = tuple[int, int | None]
 Level = float | tuple[float, float]
 
-#: Least contrast of the shape to what is beside it, as a share of that of the two levels.
+#: Least contrast of the shape to the background behind it, as a share of that of the two levels;
+#: distractors, blur and noise aside.
 CONTRAST_LEFT = 0.1
 
 
@@ -84,7 +85,7 @@ class Scene:
     background_texture : float or tuple of float
         Depth of a striped pattern on the background, in the same unit. The sum of `texture`,
         `background_gradient` and `background_texture` is at most 0.9, so that the shape keeps a
-        tenth of its contrast everywhere.
+        tenth of its contrast to the background behind it (distractors, blur and noise aside).
     occlusion : float or tuple of float
         Share in 0..0.9 of the box's area that a rectangle of background hides, in a random place
         within the box, in proportion to its sides, rounded to pixels. The box stays that of the

@@ -13,6 +13,7 @@ import numpy as np
 from whitebox_loc._validation import check_choice
 from whitebox_loc.introspect.attribution import saliency
 from whitebox_loc.introspect.inputs import check_images
+from whitebox_loc.introspect.kinds import Coordinate, Label, Overlap
 from whitebox_loc.introspect.methods import METHODS, Method, rules
 from whitebox_loc.introspect.methods.paths import baseline_images
 from whitebox_loc.introspect.methods.propagation import as_composite
@@ -203,16 +204,9 @@ def _blanked(question: _Question) -> BlindSpot | None:
 def _saturated(question: _Question) -> BlindSpot | None:
     """Find images whose answer is so sure that its derivative has almost vanished."""
     name = question.target.label
-    if name not in COORDINATES or question.record.name not in LOCAL_METHODS:
+    if question.record.name not in LOCAL_METHODS:
         return None
-    slope = _sigmoid_slope(question, name)
-    advice = "link='logit'"
-    if slope is not None and question.link == "logit":
-        return None
-    if slope is None:
-        # The log-odds of an expectation are as flat as the expectation.
-        slope = _expectation_slope(question, name)
-        advice = "targets.bin(coordinate, index) with link='logit'"
+    advice, slope = _slope(question)
     if slope is None or not (slope < SURE).any():
         return None
     return BlindSpot(
@@ -224,14 +218,42 @@ def _saturated(question: _Question) -> BlindSpot | None:
     )
 
 
+def _slope(question: _Question) -> tuple[str, np.ndarray | None]:
+    """Return what to use instead, and the slope (n,) as a share of the steepest; None if unknown.
+
+    Not by the label, which a user's function may have too.
+    """
+    target, by_link = question.target, "link='logit'"
+    if isinstance(target, Label):
+        return by_link, _class_slope(question) if question.link == "identity" else None
+    if not isinstance(target, Coordinate) or target.label not in COORDINATES:
+        return "", None
+    slope = _sigmoid_slope(question, target.label)
+    if slope is not None:
+        return by_link, slope if question.link == "identity" else None
+    # The log-odds of an expectation are as flat as the expectation.
+    by_bin = "targets.bin(coordinate, index) with link='logit'"
+    return by_bin, _expectation_slope(question, target.label)
+
+
+def _class_slope(question: _Question) -> np.ndarray:
+    """Return 4 p (1 - p) of the class."""
+    _, info = question.ask(question.target, link="logit")
+    return _slope_of(info.values)
+
+
+def _slope_of(odds: Any) -> np.ndarray:
+    """Return 4 p (1 - p) from log-odds, because 1 - p has lost its digits where p is nearly 1."""
+    # Beyond 700 the cosh of float64 overflows; at 100 the slope is 1e-43.
+    return 1.0 / np.cosh(np.clip(np.asarray(odds, np.float64), -100.0, 100.0) / 2.0) ** 2
+
+
 def _sigmoid_slope(question: _Question, name: str) -> np.ndarray | None:
     """Return 4 p (1 - p) where the coordinate p comes out of a sigmoid."""
     _, info = question.ask(name, link="logit")
     if info.links[0] != "input of the sigmoid":
         return None
-    # From the log-odds, because 1 - p has lost its digits where p is nearly 1.
-    odds = np.asarray(info.values, np.float64)
-    return 1.0 / np.cosh(odds / 2.0) ** 2
+    return _slope_of(info.values)
 
 
 def _expectation_slope(question: _Question, name: str) -> np.ndarray | None:
@@ -251,7 +273,7 @@ def _expectation_slope(question: _Question, name: str) -> np.ndarray | None:
 
 def _ties(question: _Question) -> BlindSpot | None:
     """Find edges at which the IoU has a kink, so that its derivative is arbitrary."""
-    if question.target.label != "iou" or question.record.family != "gradient":
+    if not isinstance(question.target, Overlap) or question.record.family != "gradient":
         return None
     given = np.asarray(question.target.data, np.float64)
     _, info = question.ask(list(COORDINATES))

@@ -306,6 +306,6 @@ def _refuse_logit(label: str, link: str) -> None:
     if link == "logit":
         raise ValueError(
             f"`link` 'logit' needs a target that is a probability behind a sigmoid: one of "
-            f"{list(COORDINATES)}, the number of an output or a bin; got {label!r}. "
+            f"{list(COORDINATES)}, the number of an output, a bin or a label; got {label!r}. "
             "Use link='identity'."
         )

@@ -322,6 +322,6 @@ def _repeated(array: Any, samples: Any) -> Any:
 def _one_a_row(data: np.ndarray, n: int) -> np.ndarray:
     if len(data) not in (1, n):
         raise ValueError(
-            f"`target` must hold one box an image, {n}, or one for all; got {len(data)}."
+            f"`target` must hold one box or class an image, {n}, or one for all; got {len(data)}."
         )
     return np.broadcast_to(data, (n, *data.shape[1:]))

@@ -22,7 +22,9 @@ __all__ = ["RULES", "rectified"]
 RULES = ("guided", "deconv")
 """Pass only positive gradients, where the ReLU is open (guided) or everywhere (deconv)."""
 
-_SMOOTH = frozenset(("gelu", "silu", "hard_silu", "mish", "softplus", "squareplus", "celu"))
+_SMOOTH = frozenset(
+    ("gelu", "silu", "hard_silu", "mish", "softplus", "squareplus", "sparse_plus", "celu")
+)
 """Activations of Keras that stand where a ReLU might, and have no operation of their own."""
 
 _lock = threading.Lock()

@@ -189,15 +189,20 @@ def label(which: Any, scene: Scene | str = "shapes") -> Target:
         index = shapes.index(check_choice("which", which, shapes))
         return Label(which, np.array([index]), len(shapes))
     numbers = np.asarray(which)
+    if not numbers.size:
+        raise ValueError(
+            "`which` is empty; give the name of a shape, the number of a class, or one number for "
+            "each image."
+        )
     if numbers.dtype.kind not in "iu":
         raise TypeError(
             "`which` must be the name of a shape, the number of a class, or one number for each "
             f"image; got {which!r}."
         )
-    if numbers.ndim > 1 or not numbers.size or numbers.min() < 0:
+    if numbers.ndim > 1 or numbers.min() < 0:
         raise ValueError(
             "`which` must be a class number >= 0, or an array (n,) of such; got "
-            f"shape {numbers.shape}{f', least {numbers.min()}' if numbers.size else ''}."
+            f"shape {numbers.shape}, least {numbers.min()}."
         )
     text = "own class" if numbers.ndim else f"class {numbers}"
     return Label(text, np.atleast_1d(numbers).astype(np.int64))

@@ -49,7 +49,8 @@ def confusion_matrix(
     shown = [str(k) for k in range(len(counts))] if names is None else list(names)
     if len(shown) != len(counts):
         raise ValueError(f"`names` must hold {len(counts)} names; got {len(shown)}.")
-    ax = one_axes(ax, (1.8 + 0.62 * len(counts), 1.2 + 0.55 * len(counts)))
+    # High enough for the colour bar's label where classes are few.
+    ax = one_axes(ax, (1.8 + 0.62 * len(counts), max(2.9, 1.2 + 0.55 * len(counts))))
     totals = counts.sum(axis=1, keepdims=True)
     shares = np.where(totals > 0, counts / np.maximum(totals, 1), np.nan)
     ax.set_facecolor("0.85")

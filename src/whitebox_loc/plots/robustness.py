@@ -23,14 +23,19 @@ def stress_curves(curves: Mapping[str, Any], axes: Any = None, least_iou: float 
     curves : mapping
         Name of the shift to its curve, as in `whitebox_loc.training.Stress.curves`.
     axes : array of matplotlib axes, optional
-        Where to draw, at least one a shift in rows of four; None makes a figure.
+        Where to draw, rows of four with one a shift and the last row full; None makes a figure.
     least_iou : float, default 0.95
         Drawn as a dotted line.
 
     Returns
     -------
     ndarray of matplotlib.axes.Axes, shape (rows, 4)
-        Bands are the intervals of the curve; a grey line marks the moderate severity.
+        Bands are the intervals of the curve; a grey bar marks the moderate severity.
+
+    Raises
+    ------
+    ValueError
+        If there are no curves, or `axes` does not hold rows of four for them.
 
     Examples
     --------
@@ -43,7 +48,8 @@ def stress_curves(curves: Mapping[str, Any], axes: Any = None, least_iou: float 
     """
 
     def draw(ax: Axes, curve: Any) -> None:
-        ax.axhline(least_iou, color=COLORS["reference"], linestyle=":", linewidth=1)
+        ax.axhline(least_iou, color=COLORS["reference"], linestyle=":", linewidth=1,
+                   label=f"breaks below {least_iou:g}")  # fmt: skip
         for score, interval, label, color, style in (
             ("mean_iou", "iou_interval", "mean IoU", "line", "-"),
             ("exact_rate", "exact_interval", "share exact to the pixel", "predicted", "--"),
@@ -65,11 +71,17 @@ def stress_coordinates(curves: Mapping[str, Any], axes: Any = None) -> Any:
     curves : mapping
         Name of the shift to its curve, as in `whitebox_loc.training.Stress.curves`.
     axes : array of matplotlib axes, optional
-        Where to draw, at least one a shift in rows of four; None makes a figure.
+        Where to draw, rows of four with one a shift and the last row full; None makes a figure.
 
     Returns
     -------
     ndarray of matplotlib.axes.Axes, shape (rows, 4)
+        As for `stress_curves`.
+
+    Raises
+    ------
+    ValueError
+        If there are no curves, or `axes` does not hold rows of four for them.
 
     Examples
     --------
@@ -87,12 +99,16 @@ def stress_coordinates(curves: Mapping[str, Any], axes: Any = None) -> Any:
                 label=name, color=COLORS[name], linestyle=("-", "--", "-.", ":")[j],
             )  # fmt: skip
         # Not less than a pixel, or rounding errors would look like a shift's effect.
-        ax.set_ylim(0, max(1.0, ax.get_ylim()[1]))
+        top = max(1.0, ax.get_ylim()[1])
+        # A little below 0, or half of a line without errors would be cut off.
+        ax.set_ylim(-0.03 * top, top)
 
     return _panels(curves, axes, draw, "error (pixels)")
 
 
 def _panels(curves: Mapping[str, Any], axes: Any, draw: Any, label: str) -> np.ndarray:
+    if not curves:
+        raise ValueError("`curves` must hold at least one curve; got none.")
     rows = -(-len(curves) // _COLUMNS)
     axes = axes_grid(axes, rows, _COLUMNS, (3.2, 2.4))
     found = list(curves.items())
@@ -101,7 +117,9 @@ def _panels(curves: Mapping[str, Any], axes: Any, draw: Any, label: str) -> np.n
         name, curve = found[index]
         ax.set_axis_on()
         draw(ax, curve)
-        ax.axvline(curve.shift.moderate, color=COLORS["reference"], linewidth=4, alpha=0.2)
+        if curve.shift.moderate in curve.severities:
+            ax.axvline(curve.shift.moderate, color=COLORS["reference"], linewidth=4, alpha=0.2,
+                       label="moderate severity")  # fmt: skip
         ax.set_title(name, fontsize=10)
         ax.set_xlabel(curve.shift.unit, fontsize=8)
         ax.tick_params(labelsize=8)

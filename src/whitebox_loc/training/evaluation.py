@@ -15,7 +15,7 @@ from whitebox_loc.data import Batch, Scene, as_scene, generate
 from whitebox_loc.losses import BoxBCE, entropy_floor
 from whitebox_loc.training.classification import Classification, score_labels
 
-__all__ = ["Evaluation", "box_of", "evaluate", "predict", "predict_labels"]
+__all__ = ["Evaluation", "box_of", "evaluate", "measure", "predict", "predict_labels"]
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,19 @@ def evaluate(
     >>> 0 <= result.min_iou <= result.mean_iou <= 1
     True
     """
+    return measure(model, scene, n, seed, batch_size=batch_size, classes=True)
+
+
+def measure(
+    model: keras.Model,
+    scene: Scene | str,
+    n: int,
+    seed: int | np.random.Generator,
+    *,
+    batch_size: int,
+    classes: bool,
+) -> Evaluation:
+    """Do what `evaluate` says; without `classes` what the model says of them is not looked at."""
     scene = as_scene(scene)
     batch = generate(scene, check_int("n", n, low=1), seed=seed, valid_only=True)
     outputs = _outputs(model, batch.images, batch_size)
@@ -142,7 +155,7 @@ def evaluate(
         batch=batch,
         predictions=pixels,
         ious=ious,
-        classification=_classification(outputs, batch),
+        classification=_classification(outputs, batch) if classes else None,
     )
 
 

@@ -19,9 +19,9 @@ from tqdm.auto import tqdm
 from whitebox_loc._validation import check_int, check_real
 from whitebox_loc.data import Scene, as_scene, dataset
 from whitebox_loc.losses import BoxBCE, IoULoss
-from whitebox_loc.models import class_count, edge_logits
+from whitebox_loc.models import class_count, edge_logits, label_logits
 from whitebox_loc.training import checkpoints
-from whitebox_loc.training.evaluation import check_input
+from whitebox_loc.training.evaluation import check_input, predict_labels
 from whitebox_loc.training.history import COLUMNS, History
 from whitebox_loc.training.steps import make_step
 
@@ -281,7 +281,22 @@ def _label_weight(model: keras.Model, scene: Scene, label_weight: float | None) 
             f"{scene.shapes}. Build it with classes={len(scene.shapes)}, choose another scene, or "
             "train the box alone by label_weight=0."
         )
+    _check_probabilities(model, scene)
     return float(label_weight)
+
+
+def _check_probabilities(model: keras.Model, scene: Scene) -> None:
+    """Raise a ValueError if what the model returns of classes is no distribution."""
+    if label_logits(model) is not None:
+        return
+    [row] = predict_labels(model, np.zeros((1, *scene.size, scene.channels), "float32"))
+    # A softmax in half precision sums to 1 within its rounding of about 1e-3.
+    if not ((row >= 0).all() and abs(row.sum() - 1) <= 1e-2):
+        raise ValueError(
+            f"`model` must return probabilities as 'label', at least 0 and with sum 1; on a black "
+            f"image {model.name!r} returns {row.tolist()}. End it with a softmax, or train the box "
+            "alone by label_weight=0."
+        )
 
 
 def _optimizer(model: keras.Model, learning_rate: Any, optimizer: Any, classifies: bool) -> Any:

@@ -18,6 +18,9 @@ __all__ = ["COORDCONV", "SHIFTS", "Shift"]
 class Shift:
     """One way in which images may differ from those of training.
 
+    A shift *sets* an amount; it does not add to what the scene has. ``noise`` of 0.02 makes a
+    scene with noise of 0.1 less noisy.
+
     Attributes
     ----------
     name : str
@@ -25,13 +28,18 @@ class Shift:
     change : callable
         Scene and severity above 0 to the shifted scene.
     severities : tuple of float
-        From 0, which changes nothing, upwards.
+        From 0, which changes nothing, upwards; at least one more.
     moderate : float
-        The one of `severities` that a robust model should bear.
+        The one of `severities`, above 0, that a robust model should bear.
     unit : str
         What the severity measures.
     summary : str
         One sentence: what changes.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If severities do not rise from 0, or the moderate one is not among them.
 
     Examples
     --------
@@ -47,6 +55,20 @@ class Shift:
     moderate: float
     unit: str
     summary: str
+
+    def __post_init__(self) -> None:
+        levels = [check_real("severities", severity) for severity in self.severities]
+        if not levels or levels[0] != 0 or sorted(set(levels)) != levels:
+            raise ValueError(
+                f"`severities` of shift {self.name!r} must begin with 0, the unshifted scene, and "
+                f"rise; got {self.severities!r}."
+            )
+        if self.moderate not in levels[1:]:
+            raise ValueError(
+                f"`moderate` of shift {self.name!r} must be one of its severities above 0, "
+                f"{levels[1:]}; got {self.moderate!r}."
+            )
+        object.__setattr__(self, "severities", tuple(self.severities))
 
     def scene(self, scene: Scene | str, severity: float) -> Scene:
         """Return `scene` shifted by `severity`, any number from 0 that the shift allows.
@@ -78,7 +100,8 @@ def _changed(scene: Scene, **fields: Any) -> Scene:
 
 def _quadrant(scene: Scene, severity: float) -> Scene:
     held_out = scene.region.removeprefix("not_")
-    return _changed(scene, region="bottom_right" if held_out == "anywhere" else held_out)
+    region = "bottom_right" if held_out == "anywhere" else held_out
+    return _changed(scene, position="anywhere", region=region)
 
 
 def _larger(scene: Scene, severity: float) -> Scene:
@@ -92,11 +115,19 @@ def _smaller(scene: Scene, severity: float) -> Scene:
 
 
 def _wide(scene: Scene, severity: float) -> Scene:
-    return _sides(scene, aspect=(severity, max(severity, float(scene.size[1]))))
+    return _ratio(scene, (severity, max(severity, float(scene.size[1]))))
 
 
 def _tall(scene: Scene, severity: float) -> Scene:
-    return _sides(scene, aspect=(0.0, 1 / severity))
+    return _ratio(scene, (0.0, 1 / severity))
+
+
+def _ratio(scene: Scene, aspect: tuple[float, float]) -> Scene:
+    """Change the ratio of the sides alone, or free the sides where no box has that ratio."""
+    try:
+        return _changed(scene, aspect=aspect)
+    except ValueError:
+        return _sides(scene, aspect=aspect)
 
 
 def _sides(scene: Scene, **limits: Any) -> Scene:
@@ -141,7 +172,10 @@ def _cut(scene: Scene, severity: float) -> Scene:
 
 
 def _shapes(scene: Scene, severity: float) -> Scene:
-    return dataclasses.replace(scene, shapes=tuple(s for s in SHAPES if s not in scene.shapes))
+    others = tuple(shape for shape in SHAPES if shape not in scene.shapes)
+    if not others:
+        raise ValueError(f"`shapes` of the scene are all there are, {scene.shapes}.")
+    return dataclasses.replace(scene, shapes=others)
 
 
 def _distractors(scene: Scene, severity: float) -> Scene:
@@ -160,8 +194,10 @@ _ROWS = (
           "both sides are large"),
     Shift("smaller", _smaller, (0, 0.5, 0.75, 0.9, 0.97), 0.5, "1 - greatest side / canvas",
           "both sides are small"),
-    Shift("wide", _wide, (0, 2, 4, 8, 16), 2, "least width / height", "boxes are wide and flat"),
-    Shift("tall", _tall, (0, 2, 4, 8, 16), 2, "least height / width", "boxes are tall and thin"),
+    Shift("wide", _wide, (0, 2, 4, 8, 16), 2, "least width / height",
+          "boxes are wide and flat; other limits on sides go where no such box fits them"),
+    Shift("tall", _tall, (0, 2, 4, 8, 16), 2, "least height / width",
+          "boxes are tall and thin; other limits on sides go where no such box fits them"),
     Shift("contrast", _contrast, (0, 0.25, 0.5, 0.75, 0.9), 0.5, "share of contrast lost",
           "the shape is closer to the background's brightness"),
     Shift("inverted", _inverted, (0, 0.25, 0.75, 1), 1, "way to swapped levels; 0.5 is invisible",
@@ -204,7 +240,10 @@ COORDCONV: dict[str, tuple[Scene, Scene]] = {
 
 
 def find_shifts(shifts: Any) -> dict[str, Shift]:
-    """Return shifts by name from None (all), names, or a mapping of one's own."""
+    """Return shifts by name from None (all), names, or a mapping of one's own.
+
+    A shift of a mapping is known by its key, in results and in errors alike.
+    """
     if shifts is None:
         return SHIFTS
     if isinstance(shifts, dict):
@@ -213,6 +252,9 @@ def find_shifts(shifts: Any) -> dict[str, Shift]:
             raise TypeError(
                 f"`shifts` must map names to Shift records; {wrong[0]!r} is {shifts[wrong[0]]!r}."
             )
-        return shifts
+        return {
+            name: shift if shift.name == name else dataclasses.replace(shift, name=name)
+            for name, shift in shifts.items()
+        }
     names = [shifts] if isinstance(shifts, str) else list(shifts)
     return {name: SHIFTS[check_choice("shifts", name, SHIFTS)] for name in names}

@@ -55,8 +55,9 @@ def make_step(
             total += tf.add_n([tf.cast(extra, tf.float32) for extra in model.losses] or [0.0])
             scaled = optimizer.scale_loss(total) if scales else total
         gradients = tape.gradient(scaled, variables)
+        learned = variables
         if classes[0] is not None and not label_weight:
-            gradients = _with_zeros(gradients, variables)
+            gradients, learned = _reached(gradients, variables)
         scale = optimizer.scale_loss(tf.constant(1.0)) if scales else 1.0
         norm = tf.linalg.global_norm([tf.cast(g, tf.float32) for g in gradients if g is not None])
         # An optimizer that scales the loss finds its scale by gradients that overflow: it
@@ -64,7 +65,7 @@ def make_step(
         good = tf.math.is_finite(total) & (tf.math.is_finite(norm) if not scales else True)
         tf.cond(
             good,
-            lambda: _apply(optimizer, gradients, variables),
+            lambda: _apply(optimizer, gradients, learned),
             lambda: _put_back(states, before),
         )
         measures = _measures(boxes, found, shape[1:3])
@@ -106,10 +107,12 @@ def _classified(labels: Any, classes: Any, as_logits: bool) -> tuple[Any, Any]:
     return tf.reduce_mean(losses), tf.reduce_mean(tf.cast(right, tf.float32))
 
 
-def _with_zeros(gradients: list[Any], variables: list[Any]) -> list[Any]:
-    # Layers of classes that are not learned stay as they are, without a warning from Keras.
+def _reached(gradients: list[Any], variables: list[Any]) -> tuple[list[Any], list[Any]]:
+    # Layers of classes that are not learned are kept from the optimizer: with a gradient of zero
+    # weight decay would move them, and with None Keras would warn.
     pairs = zip(gradients, variables, strict=True)
-    return [tf.zeros_like(v) if g is None else g for g, v in pairs]
+    kept = [(gradient, variable) for gradient, variable in pairs if gradient is not None]
+    return [gradient for gradient, _ in kept], [variable for _, variable in kept]
 
 
 def _apply(optimizer: Any, gradients: list[Any], variables: list[Any]) -> bool:
