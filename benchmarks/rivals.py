@@ -67,6 +67,11 @@ def xplique(model):
         explainer = getattr(attributions, kind)(model, batch_size=256, operator=operator, **options)
         return lambda x: explainer(x, np.tile(np.eye(4, dtype="float32")[:1], (len(x), 1)))
 
+    def grid(image):
+        row, column = np.arange(SIZE[0]) * 4 // SIZE[0], np.arange(SIZE[1]) * 4 // SIZE[1]
+        return tf.constant(row[:, None] * 4 + column, tf.int32)
+
+    segments = {"map_to_interpret_space": grid, "ref_value": np.zeros(1, "float32")}
     noisy = {"nb_samples": OPTIONS["smoothgrad"]["samples"], "noise": 0.1}
     return {
         "gradient": run("Saliency"),
@@ -83,6 +88,10 @@ def xplique(model):
         "gradcam_plus_plus": run("GradCAMPP", conv_layer="conv4"),
         "occlusion": run("Occlusion", patch_size=16, patch_stride=16),
         "rise": run("Rise", nb_samples=OPTIONS["rise"]["samples"]),
+        "kernel_shap": run("KernelShap", nb_samples=OPTIONS["kernel_shap"]["samples"], **segments),
+        "lime": run("Lime", nb_samples=OPTIONS["lime"]["samples"], **segments),
+        "sobol": run("SobolAttributionMethod", nb_design=OPTIONS["sobol"]["samples"]),
+        "hsic": run("HsicAttributionMethod", nb_design=OPTIONS["hsic"]["samples"]),
     }
 
 
