@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -144,7 +143,7 @@ def _compiled(problem: Problem, masks: Masks, base: np.ndarray, beside: Any, fin
     size = problem.images.shape[1:3]
 
     def build(read: Any, images: Any, base: Any, *arrays: Any) -> Any:
-        hidden = _fused(masks.draw)(size, *arrays[-drawn:])
+        hidden = masks.draw(size, *arrays[-drawn:])
         if finish is not _score:
             hidden = tf.pad(hidden, [[1, 0], [0, 0], [0, 0]])
         count = tf.shape(hidden)[0]
@@ -156,16 +155,6 @@ def _compiled(problem: Problem, masks: Masks, base: np.ndarray, beside: Any, fin
 
     extra = [_fixed(base), *beside, *masks.arrays, *(_fixed(a) for a in masks.shared)]
     return problem.function((masks.draw, black, finish, len(beside)), build, extra)
-
-
-@cache
-def _fused(draw: Callable[..., Any]) -> Any:
-    """Return `draw`, compiled by XLA, once for all models.
-
-    That makes one loop of a dozen small operations, two to six times faster on a CPU. The
-    network itself it would slow down.
-    """
-    return tf.function(draw, jit_compile=True, autograph=False)
 
 
 def _score(values: Any, passed: Any, hidden: Any, count: Any) -> Any:
