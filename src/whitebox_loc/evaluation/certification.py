@@ -15,11 +15,11 @@ from whitebox_loc.evaluation.certificates import Certificate, Check
 from whitebox_loc.introspect.attribution import saliency
 from whitebox_loc.introspect.bootstrap import bootstrap_interval
 from whitebox_loc.introspect.methods import METHODS
+from whitebox_loc.introspect.outputs import COORDINATES
 from whitebox_loc.models import COMPILED, Compiled, compiled, mechanism
 
 __all__ = ["MAJORITY", "SILENCE", "certify"]
 
-COORDINATES = ("top", "left", "bottom", "right")
 
 MAJORITY = 0.5
 """Share of the map that used pixels must have more than: see `certify`."""

@@ -20,6 +20,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from whitebox_loc.models.configs import without_made_up_names
+
 __all__ = ["describe", "digest", "model_digest"]
 
 _PLAIN = (bool, int, float, str, type(None))
@@ -122,31 +124,7 @@ def _architecture(model: keras.Model) -> Any:
     except (NotImplementedError, TypeError, ValueError):
         return [type(model).__name__, [type(layer).__name__ for layer in model.layers]]
     config = {"config": config.get("config"), "class_name": config.get("class_name")}
-    names: dict[str, str] = {}
-    _automatic_names(config, names)
-    return _renamed(config, names)
-
-
-def _automatic_names(config: Any, names: dict[str, str]) -> None:
-    """Collect the names that Keras made of a class and a number, in order of appearance."""
-    if isinstance(config, dict):
-        name = config["config"].get("name") if isinstance(config.get("config"), dict) else None
-        if isinstance(name, str) and isinstance(config.get("class_name"), str):
-            stem = re.sub(r"_\d+$", "", name)
-            if stem.replace("_", "") == config["class_name"].lower():
-                names.setdefault(name, f"{stem} {len(names)}")
-        config = list(config.values())
-    if isinstance(config, (list, tuple)):
-        for item in config:
-            _automatic_names(item, names)
-
-
-def _renamed(config: Any, names: dict[str, str]) -> Any:
-    if isinstance(config, dict):
-        return {key: _renamed(item, names) for key, item in config.items()}
-    if isinstance(config, (list, tuple)):
-        return [_renamed(item, names) for item in config]
-    return names.get(config, config) if isinstance(config, str) else config
+    return without_made_up_names(config)
 
 
 @dataclasses.dataclass

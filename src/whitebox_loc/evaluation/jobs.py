@@ -24,11 +24,11 @@ from whitebox_loc.evaluation.specs import MethodSpec, MetricSpec, ModelSpec
 from whitebox_loc.evaluation.truth import evidence_mask
 from whitebox_loc.introspect import METHODS, saliency
 from whitebox_loc.introspect.methods import Method
+from whitebox_loc.introspect.outputs import COORDINATES
 from whitebox_loc.models import Mechanism
 
 __all__ = ["Job", "Outcome", "failed", "holding", "run"]
 
-COORDINATES = ("top", "left", "bottom", "right")
 
 Truth = Callable[[Any, np.ndarray], np.ndarray]
 """From a model and images to the truth that a control is made from."""

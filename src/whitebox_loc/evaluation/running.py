@@ -18,9 +18,10 @@ from tqdm.auto import tqdm
 from whitebox_loc._files import replacing
 from whitebox_loc._validation import check_choice, check_int
 from whitebox_loc.evaluation import jobs, specs
-from whitebox_loc.evaluation.jobs import COORDINATES, Cell, Job, Outcome
+from whitebox_loc.evaluation.jobs import Cell, Job, Outcome
 from whitebox_loc.evaluation.results import Results
 from whitebox_loc.evaluation.stores import load_cells, save_cells
+from whitebox_loc.introspect.outputs import COORDINATES
 
 __all__ = ["benchmark"]
 

@@ -12,6 +12,7 @@ from whitebox_loc.data import Scene, generate, render
 from whitebox_loc.evaluation.scores.record import Metric, Trial
 from whitebox_loc.evaluation.scores.replacing import FILLS
 from whitebox_loc.evaluation.scores.signs import evidence_of
+from whitebox_loc.introspect.outputs import COORDINATES
 from whitebox_loc.models import compiled, mechanism
 
 __all__ = [
@@ -26,7 +27,6 @@ __all__ = [
 
 SIZE = (16, 16)
 
-COORDINATES = ("top", "left", "bottom", "right")
 
 Exact = Callable[[Any, np.ndarray], np.ndarray]
 """From a model and images to the truth that the oracle gets."""

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-__all__ = ["Inputs", "check_images", "tensor_specs"]
+__all__ = ["Inputs", "check_images", "fixed_spec", "tensor_specs"]
 
 
 @dataclass(frozen=True)
@@ -71,6 +71,11 @@ def check_images(images: Any) -> Inputs:
 def tensor_specs(arrays: Any) -> list[tf.TensorSpec]:
     """Return specs of the arrays with the number of examples left open."""
     return [tf.TensorSpec((None, *a.shape[1:]), tf.as_dtype(a.dtype)) for a in arrays]
+
+
+def fixed_spec(array: np.ndarray) -> tf.TensorSpec:
+    """Return the spec of an array that keeps its shape."""
+    return tf.TensorSpec(array.shape, tf.as_dtype(array.dtype))
 
 
 def _check_image(image: Any) -> np.ndarray:

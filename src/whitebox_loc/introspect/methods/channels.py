@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from whitebox_loc.introspect.inputs import fixed_spec
 from whitebox_loc.introspect.methods.cams import finished
 from whitebox_loc.introspect.methods.feature_maps import check_options, feature_maps, on_image
 from whitebox_loc.introspect.methods.paths import baseline_images
@@ -147,7 +148,7 @@ def _from_trials(
         features, values = look(*tensors)
         images, count = len(values[0]), features.shape[-1]
         name = look.notes["layer"]
-        extra = [features, np.zeros(1, np.int32), *(_fixed(c) for c in constants)]
+        extra = [features, np.zeros(1, np.int32), *(fixed_spec(c) for c in constants)]
         run = problem.function((*key, name), trial(name), extra)
         tried = []
         for channels in _slices(count, max(1, problem.batch_size // images)):
@@ -173,10 +174,6 @@ def _reader(problem: Problem, layer: str | None) -> Any:
 def _slices(count: int, together: int) -> list[Any]:
     numbers = np.arange(count, dtype=np.int32)
     return [tf.constant(numbers[i : i + together]) for i in range(0, count, together)]
-
-
-def _fixed(array: np.ndarray) -> tf.TensorSpec:
-    return tf.TensorSpec(array.shape, tf.as_dtype(array.dtype))
 
 
 def _only_baseline(baseline: Any, shape: tuple[int, ...]) -> np.ndarray:

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from whitebox_loc.boxes import iou
+from whitebox_loc.introspect.inputs import fixed_spec
 from whitebox_loc.introspect.methods.paths import baseline_images
 from whitebox_loc.introspect.outputs import box_output
 from whitebox_loc.introspect.problem import Problem
@@ -153,7 +154,7 @@ def _compiled(problem: Problem, masks: Masks, base: np.ndarray, beside: Any, fin
         values, passed = read(tf.reshape(points, (-1, *images.shape[1:])), count)
         return finish(values, passed, hidden, count, *arrays[:-drawn])
 
-    extra = [_fixed(base), *beside, *masks.arrays, *(_fixed(a) for a in masks.shared)]
+    extra = [fixed_spec(base), *beside, *masks.arrays, *(fixed_spec(a) for a in masks.shared)]
     return problem.function((masks.draw, black, finish, len(beside)), build, extra)
 
 
@@ -177,7 +178,3 @@ def _sums(values: Any, hidden: Any) -> Any:
     change = values - values[:, :1]
     product = tf.einsum("ksr,shw->krhw", change, hidden)
     return tf.reduce_sum(change, 1), tf.reduce_sum(hidden, 0), product
-
-
-def _fixed(array: np.ndarray) -> tf.TensorSpec:
-    return tf.TensorSpec(array.shape, tf.as_dtype(array.dtype))

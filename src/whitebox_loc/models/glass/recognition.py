@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from whitebox_loc.models.configs import without_made_up_names
 from whitebox_loc.models.glass.record import Compiled
 
 __all__ = ["difference"]
@@ -77,35 +77,9 @@ def _answers(model: keras.Model, shape: tuple[int, int, int]) -> np.ndarray:
 
 def _layers(model: keras.Model) -> Any:
     """Return kinds and settings of all layers, without the names that Keras made up."""
-    configs = [
-        {"class_name": type(layer).__name__, "config": layer.get_config()} for layer in model.layers
-    ]
-    names: dict[str, str] = {}
-    _made_up(configs, names)
-    return _renamed(configs, names)
-
-
-def _made_up(config: Any, names: dict[str, str]) -> None:
-    """Collect names that are a class and perhaps a number, and number them as they appear.
-
-    Keras counts layers for as long as the process lives, so that a second model gets others.
-    """
-    if isinstance(config, dict):
-        kind, inner = config.get("class_name"), config.get("config")
-        name = inner.get("name") if isinstance(inner, dict) else None
-        if isinstance(kind, str) and isinstance(name, str):
-            stem = re.sub(r"_\d+$", "", name)
-            if stem.replace("_", "") == kind.lower():
-                names.setdefault(name, f"{stem} {len(names)}")
-        config = list(config.values())
-    if isinstance(config, (list, tuple)):
-        for item in config:
-            _made_up(item, names)
-
-
-def _renamed(config: Any, names: dict[str, str]) -> Any:
-    if isinstance(config, dict):
-        return {key: _renamed(item, names) for key, item in config.items()}
-    if isinstance(config, (list, tuple)):
-        return [_renamed(item, names) for item in config]
-    return names.get(config, config) if isinstance(config, str) else config
+    return without_made_up_names(
+        [
+            {"class_name": type(layer).__name__, "config": layer.get_config()}
+            for layer in model.layers
+        ]
+    )
