@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import os
-import signal
-import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import keras
 import numpy as np
-from tqdm.auto import tqdm
 
 from whitebox_loc._validation import check_int, check_real
 from whitebox_loc.data import Scene, as_scene, dataset
@@ -22,21 +15,11 @@ from whitebox_loc.losses import BoxBCE, IoULoss
 from whitebox_loc.models import class_count, edge_logits, label_logits
 from whitebox_loc.training import checkpoints
 from whitebox_loc.training.evaluation import check_input, predict_labels
-from whitebox_loc.training.history import COLUMNS, History
+from whitebox_loc.training.history import History
+from whitebox_loc.training.loops import Budget, Keeper, TrainingDivergedError, train
 from whitebox_loc.training.steps import make_step
 
 __all__ = ["TrainingDivergedError", "fit"]
-
-WINDOW_IMAGES = 2000
-"""`target_iou` is compared with the mean IoU of about this many latest images."""
-
-
-OVERFLOWS_ALLOWED = 50
-"""An optimizer that scales the loss may leave out so many steps in a row to find its scale."""
-
-
-class TrainingDivergedError(ArithmeticError):
-    """The loss or a gradient became NaN or infinite; the weights are the last finite ones."""
 
 
 def fit(
@@ -125,7 +108,7 @@ def fit(
     """
     scene = as_scene(scene)
     seed, batch_size = check_int("seed", seed, low=0), check_int("batch_size", batch_size, low=1)
-    budget = _Budget(seconds, steps, target_iou, batch_size)
+    budget = Budget(seconds, steps, target_iou, batch_size)
     _prepare(model, scene, loss)
     edge_weight = _edge_weight(model, edge_weight)
     label_weight = _label_weight(model, scene, label_weight)
@@ -136,7 +119,7 @@ def fit(
     settings |= {"model": _fingerprint(model)}
     settings |= _settings("loss", loss) | _settings("optimizer", optimizer)
     run = checkpoints.Run(model, optimizer, History(), settings)
-    keeper = _Keeper(run, checkpoint, check_real("checkpoint_seconds", checkpoint_seconds, low=0))
+    keeper = Keeper(run, checkpoint, check_real("checkpoint_seconds", checkpoint_seconds, low=0))
     shape = (batch_size, *scene.size, scene.channels)
     step = make_step(model, optimizer, loss, edge_weight, label_weight, shape)
     stream = iter(dataset(scene, batch_size, seed, start=len(run.history), labels=True))
@@ -145,92 +128,11 @@ def fit(
         images, (boxes, labels) = next(stream)
         return step(images, boxes, labels)
 
-    with _bar(run, budget, progress) as bar, _deferred_interrupt() as interrupted:
-        _train(run, budget, next_step, bar, keeper, interrupted)
+    train(run, budget, next_step, keeper, progress)
     # Only matters to optimizers that average the weights (use_ema=True): after the last
     # checkpoint, so that a longer run goes on from the weights themselves.
     optimizer.finalize_variable_values(model.trainable_variables)
     return run.history
-
-
-def _train(
-    run: checkpoints.Run,
-    budget: _Budget,
-    step: Callable[[], Any],
-    bar: Any,
-    keeper: _Keeper,
-    interrupted: threading.Event,
-) -> None:
-    start, overflows = time.perf_counter() - run.seconds, 0
-    while not interrupted.is_set() and not (reason := budget.spent(run)):
-        values = dict(zip(COLUMNS[2:], step().numpy().tolist(), strict=True))
-        run.seconds = time.perf_counter() - start
-        overflows = 0 if math.isfinite(values["gradient_norm"]) else overflows + 1
-        allowed = OVERFLOWS_ALLOWED if hasattr(run.optimizer, "scale_loss") else 0
-        if not math.isfinite(values["loss"]) or overflows > allowed:
-            keeper.save()
-            raise TrainingDivergedError(
-                f"The loss is {values['loss']} and the gradient norm {values['gradient_norm']} at "
-                f"step {len(run.history) + 1}. The weights before it are kept in {keeper.kept()}. "
-                "Lower `learning_rate`, or look for NaN in the images or in your loss."
-            )
-        run.history.append({"step": len(run.history) + 1, "seconds": run.seconds, **values})
-        _show(bar, run, budget)
-        keeper.save_sometimes()
-    if not interrupted.is_set():
-        run.history.stopped = reason
-    keeper.save()
-    # Asked again, because Ctrl-C may have come during that last checkpoint.
-    if interrupted.is_set():
-        error = KeyboardInterrupt(f"interrupted after step {len(run.history)}")
-        error.add_note(f"The weights after that step are in {keeper.kept()}.")
-        raise error
-
-
-class _Budget:
-    """When to stop."""
-
-    def __init__(self, seconds: Any, steps: Any, target_iou: Any, batch_size: int) -> None:
-        self.seconds = None if seconds is None else check_real("seconds", seconds, low=0)
-        self.steps = None if steps is None else check_int("steps", steps, low=0)
-        if self.seconds is None and self.steps is None:
-            self.seconds = 60.0
-        self.target_iou = (
-            None if target_iou is None else check_real("target_iou", target_iou, low=0, high=1)
-        )
-        self.window = math.ceil(WINDOW_IMAGES / batch_size)
-
-    def spent(self, run: checkpoints.Run) -> str:
-        """Return the name of the exhausted budget, or an empty string."""
-        if self.steps is not None and len(run.history) >= self.steps:
-            return "steps"
-        if self.seconds is not None and run.seconds >= self.seconds:
-            return "seconds"
-        if self.target_iou is not None and len(run.history) >= self.window:
-            return "target_iou" if run.history.mean("iou", self.window) >= self.target_iou else ""
-        return ""
-
-
-class _Keeper:
-    """Reads the checkpoint, if there is one, and writes it, if there is to be one."""
-
-    def __init__(self, run: checkpoints.Run, path: Any, every: float) -> None:
-        self.run, self.path, self.every = run, path, every
-        if path is not None and os.path.exists(path):
-            checkpoints.restore(run, path)
-        self.last = time.perf_counter()
-
-    def save(self) -> None:
-        if self.path is not None:
-            checkpoints.save(self.run, self.path)
-            self.last = time.perf_counter()
-
-    def save_sometimes(self) -> None:
-        if time.perf_counter() - self.last >= self.every:
-            self.save()
-
-    def kept(self) -> str:
-        return "the model" + (f" and {os.fspath(self.path)!r}" if self.path is not None else "")
 
 
 def _prepare(model: keras.Model, scene: Scene, loss: Any) -> None:
@@ -348,49 +250,3 @@ def _nameless(config: Any) -> Any:
     if isinstance(config, dict):
         return {key: _nameless(value) for key, value in config.items() if key != "name"}
     return [_nameless(each) for each in config] if isinstance(config, list) else config
-
-
-def _bar(run: checkpoints.Run, budget: _Budget, progress: bool) -> Any:
-    by_steps = budget.steps is not None
-    layout = "{desc}: {percentage:3.0f}%|{bar}| "
-    layout += "{n_fmt}/{total_fmt} steps" if by_steps else "{n:.0f}/{total:.0f} s"
-    return tqdm(
-        total=budget.steps if by_steps else budget.seconds,
-        initial=len(run.history) if by_steps else run.seconds,
-        desc=run.model.name,
-        bar_format=layout + "{postfix}",
-        disable=not progress,
-    )
-
-
-def _show(bar: Any, run: checkpoints.Run, budget: _Budget) -> None:
-    done = len(run.history) if budget.steps is not None else min(run.seconds, bar.total)
-    shown = ("loss", "excess", "iou", *(("accuracy",) if run.identity["label_weight"] else ()))
-    recent = {name: run.history.mean(name, 20) for name in shown}
-    bar.set_postfix({name: f"{value:.4f}" for name, value in recent.items()}, refresh=False)
-    bar.update(done - bar.n)
-
-
-@contextmanager
-def _deferred_interrupt() -> Iterator[threading.Event]:
-    """Let the first Ctrl-C set an event, so that a step is never cut in two.
-
-    The second Ctrl-C interrupts at once. Outside the main thread, where Python does not
-    deliver signals, the event is never set.
-    """
-    event = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield event
-        return
-    # None if the handler was installed by something other than Python.
-    before = signal.getsignal(signal.SIGINT) or signal.default_int_handler
-
-    def remember(*_: Any) -> None:
-        event.set()
-        signal.signal(signal.SIGINT, before)
-
-    signal.signal(signal.SIGINT, remember)
-    try:
-        yield event
-    finally:
-        signal.signal(signal.SIGINT, before)

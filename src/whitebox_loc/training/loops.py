@@ -1,0 +1,193 @@
+"""The loop of every training run: budgets, checkpoints, progress bar and Ctrl-C."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from tqdm.auto import tqdm
+
+from whitebox_loc._validation import check_int, check_real
+from whitebox_loc.training import checkpoints
+from whitebox_loc.training.history import COLUMNS
+
+__all__ = ["Budget", "Keeper", "TrainingDivergedError", "train"]
+
+WINDOW_IMAGES = 2000
+"""`target_iou` is compared with the mean IoU of about this many latest images."""
+
+
+OVERFLOWS_ALLOWED = 50
+"""An optimizer that scales the loss may leave out so many steps in a row to find its scale."""
+
+
+class TrainingDivergedError(ArithmeticError):
+    """The loss or a gradient became NaN or infinite; the weights are the last finite ones."""
+
+
+def train(
+    run: checkpoints.Run,
+    budget: Budget,
+    step: Callable[[], Any],
+    keeper: Keeper,
+    progress: bool,
+) -> None:
+    """Take steps until the budget is used, and write down what each of them measured.
+
+    Parameters
+    ----------
+    run : Run
+        What is trained, with the history so far.
+    budget : Budget
+        When to stop.
+    step : callable
+        Takes one step and returns its measures, a vector in the order of ``COLUMNS[2:]``.
+    keeper : Keeper
+        Writes the checkpoints.
+    progress : bool
+        Show a progress bar.
+
+    Raises
+    ------
+    TrainingDivergedError
+        If the loss or a gradient stops being finite.
+    KeyboardInterrupt
+        After Ctrl-C, once the step is finished and the checkpoint is written.
+    """
+    with _bar(run, budget, progress) as bar, _deferred_interrupt() as interrupted:
+        _loop(run, budget, step, bar, keeper, interrupted)
+
+
+def _loop(
+    run: checkpoints.Run,
+    budget: Budget,
+    step: Callable[[], Any],
+    bar: Any,
+    keeper: Keeper,
+    interrupted: threading.Event,
+) -> None:
+    start, overflows = time.perf_counter() - run.seconds, 0
+    while not interrupted.is_set() and not (reason := budget.spent(run)):
+        values = dict(zip(COLUMNS[2:], step().numpy().tolist(), strict=True))
+        run.seconds = time.perf_counter() - start
+        overflows = 0 if math.isfinite(values["gradient_norm"]) else overflows + 1
+        allowed = OVERFLOWS_ALLOWED if hasattr(run.optimizer, "scale_loss") else 0
+        if not math.isfinite(values["loss"]) or overflows > allowed:
+            keeper.save()
+            raise TrainingDivergedError(
+                f"The loss is {values['loss']} and the gradient norm {values['gradient_norm']} at "
+                f"step {len(run.history) + 1}. The weights before it are kept in {keeper.kept()}. "
+                "Lower `learning_rate`, or look for NaN in the images or in your loss."
+            )
+        run.history.append({"step": len(run.history) + 1, "seconds": run.seconds, **values})
+        _show(bar, run, budget)
+        keeper.save_sometimes()
+    if not interrupted.is_set():
+        run.history.stopped = reason
+    keeper.save()
+    # Asked again, because Ctrl-C may have come during that last checkpoint.
+    if interrupted.is_set():
+        error = KeyboardInterrupt(f"interrupted after step {len(run.history)}")
+        error.add_note(f"The weights after that step are in {keeper.kept()}.")
+        raise error
+
+
+class Budget:
+    """When to stop."""
+
+    def __init__(self, seconds: Any, steps: Any, target_iou: Any, batch_size: int) -> None:
+        self.seconds = None if seconds is None else check_real("seconds", seconds, low=0)
+        self.steps = None if steps is None else check_int("steps", steps, low=0)
+        if self.seconds is None and self.steps is None:
+            self.seconds = 60.0
+        self.target_iou = (
+            None if target_iou is None else check_real("target_iou", target_iou, low=0, high=1)
+        )
+        self.window = math.ceil(WINDOW_IMAGES / batch_size)
+
+    def spent(self, run: checkpoints.Run) -> str:
+        """Return the name of the exhausted budget, or an empty string."""
+        if self.steps is not None and len(run.history) >= self.steps:
+            return "steps"
+        if self.seconds is not None and run.seconds >= self.seconds:
+            return "seconds"
+        if self.target_iou is not None and len(run.history) >= self.window:
+            return "target_iou" if run.history.mean("iou", self.window) >= self.target_iou else ""
+        return ""
+
+
+class Keeper:
+    """Reads the checkpoint, if there is one, and writes it, if there is to be one."""
+
+    def __init__(self, run: checkpoints.Run, path: Any, every: float) -> None:
+        self.run, self.path, self.every = run, path, every
+        if path is not None and os.path.exists(path):
+            checkpoints.restore(run, path)
+        self.last = time.perf_counter()
+
+    def save(self) -> None:
+        """Write the checkpoint, if there is to be one."""
+        if self.path is not None:
+            checkpoints.save(self.run, self.path)
+            self.last = time.perf_counter()
+
+    def save_sometimes(self) -> None:
+        """Write it if the last one is old enough."""
+        if time.perf_counter() - self.last >= self.every:
+            self.save()
+
+    def kept(self) -> str:
+        """Say where the latest weights are, for messages."""
+        return "the model" + (f" and {os.fspath(self.path)!r}" if self.path is not None else "")
+
+
+def _bar(run: checkpoints.Run, budget: Budget, progress: bool) -> Any:
+    by_steps = budget.steps is not None
+    layout = "{desc}: {percentage:3.0f}%|{bar}| "
+    layout += "{n_fmt}/{total_fmt} steps" if by_steps else "{n:.0f}/{total:.0f} s"
+    return tqdm(
+        total=budget.steps if by_steps else budget.seconds,
+        initial=len(run.history) if by_steps else run.seconds,
+        desc=run.model.name,
+        bar_format=layout + "{postfix}",
+        disable=not progress,
+    )
+
+
+def _show(bar: Any, run: checkpoints.Run, budget: Budget) -> None:
+    done = len(run.history) if budget.steps is not None else min(run.seconds, bar.total)
+    shown = ("loss", "excess", "iou", *(("accuracy",) if run.identity["label_weight"] else ()))
+    recent = {name: run.history.mean(name, 20) for name in shown}
+    bar.set_postfix({name: f"{value:.4f}" for name, value in recent.items()}, refresh=False)
+    bar.update(done - bar.n)
+
+
+@contextmanager
+def _deferred_interrupt() -> Iterator[threading.Event]:
+    """Let the first Ctrl-C set an event, so that a step is never cut in two.
+
+    The second Ctrl-C interrupts at once. Outside the main thread, where Python does not
+    deliver signals, the event is never set.
+    """
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+    # None if the handler was installed by something other than Python.
+    before = signal.getsignal(signal.SIGINT) or signal.default_int_handler
+
+    def remember(*_: Any) -> None:
+        event.set()
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, remember)
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGINT, before)
