@@ -6,12 +6,14 @@ import re
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import whitebox_loc as wb
 from whitebox_loc.evaluation.truth import evidence_mask
 from whitebox_loc.introspect import METHODS, edge_moves, saliency
 from whitebox_loc.introspect.inputs import check_images
 from whitebox_loc.introspect.methods import edge_move as module
+from whitebox_loc.introspect.methods.copied_edges import copied_images, legal_moves
 from whitebox_loc.introspect.problem import Problem
 from whitebox_loc.introspect.targets import as_target
 
@@ -79,6 +81,16 @@ def neighbours(box, step, size=SIZE):
                 yield moved
 
 
+def moved_images(images, boxes, step, scene=None):
+    """Numbers of images, and their versions with one edge moved."""
+    moves = legal_moves(boxes, step, images.shape[1:3])
+    if scene is not None:
+        labels = np.zeros(len(boxes), int)
+        return moves.rows, module._redrawn_images(images, boxes, moves, scene, labels)
+    arrays = (a.astype("int32") for a in (boxes, moves.rows, moves.edges, moves.places))
+    return moves.rows, copied_images(tf.constant(images), *arrays).numpy()
+
+
 def slow_map(model, image, changed):
     """A strip a move: changes of four targets, shared out over the pixels that changed."""
     images = np.stack([image, *changed]).astype("float32")
@@ -124,22 +136,21 @@ def test_a_moved_edge_is_what_would_be_rendered(levels, step):
     scene = wb.data.Scene(size=SIZE, channels=2, foreground=levels[0], background=levels[1])
     for drawn, boxes in ((None, np.delete(BOXES, FULL, 0)), (scene, BOXES)):
         images = wb.data.render(boxes, scene)
-        found = module._moves(images, boxes, step, drawn, np.zeros(len(boxes), int))
+        rows, found = moved_images(images, boxes, step, drawn)
         expected = [
             (n, wb.data.render([moved], scene)[0])
             for n, box in enumerate(boxes.tolist())
             for moved in neighbours(box, step)
         ]
-        pairs = list(zip(found, expected, strict=True))
-        assert len(pairs) >= 20
-        for (row, image), (number, wanted) in pairs:
+        assert len(expected) >= 20
+        for row, image, (number, wanted) in zip(rows, found, expected, strict=True):
             assert row == number
             assert image.tobytes() == wanted.tobytes()
 
 
 def test_without_a_scene_only_the_strip_is_copied():
     image = wb.data.render([[2, 3, 7, 9]], wb.data.Scene(size=SIZE, noise=0.2), seed=0)
-    found = [moved for _, moved in module._moves(image, BOXES[:1], 2, None, np.zeros(1, int))]
+    found = moved_images(image, BOXES[:1], 2)[1]
     rows, columns = slice(2, 7), slice(3, 9)
     # Edge by edge, up or left first: which lines are written, and which is copied there.
     strips = [

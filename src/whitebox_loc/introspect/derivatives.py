@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-__all__ = ["gradient_of"]
+__all__ = ["gradient_of", "slopes_of"]
 
 SCALE = 2.0**10
 """What gradients are multiplied by on their way through float16, as in loss scaling."""
@@ -27,6 +27,14 @@ def gradient_of(value: Any, source: Any) -> Any:
         tf.math.is_finite(enlarged), tuple(range(1, enlarged.shape.rank)), keepdims=True
     )
     return tf.where(finite, tf.cast(enlarged, tf.float32) / SCALE, tf.cast(plain, tf.float32))
+
+
+def slopes_of(values: list[Any], image: Any) -> list[Any]:
+    """Return the gradient of each target by the image, zero where it does not depend on it."""
+    # The image is the only source, and targets of different images are independent: the
+    # gradient of the sum over images is each image's own gradient.
+    found = [gradient_of(value, image) for value in values]
+    return [tf.zeros_like(image) if gradient is None else gradient for gradient in found]
 
 
 def _has_half(graph: Any) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from whitebox_loc.introspect.capture import Compiled, Forward, compiled, forward
-from whitebox_loc.introspect.derivatives import gradient_of
+from whitebox_loc.introspect.derivatives import slopes_of
 from whitebox_loc.introspect.inputs import Inputs
 from whitebox_loc.introspect.rectifiers import rectified
 from whitebox_loc.introspect.targets import Target
@@ -144,7 +144,8 @@ class Problem:
             beside = self._engine.beside(self._rows[row])
             found = run(images, *beside, *(tf.convert_to_tensor(c[part]) for c in constants))
             self._engine.passes += len(images) * (part.stop - part.start)
-            parts[row.start] = parts.get(row.start, 0) + found.numpy()
+            before = parts.get(row.start)
+            parts[row.start] = found.numpy() if before is None else before + found.numpy()
         return np.concatenate(list(parts.values()), axis=1) if len(parts) > 1 else parts[0]
 
     def function(
@@ -156,9 +157,10 @@ class Problem:
     ) -> Compiled:
         """Compile ``build(read, images, *extra)``, once per model, targets and `key`.
 
-        ``read(points, copies=1, **options)`` runs the model inside the trace and returns the
-        targets, k tensors (m,), and the `Forward`; `points` are `copies` times as many as the
-        images, copy after copy, and the options are those of `forward`. Run the result as
+        ``read(points, copies=1, rows=None, rule=None, **options)`` runs the model inside the
+        trace and returns the targets, k tensors (m,), and the `Forward`. `points` are `copies`
+        times as many as the images, copy after copy, or variants of the images `rows`, a tensor
+        (m,); `rule` is one of `rectifiers.RULES`; the options are those of `forward`. Run it as
         ``function(*problem.tensors(rows), *extra)``; `extra` and `notes` as in `compiled`.
         """
         return self._engine.function(key, build, extra, {} if notes is None else notes)
@@ -232,7 +234,7 @@ class _Engine:
         """Images (m, ...) and what goes beside them to gradients (k, m, h, w, c)."""
 
         def build(image: Any, *beside: Any) -> Any:
-            return tf.stack(_slopes(self._read(image, beside, None, {}), image))
+            return tf.stack(slopes_of(self._read(image, beside, None, {}), image))
 
         return self._compile("gradients", build)
 
@@ -246,7 +248,7 @@ class _Engine:
             flat = tf.reshape(points, (-1, *image.shape[1:]))
             beside = [_repeated(a, samples) for a in arrays[:count]]
             maps = []
-            for slope in _slopes(self._read(flat, beside, rule, {}), flat):
+            for slope in slopes_of(self._read(flat, beside, rule, {}), flat):
                 product = tf.reshape(slope, tf.shape(points))
                 product = product if factors is None else product * factors
                 maps.append(tf.reduce_sum(product, (0, 4)))
@@ -273,9 +275,14 @@ class _Engine:
         count = len(self.inputs.others) + len(self._data)
 
         def trace(image: Any, *tensors: Any) -> Any:
-            def read(points: Any, copies: Any = 1, **options: Any) -> tuple[list[Any], Forward]:
-                beside = [_repeated(t, copies) for t in tensors[:count]]
-                return self._pass(points, beside, None, notes, **options)
+            def read(
+                points: Any, copies: Any = 1, rows: Any = None, rule: Any = None, **options: Any
+            ) -> tuple[list[Any], Forward]:
+                if rows is None:
+                    beside = [_repeated(t, copies) for t in tensors[:count]]
+                else:
+                    beside = [tf.gather(t, rows) for t in tensors[:count]]
+                return self._pass(points, beside, rule, notes, **options)
 
             return build(read, image, *tensors[count:])
 
@@ -305,14 +312,6 @@ class _Engine:
         ]
         notes["links"] = tuple(how for _, how in found)
         return [value for value, _ in found], passed
-
-
-def _slopes(values: list[Any], image: Any) -> list[Any]:
-    """Return the gradient of each target by the image, zero where it does not depend on it."""
-    # The image is the only source, and targets of different images are independent: the
-    # gradient of the sum over images is each image's own gradient.
-    found = [gradient_of(value, image) for value in values]
-    return [tf.zeros_like(image) if gradient is None else gradient for gradient in found]
 
 
 def _repeated(array: Any, samples: Any) -> Any:

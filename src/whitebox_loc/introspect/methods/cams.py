@@ -137,7 +137,7 @@ def _from_features(
     for rows, _ in problem.tiles(1):
         parts.append(run(*problem.tensors(rows)).numpy())
         problem.count(len(parts[-1][0]))
-    maps = np.concatenate(parts, axis=1)
+    maps = np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]
     shape = (problem.targets, *maps.shape[1:])
     return Maps(np.ascontiguousarray(np.broadcast_to(maps, shape)))
 

@@ -18,9 +18,9 @@ from whitebox_loc.introspect.problem import Problem
 
 __all__ = ["ablationcam", "scorecam"]
 
-# From the call name of a layer to a function for `Problem.function`, which returns the
-# targets (k, s, r) when s channels are tried on r images.
-Trial = Callable[[str], Callable[..., Any]]
+# From `read`, images, the call name of a layer, its output there, the targets (k, r), numbers of
+# s channels and what else the method needs to what trying the channels tells of each, (k, s, r).
+Trial = Callable[..., Any]
 
 
 def ablationcam(
@@ -31,22 +31,7 @@ def ablationcam(
     The paper also divides by the target: one factor a map, without meaning for coordinates,
     which may be 0. It is left out.
     """
-
-    def trial(name: str) -> Callable[..., Any]:
-        def build(read: Any, images: Any, features: Any, channels: Any) -> Any:
-            keep = 1.0 - tf.one_hot(channels, features.shape[-1])
-            without = features * tf.cast(keep, features.dtype)[:, None, None, None, :]
-            without = tf.reshape(without, (-1, *features.shape[1:]))
-            # TensorFlow computes of these images only what goes around the layer.
-            points = tf.tile(images, (tf.shape(channels)[0], 1, 1, 1))
-            return _tried(read, points, channels, replace={name: lambda output: without})
-
-        return build
-
-    def fall(values: np.ndarray, tried: np.ndarray, rows: slice) -> np.ndarray:
-        return values[:, None] - tried
-
-    return _from_trials(problem, ("ablationcam",), trial, fall, layer, relu, align)
+    return _from_trials(problem, ("ablationcam",), _falls, layer, relu, align)
 
 
 def scorecam(
@@ -68,40 +53,56 @@ def scorecam(
     check_options(problem, layer, relu, align)
     if not isinstance(softmax, bool):
         raise TypeError(f"`softmax` must be True or False; got {softmax!r}.")
-    size = problem.images.shape[1:3]
     base = _only_baseline(baseline, problem.images.shape[1:])
-    black = not base.any()
-
-    def trial(name: str) -> Callable[..., Any]:
-        def build(read: Any, images: Any, features: Any, channels: Any, base: Any) -> Any:
-            places = _matrices(features.shape[1:3], size, align)
-            points = _seen_through(features, channels, *places, images, None if black else base[0])
-            return _tried(read, tf.reshape(points, (-1, *images.shape[1:])), channels)
-
-        return build
-
-    everywhere = np.broadcast_to(base, problem.images.shape)
-    start = problem.at(everywhere, np.arange(len(problem))).values_everywhere()
-
-    def rise(values: np.ndarray, tried: np.ndarray, rows: slice) -> np.ndarray:
-        rises = tried - start[:, None, rows]
-        return tf.nn.softmax(rises, axis=1).numpy() if softmax else rises
-
-    return _from_trials(
-        problem, ("scorecam", align, black), trial, rise, layer, relu, align, [base]
-    )
+    trial = partial(_rises, size=problem.images.shape[1:3], align=align, black=not base.any())
+    key = ("scorecam", align, not base.any(), softmax)
+    return _from_trials(problem, key, trial, layer, relu, align, [base], softmax=softmax)
 
 
-@partial(tf.function, jit_compile=True, autograph=False)
+def _falls(read: Any, images: Any, name: str, features: Any, values: Any, channels: Any) -> Any:
+    """Return by how much each target falls when a channel is set to zero."""
+    keep = 1.0 - tf.one_hot(channels, features.shape[-1])
+    without = features * tf.cast(keep, features.dtype)[:, None, None, None, :]
+    without = tf.reshape(without, (-1, *features.shape[1:]))
+    # TensorFlow computes of these images only what goes around the layer.
+    points = tf.tile(images, (tf.shape(channels)[0], 1, 1, 1))
+    copies = tf.shape(channels)[0]
+    tried = read(points, copies, replace={name: lambda output: without})[0]
+    return values[:, None] - _by_copy(tried, copies)
+
+
+def _rises(
+    read: Any,
+    images: Any,
+    name: str,
+    features: Any,
+    values: Any,
+    channels: Any,
+    base: Any,
+    *,
+    size: tuple[int, int],
+    align: str,
+    black: bool,
+) -> Any:
+    """Return by how much each target rises when the baseline is seen through a channel."""
+    places = _matrices(features.shape[1:3], size, align)
+    points = _seen_through(features, channels, *places, images, None if black else base[0])
+    # The baseline itself goes along as one more copy.
+    points = tf.concat([points, tf.broadcast_to(base, tf.shape(images))[None]], 0)
+    copies = tf.shape(channels)[0] + 1
+    tried = _by_copy(read(tf.reshape(points, (-1, *images.shape[1:])), copies)[0], copies)
+    return tried[:, :-1] - tried[:, -1:]
+
+
 def _seen_through(
     features: Any, channels: Any, rows: Any, columns: Any, images: Any, base: Any
 ) -> Any:
-    """Return images (s, r, h, w, c) mixed with a baseline by channels laid on them.
-
-    One loop, made by XLA: the maps are as large as the images, and there are many.
-    """
+    """Return images (s, r, h, w, c) mixed with a baseline by channels laid on them."""
     chosen = tf.gather(tf.transpose(features, (3, 0, 1, 2)), channels)
-    placed = tf.matmul(tf.matmul(rows, tf.cast(chosen, tf.float32)), columns, transpose_b=True)
+    # Planes in one batch: TensorFlow 2.21 crashes where a matrix meets a batch of two axes.
+    flat = tf.reshape(tf.cast(chosen, tf.float32), (-1, *features.shape[1:3]))
+    placed = tf.matmul(tf.matmul(rows, flat), columns, transpose_b=True)
+    placed = tf.reshape(placed, (*tf.unstack(tf.shape(chosen)[:2]), *placed.shape[1:]))
     low = tf.reduce_min(placed, (2, 3), keepdims=True)
     high = tf.reduce_max(placed, (2, 3), keepdims=True)
     # A constant map says nothing about places; it hides all, and so weighs nothing.
@@ -123,41 +124,65 @@ def _matrices(places: Any, size: tuple[int, int], align: str) -> tuple[np.ndarra
         return rows.numpy(), columns.numpy()
 
 
-def _tried(read: Any, points: Any, channels: Any, **options: Any) -> Any:
-    copies = tf.shape(channels)[0]
-    values = tf.stack(read(points, copies, **options)[0])
-    return tf.reshape(values, (values.shape[0], copies, -1))
+def _by_copy(values: list[Any], copies: Any) -> Any:
+    return tf.reshape(tf.stack(values), (len(values), copies, -1))
 
 
 def _from_trials(
     problem: Problem,
     key: tuple[Any, ...],
     trial: Trial,
-    weigh: Callable[[np.ndarray, np.ndarray, slice], np.ndarray],
     layer: str | None,
     relu: bool,
     align: str,
     constants: Sequence[np.ndarray] = (),
+    *,
+    softmax: bool = False,
 ) -> Maps:
-    """Return maps whose channels have the weights (k, c, r) that `weigh` makes of trials."""
+    """Return maps whose channels have the weights (k, c, r) that a `trial` finds."""
     check_options(problem, layer, relu, align)
+    weigh = partial(
+        _weighed, size=problem.images.shape[1:3], relu=relu, align=align, softmax=softmax
+    )
     look = _reader(problem, layer)
+    name, count = look.notes["layer"], look.notes["channels"]
+    fixed = [fixed_spec(c) for c in constants]
+    # All channels of an image in one batch, if they fit.
+    together, beside = max(1, problem.batch_size // (count + 2)), 1 + len(constants)
+    whole = problem.batch_size >= count + beside
+
+    def at_once(read: Any, images: Any, *constants: Any) -> Any:
+        _, features, targets = feature_maps(problem, read, images, layer)
+        channels, values = tf.range(features.shape[-1]), tf.stack(targets)
+        return weigh(features, trial(read, images, name, features, values, channels, *constants))
+
+    def tried(read: Any, images: Any, features: Any, values: Any, *rest: Any) -> Any:
+        return trial(read, images, name, features, values, *rest)
+
     parts = []
-    for rows, _ in problem.tiles(1):
-        tensors = problem.tensors(rows)
-        features, values = look(*tensors)
-        images, count = len(values[0]), features.shape[-1]
-        name = look.notes["layer"]
-        extra = [features, np.zeros(1, np.int32), *(fixed_spec(c) for c in constants)]
-        run = problem.function((*key, name), trial(name), extra)
-        tried = []
-        for channels in _slices(count, max(1, problem.batch_size // images)):
-            tried.append(run(*tensors, features, channels, *constants).numpy())
-        problem.count(images * (1 + count))
-        weights = weigh(values.numpy(), np.concatenate(tried, axis=1), rows)
-        maps = tf.einsum("kcr,rhwc->krhw", weights, tf.cast(features, tf.float32))
-        parts.append(finished(maps, problem.images.shape[1:3], relu, align).numpy())
-    return Maps(np.concatenate(parts, axis=1))
+    for first in range(0, len(problem), together):
+        tensors = problem.tensors(slice(first, first + together))
+        if whole:
+            run = problem.function((*key, "at once", layer, relu), at_once, fixed)
+            parts.append(run(*tensors, *constants).numpy())
+        else:
+            features, values = look(*tensors)
+            state = [features, tf.TensorSpec((problem.targets, None)), np.zeros(1, np.int32)]
+            run = problem.function((*key, name), tried, [*state, *fixed])
+            slices = _slices(count, max(1, problem.batch_size - len(constants)))
+            found = [run(*tensors, features, values, part, *constants) for part in slices]
+            parts.append(weigh(features, tf.concat(found, 1)).numpy())
+            problem.count(len(constants) * (len(slices) - 1) * len(tensors[0]))
+        problem.count(len(tensors[0]) * (count + beside))
+    return Maps(np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0])
+
+
+def _weighed(
+    features: Any, weights: Any, *, size: tuple[int, int], relu: bool, align: str, softmax: bool
+) -> Any:
+    weights = tf.nn.softmax(weights, axis=1) if softmax else weights
+    maps = tf.einsum("kcr,rhwc->krhw", weights, tf.cast(features, tf.float32))
+    return finished(maps, size, relu, align)
 
 
 def _reader(problem: Problem, layer: str | None) -> Any:
@@ -166,6 +191,7 @@ def _reader(problem: Problem, layer: str | None) -> Any:
 
     def build(read: Any, images: Any) -> Any:
         notes["layer"], output, targets = feature_maps(problem, read, images, layer)
+        notes["channels"] = output.shape[-1]
         return output, tf.stack(targets)
 
     return problem.function(("feature_maps", layer), build, notes=notes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,13 +10,11 @@ from whitebox_loc._validation import check_boxes, check_int
 from whitebox_loc.data import Scene, as_scene, render
 from whitebox_loc.data.scenes import level_range
 from whitebox_loc.introspect.edges import whole_boxes
+from whitebox_loc.introspect.methods.copied_edges import Moves, copied_maps, legal_moves
 from whitebox_loc.introspect.methods.record import Maps
 from whitebox_loc.introspect.problem import Problem
 
 __all__ = ["edge_move"]
-
-# The row or column of a box: (axis of the image, whether it is the far edge).
-_EDGES = ((0, False), (1, False), (0, True), (1, True))
 
 
 def edge_move(
@@ -47,10 +44,22 @@ def edge_move(
     drawn = None if scene is None else _check_scene(scene, problem)
     corners = _all_boxes(boxes, problem, drawn)
     kinds = _all_labels(labels, problem, drawn)
+    moves = legal_moves(corners, step, problem.images.shape[1:3])
+    if drawn is None:
+        return Maps(copied_maps(problem, corners, moves))
+    return Maps(_redrawn_maps(problem, corners, moves, drawn, kinds))
+
+
+def _redrawn_maps(
+    problem: Problem, boxes: np.ndarray, moves: Moves, scene: Scene, labels: np.ndarray
+) -> np.ndarray:
+    """Return the maps of moves that are drawn as the scene draws."""
     start = problem.values_everywhere().astype(np.float64)
     maps = np.zeros((problem.targets, *problem.images.shape[:3]))
-    moves = _moves(problem.images, corners, step, drawn, kinds)
-    for rows, moved in _batches(moves, problem.batch_size):
+    for first in range(0, len(moves), problem.batch_size):
+        part = moves[first : first + problem.batch_size]
+        rows = part.rows
+        moved = _redrawn_images(problem.images, boxes, part, scene, labels)
         change = moved - problem.images[rows]
         effect = problem.values(moved, rows).numpy() - start[:, rows]
         size = np.square(change, dtype=np.float64).sum((1, 2, 3))
@@ -58,58 +67,19 @@ def edge_move(
         change = change.sum(-1, dtype=np.float64)
         for index, row in enumerate(rows):
             maps[:, row] += share[:, index, None, None] * change[index]
-    return Maps(maps.astype(np.float32))
+    return maps.astype(np.float32)
 
 
-def _moves(
-    images: np.ndarray, boxes: np.ndarray, step: int, scene: Scene | None, labels: np.ndarray
-) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield each image's number and its versions with one edge moved."""
-    for row, (image, box) in enumerate(zip(images, boxes, strict=True)):
-        if (box[:2] >= box[2:]).any():
-            continue
-        for edge in range(4):
-            for shift in (-step, step):
-                moved = box.copy()
-                moved[edge] += shift
-                inside = (moved >= 0).all() and (moved[2:] <= image.shape[:2]).all()
-                if inside and (moved[:2] < moved[2:]).all():
-                    if scene is None:
-                        yield row, _copied(image, box, moved, edge)
-                    else:
-                        yield row, _redrawn(image, box, moved, scene, int(labels[row]))
-
-
-def _batches(
-    moves: Iterator[tuple[int, np.ndarray]], size: int
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    rows: list[int] = []
-    images: list[np.ndarray] = []
-    for row, image in moves:
-        rows.append(row)
-        images.append(image)
-        if len(rows) == size:
-            yield np.array(rows), np.stack(images)
-            rows, images = [], []
-    if rows:
-        yield np.array(rows), np.stack(images)
-
-
-def _copied(image: np.ndarray, box: np.ndarray, moved: np.ndarray, edge: int) -> np.ndarray:
-    """Return the image with the line next to an edge copied over those that it passes."""
-    axis, far = _EDGES[edge]
-    old, new = int(box[edge]), int(moved[edge])
-    grows = (new > old) == far
-    # A growing box repeats its last line; a shrinking one, the line outside of it.
-    line = old - 1 if far == grows else old
-    across = slice(box[1 - axis], box[3 - axis])
-    found = image.copy()
-    # With the moving axis first, rows and columns are alike.
-    source, target = np.moveaxis(image, axis, 0), np.moveaxis(found, axis, 0)
-    beyond = not 0 <= line < len(source)
-    pixels = image.min(axis=(0, 1)) if beyond else source[line, across]
-    target[min(old, new) : max(old, new), across] = pixels
-    return found
+def _redrawn_images(
+    images: np.ndarray, boxes: np.ndarray, moves: Moves, scene: Scene, labels: np.ndarray
+) -> np.ndarray:
+    """Return the versions of images with one edge moved, (moves, height, width, channels)."""
+    found = []
+    for row, edge, place in zip(moves.rows, moves.edges, moves.places, strict=True):
+        moved = boxes[row].copy()
+        moved[edge] = place
+        found.append(_redrawn(images[row], boxes[row], moved, scene, int(labels[row])))
+    return np.stack(found)
 
 
 def _redrawn(

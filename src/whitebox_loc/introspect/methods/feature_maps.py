@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from whitebox_loc._validation import check_choice
@@ -67,8 +68,27 @@ def on_image(maps: Any, size: tuple[int, int], align: str) -> Any:
         3 * n <= 4 * m and 2 * m <= 3 * n for m, n in zip(maps.shape[1:3], size, strict=True)
     )
     if align == "stretch" or (align == "auto" and not near):
-        return tf.image.resize(maps, size, method="bilinear")
+        return _stretched(maps, size)
     return _centered(_centered(maps, size[0], 1), size[1], 2)
+
+
+def _stretched(maps: Any, size: tuple[int, int]) -> Any:
+    # `tf.image.resize` is the same sum, one place after the other; these are matrix products.
+    rows, columns = (_hats(n, m) for n, m in zip(maps.shape[1:3], size, strict=True))
+    channels = maps.shape[-1]
+    # Planes in one batch: TensorFlow 2.21 crashes where a matrix meets a batch of two axes.
+    planes = tf.reshape(tf.transpose(maps, (0, 3, 1, 2)), (-1, *maps.shape[1:3]))
+    laid = tf.matmul(tf.matmul(rows, planes), columns, transpose_b=True)
+    # Without a transposition where there is one channel, as in all finished maps.
+    if channels == 1:
+        return laid[..., None]
+    return tf.transpose(tf.reshape(laid, (-1, channels, *size)), (0, 2, 3, 1))
+
+
+def _hats(places: int, length: int) -> np.ndarray:
+    """Return the weights (length, places) of linear interpolation between middles of parts."""
+    at = np.clip((np.arange(length) + 0.5) * places / length - 0.5, 0, places - 1)
+    return np.maximum(0, 1 - np.abs(at[:, None] - np.arange(places))).astype(np.float32)
 
 
 def _centered(maps: Any, length: int, axis: int) -> Any:

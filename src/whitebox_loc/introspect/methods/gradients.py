@@ -11,9 +11,10 @@ import tensorflow as tf
 from whitebox_loc._validation import check_generator, check_int, check_real
 from whitebox_loc.introspect.methods.paths import baseline_images, blur_matrices, quadrature
 from whitebox_loc.introspect.methods.record import Maps
-from whitebox_loc.introspect.problem import Problem
+from whitebox_loc.introspect.problem import Path, Problem
 
 __all__ = [
+    "POINTWISE",
     "blur_ig",
     "deconvnet",
     "expected_gradients",
@@ -26,22 +27,22 @@ __all__ = [
 
 def gradient(problem: Problem) -> Maps:
     """Take the derivative of the target by each pixel."""
-    return Maps(problem.path_sum(_plain))
+    return _pointwise(problem, "gradient")
 
 
 def gradient_x_input(problem: Problem) -> Maps:
     """Multiply the derivative by each pixel with the pixel."""
-    return Maps(problem.path_sum(_times_itself))
+    return _pointwise(problem, "gradient_x_input")
 
 
 def guided_backprop(problem: Problem) -> Maps:
     """Take the gradient with ReLUs that pass only what is positive, forwards and backwards."""
-    return Maps(problem.path_sum(_plain, rule="guided"))
+    return _pointwise(problem, "guided_backprop")
 
 
 def deconvnet(problem: Problem) -> Maps:
     """Take the gradient with ReLUs that pass what is positive on the way back."""
-    return Maps(problem.path_sum(_plain, rule="deconv"))
+    return _pointwise(problem, "deconvnet")
 
 
 def integrated_gradients(
@@ -111,6 +112,11 @@ def blur_ig(
     return Maps(problem.path_sum(_blurred, parameters, samples=steps), reference)
 
 
+def _pointwise(problem: Problem, name: str) -> Maps:
+    path, rule = POINTWISE[name]
+    return Maps(problem.path_sum(path, rule=rule))
+
+
 @lru_cache(maxsize=8)
 def _blurs(length: int, sigma: float, rule: str, steps: int) -> tuple[np.ndarray, np.ndarray]:
     """Return `blur_matrices` of a path; they take longer than the gradients of one image."""
@@ -149,6 +155,15 @@ def _blurred(
     points = tf.matmul(wide, columns, transpose_b=True)
     points, slope = (tf.transpose(a, (0, 1, 3, 4, 2)) for a in (points, slope))
     return points, tf.reshape(weight, (-1, 1, 1, 1, 1)) * slope
+
+
+POINTWISE: dict[str, tuple[Path, str | None]] = {
+    "gradient": (_plain, None),
+    "gradient_x_input": (_times_itself, None),
+    "guided_backprop": (_plain, "guided"),
+    "deconvnet": (_plain, "deconv"),
+}
+"""Methods whose maps are one `Problem.path_sum` without samples: its path and rule."""
 
 
 def _mean_value(problem: Problem, images: np.ndarray, weights: np.ndarray) -> np.ndarray:

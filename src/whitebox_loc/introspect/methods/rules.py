@@ -103,9 +103,9 @@ class Rule:
         raise NotImplementedError
 
     def over(self, relevance: Any, denominator: Any) -> Any:
-        """Divide, with the denominator kept from 0; 0 / 0 is 0."""
-        sign = tf.where(denominator < 0, -self.epsilon, self.epsilon)
-        return tf.math.divide_no_nan(relevance, denominator + sign)
+        """Divide, with the denominator kept from 0; over exactly 0 there are no shares, so 0."""
+        away = denominator + self.epsilon * tf.sign(denominator)
+        return tf.math.divide_no_nan(relevance, away)
 
 
 @dataclass(frozen=True)
