@@ -49,6 +49,11 @@ def test_a_second_box_on_one_truth_is_wrong():
     assert score(boxes, [[0.9, 0.8, 0.7]]).map == pytest.approx((51 + 50 * 2 / 3) / 101, rel=1e-14)
 
 
+def test_a_found_box_with_swapped_corners_is_wrong():
+    boxes = [[[0, 0, 10, 10], [40, 20, 20, 40], [20, 20, 40, 40]]]
+    assert score(boxes, [[0.9, 0.8, 0.7]]).map == pytest.approx((51 + 50 * 2 / 3) / 101, rel=1e-14)
+
+
 def test_thresholds_are_inclusive():
     # Side by side in rows of 10: 8 of 10 columns shared with nothing beyond, IoU 0.8.
     result = score([[[0, 0, 10, 8]]], [[1.0]], [[[0, 0, 10, 10]]])

@@ -145,11 +145,12 @@ def mean_average_precision(
     Raises
     ------
     ValueError, TypeError
-        If arrays do not fit together, scores are not finite, or a box has swapped corners.
+        If arrays do not fit together, scores are not finite, or a true box has swapped corners.
 
     Notes
     -----
-    The area of a true box is that of the box, where COCO's own files give the area of a mask.
+    The area of a true box is that of the box, where COCO's own files give the area of a mask. A
+    found box with swapped corners is an empty one, which overlaps nothing.
     Equal scores keep their order: images as given, boxes as given. Numbers agree with
     pycocotools up to its guard in the precision, ``hits / (all + 2.2e-16)``: here a perfect
     detector has exactly 1. IoUs are computed in float64 in pixels, but fractions in float32
@@ -355,12 +356,14 @@ def _boxes(
     lengths = None if size is None else check_size("size", size)
     pixels = convert(kept, format, "yxyx", size=lengths)
     wrong = np.argwhere((pixels[..., 2:] < pixels[..., :2]).any(-1))
-    if len(wrong):
+    if len(wrong) and name == "truth":
         image, place = (int(i) for i in wrong[0])
         raise ValueError(
             f"`{name}` must hold boxes of height and width >= 0; box {place} of image {image} is "
             f"{boxes[image, place].tolist()} in format {format!r}."
         )
+    # What a model returns may have swapped corners: an empty box, as for the losses.
+    pixels[..., 2:] = np.maximum(pixels[..., 2:], pixels[..., :2])
     return pixels, labels
 
 

@@ -138,6 +138,23 @@ def test_log_odds_stay_exact_where_outputs_are_saturated(reshaped):
     assert info.links == ("input of the sigmoid", f"input of the {reshaped}")
 
 
+def test_log_odds_of_a_softmax_over_all_candidates():
+    """Its input, cut into candidates, would be another softmax: the formula is right."""
+    x = keras.Input((*SIZE, 1))
+    flat = LAYERS.Flatten()(x)
+    outputs = {
+        "boxes": LAYERS.Reshape((K, 4))(LAYERS.Dense(4 * K)(flat)),
+        "scores": LAYERS.Dense(K, activation="sigmoid")(flat),
+        "classes": LAYERS.Reshape((K, C))(LAYERS.Dense(K * C, activation="softmax")(flat)),
+    }
+    model = shake(keras.Model(x, outputs), scale=0.2)
+    p = model(IMAGES)["classes"].numpy().astype(np.float64)[ROWS, OWN, LABELS]
+    asked = targets.candidate(OWN, "class", classes=LABELS)
+    _, info = saliency(model, IMAGES, asked, link="logit", return_info=True)
+    np.testing.assert_allclose(info.values, np.log(p / (1 - p)), rtol=1e-4)
+    assert info.links == ("log(p) - log(1 - p) of the output",)
+
+
 def overlap(a, b):
     height = min(a[2], b[2]) - max(a[0], b[0])
     width = min(a[3], b[3]) - max(a[1], b[1])
