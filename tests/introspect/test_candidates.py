@@ -281,8 +281,15 @@ def test_candidates_without_classes_or_area_are_like_nothing():
     assert not info.values.any()
 
 
-# D-RISE by its own name compares the box of a model that has one.
-ALL = [name for name in METHODS if name != "drise"]
+# Two of each family; the others take half a minute. D-RISE by its own name compares the box
+# of a model that has one.
+QUICK = {"gradient_x_input", "smoothgrad", "gradcam", "scorecam", "rise", "kernel_shap", "lrp",
+         "deeplift", "edge_move"}  # fmt: skip
+ALL = [
+    pytest.param(name, marks=() if name in QUICK else pytest.mark.slow)
+    for name in METHODS
+    if name != "drise"
+]
 
 
 @pytest.mark.parametrize("method", ALL)
