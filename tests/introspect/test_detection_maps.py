@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 
 import whitebox_loc as wb
-from whitebox_loc.introspect import capture, saliency, saliency_of_detections, targets
+from whitebox_loc.introspect import (
+    capture,
+    detection_maps,
+    saliency,
+    saliency_of_detections,
+    targets,
+)
 
 LAYERS = keras.layers
 SIZE = (12, 20)
@@ -222,6 +228,29 @@ def test_batches_do_not_matter(random_model, method):
     for other in maps[1:]:
         np.testing.assert_allclose(other, maps[0], rtol=0, atol=1e-5)
     assert np.abs(maps[0]).max() > 1e-3
+
+
+@pytest.mark.parametrize("method", ["rise", "occlusion", "gradient"])
+def test_masked_images_serve_all_boxes_of_an_image(random_model, method, monkeypatch):
+    asked = []
+
+    def counted(model, images, wanted, *args, **options):
+        asked.append((len(images), len(wanted)))
+        return saliency(model, images, wanted, *args, **options)
+
+    monkeypatch.setattr(detection_maps, "saliency", counted)
+    found, _ = found_by(random_model)
+    options = {"rise": {"samples": 8}, "occlusion": {}, "gradient": {}}[method]
+    parts = ("bottom", "score")
+    result = saliency_of_detections(random_model, PICTURES, found, parts, method, **options)
+    # One image has two boxes and one has one; the third has none.
+    assert asked == ([(3, 2)] if method == "gradient" else [(1, 2), (1, 4)])
+    for index, (n, k, _) in enumerate(PLACES):
+        own = [targets.candidate(k, part) for part in parts]
+        expected = saliency(random_model, PICTURES[[n]], own, method, **options)[:, 0]
+        # Sums and differences of some ten float32 numbers of size 1.
+        np.testing.assert_allclose(result.maps[index], expected, rtol=1e-4, atol=2e-6)
+        assert np.abs(expected).max() > 1e-3
 
 
 def test_other_candidates_need_no_other_compiled_function(random_model):

@@ -17,6 +17,7 @@ from whitebox_loc.introspect.capture import compiled, forward
 from whitebox_loc.introspect.inputs import Inputs, check_images
 from whitebox_loc.introspect.kinds import Target
 from whitebox_loc.introspect.layers import check_model
+from whitebox_loc.introspect.methods import METHODS
 from whitebox_loc.introspect.outputs import COORDINATES, candidate_outputs
 
 __all__ = ["DetectionMaps", "saliency_of_detections"]
@@ -92,7 +93,9 @@ def saliency_of_detections(
         the likeness of the likest candidate to the found box and the probabilities of its
         classes: with ``method="rise"`` the maps of D-RISE.
     method, link, batch_size, **options
-        As for `saliency`. At most `batch_size` images are repeated at a time.
+        As for `saliency`. At most `batch_size` found boxes are asked about at a time, each with
+        its own copy of its image; methods of the perturbation family, but with `each`, ask
+        about all boxes of an image at once.
     each : dict, optional
         Options of the method that hold one thing a box, in the order of the result, such as
         ``{"boxes": ...}`` (d, 4) for ``"edge_move"``.
@@ -135,37 +138,59 @@ def saliency_of_detections(
     if isinstance(options.get("seed"), np.random.Generator):
         # All slices draw the same, so that maps do not depend on the batch size.
         options["seed"] = int(options["seed"].integers(2**63))
-    maps = [np.zeros((0, len(names), *inputs.image.shape[1:3]), np.float32)]
-    for start in range(0, len(places), step):
-        part = slice(start, start + step)
-        rows = places[part, 0]
-        repeated = inputs.pack([a[rows] for a in (inputs.image, *inputs.others)])
-        asked = _targets(model, repeated, names, {k: v[part] for k, v in chosen.items()})
-        options |= {name: value[part] for name, value in own.items()}
-        values = saliency(model, repeated, asked, method, link=link, batch_size=step, **options)
-        maps.append(values.swapaxes(0, 1))
-    return DetectionMaps(np.concatenate(maps), names, places[:, 0], places[:, 1], **chosen)
+    maps = np.zeros((len(places), len(names), *inputs.image.shape[1:3]), np.float32)
+    for group in _groups(places[:, 0], method, shared=not own):
+        many = max(1, step // len(group))
+        for start in range(0, group.shape[1], many):
+            boxes = group[:, start : start + many]
+            rows = places[boxes[0], 0]
+            taken = inputs.pack([a[rows] for a in (inputs.image, *inputs.others)])
+            asked = [t for b in boxes for t in _targets(model, taken, names, chosen, b)]
+            options |= {name: value[boxes[0]] for name, value in own.items()}
+            values = saliency(model, taken, asked, method, link=link, batch_size=step, **options)
+            values = values.reshape(len(boxes), len(names), *values.shape[1:])
+            maps[boxes] = values.swapaxes(1, 2)
+    return DetectionMaps(maps, names, places[:, 0], places[:, 1], **chosen)
+
+
+def _groups(images: np.ndarray, method: str, *, shared: bool) -> list[np.ndarray]:
+    """Return numbers of found boxes (together, n): those of a column are asked about at once.
+
+    Masked images cost the more by far, and serve all boxes of an image; so for methods that
+    mask, all images with equally many boxes make a group. For others it is one box at a time:
+    each further target is another way back, and another number of them another compilation.
+    """
+    if not shared or METHODS[check_choice("method", method, METHODS)].family != "perturbation":
+        return [np.arange(len(images))[None]]
+    _, first, counts = np.unique(images, return_index=True, return_counts=True)
+    return [
+        first[counts == count] + np.arange(count)[:, None] for count in np.unique(counts).tolist()
+    ]
 
 
 def _targets(
-    model: keras.Model, images: Any, names: tuple[str, ...], chosen: Mapping[str, np.ndarray]
+    model: keras.Model,
+    images: Any,
+    names: tuple[str, ...],
+    chosen: Mapping[str, np.ndarray],
+    numbers: np.ndarray,
 ) -> list[Target]:
-    """Return one target a part for images that stand for one detection each."""
-    candidates, labels = chosen["candidates"], chosen["labels"]
+    """Return one target a part for images of which each has one of the boxes `numbers`."""
+    candidates, labels = chosen["candidates"][numbers], chosen["labels"][numbers]
     _, scores, *classes = _outputs(model, check_images(images), all_images="detection" in names)
     counts = (scores.shape[1], classes[0].shape[-1] if classes else 1)
-    for name, numbers, count in (("candidates", candidates, 0), ("labels", labels, 1)):
+    for name, values, count in (("candidates", candidates, 0), ("labels", labels, 1)):
         needed = name == "candidates" or "class" in names
-        if needed and (numbers.max() >= counts[count] or numbers.min() < 0):
+        if needed and (values.max() >= counts[count] or values.min() < 0):
             raise ValueError(
                 f"`found.{name}` must lie in 0 .. {counts[count] - 1} for this model; got "
-                f"{numbers.min()} .. {numbers.max()}."
+                f"{values.min()} .. {values.max()}."
             )
     data = np.stack([candidates, labels if "class" in names else 0 * labels], axis=1)
     targets: list[Target] = []
     for name in names:
         if name == "detection":
-            own = [chosen["boxes"]]
+            own = [chosen["boxes"][numbers]]
             own += [c[np.arange(len(candidates)), candidates] for c in classes]
             kind = "vector" if classes else "box"
             targets.append(Detection(np.concatenate(own, 1, dtype=np.float32), kind))
