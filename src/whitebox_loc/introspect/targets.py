@@ -214,7 +214,8 @@ def candidate(which: Any, part: str = "score", *, classes: Any = None) -> Target
     Returns
     -------
     Target
-        With ``link="logit"`` the log-odds of a score, coordinate or class.
+        With ``link="logit"`` the log-odds of a score, coordinate or class, read in front of the
+        sigmoid or softmax if there is one; without, a box beyond the image has none.
 
     Raises
     ------
