@@ -1,4 +1,4 @@
-"""Metrics for boxes, all on pairs of ``rel_yxyx`` boxes, summed in float64."""
+"""Metrics for boxes: Keras metrics of pairs of ``rel_yxyx`` boxes, and average precision."""
 
 from __future__ import annotations
 
@@ -7,11 +7,19 @@ from typing import Any
 import keras
 
 from whitebox_loc._validation import check_choice, check_size
+from whitebox_loc.average_precision import AveragePrecision, mean_average_precision
 from whitebox_loc.boxes import convert, iou
 from whitebox_loc.boxes.entropy import cross_entropy, entropy
 from whitebox_loc.boxes.formats import RELATIVE_FORMATS
 
-__all__ = ["ExactRate", "ExcessBCE", "MeanIoU", "PixelError"]
+__all__ = [
+    "AveragePrecision",
+    "ExactRate",
+    "ExcessBCE",
+    "MeanIoU",
+    "PixelError",
+    "mean_average_precision",
+]
 
 
 class _MeanOverBoxes(keras.metrics.Metric):

@@ -4,6 +4,7 @@ from whitebox_loc.introspect import targets
 from whitebox_loc.introspect.ablation import Ablation, Restoration, ablate, activation_patching
 from whitebox_loc.introspect.attribution import SaliencyInfo, saliency
 from whitebox_loc.introspect.blindness import BlindSpot, BlindSpotWarning, blind_spots
+from whitebox_loc.introspect.detection_maps import DetectionMaps, saliency_of_detections
 from whitebox_loc.introspect.edges import EdgeMoves, edge_moves
 from whitebox_loc.introspect.exemplars import TopImages, top_images
 from whitebox_loc.introspect.filters import kernels
@@ -24,6 +25,7 @@ __all__ = [
     "Ablation",
     "BlindSpot",
     "BlindSpotWarning",
+    "DetectionMaps",
     "EdgeMoves",
     "LayerInfo",
     "Maximized",
@@ -48,6 +50,7 @@ __all__ = [
     "receptive_field",
     "response",
     "saliency",
+    "saliency_of_detections",
     "targets",
     "top_images",
     "tuning",

@@ -12,6 +12,8 @@ from whitebox_loc.introspect.capture import Forward
 __all__ = [
     "COORDINATES",
     "box_output",
+    "candidate_outputs",
+    "has_candidates",
     "label_output",
     "log_odds",
     "log_odds_of_classes",
@@ -35,11 +37,40 @@ def box_output(passed: Forward) -> Any:
         return next(iter(boxes.values()))
     if "box" in boxes:
         return boxes["box"]
+    if has_candidates(passed):
+        raise ValueError(
+            "`model` returns several boxes an image; name one with `target` "
+            "targets.candidate(...), or a place with targets.detection(...) (D-RISE is that with "
+            "method='rise')."
+        )
     raise ValueError(
         "`model` must return one output of shape (n, 4), the box in rel_yxyx, or name it "
         f"'box'; got { ({name: tuple(t.shape) for name, t in named.items()}) }. "
         "Otherwise pass `target` as a function of the outputs, such as lambda out: out[0][:, 0]."
     )
+
+
+def has_candidates(passed: Forward) -> bool:
+    """Tell whether the model returns several boxes an image, ``"boxes"`` (n, candidates, 4)."""
+    named = _named_outputs(passed)
+    return "boxes" in named and named["boxes"].shape.rank == 3
+
+
+def candidate_outputs(passed: Forward) -> tuple[Any, Any, Any]:
+    """Return the outputs ``"boxes"`` (n, k, 4), ``"scores"`` (n, k) and ``"classes"`` (n, k, c).
+
+    The last is None if the model has none.
+    """
+    named = _named_outputs(passed)
+    ranks = {"boxes": 3, "scores": 2, "classes": 3}
+    found = {n: named[n] for n, rank in ranks.items() if n in named and named[n].shape.rank == rank}
+    if "boxes" not in found or "scores" not in found or ("classes" in named) > ("classes" in found):
+        raise ValueError(
+            "`model` must return outputs named 'boxes' of shape (n, candidates, 4), in rel_yxyx, "
+            "and 'scores' (n, candidates), and may return 'classes' (n, candidates, classes); got "
+            f"{ ({name: tuple(t.shape) for name, t in named.items()}) }."
+        )
+    return found["boxes"], found["scores"], found.get("classes")
 
 
 def label_output(passed: Forward) -> Any:
@@ -118,7 +149,8 @@ def _behind(tensor: Any, kind: str) -> Any:
     if operation.type == kind:
         return operation.inputs[0]
     # Moving classes out of their axis would make another softmax of them.
-    moves = ("Identity", "Cast") if kind == "Softmax" else ("Identity", "Cast", "Reshape")
+    kept = kind != "Softmax" or _same_last_axis(tensor, operation.inputs[:1])
+    moves = ("Identity", "Cast", "Reshape") if kept else ("Identity", "Cast")
     if operation.type in moves:
         behind = _behind(operation.inputs[0], kind)
         if behind is not None and operation.type == "Reshape":
@@ -128,3 +160,9 @@ def _behind(tensor: Any, kind: str) -> Any:
         parts = [_behind(part, kind) for part in operation.inputs[:-1]]
         return None if any(p is None for p in parts) else tf.concat(parts, operation.inputs[-1])
     return None
+
+
+def _same_last_axis(tensor: Any, inputs: Any) -> bool:
+    """Tell whether a tensor and that it was made of have last axes of one known length."""
+    lengths = [t.shape[-1] if t.shape.rank else None for t in (tensor, *inputs)]
+    return len(lengths) == 2 and lengths[0] is not None and lengths[0] == lengths[1]
