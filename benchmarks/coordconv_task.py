@@ -89,28 +89,11 @@ def trained(kind: str, model: keras.Model, split: str, steps: int, seed: int) ->
         f"{seen.exact_rate:.1%}", f"{unseen.pixel_error:.3f}", verdict)  # fmt: skip
 
 
-def small_profile(seed: int, width: int = 4) -> keras.Model:
+def small_profile(seed: int) -> keras.Model:
     """Return the profile head with 2 filters, and 4 channels in its one-dimensional part."""
-    layers, ops = keras.layers, keras.ops
-    images = keras.Input((*SIZE, 1), name="image")
-    x = layers.ZeroPadding2D(3, name="frame")(images)
-    x = layers.Conv2D(2, 3, activation="relu", name="conv1")(x)
-    x = layers.Conv2D(2, 3, name="conv2")(x)
-    found = []
-    for name, axis, length in (("row", 2, SIZE[0]), ("column", 1, SIZE[1])):
-        line = layers.Activation("relu", name=f"{name}_profile")(ops.max(x, axis=axis))
-        line = layers.Conv1D(width, 2, activation="relu", name=f"{name}_boundary")(line)
-        line = layers.Conv1D(
-            width, 3, padding="same", activation="relu", name=f"{name}_context"
-        )(line)  # fmt: skip
-        logits = layers.Conv1D(2, 1, name=f"{name}_logits")(line)
-        share = layers.Softmax(axis=1, name=f"{name}_distribution")(logits)
-        places = (np.arange(length + 1, dtype="float32") / length)[:, None]
-        found.append(layers.Reshape((2, 1))(ops.sum(share * places, axis=1)))
-    boxes = layers.Reshape((4,), name="box")(layers.Concatenate(axis=-1)(found))
-    model = keras.Model(images, boxes, name="small_profile")
+    model = wb.models.localizer(size=SIZE, filters=(2, 2), line_filters=4, seed=seed)
     assert model.count_params() <= 1000
-    return wb.models.reinitialize(model, seed=seed)
+    return model
 
 
 def whole_coordconv(seed: int) -> keras.Model:

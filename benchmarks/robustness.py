@@ -2,7 +2,7 @@
 
     python benchmarks/robustness.py                 # trained on `augmented` and on `uniform`
     python benchmarks/robustness.py --seconds 300 --seeds 3
-    python benchmarks/robustness.py --profile       # the default localizer, which sees less
+    python benchmarks/robustness.py --profile       # the default head, which sees less
 
 The requirement: after at most five minutes of training on two cores, mean IoU of at least 0.95 on
 every shift of moderate severity.
@@ -14,7 +14,6 @@ import argparse
 import time
 
 import keras
-from context_localizer import context_localizer
 
 import whitebox_loc as wb
 
@@ -28,7 +27,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, help="budget of wall time in place of steps")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--images", type=int, default=1000, help="at each severity")
-    parser.add_argument("--profile", action="store_true", help="wb.models.localizer")
+    parser.add_argument("--profile", action="store_true", help="the default head")
     parser.add_argument("--scenes", nargs="+", default=["augmented", "uniform"])
     parser.add_argument("--save", help="file for the model of the first run, such as robust.keras")
     options = parser.parse_args()
@@ -38,7 +37,8 @@ def main() -> None:
 
 
 def run(scene: str, seed: int, options: argparse.Namespace) -> None:
-    model = wb.models.localizer(seed=seed) if options.profile else context_localizer(seed=seed)
+    head = "profile" if options.profile else "context"
+    model = wb.models.localizer(head=head, seed=seed)
     start_rate = 0.01 if options.profile else 0.005
     if options.seconds:
         budget, rate = {"seconds": options.seconds}, start_rate / 5

@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 
@@ -53,6 +54,61 @@ def test_profile_equals_a_slow_rewrite():
     # Longest float32 sum: 72 products in conv2, five layers deep; logits of size about 1,
     # so the relative error stays under 5 * 72 * 6e-8 = 2e-5.
     np.testing.assert_allclose(model(batch.images), expected, atol=2e-5)
+
+
+def slow_context_localizer(model, image):
+    """The same for the head "context", whose frame mirrors the image."""
+    weights = {
+        layer.name: [np.asarray(w, "float64") for w in layer.get_weights()]
+        for layer in model.layers
+    }
+    relu = lambda v: np.maximum(v, 0)  # noqa: E731
+    x = np.pad(image.astype("float64"), ((2, 2), (2, 2), (0, 0)), mode="symmetric")
+    x = correlate(relu(correlate(x, *weights["conv1"])), *weights["conv2"])
+    lines, pooled = {}, []
+    for name, axis in (("row", 1), ("column", 0)):
+        both = np.concatenate([relu(x).max(axis=axis), relu(x).mean(axis=axis)], axis=-1)
+        both = np.pad(both, ((1, 1), (0, 0)))
+        lines[name] = relu(correlate(both, *weights[f"{name}_boundary"]))
+        pooled += [lines[name].max(axis=0), lines[name].mean(axis=0)]
+    kernel, bias = weights["whole"]
+    summary = relu(np.concatenate(pooled) @ kernel + bias)
+    found = []
+    for name, line in lines.items():
+        kernel, bias = weights[f"{name}_whole"]
+        line = line + summary @ kernel + bias
+        for dilation in (1, 2, 4, 8, 16):
+            padded = np.pad(line, ((dilation, dilation), (0, 0)))
+            kernel, bias = weights[f"{name}_context{dilation}"]
+            tall = np.zeros((2 * dilation + 1, *kernel.shape[1:]))
+            tall[::dilation] = kernel
+            line = line + relu(correlate(padded, tall, bias))
+        scores = correlate(line, *weights[f"{name}_logits"])
+        p = np.exp(scores - scores.max(axis=0))
+        p /= p.sum(axis=0)
+        found.append((np.arange(len(p)) / (len(p) - 1)) @ p)
+    return np.stack(found, axis=1).ravel()
+
+
+def test_context_equals_a_slow_rewrite():
+    model = wb.models.localizer(size=(12, 17), head="context", seed=3)
+    batch = images()
+    expected = [slow_context_localizer(model, image) for image in batch.images]
+    # Sums of at most 108 float32 products, ten layers deep: 10 * 108 * 6e-8 = 6e-5.
+    np.testing.assert_allclose(model(batch.images), expected, atol=6e-5)
+
+
+def test_line_filters():
+    tiny = wb.models.localizer(size=(64, 64), filters=(2, 2), line_filters=4)
+    # Two convolutions, then for rows and for columns three of one dimension.
+    along = (2 * 2 * 4 + 4) + (3 * 4 * 4 + 4) + (4 * 2 + 2)
+    assert tiny.count_params() == (9 * 2 + 2) + (9 * 2 * 2 + 2) + 2 * along == 222
+    message = (
+        "`line_filters` 4 needs a head with profiles, one of ['profile', 'context']; got "
+        "head='dense'. Leave it None."
+    )
+    with pytest.raises(ValueError, match=re.escape(message)):
+        wb.models.localizer(head="dense", line_filters=4)
 
 
 def test_profile_coordinates_are_expectations_of_the_distributions():
@@ -186,7 +242,7 @@ def test_reinitialize_does_not_skip_what_it_does_not_know():
         (
             {"head": "profil"},
             ValueError,
-            "`head` must be one of ['profile', 'coordconv', 'dense']; got 'profil'. "
+            "`head` must be one of ['profile', 'context', 'coordconv', 'dense']; got 'profil'. "
             "Did you mean 'profile'?",
         ),
         (
