@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import keras
@@ -14,7 +16,9 @@ from whitebox_loc.data import Scene, as_scene, dataset
 from whitebox_loc.losses import BoxBCE, IoULoss
 from whitebox_loc.models import class_count, edge_logits, label_logits
 from whitebox_loc.training import checkpoints
+from whitebox_loc.training.distribution import check_optimizer, find_strategy, make_shared_step
 from whitebox_loc.training.evaluation import check_input, predict_labels
+from whitebox_loc.training.groups import group_of
 from whitebox_loc.training.history import History
 from whitebox_loc.training.loops import Budget, Keeper, TrainingDivergedError, train
 from whitebox_loc.training.steps import make_step
@@ -113,22 +117,31 @@ def fit(
     edge_weight = _edge_weight(model, edge_weight)
     label_weight = _label_weight(model, scene, label_weight)
     loss = BoxBCE() + 0.1 * IoULoss() if loss is None else loss
-    optimizer = _optimizer(model, learning_rate, optimizer, bool(label_weight))
+    strategy = find_strategy(model)
+    with strategy.scope() if strategy else nullcontext():
+        optimizer = _optimizer(model, learning_rate, optimizer, bool(label_weight))
+    if strategy:
+        check_optimizer(optimizer, strategy, batch_size)
     settings = {"scene": repr(scene), "seed": seed, "batch_size": batch_size}
     settings |= {"edge_weight": edge_weight, "label_weight": label_weight}
     settings |= {"model": _fingerprint(model)}
     settings |= _settings("loss", loss) | _settings("optimizer", optimizer)
     run = checkpoints.Run(model, optimizer, History(), settings)
-    keeper = Keeper(run, checkpoint, check_real("checkpoint_seconds", checkpoint_seconds, low=0))
-    shape = (batch_size, *scene.size, scene.channels)
-    step = make_step(model, optimizer, loss, edge_weight, label_weight, shape)
-    stream = iter(dataset(scene, batch_size, seed, start=len(run.history), labels=True))
+    group = group_of(strategy)
+    pause = check_real("checkpoint_seconds", checkpoint_seconds, low=0)
+    keeper = Keeper(run, checkpoint, pause, group.chief)
+    with group.watch():
+        group.check_same(settings | {"budget": repr(vars(budget))}, len(run.history))
+        make = partial(make_shared_step, strategy) if strategy else make_step
+        shape = (batch_size, *scene.size, scene.channels)
+        step = make(model, optimizer, loss, edge_weight, label_weight, shape)
+        stream = iter(dataset(scene, batch_size, seed, start=len(run.history), labels=True))
 
-    def next_step() -> Any:
-        images, (boxes, labels) = next(stream)
-        return step(images, boxes, labels)
+        def next_step() -> Any:
+            images, (boxes, labels) = next(stream)
+            return step(images, boxes, labels)
 
-    train(run, budget, next_step, keeper, progress)
+        train(run, budget, next_step, keeper, progress, group)
     # Only matters to optimizers that average the weights (use_ema=True): after the last
     # checkpoint, so that a longer run goes on from the weights themselves.
     optimizer.finalize_variable_values(model.trainable_variables)
