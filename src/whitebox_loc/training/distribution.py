@@ -20,7 +20,7 @@ from whitebox_loc.training.steps import (
     states_of,
 )
 
-__all__ = ["check_optimizer", "find_strategy", "make_shared_step"]
+__all__ = ["check_optimizer", "check_shares", "find_strategy", "make_shared_step"]
 
 #: Synchronous strategies of which each replica holds all variables.
 KINDS = (tf.distribute.MirroredStrategy, tf.distribute.MultiWorkerMirroredStrategy)
@@ -36,7 +36,7 @@ def find_strategy(model: keras.Model) -> tf.distribute.Strategy | None:
         one of those that training can use.
     """
     found = {id(s): s for s in (_strategy_of(v) for v in model.variables)}
-    around = tf.distribute.get_strategy() if tf.distribute.has_strategy() else None
+    around = _strategy_around()
     if len(found) > 1:
         raise ValueError(
             f"`model` {model.name!r} has variables of {len(found)} strategies, or some of one and "
@@ -59,6 +59,12 @@ def _strategy_of(variable: Any) -> Any:
     return getattr(variable.value, "distribute_strategy", None)
 
 
+def _strategy_around() -> Any:
+    """Return the strategy of the scope that is open, if it has several replicas to speak of."""
+    around = tf.distribute.get_strategy() if tf.distribute.has_strategy() else None
+    return None if isinstance(around, tf.distribute.OneDeviceStrategy) else around
+
+
 def _check_strategy(strategy: Any, model: keras.Model) -> None:
     if not isinstance(strategy, KINDS):
         raise ValueError(
@@ -74,21 +80,29 @@ def _check_strategy(strategy: Any, model: keras.Model) -> None:
         )
 
 
-def check_optimizer(optimizer: Any, strategy: Any, batch_size: int) -> None:
-    """Raise a ValueError if the optimizer or the batch does not suit the strategy."""
+def check_shares(strategy: tf.distribute.Strategy, batch_size: int) -> None:
+    """Raise a ValueError if the replicas cannot share a batch equally."""
     replicas = strategy.num_replicas_in_sync
     if batch_size % replicas:
         raise ValueError(
             f"`batch_size` is that of all replicas together and must be a multiple of their number,"
             f" {replicas}; got {batch_size}. Take {-(-batch_size // replicas) * replicas}."
         )
+
+
+def check_optimizer(optimizer: Any, strategy: tf.distribute.Strategy | None) -> None:
+    """Raise a ValueError if an optimizer does not suit the strategy of the model."""
     for part in _nested(optimizer):
-        if part._distribution_strategy is not strategy:
+        own = part._distribution_strategy
+        if own is not strategy if strategy is not None else isinstance(own, KINDS):
+            made = "outside the scope of its strategy"
+            if strategy is None:
+                made = f"inside the scope of a {type(own).__name__}"
             raise ValueError(
-                f"`optimizer` {optimizer.name!r} was made outside the scope of the strategy of "
-                "`model`. Make it inside: `with strategy.scope(): optimizer = ...`."
+                f"`optimizer` {optimizer.name!r} was made {made}, unlike `model`. Make both in "
+                "one `with strategy.scope():`."
             )
-        if getattr(part, "gradient_accumulation_steps", None):
+        if strategy is not None and getattr(part, "gradient_accumulation_steps", None):
             raise ValueError(
                 "`optimizer` accumulates gradients, which does not work under a strategy here. "
                 "Leave `gradient_accumulation_steps` out and take a larger `batch_size`."
@@ -113,7 +127,8 @@ def make_shared_step(
     replicas = strategy.num_replicas_in_sync
     options = loss, edge_weight, label_weight, shape[1:3], replicas
     differentiate = make_gradients(model, optimizer, *options)
-    states, learned = states_of(model), []
+    states = states_of(model)
+    learned: list[Any] = []
 
     def look(*batch: tf.Tensor) -> tuple[list[Any], list[Any], list[Any]]:
         before = [tf.identity(state.value) for state in states]

@@ -16,7 +16,12 @@ from whitebox_loc.data import Scene, as_scene, dataset
 from whitebox_loc.losses import BoxBCE, IoULoss
 from whitebox_loc.models import class_count, edge_logits, label_logits
 from whitebox_loc.training import checkpoints
-from whitebox_loc.training.distribution import check_optimizer, find_strategy, make_shared_step
+from whitebox_loc.training.distribution import (
+    check_optimizer,
+    check_shares,
+    find_strategy,
+    make_shared_step,
+)
 from whitebox_loc.training.evaluation import check_input, predict_labels
 from whitebox_loc.training.groups import group_of
 from whitebox_loc.training.history import History
@@ -62,7 +67,7 @@ def fit(
         Budget in steps, counted from the beginning of the run. With a step budget
         alone, equal seeds give equal weights on one machine.
     batch_size : int, default 64
-        Images a step.
+        Images a step, of all replicas together.
     loss : keras.losses.Loss, optional
         Loss of the boxes, both in ``rel_yxyx``. Default: `BoxBCE` + 0.1 `IoULoss`.
     edge_weight : float, optional
@@ -92,6 +97,8 @@ def fit(
 
     Raises
     ------
+    RuntimeError
+        If another worker of a `MultiWorkerMirroredStrategy` is lost.
     TrainingDivergedError
         If the loss or a gradient stops being finite. The model and the checkpoint keep the last
         finite weights.
@@ -100,6 +107,17 @@ def fit(
     ValueError, TypeError
         If an argument is out of range, the model does not fit the scene, or the
         checkpoint belongs to another run.
+
+    Notes
+    -----
+    A model that was built in the scope of a `tf.distribute.MirroredStrategy` or
+    `MultiWorkerMirroredStrategy` is trained by all its replicas together: each takes its equal
+    share of every batch, so that the learning curve is that of one worker up to rounding. Layers
+    see their share alone: `BatchNormalization` (unless ``synchronized=True``) takes its statistics
+    from there, and its moving averages are the means over replicas; `Dropout` draws the same for
+    each. Call `fit` with the same arguments on all workers. They stop at the same step: by the
+    chief's clock, or after Ctrl-C on any of them. The chief writes the checkpoint, which all must
+    be able to read, and shows the progress bar. A run may go on with another number of replicas.
 
     Examples
     --------
@@ -118,10 +136,12 @@ def fit(
     label_weight = _label_weight(model, scene, label_weight)
     loss = BoxBCE() + 0.1 * IoULoss() if loss is None else loss
     strategy = find_strategy(model)
-    with strategy.scope() if strategy else nullcontext():
+    if strategy is not None:
+        check_shares(strategy, batch_size)
+    if optimizer is not None:
+        check_optimizer(optimizer, strategy)
+    with nullcontext() if strategy is None else strategy.scope():
         optimizer = _optimizer(model, learning_rate, optimizer, bool(label_weight))
-    if strategy:
-        check_optimizer(optimizer, strategy, batch_size)
     settings = {"scene": repr(scene), "seed": seed, "batch_size": batch_size}
     settings |= {"edge_weight": edge_weight, "label_weight": label_weight}
     settings |= {"model": _fingerprint(model)}

@@ -133,9 +133,7 @@ class Budget:
 class Keeper:
     """Reads the checkpoint, if there is one, and writes it, if there is to be one."""
 
-    def __init__(
-        self, run: checkpoints.Run, path: Any, every: float, writes: bool = True
-    ) -> None:
+    def __init__(self, run: checkpoints.Run, path: Any, every: float, writes: bool = True) -> None:
         self.run, self.path, self.every, self.writes = run, path, every, writes
         if path is not None and os.path.exists(path):
             checkpoints.restore(run, path)
