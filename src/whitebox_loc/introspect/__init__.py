@@ -7,6 +7,7 @@ from whitebox_loc.introspect.blindness import BlindSpot, BlindSpotWarning, blind
 from whitebox_loc.introspect.edges import EdgeMoves, edge_moves
 from whitebox_loc.introspect.exemplars import TopImages, top_images
 from whitebox_loc.introspect.filters import kernels
+from whitebox_loc.introspect.map_files import MapShards, read_maps, saliency_shards
 from whitebox_loc.introspect.maximization import Maximized, maximize
 from whitebox_loc.introspect.methods import METHODS
 from whitebox_loc.introspect.patching import patch
@@ -26,6 +27,7 @@ __all__ = [
     "BlindSpotWarning",
     "EdgeMoves",
     "LayerInfo",
+    "MapShards",
     "Maximized",
     "Probe",
     "ReceptiveField",
@@ -45,9 +47,11 @@ __all__ = [
     "maximize",
     "patch",
     "probe",
+    "read_maps",
     "receptive_field",
     "response",
     "saliency",
+    "saliency_shards",
     "targets",
     "top_images",
     "tuning",
