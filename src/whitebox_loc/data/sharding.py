@@ -299,13 +299,14 @@ def run_shards(
     progress: bool,
 ) -> None:
     """Call a function for each shard that is left of the `whole`, here or by an executor."""
-    with tqdm(total=whole, initial=whole - len(left), unit="shard", disable=not progress) as bar:
+    ready = whole - len(left)
+    with tqdm(total=whole, initial=ready, unit="shard", disable=not progress) as bar:
         try:
-            done = map(function, left) if executor is None else _by(executor, function, left)
-            for _ in done:
+            for _ in map(function, left) if executor is None else _by(executor, function, left):
+                ready += 1
                 bar.update()
         except (KeyboardInterrupt, BrokenExecutor, CancelledError) as stop:
-            text = f"{bar.n} of {whole} shards are finished. Call again as before to go on."
+            text = f"{ready} of {whole} shards are finished. Call again as before to go on."
             if isinstance(stop, KeyboardInterrupt):
                 stop.add_note(text)
                 raise

@@ -180,7 +180,13 @@ def saliency_shards(
     source, told = _source(batches)
     worker, workers = check_shard(shard)
     row = METHODS[check_choice("method", method, METHODS)]
-    given = {"target": target, "link": check_choice("link", link, LINKS)}
+    given = {
+        "target": target,
+        "method": method,
+        "link": check_choice("link", link, LINKS),
+        "batch_size": check_int("batch_size", batch_size, low=1),
+        **options,
+    }
     known = set(check_options(row, dict(options))) - set(options)
     about = {
         "format": FORMAT,
@@ -198,7 +204,6 @@ def saliency_shards(
     claim(Path(folder) / "manifest.json", about)
     found = MapShards(Path(folder), about)
     left = [index for index in found.missing() if index % workers == worker]
-    given |= {"method": method, "batch_size": check_int("batch_size", batch_size, low=1), **options}
     write = partial(_write, model, source, found, known, given)
     run_shards(write, left, len(range(worker, len(source), workers)), None, progress)
     return found
