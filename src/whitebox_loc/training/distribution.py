@@ -36,7 +36,14 @@ def find_strategy(model: keras.Model) -> tf.distribute.Strategy | None:
         one of those that training can use.
     """
     found = {id(s): s for s in (_strategy_of(v) for v in model.variables)}
-    around = _strategy_around()
+    around = tf.distribute.get_strategy() if tf.distribute.has_strategy() else None
+    for strategy in (*found.values(), around):
+        if strategy is not None and not isinstance(strategy, KINDS):
+            raise ValueError(
+                f"`model` {model.name!r} was built, or `fit` called, in the scope of a "
+                f"{type(strategy).__name__}. Training can use MirroredStrategy and "
+                "MultiWorkerMirroredStrategy, whose replicas take every step together, or none."
+            )
     if len(found) > 1:
         raise ValueError(
             f"`model` {model.name!r} has variables of {len(found)} strategies, or some of one and "
@@ -51,7 +58,7 @@ def find_strategy(model: keras.Model) -> tf.distribute.Strategy | None:
             "`with strategy.scope(): model = localizer(...)`."
         )
     if strategy is not None:
-        _check_strategy(strategy, model)
+        _check_variables(model)
     return strategy
 
 
@@ -59,19 +66,7 @@ def _strategy_of(variable: Any) -> Any:
     return getattr(variable.value, "distribute_strategy", None)
 
 
-def _strategy_around() -> Any:
-    """Return the strategy of the scope that is open, if it has several replicas to speak of."""
-    around = tf.distribute.get_strategy() if tf.distribute.has_strategy() else None
-    return None if isinstance(around, tf.distribute.OneDeviceStrategy) else around
-
-
-def _check_strategy(strategy: Any, model: keras.Model) -> None:
-    if not isinstance(strategy, KINDS):
-        raise ValueError(
-            f"`model` {model.name!r} was built under a {type(strategy).__name__}. Training can use "
-            f"{' and '.join(kind.__name__ for kind in KINDS)}, all of whose replicas take every "
-            "step together."
-        )
+def _check_variables(model: keras.Model) -> None:
     late = [v.path for v in model.variables if v.synchronization == "on_read"]
     if late:
         raise ValueError(
