@@ -71,8 +71,8 @@ def show_memory(less: int) -> None:
 
 
 def show_saliency(less: int) -> None:
-    n = 8_192 // less
-    print(f"Maps of {n:,} images of 100x100 by a localizer, one target, float32, 1,024 a file\n")
+    n, shard_size = 8_192 // less, 1_024 // less
+    print(f"{n:,} images of 100x100, a localizer, one target, float32, {shard_size:,} a file\n")
     print("| maps a second | 1 worker | 2 workers | ratio |\n|---|---|---|---|")
     for method, options in (("gradient", {}), ("integrated_gradients", {"steps": 10})):
         rates = []
@@ -80,7 +80,7 @@ def show_saliency(less: int) -> None:
             with tempfile.TemporaryDirectory() as folder:
                 jobs = [
                     {"do": "explain", "n": n, "workers": workers, "worker": w, "method": method,
-                     "options": options, "folder": folder, "cores": [w]}
+                     "shard_size": shard_size, "options": options, "folder": folder, "cores": [w]}
                     for w in range(workers)
                 ]  # fmt: skip
                 rates.append(sum(found["rate"] for found in run_all(jobs)))
@@ -162,11 +162,13 @@ def peak() -> float:
 
 
 def draw(n: int, workers: int) -> dict[str, float]:
-    return timed(workers, _draw_one, [(i,) for i in range(-(-n // 4096))])
+    starts = range(0, n, 4096)
+    return timed(workers, _draw_one, [(i, min(4096, n - k)) for i, k in enumerate(starts)])
 
 
-def _draw_one(index: int) -> int:
-    return len(wb.data.batch_at(wb.data.Scene(size=SIZE), index, batch_size=4096, dtype="uint8"))
+def _draw_one(index: int, count: int) -> int:
+    scene = wb.data.Scene(size=SIZE)
+    return len(wb.data.batch_at(scene, index, batch_size=count, dtype="uint8"))
 
 
 def write(n: int, workers: int) -> dict[str, float]:
@@ -190,6 +192,7 @@ def _read_one(folder: str, index: int) -> int:
 
 def timed(workers: int, function: Any, arguments: list[Any]) -> dict[str, float]:
     with pool(workers) as executor:
+        function(*arguments[0])
         start = time.perf_counter()
         if workers > 1:
             list(executor.map(function, *zip(*arguments, strict=True)))
@@ -208,7 +211,7 @@ def pool(workers: int) -> ProcessPoolExecutor:
 
 
 def _warm(_: int) -> None:
-    _draw_one(0)
+    _draw_one(0, 1)
     time.sleep(0.1)
 
 
@@ -220,25 +223,25 @@ def explain(
     options: dict[str, Any] | None = None,
     folder: str | None = None,
     cores: list[int] | None = None,
+    shard_size: int = 1024,
 ) -> dict[str, float]:
     hold_to(cores)
     scene, model = wb.data.Scene(size=SIZE), wb.models.localizer(size=SIZE, seed=0)
     with tempfile.TemporaryDirectory() as own:
-        parts = {
-            "images": wb.data.write_shards(
-                scene, n, f"{own}/images", shard_size=1024, progress=False
-            ),
-            "first": wb.data.write_shards(scene, 1024, f"{own}/first", shard_size=1024,
-                                          progress=False),
-        }  # fmt: skip
+        images, first = (
+            wb.data.write_shards(
+                scene, count, f"{own}/{count}", shard_size=shard_size, progress=False
+            )
+            for count in (n, shard_size)
+        )
         chosen = {"method": method, "progress": False, **(options or {})}
-        wb.introspect.saliency_shards(model, parts["first"], f"{own}/compiling", **chosen)
+        wb.introspect.saliency_shards(model, first, f"{own}/compiling", **chosen)
         start, out = time.perf_counter(), f"{folder or own}/maps"
         shared = (worker, workers)
-        wb.introspect.saliency_shards(model, parts["images"], out, shard=shared, **chosen)
+        wb.introspect.saliency_shards(model, images, out, shard=shared, **chosen)
         seconds = time.perf_counter() - start
-        shards = range(worker, len(parts["images"]), workers)
-        maps = sum(parts["images"].images_in(i) for i in shards)
+        shards = range(worker, len(images), workers)
+        maps = sum(images.images_in(i) for i in shards)
         return {"rate": maps / seconds, "peak": peak()}
 
 
