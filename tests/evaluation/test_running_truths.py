@@ -15,9 +15,9 @@ from scipy.ndimage import gaussian_filter
 import whitebox_loc as wb
 from whitebox_loc.evaluation import METRICS, jobs
 from whitebox_loc.evaluation.controls import CONTROLS
-from whitebox_loc.evaluation.identities import describe, digest
 from whitebox_loc.evaluation.running import benchmark
 from whitebox_loc.introspect import METHODS, saliency
+from whitebox_loc.introspect.identities import describe, digest
 from whitebox_loc.introspect.methods import Maps, Method
 
 SCENE = wb.data.Scene(size=(8, 8))

@@ -12,6 +12,7 @@ from whitebox_loc.data.render import render
 from whitebox_loc.data.sampling import count_boxes, nth_boxes
 from whitebox_loc.data.scenes import SCENES, Scene, as_scene
 from whitebox_loc.data.shapes import SHAPES, shape_mask
+from whitebox_loc.data.sharding import Shards, read_shards, write_shards
 from whitebox_loc.data.soft import render_soft
 from whitebox_loc.data.splits import REGIONS
 from whitebox_loc.data.storage import load, save
@@ -22,6 +23,7 @@ __all__ = [
     "SHAPES",
     "Batch",
     "Scene",
+    "Shards",
     "as_scene",
     "batch_at",
     "count_boxes",
@@ -29,8 +31,10 @@ __all__ = [
     "generate",
     "load",
     "nth_boxes",
+    "read_shards",
     "render",
     "render_soft",
     "save",
     "shape_mask",
+    "write_shards",
 ]

@@ -224,7 +224,7 @@ def dataset(
 
     scene = as_scene(scene)
     kind = check_choice("dtype", dtype, DTYPES)
-    worker, workers = _check_shard(shard)
+    worker, workers = check_shard(shard)
     first = worker + check_int("start", start, low=0) * workers
     at = partial(
         batch_at, scene, batch_size=batch_size, seed=seed, dtype=kind, valid_only=valid_only
@@ -245,7 +245,7 @@ def dataset(
     return tf.data.Dataset.counter(first, workers).map(load).prefetch(2)
 
 
-def _check_shard(shard: Any) -> tuple[int, int]:
+def check_shard(shard: Any) -> tuple[int, int]:
     if not isinstance(shard, (tuple, list)) or len(shard) != 2:
         raise TypeError(f"`shard` must be (worker, workers), such as (0, 4); got {shard!r}.")
     workers = check_int("shard[1]", shard[1], low=1)

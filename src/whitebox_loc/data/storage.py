@@ -129,13 +129,13 @@ def _assemble(found: dict[str, np.ndarray]) -> Batch:
         boxes=found["boxes"],
         labels=found["labels"],
         valid=found["valid"],
-        scene=_scene(header.get("scene")),
+        scene=scene_from(header.get("scene")),
     )
     _check_arrays(batch)
     return batch
 
 
-def _scene(fields: Any) -> Scene:
+def scene_from(fields: Any) -> Scene:
     names = {field.name for field in dataclasses.fields(Scene)}
     if not isinstance(fields, dict) or not names - LATER_FIELDS <= set(fields) <= names:
         raise ValueError(f"its scene must have the fields {sorted(names)}; got {fields!r}.")

@@ -17,12 +17,12 @@ import numpy as np
 
 from whitebox_loc._version import __version__
 from whitebox_loc.data import Batch, Scene, generate
-from whitebox_loc.evaluation.identities import describe, digest, model_digest
 from whitebox_loc.evaluation.intervals import mean_interval
 from whitebox_loc.evaluation.scores.record import Trial
 from whitebox_loc.evaluation.specs import MethodSpec, MetricSpec, ModelSpec
 from whitebox_loc.evaluation.truth import evidence_mask
 from whitebox_loc.introspect import METHODS, saliency
+from whitebox_loc.introspect.identities import describe, digest, model_digest
 from whitebox_loc.introspect.methods import Method
 from whitebox_loc.introspect.outputs import COORDINATES
 from whitebox_loc.models import Mechanism

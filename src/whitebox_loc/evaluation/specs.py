@@ -16,10 +16,10 @@ from whitebox_loc._files import replacing
 from whitebox_loc._validation import check_choice
 from whitebox_loc.data import Scene, as_scene
 from whitebox_loc.evaluation.controls import CONTROLS, Control
-from whitebox_loc.evaluation.identities import describe, digest, model_digest
 from whitebox_loc.evaluation.scores import METRICS
 from whitebox_loc.evaluation.scores.record import Metric
 from whitebox_loc.introspect import METHODS
+from whitebox_loc.introspect.identities import describe, digest, model_digest
 from whitebox_loc.introspect.methods import Method
 from whitebox_loc.training.evaluation import check_input
 

@@ -8,6 +8,7 @@ from whitebox_loc.introspect.detection_maps import DetectionMaps, saliency_of_de
 from whitebox_loc.introspect.edges import EdgeMoves, edge_moves
 from whitebox_loc.introspect.exemplars import TopImages, top_images
 from whitebox_loc.introspect.filters import kernels
+from whitebox_loc.introspect.map_files import MapShards, read_maps, saliency_shards
 from whitebox_loc.introspect.maximization import Maximized, maximize
 from whitebox_loc.introspect.methods import METHODS
 from whitebox_loc.introspect.patching import patch
@@ -28,6 +29,7 @@ __all__ = [
     "DetectionMaps",
     "EdgeMoves",
     "LayerInfo",
+    "MapShards",
     "Maximized",
     "Probe",
     "ReceptiveField",
@@ -47,10 +49,12 @@ __all__ = [
     "maximize",
     "patch",
     "probe",
+    "read_maps",
     "receptive_field",
     "response",
     "saliency",
     "saliency_of_detections",
+    "saliency_shards",
     "targets",
     "top_images",
     "tuning",

@@ -17,7 +17,7 @@ from whitebox_loc.introspect.methods import METHODS, Maps, Method
 from whitebox_loc.introspect.problem import Problem
 from whitebox_loc.introspect.targets import LINKS, as_target
 
-__all__ = ["SaliencyInfo", "saliency"]
+__all__ = ["SaliencyInfo", "check_options", "saliency"]
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def saliency(
     ((2, 2, 12, 16), (2, 2), 40)
     """
     record = METHODS[check_choice("method", method, METHODS)]
-    chosen = _check_options(record, options)
+    chosen = check_options(record, options)
     inputs = check_images(images)
     several = isinstance(target, (list, tuple))
     if several and not len(target):
@@ -168,7 +168,7 @@ def _info(
     )
 
 
-def _check_options(record: Method, options: dict[str, Any]) -> dict[str, Any]:
+def check_options(record: Method, options: dict[str, Any]) -> dict[str, Any]:
     """Return all options of a method; those of the base method as well if it wraps one."""
     known = dict(record.options)
     if record.wraps:

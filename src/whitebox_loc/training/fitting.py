@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import keras
@@ -14,7 +16,14 @@ from whitebox_loc.data import Scene, as_scene, dataset
 from whitebox_loc.losses import BoxBCE, IoULoss
 from whitebox_loc.models import class_count, edge_logits, label_logits
 from whitebox_loc.training import checkpoints
+from whitebox_loc.training.distribution import (
+    check_optimizer,
+    check_shares,
+    find_strategy,
+    make_shared_step,
+)
 from whitebox_loc.training.evaluation import check_input, predict_labels
+from whitebox_loc.training.groups import group_of
 from whitebox_loc.training.history import History
 from whitebox_loc.training.loops import Budget, Keeper, TrainingDivergedError, train
 from whitebox_loc.training.steps import make_step
@@ -58,7 +67,7 @@ def fit(
         Budget in steps, counted from the beginning of the run. With a step budget
         alone, equal seeds give equal weights on one machine.
     batch_size : int, default 64
-        Images a step.
+        Images a step, of all replicas together.
     loss : keras.losses.Loss, optional
         Loss of the boxes, both in ``rel_yxyx``. Default: `BoxBCE` + 0.1 `IoULoss`.
     edge_weight : float, optional
@@ -88,6 +97,8 @@ def fit(
 
     Raises
     ------
+    RuntimeError
+        If another worker of a `MultiWorkerMirroredStrategy` is lost.
     TrainingDivergedError
         If the loss or a gradient stops being finite. The model and the checkpoint keep the last
         finite weights.
@@ -96,6 +107,17 @@ def fit(
     ValueError, TypeError
         If an argument is out of range, the model does not fit the scene, or the
         checkpoint belongs to another run.
+
+    Notes
+    -----
+    A model that was built in the scope of a `tf.distribute.MirroredStrategy` or
+    `MultiWorkerMirroredStrategy` is trained by all its replicas together: each takes its equal
+    share of every batch, so that the learning curve is that of one worker up to rounding. Layers
+    see their share alone: `BatchNormalization` (unless ``synchronized=True``) takes its statistics
+    from there, and its moving averages are the means over replicas; `Dropout` draws the same for
+    each. Call `fit` with the same arguments on all workers. They stop at the same step: by the
+    chief's clock, or after Ctrl-C on any of them. The chief writes the checkpoint, which all must
+    be able to read, and shows the progress bar. A run may go on with another number of replicas.
 
     Examples
     --------
@@ -113,22 +135,33 @@ def fit(
     edge_weight = _edge_weight(model, edge_weight)
     label_weight = _label_weight(model, scene, label_weight)
     loss = BoxBCE() + 0.1 * IoULoss() if loss is None else loss
-    optimizer = _optimizer(model, learning_rate, optimizer, bool(label_weight))
+    strategy = find_strategy(model)
+    if strategy is not None:
+        check_shares(strategy, batch_size)
+    if optimizer is not None:
+        check_optimizer(optimizer, strategy)
+    with nullcontext() if strategy is None else strategy.scope():
+        optimizer = _optimizer(model, learning_rate, optimizer, bool(label_weight))
     settings = {"scene": repr(scene), "seed": seed, "batch_size": batch_size}
     settings |= {"edge_weight": edge_weight, "label_weight": label_weight}
     settings |= {"model": _fingerprint(model)}
     settings |= _settings("loss", loss) | _settings("optimizer", optimizer)
     run = checkpoints.Run(model, optimizer, History(), settings)
-    keeper = Keeper(run, checkpoint, check_real("checkpoint_seconds", checkpoint_seconds, low=0))
-    shape = (batch_size, *scene.size, scene.channels)
-    step = make_step(model, optimizer, loss, edge_weight, label_weight, shape)
-    stream = iter(dataset(scene, batch_size, seed, start=len(run.history), labels=True))
+    group = group_of(strategy)
+    pause = check_real("checkpoint_seconds", checkpoint_seconds, low=0)
+    keeper = Keeper(run, checkpoint, pause, group.chief)
+    with group.watch():
+        group.check_same(settings | {"budget": repr(vars(budget))}, len(run.history))
+        make = partial(make_shared_step, strategy) if strategy else make_step
+        shape = (batch_size, *scene.size, scene.channels)
+        step = make(model, optimizer, loss, edge_weight, label_weight, shape)
+        stream = iter(dataset(scene, batch_size, seed, start=len(run.history), labels=True))
 
-    def next_step() -> Any:
-        images, (boxes, labels) = next(stream)
-        return step(images, boxes, labels)
+        def next_step() -> Any:
+            images, (boxes, labels) = next(stream)
+            return step(images, boxes, labels)
 
-    train(run, budget, next_step, keeper, progress)
+        train(run, budget, next_step, keeper, progress, group)
     # Only matters to optimizers that average the weights (use_ema=True): after the last
     # checkpoint, so that a longer run goes on from the weights themselves.
     optimizer.finalize_variable_values(model.trainable_variables)

@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 
 from whitebox_loc._validation import check_int, check_real
 from whitebox_loc.training import checkpoints
+from whitebox_loc.training.groups import INTERRUPTED, Alone
 from whitebox_loc.training.history import COLUMNS
 
 __all__ = ["Budget", "Keeper", "TrainingDivergedError", "train"]
@@ -37,6 +38,7 @@ def train(
     step: Callable[[], Any],
     keeper: Keeper,
     progress: bool,
+    group: Alone | None = None,
 ) -> None:
     """Take steps until the budget is used, and write down what each of them measured.
 
@@ -52,6 +54,8 @@ def train(
         Writes the checkpoints.
     progress : bool
         Show a progress bar.
+    group : Alone, optional
+        The processes that train together; this one alone by default.
 
     Raises
     ------
@@ -60,8 +64,10 @@ def train(
     KeyboardInterrupt
         After Ctrl-C, once the step is finished and the checkpoint is written.
     """
-    with _bar(run, budget, progress) as bar, _deferred_interrupt() as interrupted:
-        _loop(run, budget, step, bar, keeper, interrupted)
+    group = group or Alone()
+    shown = progress and group.chief
+    with _bar(run, budget, shown) as bar, _deferred_interrupt() as interrupted:
+        _loop(run, budget, step, bar, keeper, interrupted, group)
 
 
 def _loop(
@@ -71,9 +77,10 @@ def _loop(
     bar: Any,
     keeper: Keeper,
     interrupted: threading.Event,
+    group: Alone,
 ) -> None:
     start, overflows = time.perf_counter() - run.seconds, 0
-    while not interrupted.is_set() and not (reason := budget.spent(run)):
+    while not (reason := group.reason(interrupted.is_set(), budget.spent(run))):
         values = dict(zip(COLUMNS[2:], step().numpy().tolist(), strict=True))
         run.seconds = time.perf_counter() - start
         overflows = 0 if math.isfinite(values["gradient_norm"]) else overflows + 1
@@ -87,12 +94,13 @@ def _loop(
             )
         run.history.append({"step": len(run.history) + 1, "seconds": run.seconds, **values})
         _show(bar, run, budget)
-        keeper.save_sometimes()
-    if not interrupted.is_set():
+        if keeper.path is not None and group.agrees(keeper.is_due()):
+            keeper.save()
+    if reason != INTERRUPTED:
         run.history.stopped = reason
     keeper.save()
     # Asked again, because Ctrl-C may have come during that last checkpoint.
-    if interrupted.is_set():
+    if reason == INTERRUPTED or interrupted.is_set():
         error = KeyboardInterrupt(f"interrupted after step {len(run.history)}")
         error.add_note(f"The weights after that step are in {keeper.kept()}.")
         raise error
@@ -125,21 +133,25 @@ class Budget:
 class Keeper:
     """Reads the checkpoint, if there is one, and writes it, if there is to be one."""
 
-    def __init__(self, run: checkpoints.Run, path: Any, every: float) -> None:
-        self.run, self.path, self.every = run, path, every
+    def __init__(self, run: checkpoints.Run, path: Any, every: float, writes: bool = True) -> None:
+        self.run, self.path, self.every, self.writes = run, path, every, writes
         if path is not None and os.path.exists(path):
             checkpoints.restore(run, path)
         self.last = time.perf_counter()
 
     def save(self) -> None:
         """Write the checkpoint, if there is to be one."""
-        if self.path is not None:
+        if self.path is not None and self.writes:
             checkpoints.save(self.run, self.path)
             self.last = time.perf_counter()
 
+    def is_due(self) -> bool:
+        """Return whether the last one is old enough."""
+        return time.perf_counter() - self.last >= self.every
+
     def save_sometimes(self) -> None:
         """Write it if the last one is old enough."""
-        if time.perf_counter() - self.last >= self.every:
+        if self.is_due():
             self.save()
 
     def kept(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
@@ -15,7 +15,17 @@ from whitebox_loc.losses import edge_cross_entropy
 from whitebox_loc.models import edge_logits, label_logits
 from whitebox_loc.training.evaluation import box_of
 
-__all__ = ["make_step"]
+__all__ = [
+    "Gradients",
+    "apply",
+    "is_good",
+    "make_gradients",
+    "make_step",
+    "norm_of",
+    "put_back",
+    "scale_of",
+    "states_of",
+]
 
 
 def make_step(
@@ -35,46 +45,112 @@ def make_step(
     update is left out if the loss or the gradient is not finite, so that the weights
     are still good when the caller finds out.
     """
-    forward = _forward(model)
-    variables = model.trainable_variables
-    # A forward pass in training mode moves these before it is known whether the step is good.
-    states = [v for v in model.variables if all(v is not other for other in variables)]
-    scales = hasattr(optimizer, "scale_loss")
+    differentiate = make_gradients(model, optimizer, loss, edge_weight, label_weight, shape[1:3])
+    states = states_of(model)
 
     @tf.function
     def step(images: tf.Tensor, boxes: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         before = [tf.identity(state.value) for state in states]
-        with tf.GradientTape() as tape:
-            found, edges, classes = forward(images)
-            edge_loss = edge_cross_entropy(boxes, *edges) if edges else tf.constant(0.0)
-            total = tf.cast(loss(boxes, found), tf.float32) + edge_weight * edge_loss
-            label_loss, accuracy = tf.constant(0.0), tf.constant(math.nan)
-            if label_weight:
-                label_loss, accuracy = _classified(labels, *classes)
-                total += label_weight * label_loss
-            total += tf.add_n([tf.cast(extra, tf.float32) for extra in model.losses] or [0.0])
-            scaled = optimizer.scale_loss(total) if scales else total
-        gradients = tape.gradient(scaled, variables)
-        learned = variables
-        if classes[0] is not None and not label_weight:
-            gradients, learned = _reached(gradients, variables)
-        scale = optimizer.scale_loss(tf.constant(1.0)) if scales else 1.0
-        norm = tf.linalg.global_norm([tf.cast(g, tf.float32) for g in gradients if g is not None])
-        # An optimizer that scales the loss finds its scale by gradients that overflow: it
-        # leaves such a step out itself, and only the loss tells whether training diverged.
-        good = tf.math.is_finite(total) & (tf.math.is_finite(norm) if not scales else True)
+        found = differentiate(images, boxes, labels)
+        norm, scale = norm_of(found.gradients), scale_of(optimizer)
         tf.cond(
-            good,
-            lambda: _apply(optimizer, gradients, learned),
-            lambda: _put_back(states, before),
+            is_good(optimizer, found.measures[0], norm),
+            lambda: apply(optimizer, found.gradients, found.learned),
+            lambda: put_back(states, before),
         )
-        measures = _measures(boxes, found, shape[1:3])
-        return tf.stack([total, *measures, edge_loss, label_loss, accuracy, norm / scale])
+        return tf.stack([*found.measures, norm / scale])
 
     # Traced here and once: calling the function would warn of tracing in a loop over fits.
     n = shape[0]
     kinds = tf.TensorSpec(shape), tf.TensorSpec((n, 4)), tf.TensorSpec((n,), tf.int64)
     return step.get_concrete_function(*kinds)
+
+
+class Gradients(NamedTuple):
+    """What one pass forward and backward finds, before anything is updated.
+
+    `measures` are those of the history without the norm of the gradient, the loss first.
+    """
+
+    measures: list[Any]
+    gradients: list[Any]
+    learned: list[Any]
+
+
+def make_gradients(
+    model: keras.Model,
+    optimizer: Any,
+    loss: Callable[[Any, Any], Any],
+    edge_weight: float,
+    label_weight: float,
+    size: tuple[int, int],
+    replicas: int = 1,
+) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], Gradients]:
+    """Return a function of (images, boxes, labels) that differentiates the loss of `model`.
+
+    Of several `replicas` that share a batch equally, each finds its part of the loss of the
+    whole: the sum of their losses and gradients is that of one that sees all images.
+    """
+    forward = _forward(model)
+    variables = model.trainable_variables
+
+    def differentiate(images: tf.Tensor, boxes: tf.Tensor, labels: tf.Tensor) -> Gradients:
+        with tf.GradientTape() as tape:
+            found, edges, classes = forward(images)
+            edge_loss = edge_cross_entropy(boxes, *edges) if edges else tf.constant(0.0)
+            # Keras itself divides a mean by the number of replicas.
+            total = tf.cast(loss(boxes, found), tf.float32) + edge_weight / replicas * edge_loss
+            label_loss, accuracy = tf.constant(0.0), tf.constant(math.nan)
+            if label_weight:
+                label_loss, accuracy = _classified(labels, *classes)
+                total += label_weight / replicas * label_loss
+            extras = [tf.cast(extra, tf.float32) for extra in model.losses] or [0.0]
+            total += tf.add_n(extras) / replicas
+            scaled = optimizer.scale_loss(total) if hasattr(optimizer, "scale_loss") else total
+        gradients, learned = tape.gradient(scaled, variables), variables
+        if classes[0] is not None and not label_weight:
+            gradients, learned = _reached(gradients, variables)
+        measures = [total, *_measures(boxes, found, size), edge_loss, label_loss, accuracy]
+        return Gradients(measures, gradients, learned)
+
+    return differentiate
+
+
+def states_of(model: keras.Model) -> list[Any]:
+    """Return what a forward pass in training mode moves, before it is known whether it is good."""
+    learned = {id(variable) for variable in model.trainable_variables}
+    return [variable for variable in model.variables if id(variable) not in learned]
+
+
+def norm_of(gradients: list[Any]) -> Any:
+    """Return the norm of all gradients together, in float32."""
+    return tf.linalg.global_norm([tf.cast(g, tf.float32) for g in gradients if g is not None])
+
+
+def scale_of(optimizer: Any) -> Any:
+    """Return the number by which an optimizer multiplies the loss."""
+    return optimizer.scale_loss(tf.constant(1.0)) if hasattr(optimizer, "scale_loss") else 1.0
+
+
+def is_good(optimizer: Any, loss: Any, norm: Any) -> Any:
+    """Return whether a step with this loss and gradient may be taken."""
+    # An optimizer that scales the loss finds its scale by gradients that overflow: it
+    # leaves such a step out itself, and only the loss tells whether training diverged.
+    scales = hasattr(optimizer, "scale_loss")
+    return tf.math.is_finite(loss) & (tf.math.is_finite(norm) if not scales else True)
+
+
+def apply(optimizer: Any, gradients: list[Any], variables: list[Any]) -> bool:
+    """Update the variables; the value serves `tf.cond`, whose branches must be alike."""
+    optimizer.apply(gradients, variables)
+    return True
+
+
+def put_back(states: list[Any], before: list[Any]) -> bool:
+    """Give states the values from before the step."""
+    for state, value in zip(states, before, strict=True):
+        state.assign(value)
+    return False
 
 
 def _forward(model: keras.Model) -> Callable[[Any], tuple[Any, list[Any], tuple[Any, bool]]]:
@@ -113,17 +189,6 @@ def _reached(gradients: list[Any], variables: list[Any]) -> tuple[list[Any], lis
     pairs = zip(gradients, variables, strict=True)
     kept = [(gradient, variable) for gradient, variable in pairs if gradient is not None]
     return [gradient for gradient, _ in kept], [variable for _, variable in kept]
-
-
-def _apply(optimizer: Any, gradients: list[Any], variables: list[Any]) -> bool:
-    optimizer.apply(gradients, variables)
-    return True
-
-
-def _put_back(states: list[Any], before: list[Any]) -> bool:
-    for state, value in zip(states, before, strict=True):
-        state.assign(value)
-    return False
 
 
 def _measures(boxes: Any, found: Any, size: tuple[int, int]) -> list[Any]:

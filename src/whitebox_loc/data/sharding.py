@@ -1,0 +1,334 @@
+"""Images of a scene on disk, as many as fit there: a folder of shards, made in any order."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    CancelledError,
+    Executor,
+    Future,
+    wait,
+)
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from whitebox_loc._files import replacing
+from whitebox_loc._validation import check_choice, check_int
+from whitebox_loc._version import __version__
+from whitebox_loc.data.datasets import Batch, batch_at, check_shard
+from whitebox_loc.data.render import DTYPES
+from whitebox_loc.data.sampling import Streams, draw_boxes
+from whitebox_loc.data.scenes import Scene, as_scene
+from whitebox_loc.data.storage import load, save, scene_from
+
+__all__ = ["Shards", "read_shards", "write_shards"]
+
+FORMAT = "whitebox_loc shards 1"
+
+#: Shards handed to an executor for each that is being made. More would only fill its queue.
+AHEAD = 64
+
+
+class Shards:
+    """Batches in a folder, read when they are asked for: ``shards[i]``, or in a loop.
+
+    Attributes
+    ----------
+    folder : Path
+    scene : Scene
+    n : int
+        Images in all shards together.
+    seed, shard_size, dtype, valid_only
+        As given to `write_shards`.
+    about : dict
+        What the manifest says: everything that decides the images.
+
+    Examples
+    --------
+    See `write_shards`.
+    """
+
+    def __init__(self, folder: Path, about: dict[str, Any]) -> None:
+        self.folder, self.about = folder, about
+        self.scene = scene_from(about["scene"])
+        self.n, self.seed = int(about["n"]), int(about["seed"])
+        self.shard_size, self.dtype = int(about["shard_size"]), str(about["dtype"])
+        self.valid_only = bool(about["valid_only"])
+
+    def __len__(self) -> int:
+        return -(-self.n // self.shard_size)
+
+    def images_in(self, index: int) -> int:
+        """Return the number of images in shard `index`: only the last may hold fewer."""
+        return min(self.shard_size, self.n - index * self.shard_size)
+
+    def path(self, index: int) -> Path:
+        """Return the file of shard `index`."""
+        return self.folder / f"shard-{index:06}.npz"
+
+    def missing(self) -> list[int]:
+        """Return the numbers of the shards that are not there, or cut short."""
+        return [i for i in range(len(self)) if not zipfile.is_zipfile(self.path(i))]
+
+    def make(self, index: int) -> Batch:
+        """Draw shard `index` anew, without looking at its file."""
+        return batch_at(
+            self.scene, index, batch_size=self.images_in(index), seed=self.seed, dtype=self.dtype,
+            valid_only=self.valid_only,
+        )  # fmt: skip
+
+    def __getitem__(self, index: int) -> Batch:
+        return self._read(range(len(self))[check_int("index", index)])
+
+    def __iter__(self) -> Iterator[Batch]:
+        return (self._read(index) for index in range(len(self)))
+
+    def _read(self, index: int) -> Batch:
+        path, advice = self.path(index), "Delete it and call `write_shards` again as before."
+        try:
+            batch = load(path)
+        except FileNotFoundError:
+            raise FileNotFoundError(
+                f"Shard {index} of {len(self)} is missing: there is no {str(path)!r}. Call "
+                "`write_shards` again as before; it makes what is missing."
+            ) from None
+        except ValueError as error:
+            raise ValueError(
+                f"Shard {index} of {len(self)} cannot be read: {error} {advice}"
+            ) from (error)
+        if batch.scene != self.scene or not np.array_equal(batch.boxes, self._boxes(index)):
+            raise ValueError(f"{str(path)!r} does not hold shard {index} of this folder. {advice}")
+        return batch
+
+    def _boxes(self, index: int) -> np.ndarray:
+        """Return what `make` would give as boxes, at little cost."""
+        streams = Streams(np.random.SeedSequence(self.seed, spawn_key=(index,)))
+        return draw_boxes(self.scene, self.images_in(index), streams, valid_only=self.valid_only)
+
+    def __repr__(self) -> str:
+        return f"Shards({self.n} images in {len(self)} files, folder={str(self.folder)!r})"
+
+
+def write_shards(
+    scene: Scene | str,
+    n: int,
+    folder: str | os.PathLike[str],
+    *,
+    seed: int = 0,
+    shard_size: int = 4096,
+    dtype: str = "uint8",
+    valid_only: bool = True,
+    shard: tuple[int, int] = (0, 1),
+    executor: Executor | None = None,
+    progress: bool = True,
+) -> Shards:
+    """Draw `n` images of a scene into files of `shard_size` images each.
+
+    Shard i is ``batch_at(scene, i, batch_size=shard_size, seed=seed)``: it depends on the
+    arguments and on i alone, so that shards can be made in any order, by any number of
+    processes and machines. The shard size is part of what decides the images.
+
+    A call that was stopped, also by a kill, is repeated to go on: it makes what is missing, and
+    the files are the same bytes as those of a call that was not stopped.
+
+    Parameters
+    ----------
+    scene : Scene or str
+        A scene, or a name in `SCENES`.
+    n : int
+        Number of images, at least 1.
+    folder : path-like
+        Where ``manifest.json`` and ``shard-000000.npz``, ... are written.
+    seed : int
+        Seed of the whole sequence.
+    shard_size : int
+        Images in a file. A process holds one shard at a time: for 100x100 images of uint8, 4096
+        take 41 MB.
+    dtype : {"float32", "uint8"}
+        As in `generate`.
+    valid_only : bool
+        Draw empty boxes again. False keeps the `notebook` scene's 5%.
+    shard : tuple of int
+        ``(worker, workers)``: this call makes shards ``worker``, ``worker + workers``, ... The
+        machines of a group share the folder and each call with their own.
+    executor : concurrent.futures.Executor, optional
+        Makes several shards at a time: a process pool, ``client.get_executor()`` of Dask, or any
+        other whose workers see the folder. None works in this process. It is not shut down.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    Shards
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range, or the folder holds other shards.
+    TypeError
+        If an argument has the wrong type.
+    RuntimeError
+        If a worker of the executor was killed. What was finished is kept.
+    KeyboardInterrupt
+        After Ctrl-C. What was finished is kept.
+    OSError
+        If a file cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from whitebox_loc.data import Scene
+    >>> folder = tempfile.mkdtemp()
+    >>> shards = write_shards(Scene(size=(8, 8)), 10, folder, shard_size=4, progress=False)
+    >>> len(shards), [len(batch) for batch in shards], shards[1].images.dtype.name
+    (3, [4, 4, 2], 'uint8')
+    """
+    if executor is not None and not callable(getattr(executor, "submit", None)):
+        raise TypeError(
+            "`executor` must be a concurrent.futures.Executor or None; got "
+            f"{type(executor).__name__}."
+        )
+    about = {
+        "format": FORMAT,
+        "whitebox_loc": __version__,
+        "scene": dataclasses.asdict(as_scene(scene)),
+        "n": check_int("n", n, low=1),
+        "seed": check_int("seed", seed, low=0),
+        "shard_size": check_int("shard_size", shard_size, low=1),
+        "dtype": check_choice("dtype", dtype, DTYPES),
+        "valid_only": bool(valid_only),
+    }
+    worker, workers = check_shard(shard)
+    claim(Path(folder) / "manifest.json", about)
+    shards = Shards(Path(folder), about)
+    left = [index for index in shards.missing() if index % workers == worker]
+    whole = len(range(worker, len(shards), workers))
+    run_shards(partial(_write, shards), left, whole, executor, progress)
+    return shards
+
+
+def read_shards(folder: str | os.PathLike[str]) -> Shards:
+    """Open a folder that `write_shards` made, also one that is not complete.
+
+    Parameters
+    ----------
+    folder : path-like
+
+    Returns
+    -------
+    Shards
+        A sequence of `Batch`. A shard that is missing, damaged or misplaced raises an error with
+        its name when it is read.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder has no manifest.
+    ValueError
+        If the manifest is damaged or of another kind.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = tempfile.mkdtemp()
+    >>> made = write_shards("thin", 3, folder, shard_size=2, progress=False)
+    >>> read_shards(folder).n
+    3
+    """
+    path = Path(folder) / "manifest.json"
+    about = read_manifest(path)
+    try:
+        if about["format"] != FORMAT:
+            raise ValueError(f"its format is {about['format']!r}, not {FORMAT!r}")
+        return Shards(Path(folder), about)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{str(path)!r} is no manifest of shards: {error}.") from error
+
+
+def _write(shards: Shards, index: int) -> None:
+    save(shards.make(index), shards.path(index))
+
+
+def claim(path: Path, about: dict[str, Any]) -> None:
+    """Write a manifest, or raise a ValueError if there is one that says something else."""
+    if not path.exists():
+        with replacing(path) as part:
+            part.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+        return
+    found, wanted = read_manifest(path), json.loads(json.dumps(about))
+    different = [key for key in wanted if found.get(key) != wanted[key]]
+    if different:
+        key = different[0]
+        raise ValueError(
+            f"`folder` {str(path.parent)!r} holds something else: its {key} is {found.get(key)!r}, "
+            f"yours is {wanted[key]!r}. Name another folder, or delete this one."
+        )
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Return what a manifest says."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise FileNotFoundError(
+            f"There is no {str(path)!r}: `folder` holds no shards. Make them first."
+        ) from None
+    except ValueError as error:
+        raise ValueError(f"{str(path)!r} is damaged ({error}).") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{str(path)!r} is no manifest.")
+    return found
+
+
+def run_shards(
+    function: Callable[[int], Any],
+    left: list[int],
+    whole: int,
+    executor: Executor | None,
+    progress: bool,
+) -> None:
+    """Call a function for each shard that is left of the `whole`, here or by an executor."""
+    ready = whole - len(left)
+    with tqdm(total=whole, initial=ready, unit="shard", disable=not progress) as bar:
+        try:
+            for _ in map(function, left) if executor is None else _by(executor, function, left):
+                ready += 1
+                bar.update()
+        except (KeyboardInterrupt, BrokenExecutor, CancelledError) as stop:
+            text = f"{ready} of {whole} shards are finished. Call again as before to go on."
+            if isinstance(stop, KeyboardInterrupt):
+                stop.add_note(text)
+                raise
+            raise RuntimeError(
+                f"A worker of the `executor` died. {text} If it happens again: did the workers run "
+                "out of memory (take a smaller `shard_size`)?"
+            ) from stop
+
+
+def _by(executor: Executor, function: Callable[[int], Any], left: list[int]) -> Iterator[Any]:
+    """Yield what the function returns, in any order, with a bounded number of calls under way."""
+    rest: Iterable[int] = iter(left)
+    running: set[Future[Any]] = set()
+    try:
+        while True:
+            ahead = islice(rest, AHEAD - len(running))
+            running |= {executor.submit(function, index) for index in ahead}
+            if not running:
+                return
+            ended, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in ended:
+                yield future.result()
+    finally:
+        for future in running:
+            future.cancel()

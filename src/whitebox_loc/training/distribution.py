@@ -1,0 +1,208 @@
+"""The training step of several replicas that share each batch, under `tf.distribute`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from whitebox_loc.training.steps import (
+    Gradients,
+    apply,
+    is_good,
+    make_gradients,
+    norm_of,
+    put_back,
+    scale_of,
+    states_of,
+)
+
+__all__ = ["check_optimizer", "check_shares", "find_strategy", "make_shared_step"]
+
+#: Synchronous strategies of which each replica holds all variables.
+KINDS = (tf.distribute.MirroredStrategy, tf.distribute.MultiWorkerMirroredStrategy)
+
+
+def find_strategy(model: keras.Model) -> tf.distribute.Strategy | None:
+    """Return the strategy in whose scope a model was built, or None.
+
+    Raises
+    ------
+    ValueError
+        If there is another strategy around, the variables do not agree, or the strategy is not
+        one of those that training can use.
+    """
+    found = {id(s): s for s in (_strategy_of(v) for v in model.variables)}
+    around = tf.distribute.get_strategy() if tf.distribute.has_strategy() else None
+    for strategy in (*found.values(), around):
+        if strategy is not None and not isinstance(strategy, KINDS):
+            raise ValueError(
+                f"`model` {model.name!r} was built, or `fit` called, in the scope of a "
+                f"{type(strategy).__name__}. Training can use MirroredStrategy and "
+                "MultiWorkerMirroredStrategy, whose replicas take every step together, or none."
+            )
+    if len(found) > 1:
+        raise ValueError(
+            f"`model` {model.name!r} has variables of {len(found)} strategies, or some of one and "
+            "some of none. Build all of it in one `with strategy.scope():`."
+        )
+    [strategy] = found.values()
+    if around is not None and around is not strategy:
+        built = "outside any" if strategy is None else "in the scope of another"
+        raise ValueError(
+            f"`fit` was called in the scope of a {type(around).__name__}, but `model` "
+            f"{model.name!r} was built {built} strategy. Build it in this scope, too: "
+            "`with strategy.scope(): model = localizer(...)`."
+        )
+    if strategy is not None:
+        _check_variables(model)
+    return strategy
+
+
+def _strategy_of(variable: Any) -> Any:
+    return getattr(variable.value, "distribute_strategy", None)
+
+
+def _check_variables(model: keras.Model) -> None:
+    late = [v.path for v in model.variables if v.synchronization == "on_read"]
+    if late:
+        raise ValueError(
+            f"`model` has the variable {late[0]!r} with synchronization='on_read', whose replicas "
+            "differ. Leave `synchronization` out: what is not trained is averaged every step."
+        )
+
+
+def check_shares(strategy: tf.distribute.Strategy, batch_size: int) -> None:
+    """Raise a ValueError if the replicas cannot share a batch equally."""
+    replicas = strategy.num_replicas_in_sync
+    if batch_size % replicas:
+        raise ValueError(
+            f"`batch_size` is that of all replicas together and must be a multiple of their number,"
+            f" {replicas}; got {batch_size}. Take {-(-batch_size // replicas) * replicas}."
+        )
+
+
+def check_optimizer(optimizer: Any, strategy: tf.distribute.Strategy | None) -> None:
+    """Raise a ValueError if an optimizer does not suit the strategy of the model."""
+    for part in _nested(optimizer):
+        own = part._distribution_strategy
+        if own is not strategy if strategy is not None else isinstance(own, KINDS):
+            made = "outside the scope of its strategy"
+            if strategy is None:
+                made = f"inside the scope of a {type(own).__name__}"
+            raise ValueError(
+                f"`optimizer` {optimizer.name!r} was made {made}, unlike `model`. Make both in "
+                "one `with strategy.scope():`."
+            )
+        if strategy is not None and getattr(part, "gradient_accumulation_steps", None):
+            raise ValueError(
+                "`optimizer` accumulates gradients, which does not work under a strategy here. "
+                "Leave `gradient_accumulation_steps` out and take a larger `batch_size`."
+            )
+
+
+def make_shared_step(
+    strategy: tf.distribute.Strategy,
+    model: keras.Model,
+    optimizer: Any,
+    loss: Callable[[Any, Any], Any],
+    edge_weight: float,
+    label_weight: float,
+    shape: tuple[int, int, int, int],
+) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]:
+    """Return a function like that of `make_step` whose work the replicas of `strategy` share.
+
+    It takes the batch of all, of which each replica looks at its rows, in the order of replicas.
+    Loss, gradient and measures are those of the whole batch, and the same everywhere; so all
+    replicas agree on whether the update is left out.
+    """
+    replicas = strategy.num_replicas_in_sync
+    options = loss, edge_weight, label_weight, shape[1:3], replicas
+    differentiate = make_gradients(model, optimizer, *options)
+    states = states_of(model)
+    learned: list[Any] = []
+
+    def look(*batch: tf.Tensor) -> tuple[list[Any], list[Any], list[Any]]:
+        before = [tf.identity(state.value) for state in states]
+        found = _of_all(differentiate(*_rows(batch, shape[0] // replicas)), replicas)
+        _average(states)
+        learned[:] = found.learned
+        return found.measures, found.gradients, before
+
+    @tf.function
+    def step(images: tf.Tensor, boxes: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        seen, gradients, before = strategy.run(look, (images, boxes, labels))
+        measures = [strategy.experimental_local_results(measure)[0] for measure in seen]
+        norm = norm_of([strategy.experimental_local_results(g)[0] for g in gradients])
+        scale = scale_of(optimizer)
+        # Around the replicas and not in each, since Keras joins them to update a variable, which
+        # a replica cannot do in a branch.
+        with _summed(optimizer):
+            tf.cond(
+                is_good(optimizer, measures[0], norm),
+                lambda: _everywhere(strategy, lambda g: apply(optimizer, g, learned), gradients),
+                lambda: _everywhere(strategy, lambda b: put_back(states, b), before),
+            )
+        return tf.stack([*measures, norm / scale])
+
+    kinds = tf.TensorSpec(shape), tf.TensorSpec((shape[0], 4)), tf.TensorSpec(shape[:1], tf.int64)
+    return step.get_concrete_function(*kinds)
+
+
+def _rows(batch: tuple[tf.Tensor, ...], share: int) -> list[tf.Tensor]:
+    """Return what this replica looks at."""
+    number = tf.distribute.get_replica_context().replica_id_in_sync_group
+    with tf.device("CPU"):  # so that a GPU is sent its rows only
+        rows = [tensor[number * share : (number + 1) * share] for tensor in batch]
+    for part, tensor in zip(rows, batch, strict=True):
+        part.set_shape((share, *tensor.shape[1:]))
+    return [tf.identity(part) for part in rows]
+
+
+def _of_all(found: Gradients, replicas: int) -> Gradients:
+    """Return losses and gradients added up and measures averaged, the same on all replicas."""
+    context = tf.distribute.get_replica_context()
+    kept = [(g, v) for g, v in zip(found.gradients, found.learned, strict=True) if g is not None]
+    gradients = context.all_reduce("SUM", [tf.convert_to_tensor(g) for g, _ in kept])
+    loss, *measures = found.measures
+    # In one message. The losses are parts of the whole: their sum is the mean of as many wholes.
+    vector = context.all_reduce("MEAN", tf.stack([loss * replicas, *measures]))
+    return Gradients(tf.unstack(vector), gradients, [v for _, v in kept])
+
+
+def _average(states: list[Any]) -> None:
+    """Give all replicas the same moving averages; what is counted is the same anyway."""
+    moving = [state for state in states if state.value.dtype.is_floating]
+    if moving:
+        context = tf.distribute.get_replica_context()
+        means = context.all_reduce("MEAN", [tf.convert_to_tensor(state.value) for state in moving])
+        put_back(moving, means)
+
+
+def _everywhere(strategy: Any, function: Callable[[Any], bool], values: Any) -> bool:
+    strategy.run(function, (values,))
+    return True
+
+
+@contextmanager
+def _summed(optimizer: Any) -> Iterator[None]:
+    """Keep Keras from adding up gradients that have been added up.
+
+    It would do so after clipping each replica's gradient alone, which is not what one worker does.
+    """
+    parts = _nested(optimizer)
+    for part in parts:
+        part._all_reduce_sum_gradients = list
+    try:
+        yield
+    finally:
+        for part in parts:
+            del part._all_reduce_sum_gradients
+
+
+def _nested(optimizer: Any) -> list[Any]:
+    inner = getattr(optimizer, "inner_optimizer", None)
+    return [optimizer] if inner is None else [optimizer, *_nested(inner)]
