@@ -1,5 +1,6 @@
 """Localization networks: the transparent localizer, its rivals, VGG16, and compiled models."""
 
+from whitebox_loc.models.adapters import adapted
 from whitebox_loc.models.distributions import edge_distributions, edge_logits
 from whitebox_loc.models.glass import COMPILED, Compiled
 from whitebox_loc.models.glass.building import Mechanism, compiled, has_mechanism, mechanism
@@ -13,6 +14,7 @@ __all__ = [
     "HEADS",
     "Compiled",
     "Mechanism",
+    "adapted",
     "class_count",
     "compiled",
     "edge_distributions",
