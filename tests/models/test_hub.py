@@ -10,6 +10,7 @@ import whitebox_loc as wb
 hub = pytest.importorskip("keras_hub")
 
 SIZE = 64
+WIDE = (SIZE, 96, 3)
 
 
 def retinanet(image_shape=(SIZE, SIZE, 3), **options):
@@ -57,8 +58,8 @@ def d_fine():
     return hub.models.DFineObjectDetector(backbone, num_classes=3)
 
 
-def images(n=2, channels=3, side=SIZE, seed=0):
-    return np.random.default_rng(seed).random((n, side, side, channels), np.float32)
+def images(n=2, shape=(SIZE, SIZE, 3), seed=0):
+    return np.random.default_rng(seed).random((n, *shape), np.float32)
 
 
 class Everything(keras.layers.Layer):
@@ -70,15 +71,19 @@ class Everything(keras.layers.Layer):
         return {"boxes": boxes, "classes": keras.ops.sigmoid(classes)}
 
 
-@pytest.mark.parametrize("build", [retinanet, d_fine], ids=lambda b: b.__name__)
-def test_candidates_are_what_the_detector_chooses_from(build):
+@pytest.mark.parametrize(
+    ("build", "shape"),
+    [(lambda: retinanet(WIDE), WIDE), (d_fine, (SIZE, SIZE, 3))],
+    ids=["retinanet", "d_fine"],
+)
+def test_candidates_are_what_the_detector_chooses_from(build, shape):
     detector = build()
     model = wb.models.hub_detector(detector)
-    pictures = images()
+    pictures = images(shape=shape)
     detector._prediction_decoder = Everything()
     expected = detector.decode_predictions(detector(pictures, training=False), pictures)
     found = model(pictures)
-    boxes = wb.boxes.convert(np.asarray(expected["boxes"]), "yxyx", "rel_yxyx", size=(SIZE, SIZE))
+    boxes = wb.boxes.convert(np.asarray(expected["boxes"]), "yxyx", "rel_yxyx", size=shape[:2])
     # Anchors are up to three images large; a handful of roundings each.
     np.testing.assert_allclose(found["boxes"], boxes, rtol=0, atol=10 * 2**-24 * 4)
     np.testing.assert_allclose(found["classes"], expected["classes"], rtol=0, atol=1e-6)
@@ -122,7 +127,7 @@ def test_images_are_prepared_as_the_preprocessor_does():
     preprocessor = hub.models.RetinaNetObjectDetectorPreprocessor(converter)
     detector = retinanet(image_shape=(None, None, 3), preprocessor=preprocessor)
     model = wb.models.hub_detector(detector, size=(32, 32), channels=1)
-    grey = images(channels=1, side=32)
+    grey = images(shape=(32, 32, 1))
     raw = detector(converter(np.repeat(grey, 3, -1) * 255), training=False)
     classes = tf.sigmoid(raw["cls_logits"])
     np.testing.assert_allclose(model(grey)["classes"], classes, rtol=0, atol=1e-5)
