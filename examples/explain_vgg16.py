@@ -2,7 +2,7 @@
 
 python examples/explain_vgg16.py [--weights imagenet] [--out vgg16.png]
 
-Only the last layer is fitted, by ridge regression on what VGG16 makes of 300 images: random
+Only the last layer is fitted, by ridge regression on what VGG16 makes of 200 images: random
 weights do without a download, and are what the maps are about.
 """
 
@@ -38,7 +38,7 @@ model = wb.models.adapted(
     ),
 )
 
-batch = wb.data.generate(scene, 300, seed=0)
+batch = wb.data.generate(scene, 200, seed=0)
 seen = wb.introspect.activations(model, batch.images, "theirs/flatten", batch_size=50)
 x = seen["theirs/flatten"].astype(np.float64)
 y = wb.boxes.convert(batch.rel_boxes, "rel_yxyx", "rel_yxhw")

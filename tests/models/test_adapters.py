@@ -97,7 +97,6 @@ FUNCTIONS = {
         m, f"{p}conv2", (5, 7), images=DRAWN
     ),
     "edge_moves": lambda m, p: look.edge_moves(m, BOXES, SCENE).predictions,
-    "response": lambda m, p: look.response(m, BOXES, SCENE).inside,
     "unit": lambda m, p: look.saliency(m, DRAWN, look.targets.unit(f"{p}conv2", 1)),
     "bin": lambda m, p: look.saliency(m, DRAWN, look.targets.bin("top", 3), link="logit"),
     "loss": lambda m, p: look.saliency(

@@ -22,6 +22,7 @@ def hub_detector(
     size: tuple[int, int] | None = None,
     channels: int = 3,
     prepare: Callable[[Any], Any] | None = None,
+    check: bool = True,
     name: str | None = None,
 ) -> keras.Model:
     """Return a model around a KerasHub detector that puts out all of its candidates.
@@ -43,6 +44,9 @@ def hub_detector(
         From images in [0, 1] to what the detector takes, as in `adapted`. By default images are
         stretched to the size that the detector sees, bilinearly, and scaled from 0..255 as its
         preprocessor scales them; a detector without one gets them as they are.
+    check : bool, default True
+        Look at what a black image and noise give, as `adapted` does. The boxes of a detector
+        that has never been trained may lie far off the image, of which it warns.
     name : str, optional
         Name of the result.
 
@@ -91,6 +95,7 @@ def hub_detector(
         prepare=prepare,
         size=size,
         channels=channels,
+        check=check,
         name=name,
     )
 
