@@ -1,4 +1,4 @@
-"""LRP through what a model does to its images before the first layer."""
+"""LRP through what stands in front of the first layer and behind the last one."""
 
 import keras
 import numpy as np
@@ -73,3 +73,17 @@ def test_a_shift_behind_the_first_layer_keeps_its_share():
     images = np.full((1, 2, 2, 1), 0.5, np.float32)
     # 2 of the output 3 come from the pixels, and 1 from the constant.
     np.testing.assert_allclose(saliency(model, images, "top", "lrp"), images[..., 0], rtol=1e-5)
+
+
+def test_an_exponential_is_expanded_to_first_order():
+    # exp(w x): relevance y z of the exponent z, of which pixel i has the share x_i w_i / z.
+    x = keras.Input((2, 3, 1))
+    y = keras.layers.Dense(4, use_bias=False, name="dense")(keras.layers.Flatten()(x))
+    model = keras.Model(x, 5.0 * ops.exp(y))
+    generator = np.random.default_rng(0)
+    weights = generator.normal(0, 1, (6, 4))
+    model.set_weights([weights])
+    images = generator.random((2, 2, 3, 1), np.float32)
+    values = 5 * np.exp(images.reshape(2, 6) @ weights[:, 1])
+    expected = images[..., 0] * weights[:, 1].reshape(2, 3) * values[:, None, None]
+    np.testing.assert_allclose(saliency(model, images, "left", "lrp"), expected, rtol=1e-3)

@@ -55,7 +55,12 @@ def d_fine():
         decoder_n_points=[2, 2], lqe_hidden_dim=8, num_lqe_layers=2,
         out_features=["stage3", "stage4"], image_shape=(SIZE, SIZE, 3),
     )  # fmt: skip
-    return hub.models.DFineObjectDetector(backbone, num_classes=3)
+    detector = hub.models.DFineObjectDetector(backbone, num_classes=3)
+    generator = np.random.default_rng(0)
+    for weight in detector.weights:
+        if not np.any(weight):  # untrained, no box depends on the image
+            weight.assign(generator.normal(0, 0.1, weight.shape))
+    return detector
 
 
 def images(n=2, shape=(SIZE, SIZE, 3), seed=0):
@@ -118,6 +123,30 @@ def test_gradient_is_that_of_a_tape_on_the_detector():
         atol = 1000 * np.finfo(np.float32).eps * np.abs(expected).max()
         np.testing.assert_allclose(found, expected, rtol=0, atol=atol)
         assert np.abs(expected).max() > 0
+
+
+def test_gradient_of_a_query_is_that_of_a_tape():
+    detector = d_fine()
+    pictures = tf.constant(images())
+    with tf.GradientTape() as tape:
+        tape.watch(pictures)
+        boxes = detector(pictures, training=False)["pred_boxes"]
+        left = boxes[:, 4, 0] - boxes[:, 4, 2] / 2
+    expected = tf.reduce_sum(tape.gradient(left, pictures), -1).numpy()
+    assert np.abs(expected).max() > 0
+    found = wb.introspect.saliency(
+        wb.models.hub_detector(detector), images(), lambda out: out["boxes"][:, 4, 1]
+    )
+    atol = 1000 * np.finfo(np.float32).eps * np.abs(expected).max()
+    np.testing.assert_allclose(found, expected, rtol=0, atol=atol)
+
+
+def test_lrp_goes_through_a_retinanet():
+    # Up to the decoded box, whose size is an exponential.
+    model = wb.models.hub_detector(retinanet())
+    found = wb.introspect.saliency(model, images(1), lambda out: out["boxes"][:, 7, 0], "lrp")
+    assert np.isfinite(found).all()
+    assert np.abs(found).max() > 0
 
 
 def test_images_are_prepared_as_the_preprocessor_does():

@@ -9,7 +9,7 @@ Relevance starts as the target's value and goes back through the operations of t
   mean, bilinear resizing) passes it on, whole: it belongs to the pixels, black ones included;
 - activations with f(0) = 0 (ReLU, leaky ReLU, ELU, tanh ...) pass it on unchanged;
 - a maximum gives it to the winner; equal ones share it where the operation's derivative does;
-- sigmoid and softmax share it as their expansion to first order at the image does
+- sigmoid, exp and softmax share it as their expansion to first order at the image does
   (Achtibat et al. 2024): input times derivative. The expansion's constant is lost. With
   ``link="logit"`` a sigmoid at the end is left out, and with ``targets.bin`` a softmax;
 - what a target makes of the model's outputs (area, IoU, a function) likewise.
@@ -286,6 +286,10 @@ class _Back:
         # The derivative over the output is 1 - y; written so, it does not round to 0 early.
         return [(operation.inputs[0], values[0] * x * tf.sigmoid(-x))]
 
+    def exponential(self, operation: Any, values: list[Any]) -> Iterable[tuple[Any, Any]]:
+        # The derivative over the output is 1.
+        return [(operation.inputs[0], values[0] * as_float32(operation.inputs[0]))]
+
     def softmax(self, operation: Any, values: list[Any]) -> Iterable[tuple[Any, Any]]:
         x = as_float32(operation.inputs[0])
         total = tf.reduce_sum(values[0], -1, keepdims=True)
@@ -297,6 +301,7 @@ _PASSES: dict[str, Callable[[_Back, Any, list[Any]], Iterable[tuple[Any, Any]]]]
     **dict.fromkeys(SUMS, _Back.shared),
     **dict.fromkeys(ACTIVATIONS, _Back.passed),
     **dict.fromkeys(("Mul", "RealDiv"), _Back.scaled),
+    "Exp": _Back.exponential,
     "Sigmoid": _Back.sigmoid,
     "Softmax": _Back.softmax,
 }
