@@ -66,6 +66,8 @@ def test_readme_example_runs_and_does_what_it_says(capsys):
 def test_examples_run(script, monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     text = script.read_text()
+    if "import keras_hub" in text:
+        pytest.importorskip("keras_hub")
     budget = ["--seconds", "4"] if "--seconds" in text else []
     monkeypatch.setattr(sys, "argv", [str(script), *budget])
     runpy.run_path(str(script), run_name="__main__")

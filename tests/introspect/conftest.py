@@ -4,6 +4,8 @@ import keras
 import numpy as np
 import pytest
 
+from whitebox_loc.models import adapted
+
 HEIGHT, WIDTH = 8, 10
 layers = keras.layers
 
@@ -121,6 +123,17 @@ def raw_operations():
     return keras.Model(x, layers.Dense(4, activation="sigmoid", name="box")(layers.Flatten()(y)))
 
 
+def adapted_style():
+    """A model of another size, range, number of channels and format of boxes, and no graph."""
+    larger = (2 * HEIGHT, 2 * WIDTH)
+
+    def prepare(images):
+        large = keras.ops.image.resize(images * 255.0, larger)
+        return (keras.ops.repeat(large, 3, axis=-1) - 127.5) / 127.5
+
+    return adapted(Subclassed(), "center_xywh", prepare=prepare, size=(HEIGHT, WIDTH), channels=1)
+
+
 STYLES = {
     build.__name__: build
     for build in (
@@ -138,6 +151,7 @@ STYLES = {
         three_channels,
         norm_and_dropout,
         raw_operations,
+        adapted_style,
     )
 }
 

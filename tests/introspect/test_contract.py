@@ -98,7 +98,7 @@ def test_kernels(styled):
     style, model, _ = styled
     path = next(row.path for row in list_layers(model) if row.path.endswith("conv1"))
     kernel = introspect.kernels(model, path)
-    assert kernel.shape == (3, 3, 3 if style == "three_channels" else 1, 3)
+    assert kernel.shape == (3, 3, 3 if style in ("three_channels", "adapted_style") else 1, 3)
     assert kernel.dtype == np.float32
 
 

@@ -1,8 +1,10 @@
 """Localization networks: the transparent localizer, its rivals, VGG16, and compiled models."""
 
+from whitebox_loc.models.adapters import adapted
 from whitebox_loc.models.distributions import edge_distributions, edge_logits
 from whitebox_loc.models.glass import COMPILED, Compiled
 from whitebox_loc.models.glass.building import Mechanism, compiled, has_mechanism, mechanism
+from whitebox_loc.models.hub import DETECTORS, hub_detector
 from whitebox_loc.models.initialization import reinitialize
 from whitebox_loc.models.labels import class_count, label_logits
 from whitebox_loc.models.localizers import HEADS, localizer
@@ -10,14 +12,17 @@ from whitebox_loc.models.vgg import vgg16
 
 __all__ = [
     "COMPILED",
+    "DETECTORS",
     "HEADS",
     "Compiled",
     "Mechanism",
+    "adapted",
     "class_count",
     "compiled",
     "edge_distributions",
     "edge_logits",
     "has_mechanism",
+    "hub_detector",
     "label_logits",
     "localizer",
     "mechanism",

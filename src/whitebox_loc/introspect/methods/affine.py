@@ -9,10 +9,13 @@ import tensorflow as tf
 
 from whitebox_loc.introspect.methods.operations import MATRICES, MOVES, Route, again, as_float32
 
-__all__ = ["AffineLayer", "affine_layers", "sees_source"]
+__all__ = ["ADJUSTMENTS", "AffineLayer", "affine_layers", "sees_source"]
 
 _ADDITIONS = frozenset({"AddV2", "Add", "BiasAdd"})
 _FACTORS = frozenset({"Mul"})
+ADJUSTMENTS = _ADDITIONS | {"Sub", "ResizeBilinear"}
+"""What is done to images before the first layer, besides moving and scaling numbers."""
+
 # What Keras puts between a product and its bias.
 _BETWEEN = frozenset(
     {"Identity", "Cast", "Reshape", "Squeeze", "ExpandDims", "Transpose", "BatchToSpaceND"}
@@ -141,12 +144,12 @@ def affine_layers(route: Route, ends: Iterable[Any]) -> dict[Any, AffineLayer]:
 
 
 def sees_source(route: Route, tensor: Any) -> bool:
-    """Whether a tensor is the image, or is it moved, scaled or shifted by constants."""
+    """Whether a tensor is the image, or is it moved, resized, scaled or shifted by constants."""
     if tensor.ref() == route.source.ref():
         return True
     active = route.active(tensor.op)
     plain = tensor.op.type in MOVES or (
-        len(active) == 1 and tensor.op.type in _ADDITIONS | _FACTORS | {"Sub", "RealDiv"}
+        len(active) == 1 and tensor.op.type in ADJUSTMENTS | _FACTORS | {"RealDiv"}
     )
     return plain and all(sees_source(route, tensor.op.inputs[i]) for i in active)
 

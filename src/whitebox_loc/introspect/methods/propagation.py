@@ -5,9 +5,11 @@ Relevance starts as the target's value and goes back through the operations of t
 - layers with weights share it by a rule of `rules`; bias and batch normalization behind a
   product belong to it;
 - what is linear without weights (Add, average pooling, a lone bias) shares it as `Epsilon`;
+- what a model does to its image before the first layer with weights (scaling, shifting by a
+  mean, bilinear resizing) passes it on, whole: it belongs to the pixels, black ones included;
 - activations with f(0) = 0 (ReLU, leaky ReLU, ELU, tanh ...) pass it on unchanged;
 - a maximum gives it to the winner; equal ones share it where the operation's derivative does;
-- sigmoid and softmax share it as their expansion to first order at the image does
+- sigmoid, exp and softmax share it as their expansion to first order at the image does
   (Achtibat et al. 2024): input times derivative. The expansion's constant is lost. With
   ``link="logit"`` a sigmoid at the end is left out, and with ``targets.bin`` a softmax;
 - what a target makes of the model's outputs (area, IoU, a function) likewise.
@@ -28,7 +30,12 @@ import tensorflow as tf
 from whitebox_loc._validation import check_choice
 from whitebox_loc.introspect.capture import Forward
 from whitebox_loc.introspect.layers import find_layers, named_layers
-from whitebox_loc.introspect.methods.affine import AffineLayer, affine_layers, sees_source
+from whitebox_loc.introspect.methods.affine import (
+    ADJUSTMENTS,
+    AffineLayer,
+    affine_layers,
+    sees_source,
+)
 from whitebox_loc.introspect.methods.operations import (
     ACTIVATIONS,
     MATRICES,
@@ -249,20 +256,39 @@ class _Back:
 
     def shared(self, operation: Any, values: list[Any]) -> Iterable[tuple[Any, Any]]:
         active = self.route.active(operation)
+        if self._adjusts(operation):
+            # Numbers of resized images are means of pixels, with weights that add up to 1.
+            resized = operation.type == "ResizeBilinear"
+            return (self.moved if resized else self._whole)(operation, values)
         shares = self.composite.sums.over(values[0], as_float32(operation.outputs[0]))
         found = pull(operation, active, [shares])
         return [(tensor, as_float32(tensor) * share) for tensor, share in found]
+
+    def _adjusts(self, operation: Any) -> bool:
+        """Whether an operation shifts or resizes the image itself, before any layer."""
+        if not sees_source(self.route, operation.outputs[0]):
+            return False
+        inside = operation.inputs[self.route.active(operation)[0]].shape.as_list()
+        same = inside == operation.outputs[0].shape.as_list()
+        return operation.type == "ResizeBilinear" or (operation.type in ADJUSTMENTS and same)
+
+    def _whole(self, operation: Any, values: list[Any]) -> Iterable[tuple[Any, Any]]:
+        return [(operation.inputs[self.route.active(operation)[0]], values[0])]
 
     def scaled(self, operation: Any, values: list[Any]) -> Iterable[tuple[Any, Any]]:
         tensor = operation.inputs[self.route.active(operation)[0]]
         if tensor.shape.as_list() != operation.outputs[0].shape.as_list():
             return self.shared(operation, values)
-        return [(tensor, values[0])]
+        return self._whole(operation, values)
 
     def sigmoid(self, operation: Any, values: list[Any]) -> Iterable[tuple[Any, Any]]:
         x = as_float32(operation.inputs[0])
         # The derivative over the output is 1 - y; written so, it does not round to 0 early.
         return [(operation.inputs[0], values[0] * x * tf.sigmoid(-x))]
+
+    def exponential(self, operation: Any, values: list[Any]) -> Iterable[tuple[Any, Any]]:
+        # The derivative over the output is 1.
+        return [(operation.inputs[0], values[0] * as_float32(operation.inputs[0]))]
 
     def softmax(self, operation: Any, values: list[Any]) -> Iterable[tuple[Any, Any]]:
         x = as_float32(operation.inputs[0])
@@ -275,6 +301,7 @@ _PASSES: dict[str, Callable[[_Back, Any, list[Any]], Iterable[tuple[Any, Any]]]]
     **dict.fromkeys(SUMS, _Back.shared),
     **dict.fromkeys(ACTIVATIONS, _Back.passed),
     **dict.fromkeys(("Mul", "RealDiv"), _Back.scaled),
+    "Exp": _Back.exponential,
     "Sigmoid": _Back.sigmoid,
     "Softmax": _Back.softmax,
 }

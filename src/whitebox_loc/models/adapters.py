@@ -1,0 +1,310 @@
+"""Your own model, dressed as one of this library's: images in [0, 1] in, relative boxes out."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from whitebox_loc._validation import check_choice, check_int, check_size
+from whitebox_loc.boxes import FORMATS, convert
+
+__all__ = ["adapted"]
+
+# What an output of each name must look like: its shape behind the batch axis.
+_OUTPUTS: dict[str, tuple[Any, ...]] = {
+    "box": (4,),
+    "label": ("classes",),
+    "boxes": ("candidates", 4),
+    "scores": ("candidates",),
+    "classes": ("candidates", "classes"),
+}
+_BOXES = ("box", "boxes")
+# Where the middle of a box may lie: beyond, numbers are hardly fractions of the image.
+_LOW, _HIGH = -1.0, 2.0
+
+
+def adapted(
+    model: keras.Model,
+    read: str | Callable[[Any], Any] = "rel_yxyx",
+    *,
+    prepare: Callable[[Any], Any] | None = None,
+    size: tuple[int, int] | None = None,
+    channels: int | None = None,
+    pixels: tuple[int, int] | None = None,
+    check: bool = True,
+    name: str | None = None,
+) -> keras.Model:
+    """Return a model around yours that takes and returns what this library works with.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Any model that finds a box, or several. It is not copied: the result holds its very
+        layers, so training the one trains the other, and weights loaded into the one are in
+        both. Nothing else of it changes; one without weights is built, as by any call.
+    read : str or callable, default "rel_yxyx"
+        How its outputs become boxes. A name from `whitebox_loc.boxes.FORMATS`: the only output,
+        or that named ``"box"``, holds one box an image in this format. Otherwise a function
+        from the outputs, made of ``keras.ops`` and Keras layers, that returns
+
+        - ``rel_yxyx`` boxes (n, 4),
+        - a dict with those as ``"box"`` and, if you like, probabilities (n, classes) as
+          ``"label"``, or
+        - for a model that finds several boxes, the dict of candidates: ``"boxes"`` (n, k, 4)
+          ``rel_yxyx``, ``"scores"`` (n, k) and, if you like, ``"classes"`` (n, k, classes), both
+          in [0, 1].
+
+        Further entries of a dict are kept for targets of your own.
+    prepare : callable, optional
+        From images in [0, 1] to what `model` takes: resizing, ``* 255``, ``preprocess_input``,
+        one channel repeated three times; made of ``keras.ops`` and Keras layers, too. It is part
+        of the result, so that maps belong to the images before it. By default nothing is done.
+    size : (height, width), optional
+        Of the images that the result takes, in pixels; by default that which `model` takes.
+    channels : int, optional
+        Of the images that the result takes; by default as many as `model` takes.
+    pixels : (height, width), optional
+        Of the image that boxes in pixels refer to; by default that which `prepare` returns.
+    check : bool, default True
+        Run the result once, on a black image and one of noise, and look at the boxes.
+    name : str, optional
+        Name of the result; default ``"adapted_<name of model>"``.
+
+    Returns
+    -------
+    keras.Model
+        Functional, from float images (n, height, width, channels) in [0, 1] to float32 boxes
+        (n, 4) ``rel_yxyx``, or to a dict as above. A layer of `model` has the path it had behind
+        ``"<name of model>/"``; what comes out has the paths ``"box"``, ``"label"`` and so on. It
+        can be saved if `model` can, and if `read` and `prepare` are made as asked for above.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not one of the above, the sizes are not known, or boxes of a black
+        image or of noise are NaN or infinite.
+
+    Warns
+    -----
+    UserWarning
+        If the middle of the box that a black image has, or of half of its candidates, lies
+        further outside the image than its size, which an untrained model may do but mostly
+        means pixels read as fractions; if its scores are no probabilities; or if no gradient
+        comes from the outputs to the images.
+
+    Examples
+    --------
+    A model that takes RGB images of 32 x 48 pixels in 0..255 and returns pixels, x before y:
+
+    >>> import keras
+    >>> import whitebox_loc as wb
+    >>> theirs = keras.Sequential(
+    ...     [keras.Input((32, 48, 3)), keras.layers.Flatten(), keras.layers.Dense(4)], name="theirs"
+    ... )
+    >>> ours = adapted(
+    ...     theirs, "xyxy", channels=1, prepare=lambda x: keras.ops.repeat(x * 255.0, 3, axis=-1)
+    ... )
+    >>> [row.path for row in wb.introspect.list_layers(ours)]
+    ['theirs', 'theirs/flatten', 'theirs/dense', 'box']
+    >>> images = wb.data.generate(wb.data.Scene(size=(32, 48)), 2, seed=0).images
+    >>> wb.introspect.saliency(ours, images, "top").shape
+    (2, 32, 48)
+    """
+    if not isinstance(model, keras.Model):
+        raise TypeError(f"`model` must be a keras.Model; got {type(model).__name__}.")
+    if not callable(read):
+        check_choice("read", read, FORMATS)
+    if prepare is not None and not callable(prepare):
+        raise TypeError(f"`prepare` must be a function of images or None; got {prepare!r}.")
+    if model.name in ("images", *_OUTPUTS):
+        raise ValueError(
+            f"`model` must not be named {model.name!r}, which is the name of an input or output "
+            "of the result; got that name. Set model.name to another."
+        )
+    images = keras.Input(_image_shape(model, size, channels), name="images")
+    prepared = images if prepare is None else _traced("prepare", prepare, images)
+    found = model(prepared)
+    if isinstance(read, str):
+        result = _box_in(read, found, _unit(read, pixels, prepared))
+    else:
+        result = _traced("read", read, found)
+    outputs = _named(result)
+    whole = keras.Model(images, outputs, name=name or f"adapted_{model.name}")
+    if check:
+        _look_at(whole)
+    return whole
+
+
+def _image_shape(model: keras.Model, size: Any, channels: Any) -> tuple[int, int, int]:
+    """Return the shape of an image, from the arguments or from what the model takes."""
+    try:
+        own = model.input_shape
+    except (AttributeError, ValueError):  # a subclassed model does not say
+        own = None
+    own = own[1:] if isinstance(own, tuple) and len(own) == 4 and own[0] is None else (None,) * 3
+    if size is None and None in own[:2]:
+        raise ValueError(
+            f"`size` must be given, since model {model.name!r} does not say which images it "
+            "takes; got None. Pass size=(height, width) of your images in pixels."
+        )
+    if channels is None and own[2] is None:
+        raise ValueError(
+            f"`channels` must be given, since model {model.name!r} does not say which images it "
+            "takes; got None. Pass channels=1 or channels=3."
+        )
+    height, width = check_size("size", own[:2] if size is None else size)
+    return height, width, check_int("channels", own[2] if channels is None else channels, low=1)
+
+
+def _traced(argument: str, function: Callable[[Any], Any], value: Any) -> Any:
+    """Apply a user's function to Keras tensors, and say what is wrong if it is no such function."""
+    try:
+        found = function(value)
+    except Exception as error:
+        if "KerasTensor" not in str(error):
+            raise
+        raise TypeError(
+            f"`{argument}` must be made of keras.ops functions and Keras layers, so that it "
+            f"becomes part of the model; it raised {type(error).__name__}. Replace functions of "
+            "TensorFlow and NumPy by those of keras.ops, or wrap them in a keras.layers.Lambda, "
+            "with which the result cannot be loaded in safe mode."
+        ) from error
+    return found
+
+
+def _unit(format: str, pixels: Any, prepared: Any) -> tuple[int, int] | None:
+    """Return the size in pixels that boxes in a format refer to; None for fractions."""
+    if format.startswith("rel_"):
+        return None
+    if pixels is not None:
+        return check_size("pixels", pixels)
+    shape = getattr(prepared, "shape", ())
+    if len(shape) != 4 or None in shape[1:3]:
+        raise ValueError(
+            f"`pixels` must be given for boxes in {format!r}, since `prepare` returns no image of "
+            "known size; got None. Pass pixels=(height, width) that the boxes refer to."
+        )
+    return check_size("pixels", shape[1:3])
+
+
+def _box_in(format: str, outputs: Any, unit: tuple[int, int] | None) -> Any:
+    """Return the ``rel_yxyx`` box of outputs that hold one in another format."""
+    flat = outputs if isinstance(outputs, dict) else dict(enumerate(tf.nest.flatten(outputs)))
+    box = flat["box"] if "box" in flat else next(iter(flat.values()))
+    if len(flat) > 1 and "box" not in flat:
+        raise ValueError(
+            f"`read` {format!r} needs a model of one output, or a dict with one named 'box'; the "
+            f"outputs are { ({k: tuple(t.shape) for k, t in flat.items()}) }. Pass a function "
+            "that picks the box out of them."
+        )
+    if tuple(box.shape[1:]) != (4,):
+        raise ValueError(
+            f"`read` {format!r} needs boxes of shape (n, 4); the output has shape "
+            f"{tuple(box.shape)}. Pass a function that makes boxes of it."
+        )
+    if format == "rel_yxyx":
+        return box
+    # In full precision: a float16 holds no pixel behind 2048, and no fraction of one at 100.
+    return convert(_float32(box), format, "rel_yxyx", size=unit)
+
+
+def _named(result: Any) -> Any:
+    """Check what `read` has returned, and give every part the layer name it is known by."""
+    if not isinstance(result, dict):
+        return _checked("box", result, {})
+    if not any(key in result for key in _BOXES):
+        raise ValueError(
+            "`read` must return a dict with 'box' (n, 4), or with 'boxes' (n, k, 4) and 'scores' "
+            f"(n, k); got the keys {list(result)}."
+        )
+    if "boxes" in result and "scores" not in result:
+        raise ValueError(
+            "`read` must return 'scores' (n, k) beside 'boxes' (n, k, 4): how sure the model is "
+            f"of each; got the keys {list(result)}."
+        )
+    known: dict[str, Any] = {}
+    return {
+        key: _checked(key, part, known) if key in _OUTPUTS else part for key, part in result.items()
+    }
+
+
+def _checked(key: str, tensor: Any, known: dict[str, Any]) -> Any:
+    wanted = _OUTPUTS[key]
+    shape = tuple(getattr(tensor, "shape", ()))
+    if not keras.backend.is_keras_tensor(tensor):
+        raise TypeError(
+            f"`read` must return {key!r} as a tensor that the model has computed; got "
+            f"{type(tensor).__name__}. Return boxes (n, 4), or a dict of tensors."
+        )
+    sizes = shape[1:]
+    text = ", ".join(["n", *(f"{w}={known[w]}" if w in known else str(w) for w in wanted)])
+    fits = len(sizes) == len(wanted) and all(
+        got is not None and got == (want if isinstance(want, int) else known.get(want, got))
+        for got, want in zip(sizes, wanted, strict=True)
+    )
+    if not fits:
+        raise ValueError(
+            f"`read` must return {key!r} of shape ({text}), fixed but for n; got {shape}."
+        )
+    if "candidates" in wanted:  # as many in all outputs
+        known["candidates"] = sizes[0]
+    return keras.layers.Identity(name=key, dtype="float32")(_float32(tensor))
+
+
+def _float32(tensor: Any) -> Any:
+    name = keras.backend.standardize_dtype(tensor.dtype)
+    return tensor if name == "float32" else keras.ops.cast(tensor, "float32")
+
+
+def _look_at(model: keras.Model) -> None:
+    """Raise or warn if what the model says of two images cannot be meant."""
+    shape = model.input_shape[1:]
+    noise = np.random.default_rng(0).random(shape, np.float32)
+    images = tf.constant(np.stack([np.zeros_like(noise), noise]))
+    with tf.GradientTape() as tape:
+        tape.watch(images)
+        outputs = model(images, training=False)
+        named = outputs if isinstance(outputs, dict) else {"box": outputs}
+        total = tf.add_n([tf.reduce_sum(named[key]) for key in _BOXES if key in named])
+    for key in _OUTPUTS:
+        if key in named:
+            _look_at_values(key, named[key].numpy())
+    if tape.gradient(total, images) is None:
+        warnings.warn(
+            f"Model {model.name!r}: no gradient comes from its boxes to the images, since "
+            "something in `prepare`, `read` or the model rounds or chooses. Every map of a "
+            "gradient would be 0; only perturbation methods apply.",
+            stacklevel=3,
+        )
+
+
+def _look_at_values(key: str, values: np.ndarray) -> None:
+    for which, found in zip(("a black image", "noise"), values, strict=True):
+        if not np.isfinite(found).all():
+            raise ValueError(
+                f"`read` must return finite numbers; {key!r} of {which} holds NaN or infinity. "
+                "Black images are baselines of many methods: does `prepare` divide by the "
+                "brightness of the image? check=False leaves this out."
+            )
+    black = values[0]
+    if key in _BOXES:
+        middles = (black[..., :2] + black[..., 2:]) / 2
+        beyond = np.median(((middles < _LOW) | (middles > _HIGH)).any(-1)) > 0
+        fix = (
+            "rel_yxyx are fractions of the image, 0 to 1. If these are pixels, pass `read` as the "
+            "name of their format, such as 'xyxy', or use boxes.convert in it"
+        )
+    else:
+        beyond = bool((black < 0).any() or (black > 1 + 1e-5).any())
+        fix = "it must hold probabilities, 0 to 1. Use a sigmoid or softmax in `read`"
+    if beyond:
+        warnings.warn(
+            f"{key!r} of a black image holds numbers from {black.min():.4g} to {black.max():.4g}, "
+            f"but {fix}; check=False leaves this out.",
+            stacklevel=4,
+        )
