@@ -1,5 +1,7 @@
 """Localization networks: the transparent localizer, its rivals, VGG16, and compiled models."""
 
+from whitebox_loc.models.choosing import Detections, detections
+from whitebox_loc.models.detectors import center_maps, detector
 from whitebox_loc.models.distributions import edge_distributions, edge_logits
 from whitebox_loc.models.glass import COMPILED, Compiled
 from whitebox_loc.models.glass.building import Mechanism, compiled, has_mechanism, mechanism
@@ -12,9 +14,13 @@ __all__ = [
     "COMPILED",
     "HEADS",
     "Compiled",
+    "Detections",
     "Mechanism",
+    "center_maps",
     "class_count",
     "compiled",
+    "detections",
+    "detector",
     "edge_distributions",
     "edge_logits",
     "has_mechanism",
