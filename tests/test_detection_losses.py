@@ -32,7 +32,7 @@ def slow_targets(boxes, labels, classes):
                     if label < 0:
                         continue
                     side, middle = box[2:] - box[:2], (box[:2] + box[2:]) / 2 * CELLS
-                    # Boxes lie on whole pixels: half a cell's rounding separates no two of them.
+                    # Boxes lie on whole pixels; their fractions are rounded to float32.
                     home = np.minimum(np.floor(middle + 1e-6), np.array(GRID) - 1)
                     spread = np.maximum(0.09 * side * CELLS, 0.01)
                     peak = np.exp(-0.5 * (((np.array([y, x]) - home) / spread) ** 2).sum())

