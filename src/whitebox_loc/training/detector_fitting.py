@@ -41,7 +41,7 @@ DETECTOR_COLUMNS = (
 """
 
 AVERAGED = 0.99
-"""The weights after training are an average in which each step counts so much less than the next.
+"""Most that the average of the weights, which is the result, keeps of itself in a step.
 
 It does for a run of any length what a falling learning rate does for one of known length.
 """
@@ -66,7 +66,7 @@ def fit_detector(
 
     The loss is that of the heat map plus those of sizes and offsets, see
     `whitebox_loc.detection_losses`; the optimizer is Adam. Afterwards the weights are a running
-    average over about the last 100 steps.
+    average, over about a tenth of the steps and at most the last 100.
 
     Parameters
     ----------
@@ -125,10 +125,9 @@ def fit_detector(
     seed, batch_size = check_int("seed", seed, low=0), check_int("batch_size", batch_size, low=1)
     budget = Budget(seconds, steps, None, batch_size)
     maps = _check_model(model, scene)
-    optimizer = keras.optimizers.Adam(
+    optimizer = _AveragingAdam(
         check_real("learning_rate", learning_rate, low=0),
         use_ema=True,
-        ema_momentum=AVERAGED,
         global_clipnorm=LARGEST_GRADIENT,
     )
     optimizer.build(model.trainable_variables)
@@ -156,6 +155,20 @@ def fit_detector(
     if len(run.history):
         optimizer.finalize_variable_values(model.trainable_variables)
     return run.history
+
+
+class _AveragingAdam(keras.optimizers.Adam):
+    """Adam that averages over about a tenth of the steps so far, and over the last 100 at most."""
+
+    @property
+    def ema_momentum(self) -> Any:
+        """The share that the average keeps: with a fixed one it would remember the first steps."""
+        done = tf.cast(self.iterations, tf.float32)
+        return tf.minimum(AVERAGED, (1 + done) / (10 + done))
+
+    @ema_momentum.setter
+    def ema_momentum(self, value: float) -> None:
+        """Leave out what Keras sets when it builds the optimizer."""
 
 
 def check_multi_scene(scene: Any) -> MultiScene:
