@@ -117,7 +117,7 @@ def detector_curves(columns: Mapping[str, np.ndarray], axes: Any = None) -> np.n
         ax.set_title(title, fontsize=9)
         ax.set_ylabel(unit, fontsize=8)
         ax.set_xlabel("step", fontsize=8)
-        ax.tick_params(labelsize=8)
+        ax.tick_params(which="both", labelsize=7)
         ax.grid(alpha=0.3)
         if ax is not overlap and len(steps):
             ax.set_yscale("log")
