@@ -16,9 +16,9 @@ def images_of(size, channels=1, n=2):
     return np.random.default_rng(0).random((n, *size, channels), dtype="float32")
 
 
-@pytest.mark.parametrize("size", [(8, 8), (17, 23), (64, 40), (13, 50)])
+@pytest.mark.parametrize("size", [(8, 8), (17, 23), (13, 50)])
 @pytest.mark.parametrize("stride", [2, 4])
-@pytest.mark.parametrize("classes", [None, 1, 3])
+@pytest.mark.parametrize("classes", [None, 3])
 def test_candidates_are_what_the_named_layers_say(size, stride, classes):
     """Decoded again cell by cell in float64, on any canvas."""
     model = detector(size, classes=classes, stride=stride, filters=FILTERS, seed=1)
