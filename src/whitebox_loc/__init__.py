@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from whitebox_loc import (
         boxes,
         data,
+        detection_losses,
         evaluation,
         introspect,
         losses,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = [
     "boxes",
     "data",
+    "detection_losses",
     "evaluation",
     "introspect",
     "losses",

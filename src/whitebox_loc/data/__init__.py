@@ -7,6 +7,7 @@ Nothing here imports TensorFlow until `dataset` or `render_soft` is called.
 (16, 32, 32, 1)
 """
 
+from whitebox_loc.data.crowds import MultiBatch, MultiScene
 from whitebox_loc.data.datasets import Batch, batch_at, dataset, generate
 from whitebox_loc.data.render import render
 from whitebox_loc.data.sampling import count_boxes, nth_boxes
@@ -22,6 +23,8 @@ __all__ = [
     "SCENES",
     "SHAPES",
     "Batch",
+    "MultiBatch",
+    "MultiScene",
     "Scene",
     "Shards",
     "as_scene",

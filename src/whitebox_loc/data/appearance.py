@@ -40,12 +40,12 @@ def draw_levels(scene: Scene, n: int, streams: Streams) -> tuple[np.ndarray, np.
 class Artist:
     """Draws any appearance, part by part and in order."""
 
-    def __init__(self, scene: Scene, streams: Streams, n: int) -> None:
-        self.scene = scene
-        self.stripes = _Stripes(scene.texture, n, streams, "texture", "texture depth")
+    def __init__(self, scene: Scene, streams: Streams, n: int, most: int = 1) -> None:
+        self.scene, self.most = scene, most
+        self.stripes = _Stripes(scene.texture, n * most, streams, "texture", "texture depth")
         self.backdrop = _Backdrop(scene, n, streams)
         self.distractors, self.counts = _draw_distractors(scene, n, streams)
-        self.occluders = _Occluders(scene.occlusion, n, streams)
+        self.occluders = _Occluders(scene.occlusion, n * most, streams)
         self.blurs = _amounts(scene.blur, n, streams, "blur width")
         self.grain = streams.open("noise") if _present(scene.noise) else None
         self.noises = _amounts(scene.noise, n, streams, "noise depth").astype(np.float32)
@@ -58,20 +58,26 @@ class Artist:
         front: np.ndarray,
         back: np.ndarray,
     ) -> np.ndarray:
-        """Return the part's images as float32 in 0..1."""
+        """Return images of boxes (n, most, 4), labels (n, most), as float32 in 0..1.
+
+        An empty box draws nothing.
+        """
         flat = self.backdrop.draw(part, front, back)
-        corners = zip(boxes.tolist(), labels.tolist(), strict=True)
-        for i, ((top, left, bottom, right), label) in enumerate(corners):
+        for i, corners in enumerate(boxes.tolist()):
             index, canvas = part.start + i, flat[i]
-            # What is behind the shape, before distractors, which never show inside the box.
-            behind = canvas[top:bottom, left:right].copy()
+            places = [
+                (slice(top, bottom), slice(left, right)) for top, left, bottom, right in corners
+            ]
+            # What is behind the shapes, before distractors, which never show inside a box.
+            behind = [canvas[place].copy() for place in places]
             for y0, x0, y1, x1 in self.distractors[index, : self.counts[index]].tolist():
                 canvas[y0:y1, x0:x1] = (front[i] + back[i]) / 2
-            if top == bottom or left == right:
-                continue
-            mask = self._visible(index, label, *behind.shape)
-            surface = self.stripes.surface(index, behind.shape, front[i], back[i])
-            canvas[top:bottom, left:right] = np.where(mask, surface, behind)
+            for j, (place, before) in enumerate(zip(places, behind, strict=True)):
+                if before.size:
+                    shape = index * self.most + j
+                    mask = self._visible(shape, labels[i, j], *before.shape)
+                    surface = self.stripes.surface(shape, before.shape, front[i], back[i])
+                    canvas[place] = np.where(mask, surface, before)
         return self._expose(part, flat)
 
     def _visible(self, index: int, label: int, height: int, width: int) -> np.ndarray:

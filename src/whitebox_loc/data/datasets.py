@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
 from whitebox_loc._validation import check_choice, check_int
+from whitebox_loc.data.crowds import MultiBatch, MultiScene, draw_multi_batch
 from whitebox_loc.data.render import DTYPES, draw_images
 from whitebox_loc.data.sampling import Streams, draw_boxes
 from whitebox_loc.data.scenes import Scene, as_scene
@@ -53,6 +54,7 @@ class Batch:
         return (self.boxes / (height, width, height, width)).astype(np.float32)
 
 
+@overload
 def generate(
     scene: Scene | str,
     n: int,
@@ -61,7 +63,30 @@ def generate(
     dtype: str = "float32",
     valid_only: bool = False,
     chunk: int = 256,
-) -> Batch:
+) -> Batch: ...
+
+
+@overload
+def generate(
+    scene: MultiScene,
+    n: int,
+    *,
+    seed: Any = 0,
+    dtype: str = "float32",
+    valid_only: bool = False,
+    chunk: int = 256,
+) -> MultiBatch: ...
+
+
+def generate(
+    scene: Scene | str | MultiScene,
+    n: int,
+    *,
+    seed: Any = 0,
+    dtype: str = "float32",
+    valid_only: bool = False,
+    chunk: int = 256,
+) -> Batch | MultiBatch:
     """Draw `n` images of a scene.
 
     The same seed gives the same bytes, whatever `chunk`; a larger `n` only adds
@@ -69,8 +94,8 @@ def generate(
 
     Parameters
     ----------
-    scene : Scene or str
-        A scene, or a name in `SCENES`.
+    scene : Scene, str or MultiScene
+        A scene, a name in `SCENES`, or a scene of several boxes.
     n : int
         Number of images, 0 or more.
     seed : int, SeedSequence or Generator
@@ -78,13 +103,13 @@ def generate(
     dtype : {"float32", "uint8"}
         float32 images lie in 0..1; uint8 images are the same times 255, rounded.
     valid_only : bool
-        Draw empty boxes again (only the `notebook` scene has any).
+        Draw empty boxes again (only the `notebook` scene has any, and no `MultiScene`).
     chunk : int
         Images drawn at a time. It changes the memory used, never the result.
 
     Returns
     -------
-    Batch
+    Batch, or MultiBatch for a MultiScene
 
     Raises
     ------
@@ -102,20 +127,23 @@ def generate(
     >>> bool((batch.images.sum((1, 2, 3)) == height * width).all())
     True
     """
-    scene = as_scene(scene)
+    scene = _as_any_scene(scene)
     n = check_int("n", n, low=0)
     kind = np.dtype(check_choice("dtype", dtype, DTYPES))
     chunk = check_int("chunk", chunk, low=1)
     streams = Streams(seed)
+    if isinstance(scene, MultiScene):
+        return draw_multi_batch(scene, n, streams, kind, chunk)
     boxes = draw_boxes(scene, n, streams, valid_only=valid_only)
     labels = np.zeros(n, np.int64)
     if len(scene.shapes) > 1:
         labels = streams.open("labels").integers(len(scene.shapes), size=n)
-    images = draw_images(boxes, labels, scene, streams, kind, chunk)
+    images = draw_images(boxes[:, None], labels[:, None], scene, streams, kind, chunk)
     valid = np.all(boxes[:, 2:] > boxes[:, :2], axis=1)
     return Batch(images, boxes, labels, valid, scene)
 
 
+@overload
 def batch_at(
     scene: Scene | str,
     index: int,
@@ -124,13 +152,36 @@ def batch_at(
     seed: int = 0,
     dtype: str = "float32",
     valid_only: bool = True,
-) -> Batch:
+) -> Batch: ...
+
+
+@overload
+def batch_at(
+    scene: MultiScene,
+    index: int,
+    *,
+    batch_size: int = 64,
+    seed: int = 0,
+    dtype: str = "float32",
+    valid_only: bool = True,
+) -> MultiBatch: ...
+
+
+def batch_at(
+    scene: Scene | str | MultiScene,
+    index: int,
+    *,
+    batch_size: int = 64,
+    seed: int = 0,
+    dtype: str = "float32",
+    valid_only: bool = True,
+) -> Batch | MultiBatch:
     """Return one batch of the endless sequence that `dataset` yields.
 
     Parameters
     ----------
-    scene : Scene or str
-        A scene, or a name in `SCENES`.
+    scene : Scene, str or MultiScene
+        A scene, a name in `SCENES`, or a scene of several boxes.
     index : int
         Number of the batch in the sequence, from 0.
     batch_size : int
@@ -145,7 +196,7 @@ def batch_at(
 
     Returns
     -------
-    Batch
+    Batch, or MultiBatch for a MultiScene
 
     Raises
     ------
@@ -162,11 +213,12 @@ def batch_at(
     index = check_int("index", index, low=0)
     batch_size = check_int("batch_size", batch_size, low=1)
     sequence = np.random.SeedSequence(seed, spawn_key=(index,))
-    return generate(scene, batch_size, seed=sequence, dtype=dtype, valid_only=valid_only)
+    checked: Any = _as_any_scene(scene)
+    return generate(checked, batch_size, seed=sequence, dtype=dtype, valid_only=valid_only)
 
 
 def dataset(
-    scene: Scene | str,
+    scene: Scene | str | MultiScene,
     batch_size: int = 64,
     seed: int = 0,
     *,
@@ -184,8 +236,8 @@ def dataset(
 
     Parameters
     ----------
-    scene : Scene or str
-        A scene, or a name in `SCENES`.
+    scene : Scene, str or MultiScene
+        A scene, a name in `SCENES`, or a scene of several boxes.
     batch_size : int
         Images in a batch.
     seed : int
@@ -207,7 +259,8 @@ def dataset(
     tf.data.Dataset
         Images ``(batch_size, height, width, channels)``; boxes ``rel_yxyx``,
         float32 ``(batch_size, 4)``, fractions of the image; labels int64
-        ``(batch_size,)``.
+        ``(batch_size,)``. With a MultiScene boxes are ``(batch_size, k, 4)``, padded by zeros,
+        and labels ``(batch_size, k)``, padded by -1.
 
     Raises
     ------
@@ -222,14 +275,14 @@ def dataset(
     """
     import tensorflow as tf
 
-    scene = as_scene(scene)
+    checked: Any = _as_any_scene(scene)
     kind = check_choice("dtype", dtype, DTYPES)
     worker, workers = check_shard(shard)
     first = worker + check_int("start", start, low=0) * workers
     at = partial(
-        batch_at, scene, batch_size=batch_size, seed=seed, dtype=kind, valid_only=valid_only
+        batch_at, checked, batch_size=batch_size, seed=seed, dtype=kind, valid_only=valid_only
     )
-    at(first)  # a bad argument fails here, not inside the pipeline
+    example = at(first)  # a bad argument fails here, not inside the pipeline
 
     def draw(index: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         batch = at(int(index))
@@ -237,12 +290,16 @@ def dataset(
 
     def load(index: tf.Tensor) -> tuple[Any, Any]:
         images, boxes, kinds = tf.numpy_function(draw, [index], [kind, tf.float32, tf.int64])
-        images.set_shape((batch_size, *scene.size, scene.channels))
-        boxes.set_shape((batch_size, 4))
-        kinds.set_shape((batch_size,))
+        images.set_shape(example.images.shape)
+        boxes.set_shape(example.boxes.shape)
+        kinds.set_shape(example.labels.shape)
         return (images, (boxes, kinds)) if labels else (images, boxes)
 
     return tf.data.Dataset.counter(first, workers).map(load).prefetch(2)
+
+
+def _as_any_scene(scene: Any) -> Scene | MultiScene:
+    return scene if isinstance(scene, MultiScene) else as_scene(scene)
 
 
 def check_shard(shard: Any) -> tuple[int, int]:

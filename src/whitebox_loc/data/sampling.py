@@ -129,6 +129,7 @@ class Streams:
         "background texture depth",
         "occlusion",
         "occlusion share",
+        "box count",
     )
 
     def __init__(self, seed: Any) -> None:
@@ -140,10 +141,10 @@ class Streams:
             check_generator(seed)
             self._root = np.random.SeedSequence(int(seed))
 
-    def open(self, name: str) -> np.random.Generator:
-        """Return the stream `name` from its start."""
+    def open(self, name: str, *parts: int) -> np.random.Generator:
+        """Return the stream `name`, or the part of it with these numbers, from its start."""
         # Not `spawn`, which remembers how often it was called.
-        key = (*self._root.spawn_key, self.NAMES.index(name))
+        key = (*self._root.spawn_key, self.NAMES.index(name), *parts)
         return np.random.default_rng(np.random.SeedSequence(self._root.entropy, spawn_key=key))
 
 

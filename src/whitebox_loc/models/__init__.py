@@ -1,6 +1,8 @@
 """Localization networks: the transparent localizer, its rivals, VGG16, and compiled models."""
 
 from whitebox_loc.models.adapters import adapted
+from whitebox_loc.models.choosing import Detections, detections
+from whitebox_loc.models.detectors import center_maps, detector
 from whitebox_loc.models.distributions import edge_distributions, edge_logits
 from whitebox_loc.models.glass import COMPILED, Compiled
 from whitebox_loc.models.glass.building import Mechanism, compiled, has_mechanism, mechanism
@@ -15,10 +17,14 @@ __all__ = [
     "DETECTORS",
     "HEADS",
     "Compiled",
+    "Detections",
     "Mechanism",
     "adapted",
+    "center_maps",
     "class_count",
     "compiled",
+    "detections",
+    "detector",
     "edge_distributions",
     "edge_logits",
     "has_mechanism",

@@ -7,6 +7,7 @@ other; to save one, take it from the axes: ``axes.flat[0].figure.savefig("curves
 
 from whitebox_loc.plots.classification import confusion_matrix, reliability_diagram
 from whitebox_loc.plots.curves import edge_distributions, learning_curves
+from whitebox_loc.plots.found_boxes import detections, detector_curves
 from whitebox_loc.plots.grids import saliency_grid
 from whitebox_loc.plots.images import boxes, feature_maps, kernels, saliency
 from whitebox_loc.plots.leaderboard import leaderboard
@@ -28,6 +29,8 @@ __all__ = [
     "boxes",
     "confusion_matrix",
     "cross_talk_matrix",
+    "detections",
+    "detector_curves",
     "edge_distributions",
     "feature_maps",
     "heat_map",

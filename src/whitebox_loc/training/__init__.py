@@ -2,6 +2,8 @@
 
 from whitebox_loc.training.breakdowns import Breakdown, breakdown
 from whitebox_loc.training.classification import Classification, score_labels
+from whitebox_loc.training.detector_evaluation import DetectorEvaluation, evaluate_detector
+from whitebox_loc.training.detector_fitting import fit_detector
 from whitebox_loc.training.evaluation import Evaluation, evaluate, predict, predict_labels
 from whitebox_loc.training.fitting import TrainingDivergedError, fit
 from whitebox_loc.training.history import History
@@ -14,6 +16,7 @@ __all__ = [
     "Breakdown",
     "Classification",
     "Curve",
+    "DetectorEvaluation",
     "Evaluation",
     "History",
     "Shift",
@@ -21,7 +24,9 @@ __all__ = [
     "TrainingDivergedError",
     "breakdown",
     "evaluate",
+    "evaluate_detector",
     "fit",
+    "fit_detector",
     "predict",
     "predict_labels",
     "score_labels",

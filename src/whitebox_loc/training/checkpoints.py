@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from whitebox_loc._files import replacing
-from whitebox_loc.training.history import COLUMNS, History
+from whitebox_loc.training.history import History
 
 __all__ = ["Run", "restore", "save"]
 
@@ -39,7 +39,7 @@ def save(run: Run, path: str | os.PathLike[str]) -> None:
     arrays = {key: np.asarray(variable) for key, variable in run.variables().items()}
     # npz stores bfloat16 as raw bytes that NumPy cannot read back; float32 holds it exactly.
     arrays = {k: a.astype("float32") if a.dtype.kind == "V" else a for k, a in arrays.items()}
-    arrays |= {f"history/{name}": run.history[name] for name in COLUMNS}
+    arrays |= {f"history/{name}": run.history[name] for name in run.history.names}
     about = {"format": FORMAT, "seconds": run.seconds, "identity": run.identity}
     arrays["about"] = np.array(json.dumps(about))
     # Typed loosely, since savez takes the names of arrays as keywords beside its own.
@@ -72,7 +72,8 @@ def restore(run: Run, path: str | os.PathLike[str]) -> None:
     _check_shapes(run, arrays, path)
     for key, variable in run.variables().items():
         variable.assign(arrays[key])
-    run.history = History({name: arrays[f"history/{name}"] for name in COLUMNS})
+    names = run.history.names
+    run.history = History({name: arrays[f"history/{name}"] for name in names}, names)
     run.seconds = float(about["seconds"])
 
 
@@ -91,7 +92,7 @@ def _check_identity(wanted: dict[str, Any], got: dict[str, Any], path: Any) -> N
 def _check_shapes(run: Run, arrays: dict[str, np.ndarray], path: Any) -> None:
     wanted = {key: tuple(variable.shape) for key, variable in run.variables().items()}
     got = {key: a.shape for key, a in arrays.items() if not key.startswith("history/")}
-    if wanted != got or not {f"history/{name}" for name in COLUMNS} <= set(arrays):
+    if wanted != got or not {f"history/{name}" for name in run.history.names} <= set(arrays):
         raise ValueError(
             f"`checkpoint` file {os.fspath(path)!r} belongs to another model or optimizer: it "
             f"holds {len(got)} arrays of other shapes or number than the {len(wanted)} variables "

@@ -15,7 +15,7 @@ from whitebox_loc.data import Batch, Scene, as_scene, generate
 from whitebox_loc.losses import BoxBCE, entropy_floor
 from whitebox_loc.training.classification import Classification, score_labels
 
-__all__ = ["Evaluation", "box_of", "evaluate", "measure", "predict", "predict_labels"]
+__all__ = ["Evaluation", "box_of", "evaluate", "measure", "outputs_of", "predict", "predict_labels"]
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def measure(
     """Do what `evaluate` says; without `classes` what the model says of them is not looked at."""
     scene = as_scene(scene)
     batch = generate(scene, check_int("n", n, low=1), seed=seed, valid_only=True)
-    outputs = _outputs(model, batch.images, batch_size)
+    outputs = outputs_of(model, batch.images, batch_size)
     found = box_of(outputs)
     if not np.isfinite(found).all():
         bad = int((~np.isfinite(found).all(axis=1)).sum())
@@ -184,7 +184,7 @@ def predict(model: keras.Model, images: np.ndarray, *, batch_size: int = 256) ->
     >>> predict(wb.models.localizer(size=(8, 8)), np.zeros((3, 8, 8, 1))).shape
     (3, 4)
     """
-    return box_of(_outputs(model, images, batch_size))
+    return box_of(outputs_of(model, images, batch_size))
 
 
 def predict_labels(model: keras.Model, images: np.ndarray, *, batch_size: int = 256) -> np.ndarray:
@@ -209,7 +209,7 @@ def predict_labels(model: keras.Model, images: np.ndarray, *, batch_size: int = 
     >>> predict_labels(model, np.zeros((3, 8, 8, 1))).shape
     (3, 6)
     """
-    outputs = _outputs(model, images, batch_size)
+    outputs = outputs_of(model, images, batch_size)
     if not isinstance(outputs, dict) or "label" not in outputs:
         raise ValueError(
             f"`model` {model.name!r} returns no output 'label'. Build one that classifies, such "
@@ -227,7 +227,7 @@ def box_of(outputs: Any) -> Any:
     return outputs["box"]
 
 
-def _outputs(model: keras.Model, images: np.ndarray, batch_size: int) -> Any:
+def outputs_of(model: keras.Model, images: np.ndarray, batch_size: int) -> Any:
     """Return what the model says of all images, float32 arrays in its own structure."""
     check_int("batch_size", batch_size, low=1)
     images = check_brightness("images", images)

@@ -13,7 +13,7 @@ import numpy as np
 from whitebox_loc._files import replacing
 from whitebox_loc._validation import check_choice
 
-__all__ = ["COLUMNS", "History"]
+__all__ = ["COLUMNS", "HEADLINE", "History"]
 
 COLUMNS = (
     "step",
@@ -30,20 +30,32 @@ COLUMNS = (
     "accuracy",
     "gradient_norm",
 )
-"""What is recorded of each step, in this order.
+"""What `fit` records of each step, in this order.
 
 `label_loss` is 0 and `accuracy` NaN where no labels are learned.
 """
 
+HEADLINE = ("loss", "excess", "iou")
+"""Columns that tell in one line how a run does, those of them that it has."""
+
 
 class History:
-    """Learning curves: an array for each of `COLUMNS`, one entry a training step.
+    """Learning curves: an array for each column, one entry a training step.
 
     Every batch is drawn fresh and measured before the step that learns from it, so the
     curves are estimates on images that the network has not seen.
 
+    Parameters
+    ----------
+    columns : mapping, optional
+        What was recorded so far, by column.
+    names : tuple of str, optional
+        The columns, ``"step"`` and ``"seconds"`` first; those of `fit` by default.
+
     Attributes
     ----------
+    names : tuple of str
+        The columns in their order.
     stopped : str
         Why training ended: ``"seconds"``, ``"steps"`` or ``"target_iou"``; ``""`` while
         it is running.
@@ -55,52 +67,60 @@ class History:
     (2, [0.7, 0.6])
     """
 
-    def __init__(self, columns: Mapping[str, Any] | None = None) -> None:
-        columns = columns or {}
+    def __init__(
+        self, columns: Mapping[str, Any] | None = None, names: tuple[str, ...] = COLUMNS
+    ) -> None:
+        columns, self.names = columns or {}, tuple(names)
         self._rows: dict[str, list[float]] = {
-            name: [float(value) for value in columns.get(name, ())] for name in COLUMNS
+            name: [float(value) for value in columns.get(name, ())] for name in self.names
         }
         self.stopped = ""
 
     def append(self, row: Mapping[str, float]) -> None:
-        """Add the record of one step; `row` names every one of `COLUMNS`."""
-        for name in COLUMNS:
+        """Add the record of one step; `row` names every column."""
+        for name in self.names:
             self._rows[name].append(float(row[name]))
 
     def __len__(self) -> int:
         return len(self._rows["step"])
 
     def __getitem__(self, name: str) -> np.ndarray:
-        return np.array(self._rows[check_choice("name", name, COLUMNS)])
+        return np.array(self._rows[check_choice("name", name, self.names)])
 
     def mean(self, name: str, last: int) -> float:
         """Return the mean of a column over the `last` steps (NaN before the first)."""
-        tail = self._rows[check_choice("name", name, COLUMNS)][-last:]
+        tail = self._rows[check_choice("name", name, self.names)][-last:]
         return float(np.mean(tail)) if tail else float("nan")
 
     def to_dict(self) -> dict[str, np.ndarray]:
         """Return ``{column: array (steps,)}``."""
-        return {name: self[name] for name in COLUMNS}
+        return {name: self[name] for name in self.names}
 
     def to_csv(self, path: str | os.PathLike[str]) -> Path:
         """Write one line a step with a header; return the path."""
         with replacing(path) as part, open(part, "w", newline="") as file:
             writer = csv.writer(file)
-            writer.writerow(COLUMNS)
+            writer.writerow(self.names)
             writer.writerows(zip(*self._rows.values(), strict=True))
         return Path(path)
 
     def plot(self, **options: Any) -> Any:
-        """Draw the learning curves; see `whitebox_loc.plots.learning_curves`."""
+        """Draw the learning curves.
+
+        See `whitebox_loc.plots.learning_curves`, for several boxes `detector_curves`.
+        """
         from whitebox_loc import plots
 
-        return plots.learning_curves(self.to_dict(), **options)
+        draw = plots.learning_curves if self.names == COLUMNS else plots.detector_curves
+        return draw(self.to_dict(), **options)
 
     def __repr__(self) -> str:
         if not len(self):
             return "History(no steps)"
         last = {name: rows[-1] for name, rows in self._rows.items()}
+        shown = [name for name in HEADLINE if name in last]
+        values = ", ".join(f"{name}={last[name]:.4f}" for name in shown)
         return (
-            f"History({len(self)} steps, {last['seconds']:.1f} s, loss={last['loss']:.4f}, "
-            f"excess={last['excess']:.4f}, iou={last['iou']:.4f}, stopped={self.stopped!r})"
+            f"History({len(self)} steps, {last['seconds']:.1f} s, {values}, "
+            f"stopped={self.stopped!r})"
         )

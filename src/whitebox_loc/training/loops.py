@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 from whitebox_loc._validation import check_int, check_real
 from whitebox_loc.training import checkpoints
 from whitebox_loc.training.groups import INTERRUPTED, Alone
-from whitebox_loc.training.history import COLUMNS
+from whitebox_loc.training.history import HEADLINE
 
 __all__ = ["Budget", "Keeper", "TrainingDivergedError", "train"]
 
@@ -49,7 +49,8 @@ def train(
     budget : Budget
         When to stop.
     step : callable
-        Takes one step and returns its measures, a vector in the order of ``COLUMNS[2:]``.
+        Takes one step and returns its measures, a vector in the order of
+        ``run.history.names[2:]``; they hold ``"loss"`` and ``"gradient_norm"``.
     keeper : Keeper
         Writes the checkpoints.
     progress : bool
@@ -81,7 +82,7 @@ def _loop(
 ) -> None:
     start, overflows = time.perf_counter() - run.seconds, 0
     while not (reason := group.reason(interrupted.is_set(), budget.spent(run))):
-        values = dict(zip(COLUMNS[2:], step().numpy().tolist(), strict=True))
+        values = dict(zip(run.history.names[2:], step().numpy().tolist(), strict=True))
         run.seconds = time.perf_counter() - start
         overflows = 0 if math.isfinite(values["gradient_norm"]) else overflows + 1
         allowed = OVERFLOWS_ALLOWED if hasattr(run.optimizer, "scale_loss") else 0
@@ -174,7 +175,8 @@ def _bar(run: checkpoints.Run, budget: Budget, progress: bool) -> Any:
 
 def _show(bar: Any, run: checkpoints.Run, budget: Budget) -> None:
     done = len(run.history) if budget.steps is not None else min(run.seconds, bar.total)
-    shown = ("loss", "excess", "iou", *(("accuracy",) if run.identity["label_weight"] else ()))
+    shown = [name for name in HEADLINE if name in run.history.names]
+    shown += ["accuracy"] if run.identity.get("label_weight") else []
     recent = {name: run.history.mean(name, 20) for name in shown}
     bar.set_postfix({name: f"{value:.4f}" for name, value in recent.items()}, refresh=False)
     bar.update(done - bar.n)

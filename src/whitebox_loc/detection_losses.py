@@ -1,0 +1,253 @@
+"""Losses of networks that find boxes as points: heat map, size and offset of each cell."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+__all__ = ["CenterTargets", "center_cells", "center_loss", "center_targets", "heat_map_loss"]
+
+SPREAD = 0.09
+"""Standard deviation of a box's peak in the heat map, as a share of the box's side."""
+
+ROUNDING = 1e-3
+"""More than the error, in cells, of a centre that was a fraction of the image in between."""
+
+NEAR = 0.05
+"""Cells whose target is above this are also asked for the size and place of the box."""
+
+
+class CenterTargets(NamedTuple):
+    """What a perfect network says of each cell.
+
+    Attributes
+    ----------
+    heat : tensor (n, rows, columns, classes)
+        In [0, 1]: 1 in the cell of a box's centre, falling off around it.
+    weight : tensor (n, rows, columns)
+        How much each cell counts in the losses of size and offset: its heat of any class, or 0
+        if that is at most 0.05.
+    size : tensor (n, rows, columns, 2)
+        Height and width, as fractions of the image, of the box whose peak is highest there.
+    offset : tensor (n, rows, columns, 2)
+        From the cell's corner to that box's centre, down and across, in cells.
+    count : tensor, scalar
+        Number of boxes in the batch.
+    cells : tensor (2,)
+        How many cells the image spans, down and across; not whole if the stride does not divide
+        the image.
+    """
+
+    heat: Any
+    weight: Any
+    size: Any
+    offset: Any
+    count: Any
+    cells: Any
+
+
+def center_targets(
+    boxes: Any,
+    labels: Any,
+    grid: tuple[int, int],
+    stride: int,
+    size: tuple[int, int],
+    classes: int = 1,
+) -> CenterTargets:
+    """Return what a perfect network says of each cell.
+
+    A box's peak is a Gaussian around the cell of its centre, in each direction as wide as
+    0.09 of the box's side: so cells count as almost right only where they are close compared
+    with the box. Peaks of one class are joined by their maximum.
+
+    Parameters
+    ----------
+    boxes : tensor (n, k, 4)
+        True boxes in ``rel_yxyx``, within the image.
+    labels : int tensor (n, k)
+        Their classes, 0 .. classes - 1; -1 where there is no box. With one class every label
+        of at least 0 is that class.
+    grid : (int, int)
+        Rows and columns of cells.
+    stride : int
+        Pixels a cell.
+    size : (int, int)
+        Height and width of the image in pixels.
+    classes : int, default 1
+        Number of classes.
+
+    Returns
+    -------
+    CenterTargets
+
+    References
+    ----------
+    X. Zhou, D. Wang and P. Kraehenbuehl, "Objects as points", 2019, arXiv:1904.07850 (peaks).
+    Z. Liu et al., "Training-time-friendly network for real-time object detection", AAAI 2020,
+    arXiv:1909.00700 (peaks in proportion to both sides; sizes learned around the centre too).
+
+    Examples
+    --------
+    >>> found = center_targets([[[0.0, 0.0, 0.5, 0.5]]], [[0]], (4, 4), 2, (8, 8))
+    >>> [part.numpy()[0, 1, 1].tolist() for part in (found.heat, found.offset, found.size)]
+    [[1.0], [0.0, 0.0], [0.5, 0.5]]
+    """
+    boxes, labels = tf.cast(boxes, tf.float32), tf.cast(labels, tf.int64)
+    cells = tf.constant([size[0] / stride, size[1] / stride], tf.float32)
+    centers = (boxes[..., :2] + boxes[..., 2:]) / 2 * cells
+    sides = boxes[..., 2:] - boxes[..., :2]
+    home = tf.cast(center_cells(boxes, grid, stride, size), tf.float32)
+    valid = labels >= 0
+    # A peak narrower than a cell is that cell alone; the width only has to be positive.
+    width = tf.maximum(SPREAD * sides * cells, 1e-2)
+    down, across = (
+        tf.exp(
+            -0.5 * ((tf.range(n, dtype=tf.float32) - home[..., i, None]) / width[..., i, None]) ** 2
+        )
+        for i, n in enumerate(grid)
+    )
+    peaks = down[..., :, None] * across[..., None, :] * tf.cast(valid, tf.float32)[..., None, None]
+    kinds = tf.one_hot(labels if classes > 1 else tf.zeros_like(labels), classes)
+    heat = tf.reduce_max(peaks[..., None] * kinds[:, :, None, None, :], axis=1)
+    highest = tf.reduce_max(peaks, axis=1)
+    owner = tf.argmax(peaks, axis=1)
+    corners = tf.stack(
+        tf.meshgrid(*(tf.range(n, dtype=tf.float32) for n in grid), indexing="ij"), -1
+    )
+    return CenterTargets(
+        heat=heat,
+        weight=tf.where(highest > NEAR, highest, 0.0),
+        size=tf.gather(sides, owner, batch_dims=1),
+        offset=tf.gather(centers, owner, batch_dims=1) - corners,
+        count=tf.reduce_sum(tf.cast(valid, tf.float32)),
+        cells=cells,
+    )
+
+
+def center_cells(boxes: Any, grid: tuple[int, int], stride: int, size: tuple[int, int]) -> Any:
+    """Return row and column of the cells that the centres of boxes lie in.
+
+    Parameters
+    ----------
+    boxes : tensor (..., 4)
+        ``rel_yxyx``, within the image.
+    grid, stride, size
+        As for `center_targets`.
+
+    Returns
+    -------
+    int32 tensor (..., 2)
+
+    Examples
+    --------
+    >>> center_cells([[0.0, 0.0, 0.5, 1.0]], (4, 4), 2, (8, 8)).numpy().tolist()
+    [[1, 2]]
+    """
+    boxes = tf.cast(boxes, tf.float32)
+    cells = tf.constant([size[0] / stride, size[1] / stride], tf.float32)
+    centers = (boxes[..., :2] + boxes[..., 2:]) / 2 * cells
+    # A centre on the line between two cells must not fall to the first one by the rounding of
+    # fractions; centres of boxes of whole pixels are half a pixel apart, so none is moved wrongly.
+    # That of an empty box at the far border belongs to the last cell.
+    places = tf.cast(tf.floor(centers + ROUNDING), tf.int32)
+    return tf.minimum(places, tf.constant(grid) - 1)
+
+
+def heat_map_loss(targets: CenterTargets, logits: Any) -> Any:
+    """Focal loss of the heat map with less penalty around a centre.
+
+    With target y and probability p, a cell with y = 1 costs ``-(1 - p)**2 log p`` and any other
+    ``-(1 - y)**4 p**2 log(1 - p)``, in nats; the sum over cells and classes is divided by the
+    number of boxes, or by 1 if there are none.
+
+    Parameters
+    ----------
+    targets : CenterTargets
+        From `center_targets`.
+    logits : tensor (n, rows, columns, classes)
+        Scores of the classes against "nothing", whose score is 0: p is their softmax, with one
+        class a sigmoid.
+
+    Returns
+    -------
+    tensor, scalar float32
+        Finite in value and gradient for all logits of up to 1e30 in magnitude, unless their
+        sum overflows.
+
+    References
+    ----------
+    X. Zhou, D. Wang and P. Kraehenbuehl, "Objects as points", 2019, arXiv:1904.07850,
+    equation 1.
+
+    Examples
+    --------
+    One cell with a centre, of which the network is half sure, costs log(2) / 4:
+
+    >>> targets = center_targets([[[0.0, 0.0, 1.0, 1.0]]], [[0]], (1, 1), 2, (2, 2))
+    >>> round(float(heat_map_loss(targets, [[[[0.0]]]])), 4)
+    0.1733
+    """
+    y = targets.heat
+    log_p, log_rest = _log_shares(tf.cast(logits, tf.float32))
+    p, rest = tf.exp(log_p), tf.exp(log_rest)
+    centers = tf.where(y >= 1, rest**2 * log_p, 0.0)
+    others = tf.where(y >= 1, 0.0, (1 - y) ** 4 * p**2 * log_rest)
+    return -tf.reduce_sum(centers + others) / tf.maximum(targets.count, 1.0)
+
+
+def center_loss(targets: CenterTargets, size_logits: Any, offset: Any) -> tuple[Any, Any]:
+    """Mean errors of size and of place, in proportion to the box.
+
+    Height and width cost the absolute difference of their logarithms, offsets the absolute
+    difference over the true side: to first order both say what share of the overlap is lost,
+    for a box of any size. Both are summed over the two directions, and averaged over cells by
+    ``targets.weight``; 0 without boxes.
+
+    Parameters
+    ----------
+    targets : CenterTargets
+        From `center_targets`.
+    size_logits : tensor (n, rows, columns, 2)
+        Log-odds of height and width as fractions of the image.
+    offset : tensor (n, rows, columns, 2)
+        From the cell's corner to the centre, in cells.
+
+    Returns
+    -------
+    tuple of two scalar float32 tensors
+        Losses of size and of offset.
+
+    Examples
+    --------
+    A box of half the image is taken for one of a quarter, in the right place:
+
+    >>> import numpy as np
+    >>> targets = center_targets([[[0.0, 0.0, 0.5, 0.5]]], [[0]], (1, 1), 8, (8, 8))
+    >>> quarter = np.full((1, 1, 1, 2), np.log(0.25 / 0.75))
+    >>> of_size, of_place = center_loss(targets, quarter, np.full((1, 1, 1, 2), 0.25))
+    >>> round(float(of_size) / 2, 4), float(of_place)
+    (0.6931, 0.0)
+    """
+    size_logits, offset = tf.cast(size_logits, tf.float32), tf.cast(offset, tf.float32)
+    weight = targets.weight[..., None]
+    total = tf.maximum(tf.reduce_sum(targets.weight), 1e-6)
+    # Cells without a box have size 0; they weigh 0, but the logarithm must be finite.
+    sides = tf.maximum(targets.size, 1e-6)
+    wrong_size = tf.abs(tf.math.log_sigmoid(size_logits) - tf.math.log(sides))
+    wrong_place = tf.abs(offset - targets.offset) / (sides * targets.cells)
+    return (
+        tf.reduce_sum(weight * wrong_size) / total,
+        tf.reduce_sum(weight * wrong_place) / total,
+    )
+
+
+def _log_shares(logits: Any) -> tuple[Any, Any]:
+    """Return log p and log(1 - p) of each class, both without cancellation."""
+    every = tf.concat([logits, tf.zeros_like(logits[..., :1])], axis=-1)
+    log_p = tf.nn.log_softmax(every)
+    classes = logits.shape[-1]
+    # Row c leaves out class c: a number that no logarithm of a share reaches.
+    without = -1e35 * tf.eye(classes, classes + 1)
+    log_rest = tf.reduce_logsumexp(log_p[..., None, :] + without, axis=-1)
+    return log_p[..., :classes], log_rest

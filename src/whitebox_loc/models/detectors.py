@@ -1,0 +1,232 @@
+"""A small anchor-free network that finds several boxes: a heat map of centres, and sizes.
+
+Only layers that ship with Keras are used, so a saved ``.keras`` file opens with
+``keras.models.load_model`` on a machine that does not even have this library.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+
+from whitebox_loc._validation import check_int, check_size
+from whitebox_loc.models.initialization import reinitialize
+
+__all__ = ["CenterMaps", "center_maps", "detector"]
+
+STRIDES = (2, 4)
+FILTERS = (16, 24, 32, 48, 64)
+
+DEEPEST = 4
+"""The image is shrunk until the last maps have at most so many rows and columns."""
+
+LEAST_SIDE = 8
+"""Images of fewer pixels would have grids that do not tell the stride."""
+
+
+def detector(
+    size: tuple[int, int] = (64, 64),
+    channels: int = 1,
+    classes: int | None = None,
+    *,
+    stride: int = 2,
+    filters: Sequence[int] | None = None,
+    seed: int | np.random.Generator = 0,
+    name: str = "detector",
+) -> keras.Model:
+    """Build a network that maps images to candidates for boxes, one for each cell of a grid.
+
+    The image is cut into cells of `stride` x `stride` pixels. For each cell the network says
+    how sure it is that the centre of an object lies in it (``heat_map``), where in the cell
+    (``offset``), and how tall and wide the object is (``size``): objects as points, without
+    anchors. `detections` chooses among the candidates.
+
+    Parameters
+    ----------
+    size : (int, int), default (64, 64)
+        Height and width of the images in pixels; any canvas of at least 8 pixels both ways.
+    channels : int, default 1
+        Number of image channels.
+    classes : int, optional
+        Number of classes, such as the shapes of a scene. With None objects are only found.
+    stride : {2, 4}, default 2
+        Pixels a cell, both ways. At 2 boxes with a gap of at least one pixel never have their
+        centres in the same cell, so that none hides another.
+    filters : sequence of int, optional
+        Channels of the maps after each halving; the last number holds for all further ones.
+        Default ``(16, 24, 32, 48, 64)``.
+    seed : int or numpy.random.Generator, default 0
+        Source of the initial weights: equal seeds give equal weights.
+    name : str
+        Name of the model.
+
+    Returns
+    -------
+    keras.Model
+        Functional model, ``(n, height, width, channels)`` in [0, 1] to a dict of float32, with k
+        cells, row by row:
+
+        - ``"boxes"`` (n, k, 4): ``rel_yxyx``, fractions of the image size; they may reach
+          beyond the image.
+        - ``"scores"`` (n, k): in [0, 1], how sure it is that a centre lies in the cell.
+        - ``"classes"`` (n, k, classes): only with `classes`, probability that the centre of an
+          object of the class lies in the cell. They sum to the score.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not one of the above.
+
+    Notes
+    -----
+    Layers ``down1``, ``down2``, ... halve the maps until at most 4 x 4 are left, so that the
+    last ones see the whole image; ``up...`` double them again and join them with the maps of the
+    same size from the way down (``skip``), until the grid of cells is reached. Layers to look
+    at: ``heat_map`` (rows, columns, classes or 1), ``size`` (rows, columns, 2), height and width
+    as fractions of the image, and ``offset`` (rows, columns, 2), down and across in cells.
+
+    References
+    ----------
+    X. Zhou, D. Wang and P. Kraehenbuehl, "Objects as points", 2019, arXiv:1904.07850.
+    A. Newell, K. Yang and J. Deng, "Stacked hourglass networks for human pose estimation",
+    ECCV 2016, arXiv:1603.06937 (down and up again).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> found = detector(size=(20, 30), classes=3)(np.zeros((2, 20, 30, 1), "float32"))
+    >>> {name: tuple(part.shape) for name, part in sorted(found.items())}
+    {'boxes': (2, 150, 4), 'classes': (2, 150, 3), 'scores': (2, 150)}
+    """
+    height, width = check_size("size", size)
+    check_int("size[0]", height, low=LEAST_SIDE)
+    check_int("size[1]", width, low=LEAST_SIDE)
+    check_int("channels", channels, low=1)
+    if classes is not None:
+        check_int("classes", classes, low=1)
+    if stride not in STRIDES:
+        raise ValueError(f"`stride` must be one of {list(STRIDES)}; got {stride!r}.")
+    images = keras.Input((height, width, channels), name="image")
+    maps = _maps(images, stride, _check_filters(FILTERS if filters is None else filters))
+    outputs = _scored(maps, classes) | {"boxes": _boxes(maps, stride, (height, width))}
+    model = keras.Model(images, outputs, name=name)
+    return reinitialize(model, seed=seed)
+
+
+class CenterMaps(NamedTuple):
+    """What the last layers of a `detector` say of each cell, as symbolic tensors."""
+
+    heat_logits: Any
+    """(n, rows, columns, classes or 1): log-odds of a centre, or scores against "nothing"."""
+    size_logits: Any
+    """(n, rows, columns, 2): log-odds of height and width as fractions of the image."""
+    offset: Any
+    """(n, rows, columns, 2): centre from the cell's corner, down and across, in cells."""
+    stride: int
+    """Pixels a cell."""
+
+
+def center_maps(model: keras.Model) -> CenterMaps | None:
+    """Return what a model that `detector` built says of each cell, or None for another model.
+
+    Examples
+    --------
+    >>> import whitebox_loc as wb
+    >>> tuple(center_maps(wb.models.detector(size=(20, 30))).size_logits.shape)
+    (None, 10, 15, 2)
+    >>> center_maps(wb.models.localizer(size=(8, 8))) is None
+    True
+    """
+    wanted = CenterMaps._fields[:3]
+    found = {layer.name: layer for layer in getattr(model, "layers", ())}
+    if not set(wanted) <= set(found):
+        return None
+    logits, sizes, offset = (found[name].output for name in wanted)
+    height, width = model.input_shape[1:3]
+    rows, columns = logits.shape[1:3]
+    fitting = [s for s in STRIDES if (-(-height // s), -(-width // s)) == (rows, columns)]
+    return CenterMaps(logits, sizes, offset, fitting[0]) if fitting else None
+
+
+def _maps(images: Any, stride: int, filters: tuple[int, ...]) -> Any:
+    """Shrink the image until little is left, and grow it again to the grid of cells."""
+    x, kept, halvings = _conv(images, filters[0] // 2 or 1, "stem"), [], 0
+    while 2**halvings < stride or max(x.shape[1:3]) > DEEPEST:
+        channels = filters[min(halvings, len(filters) - 1)]
+        halvings += 1
+        x = _conv(x, channels, f"down{halvings}", strides=2)
+        if 2**halvings >= stride:
+            x = _conv(x, channels, f"skip{halvings}")
+            kept.append((halvings, x))
+    kept.pop()
+    for level, skip in reversed(kept):
+        x = keras.layers.UpSampling2D(2, name=f"double{level}")(x)
+        # An odd number of rows was rounded up on the way down.
+        extra = [(0, got - want) for got, want in zip(x.shape[1:3], skip.shape[1:3], strict=True)]
+        x = keras.layers.Cropping2D(extra, name=f"crop{level}")(x)
+        x = keras.layers.Concatenate(name=f"join{level}")([x, skip])
+        x = _conv(x, skip.shape[-1], f"up{level}")
+    return x
+
+
+def _conv(x: Any, channels: int, name: str, strides: int = 1) -> Any:
+    return keras.layers.Conv2D(
+        channels, 3, strides=strides, padding="same", activation="relu", name=name
+    )(x)
+
+
+def _head(x: Any, channels: int, name: str, start: float) -> Any:
+    """Return numbers of each cell, about `start` before training."""
+    bias = keras.initializers.Constant(start)
+    return keras.layers.Conv2D(channels, 1, bias_initializer=bias, name=name, dtype="float32")(x)
+
+
+def _scored(maps: Any, classes: int | None) -> dict[str, Any]:
+    cells = maps.shape[1] * maps.shape[2]
+    # Nearly all cells hold no centre; saying so from the start saves the first hundred steps.
+    logits = _head(maps, classes or 1, "heat_logits", start=-4.0)
+    if classes is None:
+        heat = keras.layers.Activation("sigmoid", name="heat_map", dtype="float32")(logits)
+        return {"scores": keras.layers.Reshape((cells,), name="scores", dtype="float32")(heat)}
+    # A softmax over the classes and "nothing", whose logit is 0: with one class a sigmoid.
+    nothing = keras.ops.zeros_like(logits[..., :1])
+    joined = keras.layers.Concatenate(name="heat_and_nothing", dtype="float32")([logits, nothing])
+    shares = keras.layers.Softmax(name="heat_or_nothing", dtype="float32")(joined)
+    heat = keras.layers.Identity(name="heat_map", dtype="float32")(shares[..., :-1])
+    kinds = keras.layers.Reshape((cells, classes), name="classes", dtype="float32")(heat)
+    # The sum may exceed 1 by its rounding.
+    return {"scores": keras.ops.minimum(keras.ops.sum(kinds, axis=-1), 1.0), "classes": kinds}
+
+
+def _boxes(maps: Any, stride: int, size: tuple[int, int]) -> Any:
+    (height, width), (rows, columns) = size, maps.shape[1:3]
+    # A box of a fifth of the image, in the middle of its cell.
+    size_logits = _head(maps, 2, "size_logits", start=-1.5)
+    sides = keras.layers.Activation("sigmoid", name="size", dtype="float32")(size_logits)
+    offset = _head(maps, 2, "offset", start=0.5)
+    before = [-np.arange(count, dtype="float32") for count in (rows, columns)]
+    # Minus the negative: keras.ops.add takes a constant (1, n, 1) for a bias of channels that
+    # come first, and adds it to the rows of a square grid.
+    center_y = (offset[..., :1] - before[0][:, None, None]) * (stride / height)
+    center_x = (offset[..., 1:] - before[1][None, :, None]) * (stride / width)
+    half_height, half_width = sides[..., :1] * 0.5, sides[..., 1:] * 0.5
+    corners = [
+        center_y - half_height,
+        center_x - half_width,
+        center_y + half_height,
+        center_x + half_width,
+    ]
+    joined = keras.layers.Concatenate(name="corners", dtype="float32")(corners)
+    return keras.layers.Reshape((rows * columns, 4), name="boxes", dtype="float32")(joined)
+
+
+def _check_filters(filters: Any) -> tuple[int, ...]:
+    if isinstance(filters, (str, int)) or not len(filters):
+        raise ValueError(
+            "`filters` must be a non-empty sequence of channel numbers such as (16, 32); "
+            f"got {filters!r}."
+        )
+    return tuple(check_int(f"filters[{i}]", c, low=1) for i, c in enumerate(filters))

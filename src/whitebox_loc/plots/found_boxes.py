@@ -1,0 +1,146 @@
+"""Images with several boxes found and true, and how a detector learned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.lines import Line2D
+
+from whitebox_loc.plots.images import boxes as draw_image
+from whitebox_loc.plots.style import COLORS, axes_grid, outline
+
+__all__ = ["detections", "detector_curves"]
+
+COLUMNS = 4
+
+
+def detections(
+    images: np.ndarray, found: Any, truths: Any = None, ax: Any = None, *, scores: bool = True
+) -> np.ndarray:
+    """Draw the boxes found in each image, with their scores, and the true ones.
+
+    Parameters
+    ----------
+    images : array (n, height, width, channels)
+        Brightness in [0, 1], or uint8.
+    found : Detections
+        What `whitebox_loc.models.detections` returns for these images.
+    truths : MultiBatch, optional
+        The true boxes: anything with ``boxes`` (n, k, 4), ``yxyx`` in pixels, and ``counts``
+        (n,).
+    ax : matplotlib axes, or array of n of them, optional
+        One an image; None makes a figure of at most four columns.
+    scores : bool, default True
+        Write the score of each found box at its upper left corner.
+
+    Returns
+    -------
+    ndarray of matplotlib.axes.Axes, shape (rows, columns)
+
+    Raises
+    ------
+    ValueError
+        If there are no images, or not as many as `found` and `truths` know.
+
+    Examples
+    --------
+    >>> import whitebox_loc as wb
+    >>> found = wb.models.detections({"boxes": [[[0, 0, 0.5, 0.5]]], "scores": [[0.9]]})
+    >>> axes = detections(np.zeros((1, 20, 20, 1)), found)
+    >>> len(axes[0, 0].patches), axes[0, 0].texts[0].get_text()
+    (1, '0.90')
+    """
+    n, (height, width) = len(images), np.shape(images)[1:3]
+    if not n or len(found.counts) != n or (truths is not None and len(truths.counts) != n):
+        true = "" if truths is None else f" and `truths` of {len(truths.counts)}"
+        raise ValueError(
+            f"`images` must be at least one, as many as `found` knows; got {n} images, `found` of "
+            f"{len(found.counts)}{true}. Take the same part of each."
+        )
+    columns = n if ax is not None else min(n, COLUMNS)
+    axes = axes_grid(ax, -(-n // columns), columns, (2.3, 2.4))
+    pixels = found.boxes * np.array([height, width, height, width])
+    for i, each in enumerate(axes.flat):
+        if i >= n:
+            each.set_axis_off()
+            continue
+        draw_image(images[i], ax=each)
+        if truths is not None:
+            for box in truths.boxes[i, : truths.counts[i]]:
+                outline(each, box, color=COLORS["true"], linewidth=3.0, label="true")
+        for box, score in zip(pixels[i], found.scores[i, : found.counts[i]], strict=False):
+            outline(each, box, color=COLORS["predicted"], linestyle="--", linewidth=1.4,
+                    label="found")  # fmt: skip
+            if scores:
+                _write(each, box, f"{score:.2f}", (height, width))
+    _explain(axes, truths is not None)
+    return axes
+
+
+def detector_curves(columns: Mapping[str, np.ndarray], axes: Any = None) -> np.ndarray:
+    """Draw the loss and its parts, IoU and score in the true centres, and gradient norm by step.
+
+    Parameters
+    ----------
+    columns : mapping
+        Arrays by name, as from the `History` that `whitebox_loc.training.fit_detector` returns.
+    axes : array of four matplotlib axes, optional
+        Where to draw; None makes a figure.
+
+    Returns
+    -------
+    ndarray of matplotlib.axes.Axes, shape (1, 4)
+
+    Examples
+    --------
+    >>> names = ("loss", "heat_loss", "size_loss", "offset_loss", "iou", "score", "gradient_norm")
+    >>> axes = detector_curves({name: np.ones(3) for name in ("step", *names)})
+    >>> [ax.get_ylabel() for ax in axes.flat]
+    ['loss', 'share of the side', 'IoU or score', 'norm']
+    """
+    axes = axes_grid(axes, 1, 4, (3.2, 2.6))
+    total, errors, overlap, norm = axes.flat
+    steps, second = columns["step"], COLORS["predicted"]
+    total.plot(steps, columns["loss"], color=COLORS["line"], lw=1.2, label="all")
+    total.plot(steps, columns["heat_loss"], color=second, lw=1.2, ls="--", label="heat map")
+    errors.plot(steps, columns["size_loss"], color=COLORS["line"], lw=1.2, label="size")
+    errors.plot(steps, columns["offset_loss"], color=second, lw=1.2, ls="--", label="place")
+    overlap.plot(steps, columns["iou"], color=COLORS["line"], lw=1.2, label="IoU")
+    overlap.plot(steps, columns["score"], color=second, lw=1.2, ls="--", label="score")
+    overlap.set_ylim(-0.02, 1.02)
+    norm.plot(steps, columns["gradient_norm"], color=COLORS["line"], lw=1.2)
+    titles = ("Loss", "Errors of size and place", "In the true centres", "Gradient norm")
+    units = ("loss", "share of the side", "IoU or score", "norm")
+    for ax, title, unit in zip(axes.flat, titles, units, strict=True):
+        ax.set_title(title, fontsize=9)
+        ax.set_ylabel(unit, fontsize=8)
+        ax.set_xlabel("step", fontsize=8)
+        ax.tick_params(which="both", labelsize=7)
+        ax.grid(alpha=0.3)
+        if ax is not overlap and len(steps):
+            ax.set_yscale("log")
+        if ax is not norm:
+            ax.legend(frameon=False, fontsize=8)
+    return axes
+
+
+def _write(ax: Any, box: np.ndarray, text: str, size: tuple[int, int]) -> None:
+    # Above the box, but always within the image.
+    left = float(np.clip(box[1] - 0.5, 0, 0.85 * size[1]))
+    bottom = float(np.clip(box[0] - 0.5, 0.1 * size[0], size[0] - 1))
+    ax.text(
+        left, bottom, text, fontsize=6, va="bottom", color="black",
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.85},
+    )  # fmt: skip
+
+
+def _explain(axes: np.ndarray, with_truth: bool) -> None:
+    shown = [Line2D([], [], color=COLORS["predicted"], ls="--", lw=1.4, label="found, with score")]
+    if with_truth:
+        shown.insert(0, Line2D([], [], color=COLORS["true"], lw=3.0, label="true"))
+    axes[-1, 0].legend(
+        handles=shown, loc="upper left", bbox_to_anchor=(0, -0.02), ncols=2, frameon=False,
+        fontsize=8, borderaxespad=0,
+    )  # fmt: skip

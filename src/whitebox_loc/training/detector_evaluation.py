@@ -1,0 +1,167 @@
+"""How well a network finds several boxes that it has not been trained on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from whitebox_loc._validation import check_int
+from whitebox_loc.boxes import iou
+from whitebox_loc.data import MultiBatch, MultiScene, generate
+from whitebox_loc.models import Detections, detections
+from whitebox_loc.training.detector_fitting import check_multi_scene
+from whitebox_loc.training.evaluation import outputs_of
+
+__all__ = ["DetectorEvaluation", "evaluate_detector", "match_boxes"]
+
+MATCHED = 0.5
+"""Least IoU of a found box with the true box that it is taken for."""
+
+
+@dataclass(frozen=True, eq=False)
+class DetectorEvaluation:
+    """Scores of a detector on one held-out batch, and the arrays they were made from.
+
+    A found box is right if it has an IoU of at least 0.5 with a true box that no surer box was
+    matched to: in the order of the scores, each found box takes the true box, of those still
+    free, that it overlaps most. Classes play no part in this.
+
+    Attributes
+    ----------
+    mean_iou : float
+        Mean IoU over the matched pairs; NaN if there are none.
+    recall : float
+        Share of true boxes that were found; NaN without true boxes.
+    precision : float
+        Share of found boxes that are right; NaN if none was found.
+    count_rate : float
+        Share of images in which as many boxes were found as there are.
+    label_accuracy : float
+        Share of matched pairs of the same class; NaN for a model without classes.
+    n : int
+        Number of images.
+    batch : MultiBatch
+        The images and true boxes.
+    found : Detections
+        What the model found.
+    matches : ndarray of int64, shape (n, m)
+        Which true box each found box is; -1 for none.
+    ious : ndarray of float64, shape (n, m)
+        IoU of the matched pairs; 0 for boxes that match none.
+    """
+
+    mean_iou: float
+    recall: float
+    precision: float
+    count_rate: float
+    label_accuracy: float
+    n: int
+    batch: MultiBatch
+    found: Detections
+    matches: np.ndarray
+    ious: np.ndarray
+
+    def scores(self) -> dict[str, float]:
+        """Return the scores without the arrays, ready for JSON."""
+        names = ("mean_iou", "recall", "precision", "count_rate", "label_accuracy", "n")
+        return {name: getattr(self, name) for name in names}
+
+    def __repr__(self) -> str:
+        parts = ", ".join(f"{name}={value:.4g}" for name, value in self.scores().items())
+        return f"DetectorEvaluation({parts})"
+
+
+def evaluate_detector(
+    model: keras.Model,
+    scene: MultiScene,
+    n: int = 1000,
+    seed: int | np.random.Generator = 1,
+    *,
+    threshold: float = 0.3,
+    overlap: float = 0.5,
+    batch_size: int = 256,
+) -> DetectorEvaluation:
+    """Score `model` on `n` fresh images of `scene`.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Images to a dict of candidates ``"boxes"``, ``"scores"`` and perhaps ``"classes"``, such
+        as `whitebox_loc.models.detector` builds.
+    scene : MultiScene
+        What is drawn; class k is ``scene.shapes[k]``.
+    n : int, default 1000
+        Number of images, at least 1.
+    seed : int or numpy.random.Generator, default 1
+        Source of the images; it shares no random stream with training.
+    threshold, overlap : float
+        How boxes are chosen among the candidates; see `whitebox_loc.models.detections`.
+    batch_size : int, default 256
+        Images in one pass.
+
+    Returns
+    -------
+    DetectorEvaluation
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the model does not fit the scene or returns no candidates, or predicts NaN.
+
+    Examples
+    --------
+    >>> import whitebox_loc as wb
+    >>> multi = wb.data.MultiScene(wb.data.Scene(size=(16, 16)), boxes=(1, 2))
+    >>> result = evaluate_detector(wb.models.detector(size=(16, 16)), multi, n=20)
+    >>> result.n, result.recall
+    (20, 0.0)
+    """
+    batch = generate(check_multi_scene(scene), check_int("n", n, low=1), seed=seed)
+    outputs = outputs_of(model, batch.images, batch_size)
+    found = detections(outputs, threshold, overlap)
+    matches, ious = match_boxes(found, batch)
+    matched = matches >= 0
+    label_accuracy = np.nan
+    if "classes" in outputs and matched.any():
+        rows = np.arange(len(batch))[:, None]
+        label_accuracy = float((found.labels == batch.labels[rows, matches])[matched].mean())
+    return DetectorEvaluation(
+        mean_iou=float(ious[matched].mean()) if matched.any() else np.nan,
+        recall=_share(matched.sum(), batch.counts.sum()),
+        precision=_share(matched.sum(), found.counts.sum()),
+        count_rate=float((found.counts == batch.counts).mean()),
+        label_accuracy=label_accuracy,
+        n=len(batch),
+        batch=batch,
+        found=found,
+        matches=matches,
+        ious=ious,
+    )
+
+
+def match_boxes(found: Detections, batch: MultiBatch) -> tuple[np.ndarray, np.ndarray]:
+    """Return which true box each found box is, int64 (n, m), and their IoU, float64 (n, m)."""
+    n, m = found.scores.shape
+    matches, ious = np.full((n, m), -1, np.int64), np.zeros((n, m))
+    size = np.array([*batch.scene.size, *batch.scene.size], np.float64)
+    # In pixels, where true boxes are whole numbers. The TensorFlow half of `iou` accepts boxes
+    # with swapped corners, which a model may predict; they count as empty boxes.
+    overlaps = iou(
+        tf.constant(found.boxes * size), tf.constant(batch.boxes, tf.float64), pairwise=True
+    ).numpy()
+    overlaps *= batch.valid[:, None, :]
+    rows = np.arange(n)
+    for j in range(m):
+        best = overlaps[:, j].argmax(axis=1)
+        value = overlaps[rows, j, best]
+        good = (value >= MATCHED) & (j < found.counts)
+        matches[good, j], ious[good, j] = best[good], value[good]
+        overlaps[rows[good], :, best[good]] = 0
+    return matches, ious
+
+
+def _share(part: int, whole: int) -> float:
+    return float(part / whole) if whole else np.nan

@@ -1,0 +1,268 @@
+"""Training of networks that find several boxes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from whitebox_loc._validation import check_int, check_real
+from whitebox_loc.boxes import iou
+from whitebox_loc.data import MultiScene, dataset
+from whitebox_loc.detection_losses import center_cells, center_loss, center_targets, heat_map_loss
+from whitebox_loc.models import center_maps
+from whitebox_loc.models.configs import without_made_up_names
+from whitebox_loc.models.detectors import CenterMaps
+from whitebox_loc.training import checkpoints
+from whitebox_loc.training.evaluation import check_input
+from whitebox_loc.training.history import History
+from whitebox_loc.training.loops import Budget, Keeper, train
+
+__all__ = ["DETECTOR_COLUMNS", "check_multi_scene", "fit_detector"]
+
+DETECTOR_COLUMNS = (
+    "step",
+    "seconds",
+    "loss",
+    "heat_loss",
+    "size_loss",
+    "offset_loss",
+    "iou",
+    "score",
+    "gradient_norm",
+)
+"""What is recorded of each step, in this order.
+
+`iou` and `score` are means over the true boxes of what the cell of the centre says.
+"""
+
+AVERAGED = 0.99
+"""Most that the average of the weights, which is the result, keeps of itself in a step.
+
+It does for a run of any length what a falling learning rate does for one of known length.
+"""
+
+LARGEST_GRADIENT = 10.0
+
+
+def fit_detector(
+    model: keras.Model,
+    scene: MultiScene,
+    seconds: float | None = None,
+    seed: int = 0,
+    *,
+    steps: int | None = None,
+    batch_size: int = 32,
+    learning_rate: float = 2e-3,
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_seconds: float = 10.0,
+    progress: bool = True,
+) -> History:
+    """Train a `detector` in place on an endless stream of images of `scene`.
+
+    The loss is that of the heat map plus those of sizes and offsets, see
+    `whitebox_loc.detection_losses`; the optimizer is Adam. Afterwards the weights are a running
+    average, over about a tenth of the steps and at most the last 100.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Built by `whitebox_loc.models.detector`, or loaded from a file of such a model.
+    scene : MultiScene
+        What is drawn; class k is ``scene.shapes[k]``.
+    seconds : float, optional
+        Budget of wall time, compilation included. Defaults to 60 if `steps` is None.
+    seed : int, default 0
+        Seed of the images. Step i sees the same images in every run with this seed, so
+        give another one to train a model for a second time.
+    steps : int, optional
+        Budget in steps, counted from the beginning of the run. With a step budget
+        alone, equal seeds give equal weights on one machine.
+    batch_size : int, default 32
+        Images a step.
+    learning_rate : float, default 0.002
+        Of Adam.
+    checkpoint : path, optional
+        File to keep the run in. If it exists, the run goes on from it, exactly.
+    checkpoint_seconds : float, default 10
+        Least time between two checkpoints.
+    progress : bool, default True
+        Show a progress bar with the loss and the IoU in the true centres.
+
+    Returns
+    -------
+    History
+        With the columns of `DETECTOR_COLUMNS`: step, seconds, loss and its three parts
+        ``heat_loss``, ``size_loss``, ``offset_loss``; ``iou`` and ``score``, means over the true
+        boxes of what the cell of the centre says; ``gradient_norm``. Every batch is measured
+        before the step that learns from it.
+
+    Raises
+    ------
+    TrainingDivergedError
+        If the loss or a gradient stops being finite. The model and the checkpoint keep the last
+        finite weights.
+    KeyboardInterrupt
+        After Ctrl-C, once the step is finished and the checkpoint is written. The model then
+        has the weights of that step, not their average.
+    ValueError, TypeError
+        If an argument is out of range, the model does not fit the scene, or the
+        checkpoint belongs to another run.
+
+    Examples
+    --------
+    >>> import whitebox_loc as wb
+    >>> multi = wb.data.MultiScene(wb.data.Scene(size=(16, 16)), boxes=(1, 2))
+    >>> history = fit_detector(wb.models.detector(size=(16, 16)), multi, steps=2, progress=False)
+    >>> len(history), history.stopped
+    (2, 'steps')
+    """
+    scene = check_multi_scene(scene)
+    seed, batch_size = check_int("seed", seed, low=0), check_int("batch_size", batch_size, low=1)
+    budget = Budget(seconds, steps, None, batch_size)
+    maps = _check_model(model, scene)
+    optimizer = _AveragingAdam(
+        check_real("learning_rate", learning_rate, low=0),
+        use_ema=True,
+        global_clipnorm=LARGEST_GRADIENT,
+    )
+    optimizer.build(model.trainable_variables)
+    config = repr(without_made_up_names(model.get_config()))
+    identity = {
+        "task": "several boxes",
+        "scene": repr(scene),
+        "seed": seed,
+        "batch_size": batch_size,
+        "model": hashlib.sha256(config.encode()).hexdigest()[:16],
+        "learning_rate": float(learning_rate),
+    }
+    run = checkpoints.Run(model, optimizer, History(names=DETECTOR_COLUMNS), identity)
+    keeper = Keeper(run, checkpoint, check_real("checkpoint_seconds", checkpoint_seconds, low=0))
+    step = _make_step(model, maps, optimizer, scene, batch_size)
+    stream = iter(dataset(scene, batch_size, seed, start=len(run.history), labels=True))
+
+    def next_step() -> Any:
+        images, (boxes, labels) = next(stream)
+        return step(images, boxes, labels)
+
+    train(run, budget, next_step, keeper, progress)
+    # After the last checkpoint, so that a longer run goes on from the weights themselves. The
+    # average is empty before the first step.
+    if len(run.history):
+        optimizer.finalize_variable_values(model.trainable_variables)
+    return run.history
+
+
+class _AveragingAdam(keras.optimizers.Adam):
+    """Adam that averages over about a tenth of the steps so far, and over the last 100 at most."""
+
+    @property
+    def ema_momentum(self) -> Any:
+        """The share that the average keeps: with a fixed one it would remember the first steps."""
+        done = tf.cast(self.iterations, tf.float32)
+        return tf.minimum(AVERAGED, (1 + done) / (10 + done))
+
+    @ema_momentum.setter
+    def ema_momentum(self, value: float) -> None:
+        """Leave out what Keras sets when it builds the optimizer."""
+
+
+def check_multi_scene(scene: Any) -> MultiScene:
+    """Return `scene` if it is one of several boxes."""
+    if not isinstance(scene, MultiScene):
+        raise TypeError(
+            "`scene` must be a whitebox_loc.data.MultiScene, such as MultiScene(scene, boxes=(1, "
+            f"4)); got {scene!r} of type {type(scene).__name__}."
+        )
+    return scene
+
+
+def _check_model(model: keras.Model, scene: MultiScene) -> CenterMaps:
+    maps = center_maps(model)
+    if maps is None:
+        raise ValueError(
+            f"`model` {model.name!r} has no layers 'heat_logits', 'size_logits' and 'offset' to "
+            "train. Build it with whitebox_loc.models.detector."
+        )
+    check_input(model, (*scene.size, scene.channels))
+    if "classes" in model.output and maps.heat_logits.shape[-1] != len(scene.shapes):
+        raise ValueError(
+            f"`model` tells {maps.heat_logits.shape[-1]} classes apart, but `scene` has the "
+            f"{len(scene.shapes)} shapes {scene.shapes}. Build it with "
+            f"classes={len(scene.shapes)}, or choose another scene."
+        )
+    if model.compute_dtype == "float16":
+        raise ValueError(
+            f"`model` {model.name!r} computes in float16, in which gradients vanish. Build it in "
+            "float32 or bfloat16."
+        )
+    if not model.trainable_variables:
+        raise ValueError(
+            f"`model` {model.name!r} has no trainable weights. Set `trainable = True` on the "
+            "layers that are to learn."
+        )
+    return maps
+
+
+def _make_step(
+    model: keras.Model,
+    maps: CenterMaps,
+    optimizer: Any,
+    scene: MultiScene,
+    batch_size: int,
+) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]:
+    """Return a compiled function of (images, boxes, labels) that learns, and measures before.
+
+    The measures are in the order of ``DETECTOR_COLUMNS[2:]``. The update is left out if the loss
+    or the gradient is not finite, so that the weights are still good when the caller finds out.
+    """
+    network = keras.Model(model.input, [*maps[:3], model.output["boxes"], model.output["scores"]])
+    variables = model.trainable_variables
+    rows, columns, classes = maps.heat_logits.shape[1:]
+
+    @tf.function
+    def step(images: tf.Tensor, boxes: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        targets = center_targets(boxes, labels, (rows, columns), maps.stride, scene.size, classes)
+        with tf.GradientTape() as tape:
+            heat_logits, size_logits, offset, found, scores = network(images, training=True)
+            heat = heat_map_loss(targets, heat_logits)
+            size, place = center_loss(targets, size_logits, offset)
+            total = heat + size + place
+        # A frozen layer's variables are not among these, and those of unused layers have None.
+        gradients = tape.gradient(total, variables)
+        norm = tf.linalg.global_norm([g for g in gradients if g is not None])
+        tf.cond(
+            tf.math.is_finite(total) & tf.math.is_finite(norm),
+            lambda: _applied(optimizer, gradients, variables),
+            lambda: False,
+        )
+        cells = center_cells(boxes, (rows, columns), maps.stride, scene.size)
+        numbers = cells[..., 0] * columns + cells[..., 1]
+        measures = _measures(boxes, labels, found, scores, numbers)
+        return tf.stack([total, heat, size, place, *measures, norm])
+
+    # Traced here and once: calling the function would warn of tracing in a loop over fits.
+    places = (batch_size, scene.most)
+    return step.get_concrete_function(
+        tf.TensorSpec((batch_size, *scene.size, scene.channels)),
+        tf.TensorSpec((*places, 4)),
+        tf.TensorSpec(places, tf.int64),
+    )
+
+
+def _applied(optimizer: Any, gradients: list[Any], variables: list[Any]) -> bool:
+    optimizer.apply(gradients, variables)
+    return True
+
+
+def _measures(boxes: Any, labels: Any, found: Any, scores: Any, cells: Any) -> list[Any]:
+    """Return mean IoU and mean score, over true boxes, of the candidates in their centres."""
+    there = tf.cast(labels >= 0, tf.float32)
+    overlaps = iou(boxes, tf.gather(found, cells, batch_dims=1), "rel_yxyx")
+    sure = tf.gather(scores, cells, batch_dims=1)
+    count = tf.maximum(tf.reduce_sum(there), 1.0)
+    return [tf.reduce_sum(there * each) / count for each in (overlaps, sure)]

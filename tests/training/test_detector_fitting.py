@@ -1,0 +1,182 @@
+import os
+import signal
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import whitebox_loc as wb
+from whitebox_loc.detection_losses import center_loss, center_targets, heat_map_loss
+from whitebox_loc.training.detector_fitting import DETECTOR_COLUMNS
+
+SCENE = wb.data.Scene(size=(8, 9), heights=(1, 4), widths=(1, 4))
+MULTI = wb.data.MultiScene(SCENE, boxes=(0, 3), gap=1)
+
+
+def small_model(**options):
+    return wb.models.detector((8, 9), filters=(2, 3), **options)
+
+
+def fit(model, scene=MULTI, **options):
+    return wb.training.fit_detector(model, scene, **{"batch_size": 8, "progress": False, **options})
+
+
+def assert_same_weights(a, b):
+    for x, y in zip(a.get_weights(), b.get_weights(), strict=True):
+        np.testing.assert_array_equal(x, y)
+
+
+def test_learns_to_find_several_boxes():
+    scene = wb.data.Scene(size=(24, 24), heights=(5, 10), widths=(5, 10))
+    multi = wb.data.MultiScene(scene, boxes=(1, 2))
+    model = wb.models.detector((24, 24), filters=(12, 16, 24))
+    wb.training.fit_detector(model, multi, steps=200, progress=False)
+    result = wb.training.evaluate_detector(model, multi, n=300)
+    assert result.recall >= 0.95
+    assert result.precision >= 0.9
+    assert result.mean_iou >= 0.8
+
+
+def test_history_measures_the_batch_before_learning_from_it():
+    model = small_model()
+    batch = wb.data.batch_at(MULTI, 0, batch_size=8, seed=3)
+    layers = ["heat_logits", "size_logits", "offset"]
+    maps = wb.introspect.activations(model, batch.images, layers=layers)
+    found = {name: part.numpy() for name, part in model(batch.images).items()}
+    targets = center_targets(batch.rel_boxes, batch.labels, (4, 5), 2, (8, 9))
+    size, place = center_loss(targets, maps["size_logits"], maps["offset"])
+    expected = {"heat_loss": heat_map_loss(targets, maps["heat_logits"]),
+                "size_loss": size, "offset_loss": place}  # fmt: skip
+    expected["loss"] = sum(expected.values())
+    ious, scores = [], []
+    for i, count in enumerate(batch.counts):
+        for box in batch.boxes[i, :count]:
+            row, column = (box[:2] + box[2:]) // 4  # half of the sum is the centre, a cell has two
+            cell = row * 5 + column
+            scores.append(found["scores"][i, cell])
+            said = tf.constant(found["boxes"][i, cell] * [8, 9, 8, 9], tf.float64)
+            ious.append(float(wb.boxes.iou(said, tf.constant(box, tf.float64))))
+    expected |= {"iou": np.mean(ious), "score": np.mean(scores)}
+    history = fit(model, steps=1, seed=3)
+    # float32 sums in another order.
+    for name, value in expected.items():
+        np.testing.assert_allclose(history[name][0], value, rtol=1e-4, err_msg=name)
+    assert history.names == DETECTOR_COLUMNS
+
+
+def test_equal_seeds_give_equal_weights_and_others_do_not():
+    first, again, other = small_model(), small_model(), small_model()
+    a, b = fit(first, steps=3, seed=1), fit(again, steps=3, seed=1)
+    fit(other, steps=3, seed=2)
+    assert_same_weights(first, again)
+    np.testing.assert_array_equal(a["loss"], b["loss"])
+    assert any(
+        (x != y).any() for x, y in zip(first.get_weights(), other.get_weights(), strict=True)
+    )
+
+
+def test_resumes_exactly(tmp_path):
+    whole, parts = small_model(classes=1), small_model(classes=1)
+    expected = fit(whole, steps=5)
+    fit(parts, steps=2, checkpoint=tmp_path / "run.npz")
+    fresh = small_model(classes=1, seed=9)
+    history = fit(fresh, steps=5, checkpoint=tmp_path / "run.npz")
+    assert_same_weights(fresh, whole)
+    for name in DETECTOR_COLUMNS:
+        if name != "seconds":
+            np.testing.assert_array_equal(history[name], expected[name])
+
+
+def test_a_checkpoint_of_another_run_is_refused(tmp_path):
+    path = tmp_path / "run.npz"
+    fit(small_model(), steps=1, checkpoint=path)
+    with pytest.raises(ValueError, match="belongs to another run: its seed is 0, yours is 1"):
+        fit(small_model(), steps=1, seed=1, checkpoint=path)
+    with pytest.raises(ValueError, match="belongs to another run: its model is"):
+        fit(wb.models.detector((8, 9), filters=(2, 4)), steps=1, checkpoint=path)
+    with pytest.raises(ValueError, match="belongs to another run"):
+        wb.training.fit(
+            wb.models.localizer((8, 9)), SCENE, steps=1, checkpoint=path, progress=False
+        )
+
+
+def test_the_weights_are_an_average_and_no_step_leaves_them_alone():
+    """The definition by hand: after t steps the average keeps (1 + t) / (10 + t) of itself."""
+    model, before = small_model(), small_model().get_weights()
+    fit(model, steps=0)
+    assert_same_weights(model, small_model())
+    plain = []
+    optimizer = keras.optimizers.Adam
+    steps = 3
+    for done in range(1, steps + 1):
+        once = small_model()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(optimizer, "finalize_variable_values", lambda *_: None)
+            fit(once, steps=done)
+        plain.append(once.get_weights())
+    average = plain[0]
+    for done, weights in enumerate(plain[1:], start=1):
+        kept = (1 + done) / (10 + done)
+        average = [kept * a + (1 - kept) * b for a, b in zip(average, weights, strict=True)]
+    fit(model, steps=steps)
+    for got, want, start in zip(model.get_weights(), average, before, strict=True):
+        np.testing.assert_allclose(got, want, atol=1e-6)  # float32 sums
+        assert (got != start).any()
+
+
+def test_ctrl_c_finishes_the_step_and_keeps_the_run(tmp_path, monkeypatch):
+    path = tmp_path / "run.npz"
+    append = wb.training.History.append
+
+    def interrupted(history, row):
+        append(history, row)
+        if len(history) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(wb.training.History, "append", interrupted)
+    with pytest.raises(KeyboardInterrupt, match="after step 2"):
+        fit(small_model(), steps=5, checkpoint=path)
+    monkeypatch.undo()
+    model, whole = small_model(seed=5), small_model()
+    assert len(fit(model, steps=5, checkpoint=path)) == 5
+    fit(whole, steps=5)
+    assert_same_weights(model, whole)
+
+
+def test_divergence_keeps_the_last_finite_weights():
+    model = small_model()
+    bias = model.get_layer("offset").bias
+    bias.assign(np.full(2, np.nan, "float32"))
+    kernel = model.get_layer("stem").kernel.numpy()
+    with pytest.raises(wb.training.TrainingDivergedError, match="The loss is nan"):
+        fit(model, steps=2)
+    np.testing.assert_array_equal(model.get_layer("stem").kernel, kernel)
+
+
+def test_history_tells_its_own_columns(tmp_path):
+    history = fit(small_model(), steps=2)
+    assert repr(history).startswith("History(2 steps, ")
+    assert "iou=" in repr(history)
+    assert "excess" not in repr(history)
+    assert tuple(history.to_dict()) == DETECTOR_COLUMNS
+    header = history.to_csv(tmp_path / "run.csv").read_text().splitlines()[0]
+    assert header == ",".join(DETECTOR_COLUMNS)
+    assert history.plot().shape == (1, 4)
+    with pytest.raises(ValueError, match="`name` must be one of"):
+        history["excess"]
+
+
+def test_bad_arguments():
+    with pytest.raises(TypeError, match=r"`scene` must be a whitebox_loc\.data.MultiScene"):
+        fit(small_model(), SCENE, steps=1)
+    with pytest.raises(ValueError, match="has no layers 'heat_logits'"):
+        fit(wb.models.localizer((8, 9), filters=(2,)), steps=1)
+    with pytest.raises(ValueError, match="`model` tells 3 classes apart, but `scene` has the 1"):
+        fit(small_model(classes=3), steps=1)
+    with pytest.raises(ValueError, match="`model` takes images of"):
+        fit(wb.models.detector((16, 16), filters=(2,)), steps=1)
+    frozen = small_model()
+    frozen.trainable = False
+    with pytest.raises(ValueError, match="has no trainable weights"):
+        fit(frozen, steps=1)
