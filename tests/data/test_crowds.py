@@ -130,6 +130,17 @@ def test_decorations_of_several_boxes():
         np.testing.assert_array_equal(batch.images[i][outside], empty[i][outside])
 
 
+def test_each_box_has_its_own_occlusion():
+    scene = Scene(size=(40, 32), heights=(9, 9), widths=(9, 9), occlusion=0.3)
+    batch = generate(MultiScene(scene, 2), 50, seed=1)
+    same = 0
+    for image, boxes in zip(batch.images, batch.boxes.tolist(), strict=True):
+        first, second = (image[top:bottom, left:right] for top, left, bottom, right in boxes)
+        assert first.sum() == second.sum() == 81 - 25  # 0.3 ** 0.5 of a side, rounded
+        same += np.array_equal(first, second)
+    assert same < 10  # there are 25 places, equally likely, so 2 are expected
+
+
 def test_each_number_of_boxes_is_equally_likely():
     counts = generate(MULTI, 4000, seed=2, dtype="uint8").counts
     observed = np.bincount(counts, minlength=4)

@@ -148,11 +148,10 @@ def match_boxes(found: Detections, batch: MultiBatch) -> tuple[np.ndarray, np.nd
     matches, ious = np.full((n, m), -1, np.int64), np.zeros((n, m))
     size = np.array([*batch.scene.size, *batch.scene.size], np.float64)
     # In pixels, where true boxes are whole numbers. The TensorFlow half of `iou` accepts boxes
-    # with swapped corners, which a model may predict; they count as empty boxes.
+    # with swapped corners, which a model may predict; like padding, these match nothing.
     overlaps = iou(
         tf.constant(found.boxes * size), tf.constant(batch.boxes, tf.float64), pairwise=True
     ).numpy()
-    overlaps *= batch.valid[:, None, :]
     rows = np.arange(n)
     for j in range(m):
         best = overlaps[:, j].argmax(axis=1)
