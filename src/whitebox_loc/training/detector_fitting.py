@@ -18,6 +18,7 @@ from whitebox_loc.models import center_maps
 from whitebox_loc.models.configs import without_made_up_names
 from whitebox_loc.models.detectors import CenterMaps
 from whitebox_loc.training import checkpoints
+from whitebox_loc.training.averaging import AveragingAdam
 from whitebox_loc.training.evaluation import check_input
 from whitebox_loc.training.history import History
 from whitebox_loc.training.loops import Budget, Keeper, train
@@ -38,12 +39,6 @@ DETECTOR_COLUMNS = (
 """What is recorded of each step, in this order.
 
 `iou` and `score` are means over the true boxes of what the cell of the centre says.
-"""
-
-AVERAGED = 0.99
-"""Most that the average of the weights, which is the result, keeps of itself in a step.
-
-It does for a run of any length what a falling learning rate does for one of known length.
 """
 
 LARGEST_GRADIENT = 10.0
@@ -125,9 +120,8 @@ def fit_detector(
     seed, batch_size = check_int("seed", seed, low=0), check_int("batch_size", batch_size, low=1)
     budget = Budget(seconds, steps, None, batch_size)
     maps = _check_model(model, scene)
-    optimizer = _AveragingAdam(
+    optimizer = AveragingAdam(
         check_real("learning_rate", learning_rate, low=0),
-        use_ema=True,
         global_clipnorm=LARGEST_GRADIENT,
     )
     optimizer.build(model.trainable_variables)
@@ -155,20 +149,6 @@ def fit_detector(
     if len(run.history):
         optimizer.finalize_variable_values(model.trainable_variables)
     return run.history
-
-
-class _AveragingAdam(keras.optimizers.Adam):
-    """Adam that averages over about a tenth of the steps so far, and over the last 100 at most."""
-
-    @property
-    def ema_momentum(self) -> Any:
-        """The share that the average keeps: with a fixed one it would remember the first steps."""
-        done = tf.cast(self.iterations, tf.float32)
-        return tf.minimum(AVERAGED, (1 + done) / (10 + done))
-
-    @ema_momentum.setter
-    def ema_momentum(self, value: float) -> None:
-        """Leave out what Keras sets when it builds the optimizer."""
 
 
 def check_multi_scene(scene: Any) -> MultiScene:

@@ -16,6 +16,7 @@ from whitebox_loc.data import Scene, as_scene, dataset
 from whitebox_loc.losses import BoxBCE, IoULoss
 from whitebox_loc.models import class_count, edge_logits, label_logits
 from whitebox_loc.training import checkpoints
+from whitebox_loc.training.averaging import AveragingAdam
 from whitebox_loc.training.distribution import (
     check_optimizer,
     check_shares,
@@ -79,7 +80,9 @@ def fit(
         1 by default, 0 trains the box alone.
     learning_rate : float or keras.optimizers.schedules.LearningRateSchedule, optional
         Of Adam. Default: 0.01 with distributions over edges, or 0.003 if classes are
-        learned beside them; else 0.001.
+        learned beside them; else 0.001. Where classes are learned, the model ends with a running
+        average of its weights, over a tenth of the steps and the last 100 at most; the history
+        and checkpoints have the weights of each step.
     optimizer : keras.optimizers.Optimizer, optional
         In place of Adam; excludes `learning_rate`.
     target_iou : float, optional
@@ -163,8 +166,10 @@ def fit(
 
         train(run, budget, next_step, keeper, progress, group)
     # Only matters to optimizers that average the weights (use_ema=True): after the last
-    # checkpoint, so that a longer run goes on from the weights themselves.
-    optimizer.finalize_variable_values(model.trainable_variables)
+    # checkpoint, so that a longer run goes on from the weights themselves. The average is empty
+    # before the first step.
+    if len(run.history):
+        optimizer.finalize_variable_values(model.trainable_variables)
     return run.history
 
 
@@ -241,10 +246,12 @@ def _optimizer(model: keras.Model, learning_rate: Any, optimizer: Any, classifie
             f"the optimizer. Got {learning_rate!r} and {optimizer!r}."
         )
     if optimizer is None:
-        # At 0.01 the layers of the classes, deeper than those of the edges, learn worse.
+        # At 0.01 the layers of the classes, deeper than those of the edges, learn worse. And from
+        # step to step they swing, which the average of the weights does not.
         quick = 3e-3 if classifies else 1e-2
         default = 1e-3 if edge_logits(model) is None else quick
-        optimizer = keras.optimizers.Adam(default if learning_rate is None else learning_rate)
+        kind = AveragingAdam if classifies else keras.optimizers.Adam
+        optimizer = kind(default if learning_rate is None else learning_rate)
     if model.compute_dtype == "float16" and not hasattr(optimizer, "scale_loss"):
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     known = getattr(optimizer, "_trainable_variables", None) or model.trainable_variables
