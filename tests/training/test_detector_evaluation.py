@@ -86,6 +86,18 @@ def test_scores_of_a_model_with_known_faults():
     assert result.label_accuracy == pytest.approx((total - 3) / (total - 2))
     assert result.mean_iou == pytest.approx(1, abs=1e-5)  # boxes in float32
     assert result.n == len(result.batch) == 50
+    # Average recall of classes by hand: the matches that have the right name.
+    rows, columns = np.nonzero(result.matches >= 0)
+    named, true = (
+        result.found.labels[rows, columns],
+        batch.labels[rows, result.matches[rows, columns]],
+    )
+    recalls = [((named == k) & (true == k)).sum() / (batch.labels == k).sum() for k in (0, 1)]
+    ranked = result.average_precision
+    assert ranked.recall[100] == pytest.approx(np.mean(recalls))
+    assert 0.9 < result.scores()["map"] == ranked.map < 1
+    again = wb.metrics.mean_average_precision(result.found, batch, size=(20, 30))
+    assert again.map == ranked.map  # scores are 0 or 0.9, on one side of both thresholds
     assert result.scores().keys() >= {"mean_iou", "recall", "precision", "count_rate"}
 
 
@@ -95,6 +107,7 @@ def test_nothing_found_and_nothing_there():
     assert result.recall == 0
     assert np.isnan([result.precision, result.mean_iou, result.label_accuracy]).all()
     assert result.count_rate == (result.batch.counts == 0).mean()
+    assert result.average_precision.map == 0
 
 
 def test_a_single_scene_is_refused():

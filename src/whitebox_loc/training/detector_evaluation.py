@@ -9,6 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from whitebox_loc._validation import check_int
+from whitebox_loc.average_precision import AveragePrecision, mean_average_precision
 from whitebox_loc.boxes import iou
 from whitebox_loc.data import MultiBatch, MultiScene, generate
 from whitebox_loc.models import Detections, detections
@@ -19,6 +20,10 @@ __all__ = ["DetectorEvaluation", "evaluate_detector", "match_boxes"]
 
 MATCHED = 0.5
 """Least IoU of a found box with the true box that it is taken for."""
+
+
+RANKED = 0.01
+"""Least score of a candidate that counts for the average precision, which weighs them by rank."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +46,9 @@ class DetectorEvaluation:
         Share of images in which as many boxes were found as there are.
     label_accuracy : float
         Share of matched pairs of the same class; NaN for a model without classes.
+    average_precision : AveragePrecision
+        COCO's, of all candidates with a score of at least 0.01 that non-maximum suppression
+        leaves, whatever `threshold`; class by class for a model with classes.
     n : int
         Number of images.
     batch : MultiBatch
@@ -58,6 +66,7 @@ class DetectorEvaluation:
     precision: float
     count_rate: float
     label_accuracy: float
+    average_precision: AveragePrecision
     n: int
     batch: MultiBatch
     found: Detections
@@ -67,7 +76,9 @@ class DetectorEvaluation:
     def scores(self) -> dict[str, float]:
         """Return the scores without the arrays, ready for JSON."""
         names = ("mean_iou", "recall", "precision", "count_rate", "label_accuracy", "n")
-        return {name: getattr(self, name) for name in names}
+        ranked = self.average_precision
+        found = {"map": ranked.map, "map50": ranked.map50, "map75": ranked.map75}
+        return {name: getattr(self, name) for name in names} | found
 
     def __repr__(self) -> str:
         parts = ", ".join(f"{name}={value:.4g}" for name, value in self.scores().items())
@@ -134,12 +145,21 @@ def evaluate_detector(
         precision=_share(matched.sum(), found.counts.sum()),
         count_rate=float((found.counts == batch.counts).mean()),
         label_accuracy=label_accuracy,
+        average_precision=_average_precision(outputs, overlap, batch),
         n=len(batch),
         batch=batch,
         found=found,
         matches=matches,
         ious=ious,
     )
+
+
+def _average_precision(
+    outputs: dict[str, np.ndarray], overlap: float, batch: MultiBatch
+) -> AveragePrecision:
+    ranked = detections(outputs, RANKED, overlap)
+    labels = batch.labels if "classes" in outputs else np.minimum(batch.labels, 0)
+    return mean_average_precision(ranked, (batch.boxes, labels), size=batch.scene.size)
 
 
 def match_boxes(found: Detections, batch: MultiBatch) -> tuple[np.ndarray, np.ndarray]:

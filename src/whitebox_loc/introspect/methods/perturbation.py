@@ -71,7 +71,8 @@ def drise(
 
     `boxes` are ``rel_yxyx``, one an image or one for all; by default those predicted for the
     whole images. The map is the same for all targets. Of the paper's similarity, the IoU is
-    the part that a model of one box without classes has.
+    the part that a model of one box without classes has; `targets.detection` is the whole of it,
+    and with ``method="rise"`` D-RISE for several boxes and classes.
     """
     masks = _random_grids(problem, samples, cells, probability, seed)
     chosen = None if boxes is None else _reference(boxes, problem)
