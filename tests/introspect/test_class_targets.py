@@ -1,5 +1,7 @@
 """Class targets against the model's own outputs, and every introspect function on such a model."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from scipy.special import logsumexp
 import whitebox_loc as wb
 from whitebox_loc import introspect
 from whitebox_loc.introspect import METHODS, saliency, targets
+from whitebox_loc.introspect.probes import _distinct
 
 SIZE = (12, 16)
 SCENE = wb.data.Scene(size=SIZE, shapes=("rectangle", "diamond", "ring"), heights=(6, None))
@@ -248,3 +251,112 @@ def test_classes_that_the_model_does_not_have(model):
     plain = wb.models.localizer(size=SIZE, filters=(4,))
     with pytest.raises(ValueError, match=r"must return an output named 'label' of shape"):
         saliency(plain, IMAGES, targets.label(0))
+
+
+def softmax(scores):
+    shares = np.exp(scores - scores.max(-1, keepdims=True))
+    return shares / shares.sum(-1, keepdims=True)
+
+
+@pytest.mark.parametrize("batch_size", [256, 2])
+def test_ablation_of_a_score(linear, batch_size):
+    model, weights = linear
+    scores = np.einsum("nhw,hwk->nk", IMAGES[..., 0].astype(np.float64), weights)
+    own = targets.label(BATCH.labels)
+    asked = [targets.label(0), own, "top"]
+    found = introspect.ablate(model, IMAGES, "label_logits", target=asked, batch_size=batch_size)
+    for channel in range(3):
+        without = np.where(np.arange(3) == channel, 0.0, scores)
+        p, intact = softmax(without), softmax(scores)
+        expected = np.stack([p[:, 0], p[ROWS, BATCH.labels]], axis=1)
+        # Scores of some tens in float32.
+        np.testing.assert_allclose(found.after[channel, :, :2], expected, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(found.before[:, 1], intact[ROWS, BATCH.labels], rtol=1e-4)
+    np.testing.assert_array_equal(found.change, found.after - found.before)
+    assert np.abs(found.change[..., :2]).max() > 0.1
+    assert (found.change[..., 2] == 0).all()  # the box does not hear the scores
+    assert found.targets == ("class 0", "own class", "top")
+    assert found.iou_before is None
+    odds = introspect.ablate(model, IMAGES, "label_logits", 1, target=own, link="logit")
+    without = np.where(np.arange(3) == 1, 0.0, scores)
+    expected = [log_odds(row, k) for row, k in zip(without, BATCH.labels, strict=True)]
+    np.testing.assert_allclose(odds.after[0, :, 0], expected, rtol=1e-4)
+
+
+def test_patching_restores_a_class(linear):
+    model, weights = linear
+    box = [[2, 3, 10, 13]]
+    clean, corrupted = (wb.data.render(box, SCENE, labels=[k]) for k in (0, 2))
+    asked = [targets.label(1), "left"]
+    found = introspect.activation_patching(
+        model, clean, corrupted, "label_logits", by="channel", target=asked, link="identity"
+    )["label_logits"]
+    scores = [
+        np.einsum("nhw,hwk->nk", x[..., 0].astype(float), weights) for x in (clean, corrupted)
+    ]
+    for channel in range(3):
+        patched = np.where(np.arange(3) == channel, *scores)
+        np.testing.assert_allclose(
+            found.patched[channel, :, 0], softmax(patched)[:, 1], rtol=1e-4, atol=1e-7
+        )
+    np.testing.assert_array_equal(found.patched[:, :, 1], [found.corrupted[:, 1]] * 3)
+    whole = introspect.activation_patching(model, clean, corrupted, "label_logits", target=asked)
+    assert whole["label_logits"].share[0] == pytest.approx(1)
+    assert whole["label_logits"].targets == ("class 1", "left")
+
+
+def test_probes_name_shapes(model):
+    folds, n, ridge = 3, 90, 1e-2
+    found = introspect.probe(
+        model, ["conv2", "label_pool"], SCENE, n=n, folds=folds, features="max", ridge=ridge
+    )
+    images, _, labels = _distinct(SCENE, n, 0)
+    for layer, accuracy in zip(found.layers, found.accuracy, strict=True):
+        x = introspect.activations(model, images, layer, reduce="max")[layer].astype(float)
+        right = 0
+        for part in np.array_split(np.arange(n), folds):
+            rest = np.setdiff1d(np.arange(n), part)
+            away = x[rest] - x[rest].mean(0)
+            wanted = np.eye(3)[labels[rest]]
+            # The scale of the penalty is over the directions that the features span.
+            scale = (away**2).sum() / min(away.shape)
+            square = away.T @ away + ridge * scale * np.eye(x.shape[1])
+            weights = np.linalg.solve(square, away.T @ (wanted - wanted.mean(0)))
+            read = (x[part] - x[rest].mean(0)) @ weights + wanted.mean(0)
+            right += (read.argmax(1) == labels[part]).sum()
+        assert accuracy == right / n
+    assert found.accuracy.max() > 0.5
+    assert np.isnan(introspect.probe(model, "conv2", wb.data.Scene(size=SIZE), n=20).accuracy).all()
+
+
+def test_tuning_to_shapes(model):
+    found = introspect.tuning(model, "label_conv1", SCENE, n=60, bins=3)
+    images, _, labels = _distinct(SCENE, 60, 0)
+    seen = introspect.activations(model, images, "label_conv1", reduce="mean")["label_conv1"]
+    for k in range(3):
+        own = seen[labels == k].astype(float)
+        np.testing.assert_allclose(found.shape_mean[k], own.mean(0))
+        np.testing.assert_allclose(found.shape_std[k], own.std(0))
+    assert found.shape_counts.tolist() == np.bincount(labels, minlength=3).tolist()
+    assert found.shapes == SCENE.shapes
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        (
+            {"target": "top", "boxes": BATCH.rel_boxes},
+            "`boxes` go with the four coordinates; got `target` as well. Ask for them apart, or "
+            "for targets.iou(boxes).",
+        ),
+        ({"target": []}, "`target` must name at least one target; got an empty list."),
+        (
+            {"link": "logit"},
+            "`link` 'logit' needs a `target`; got target=None, the box as it is. Name the "
+            "coordinates, such as target=['top', 'left'].",
+        ),
+    ],
+)
+def test_targets_of_ablations_are_checked(linear, options, error):
+    with pytest.raises(ValueError, match=re.escape(error)):
+        introspect.ablate(linear[0], IMAGES, "label_logits", **options)

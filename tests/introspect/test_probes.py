@@ -86,13 +86,13 @@ def slow_r2(features, wanted, folds, ridge):
 
 @pytest.mark.parametrize("n", [40, 300])  # fewer and more images than the 80 features
 def test_readout_equals_the_normal_equations(n):
-    from whitebox_loc.introspect.probes import _held_out
+    from whitebox_loc.introspect.probes import _held_out, _scores
 
     rng = np.random.default_rng(0)
     features = rng.normal(size=(n, 80)).astype("float32")
     wanted = features[:, :3] @ rng.normal(size=(3, 2)) + rng.normal(size=(n, 2))
     for ridge in (1e-3, 1.0):
-        r2, fold_r2 = _held_out(features, wanted, 5, ridge)
+        r2, fold_r2 = _scores(wanted, _held_out(features, wanted, 5, ridge), 5)
         expected, per_fold = slow_r2(features, wanted, 5, ridge)
         # The penalty bounds the condition by 80 / 1e-3: 1e5 * 1e-16 and some.
         np.testing.assert_allclose(r2, expected, atol=1e-9)
@@ -159,7 +159,7 @@ def test_tuning_equals_a_direct_loop(scene):
     # The images again, by way of the boxes of the counts: found through the same seed.
     from whitebox_loc.introspect.probes import _distinct
 
-    images, boxes = _distinct(scene, 150, 3)
+    images, boxes, _ = _distinct(scene, 150, 3)
     assert len(np.unique(boxes, axis=0)) == len(boxes)
     lit = images[..., 0] > 0
     np.testing.assert_array_equal(

@@ -15,6 +15,7 @@ from whitebox_loc._validation import check_boxes, check_choice, check_generator,
 from whitebox_loc.introspect.inputs import Inputs, check_images
 from whitebox_loc.introspect.layers import check_model, find_layers
 from whitebox_loc.introspect.swapping import Swap
+from whitebox_loc.introspect.targets import COORDINATES, LINKS, Target, as_target
 
 __all__ = ["MODES", "PARTS", "Ablation", "Restoration", "ablate", "activation_patching"]
 
@@ -33,17 +34,19 @@ class Ablation:
     ----------
     layer, mode : str
     channels : int array (k,)
-    before : float32 array (n, 4)
-        Boxes of the intact model, ``rel_yxyx``.
-    after : float32 array (k, n, 4)
-        Boxes with one channel ablated.
-    change : float32 array (k, n, 4)
-        ``after - before`` of top, left, bottom and right, in fractions of the image.
-    iou_before : float64 array (n,)
+    before : float32 array (n, t)
+        The targets of the intact model; by default t = 4, its boxes ``rel_yxyx``.
+    after : float32 array (k, n, t)
+        The targets with one channel ablated.
+    change : float32 array (k, n, t)
+        ``after - before``; of coordinates in fractions of the image.
+    iou_before : float64 array (n,), or None for other targets than the box
         IoU with the true boxes; if none were given, with `before` itself: 1, or 0 for a box
         without area.
-    iou_change : float64 array (k, n)
+    iou_change : float64 array (k, n), or None
         IoU of `after` minus `iou_before`.
+    targets : tuple of str
+        Short texts for the t targets.
     """
 
     layer: str
@@ -52,8 +55,9 @@ class Ablation:
     before: np.ndarray
     after: np.ndarray
     change: np.ndarray
-    iou_before: np.ndarray
-    iou_change: np.ndarray
+    iou_before: np.ndarray | None
+    iou_change: np.ndarray | None
+    targets: tuple[str, ...] = COORDINATES
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,12 +67,14 @@ class Restoration:
     Attributes
     ----------
     layer, by : str
-    clean, corrupted : float32 arrays (n, 4)
-        Boxes of the intact model, ``rel_yxyx``.
-    patched : float32 array ``(*parts, n, 4)``
-        Boxes of the corrupted images with one part of the layer taken from the clean ones.
+    clean, corrupted : float32 arrays (n, t)
+        The targets of the intact model; by default t = 4, its boxes ``rel_yxyx``.
+    patched : float32 array ``(*parts, n, t)``
+        The targets for the corrupted images with one part of the layer taken from the clean ones.
         `parts` is () for ``by="layer"``, (channels,), (rows,), (columns,), and all axes
         between batch and channel for ``by="place"``.
+    targets : tuple of str
+        Short texts for the t targets.
     """
 
     layer: str
@@ -76,13 +82,14 @@ class Restoration:
     clean: np.ndarray
     corrupted: np.ndarray
     patched: np.ndarray
+    targets: tuple[str, ...] = COORDINATES
 
     @property
     def restored(self) -> np.ndarray:
-        """Share of the change undone ``(*parts, n, 4)``: 0 none, 1 all.
+        """Share of the change undone ``(*parts, n, t)``: 0 none, 1 all.
 
         ``(patched - corrupted) / (clean - corrupted)``, and NaN where clean and corrupted
-        differ by less than 1e-4 of the image, so that there is nothing to undo.
+        differ by less than 1e-4 (of the image, for coordinates): there is nothing to undo.
         """
         whole = self.clean.astype(np.float64) - self.corrupted
         undone = self.patched.astype(np.float64) - self.corrupted
@@ -91,7 +98,7 @@ class Restoration:
 
     @property
     def share(self) -> np.ndarray:
-        """Share of the change undone over all images ``(*parts, 4)``: 0 none, 1 all.
+        """Share of the change undone over all images ``(*parts, t)``: 0 none, 1 all.
 
         The slope of the regression through zero of what is undone on what there is to undo,
         ``sum undone * whole / sum whole**2``, so that large changes count most; NaN for a
@@ -116,12 +123,14 @@ def ablate(
     channels: int | Sequence[int] | None = None,
     mode: str = "zero",
     *,
+    target: Any = None,
+    link: str = "identity",
     boxes: Any = None,
     format: str = "rel_yxyx",
     seed: Any = 0,
     batch_size: int = 256,
 ) -> Ablation:
-    """Return how the box changes when a layer loses one channel at a time.
+    """Return how the box, or another target, changes when a layer loses one channel at a time.
 
     Parameters
     ----------
@@ -138,8 +147,14 @@ def ablate(
         Replace the channel by zero; at each place by its mean over `images`; or by what it
         is for another of the images, drawn so that none keeps its own. Zero takes a network
         where it has never been; resampling leaves each channel its own distribution.
+    target : optional
+        What is looked at, or a list of such, as in `saliency`: the four coordinates by default,
+        or for example ``targets.label("ring")``.
+    link : {"identity", "logit"}, default "identity"
+        The target itself or its log-odds, as in `saliency`.
     boxes : array (n, 4), optional
-        True boxes. Without them, IoU is measured with the boxes of the intact model.
+        True boxes, with the default target. Without them, IoU is measured with the boxes of
+        the intact model.
     format : str, default "rel_yxyx"
         Format of `boxes`, a name from `whitebox_loc.boxes.FORMATS`.
     seed : int or numpy.random.Generator, default 0
@@ -150,7 +165,7 @@ def ablate(
     Returns
     -------
     Ablation
-        Changes by channel, image and coordinate, in fractions of the image.
+        Changes by channel, image and target.
 
     Raises
     ------
@@ -175,9 +190,16 @@ def ablate(
     inputs = check_images(images)
     check_choice("mode", mode, MODES)
     check_int("batch_size", batch_size, low=1)
-    swap = Swap(check_model(model), inputs, layer, batch_size)
+    wanted = _targets(target, link)
+    if wanted and boxes is not None:
+        raise ValueError(
+            "`boxes` go with the four coordinates; got `target` as well. Ask for them apart, or "
+            "for targets.iou(boxes)."
+        )
+    swap = Swap(check_model(model), inputs, layer, batch_size, wanted, link)
+    labels = tuple(t.label for t in swap.targets)
     chosen = _channels(channels, layer, swap.shape[-1])
-    after = np.empty((len(chosen), len(inputs), 4), np.float32)
+    after = np.empty((len(chosen), len(inputs), len(labels)), np.float32)
     others = _others(len(inputs), seed) if mode == "resample" else None
     mean = swap.mean() if mode == "mean" else np.zeros(swap.shape, np.float32)
     for part in swap.batches():
@@ -186,12 +208,14 @@ def ablate(
         else:
             instead = swap.read(inputs, others[part])
         for row, channel in enumerate(chosen):
-            after[row, part] = swap.boxes(part, instead, np.arange(swap.shape[-1]) == channel)
-    before = swap.boxes_everywhere()
-    truth = _truth(boxes, format, before, inputs)
-    intact = _iou(before, truth)
-    change = np.stack([_iou(a, truth) for a in after]) - intact
-    return Ablation(layer, mode, chosen, before, after, after - before, intact, change)
+            after[row, part] = swap.values(part, instead, np.arange(swap.shape[-1]) == channel)
+    before = swap.values_everywhere()
+    intact, change = None, None
+    if not wanted:
+        truth = _truth(boxes, format, before, inputs)
+        intact = _iou(before, truth)
+        change = np.stack([_iou(a, truth) for a in after]) - intact
+    return Ablation(layer, mode, chosen, before, after, after - before, intact, change, labels)
 
 
 def activation_patching(
@@ -201,6 +225,8 @@ def activation_patching(
     layers: str | Sequence[str],
     *,
     by: str = "layer",
+    target: Any = None,
+    link: str = "identity",
     batch_size: int = 256,
 ) -> dict[str, Restoration]:
     """Return which layers and places carry what differs between two versions of images.
@@ -222,6 +248,11 @@ def activation_patching(
         What is patched at a time. Rows and columns are the first and second axis behind
         the batch axis; a place is all channels of one index on the axes between batch and
         channel. One pass for each part.
+    target : optional
+        What is looked at, or a list of such, as in `saliency`: the four coordinates by default,
+        or for example ``targets.label("ring")``.
+    link : {"identity", "logit"}, default "identity"
+        The target itself or its log-odds, as in `saliency`.
     batch_size : int, default 256
         Images in one pass.
 
@@ -267,22 +298,40 @@ def activation_patching(
     if not names:
         raise ValueError("`layers` must name at least one layer; got none.")
     find_layers(check_model(model), names)
-    return {name: _patched(model, first, second, name, by, batch_size)
-            for name in names}  # fmt: skip
+    wanted = _targets(target, link)
+
+    def ask(inputs: Inputs, name: str) -> Swap:
+        return Swap(model, inputs, name, batch_size, wanted, link)
+
+    return {name: _patched(ask(first, name), ask(second, name), by) for name in names}
 
 
-def _patched(
-    model: keras.Model, clean: Inputs, corrupted: Inputs, layer: str, by: str, batch_size: int
-) -> Restoration:
-    swap = Swap(model, corrupted, layer, batch_size)
-    lengths = _part_lengths(layer, by, swap.shape)
-    patched = np.empty((*lengths, len(corrupted), 4), np.float32)
-    for part in swap.batches():
-        instead = swap.read(clean, np.arange(len(clean))[part])
-        for index, mask in _masks(by, lengths, swap.shape):
-            patched[index][part] = swap.boxes(part, instead, mask)
-    intact = Swap(model, clean, layer, batch_size).boxes_everywhere()
-    return Restoration(layer, by, intact, swap.boxes_everywhere(), patched)
+def _patched(clean: Swap, corrupted: Swap, by: str) -> Restoration:
+    inputs, targets = clean.inputs, tuple(t.label for t in clean.targets)
+    lengths = _part_lengths(clean.layer, by, clean.shape)
+    patched = np.empty((*lengths, len(inputs), len(targets)), np.float32)
+    for part in corrupted.batches():
+        instead = clean.read(inputs, np.arange(len(inputs))[part])
+        for index, mask in _masks(by, lengths, clean.shape):
+            patched[index][part] = corrupted.values(part, instead, mask)
+    intact, changed = clean.values_everywhere(), corrupted.values_everywhere()
+    return Restoration(clean.layer, by, intact, changed, patched, targets)
+
+
+def _targets(target: Any, link: str) -> list[Target]:
+    """Return the targets asked for; none for the box."""
+    check_choice("link", link, LINKS)
+    if target is None:
+        if link != "identity":
+            raise ValueError(
+                f"`link` {link!r} needs a `target`; got target=None, the box as it is. Name the "
+                "coordinates, such as target=['top', 'left']."
+            )
+        return []
+    asked = list(target) if isinstance(target, (list, tuple)) else [target]
+    if not asked:
+        raise ValueError("`target` must name at least one target; got an empty list.")
+    return [as_target(t) for t in asked]
 
 
 def _part_lengths(layer: str, by: str, shape: tuple[int, ...]) -> tuple[int, ...]:

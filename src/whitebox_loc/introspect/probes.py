@@ -45,6 +45,9 @@ class Probe:
         The same within each fold.
     units, features : int arrays (layers,)
         Numbers each layer has, and numbers that the readout saw.
+    accuracy : float64 array (layers,)
+        Share of held-out images whose shape is named by the largest of as many linear readouts
+        as the scene has shapes; NaN for a scene of one shape.
     """
 
     layers: tuple[str, ...]
@@ -53,6 +56,7 @@ class Probe:
     fold_r2: np.ndarray
     units: np.ndarray
     features: np.ndarray
+    accuracy: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +73,12 @@ class Tuning:
         Images in each bin.
     mean, std : float64 arrays (factors, bins, channels)
         Of the responses; NaN where a bin is empty.
+    shapes : tuple of str
+        The shapes of the scene.
+    shape_counts : int array (shapes,)
+        Images of each shape.
+    shape_mean, shape_std : float64 arrays (shapes, channels)
+        Of the responses to each shape; NaN where there is none.
     """
 
     layer: str
@@ -77,6 +87,10 @@ class Tuning:
     counts: np.ndarray
     mean: np.ndarray
     std: np.ndarray
+    shapes: tuple[str, ...]
+    shape_counts: np.ndarray
+    shape_mean: np.ndarray
+    shape_std: np.ndarray
 
 
 def probe(
@@ -93,7 +107,7 @@ def probe(
     example: Any = None,
     batch_size: int = 256,
 ) -> Probe:
-    """Return how much of the box can be read linearly from layers, on images held out.
+    """Return how much of box and shape can be read linearly from layers, on images held out.
 
     Parameters
     ----------
@@ -162,19 +176,24 @@ def probe(
     check_choice("features", features, FEATURES)
     check_int("max_features", max_features, low=1)
     check_int("folds", folds, low=2)
-    images, boxes = _distinct(as_scene(scene), check_int("n", n, low=2 * folds), seed)
+    scene = as_scene(scene)
+    images, boxes, labels = _distinct(scene, check_int("n", n, low=2 * folds), seed)
     if len(images) < 2 * folds:
         raise ValueError(
             f"`folds` must be at most {len(images) // 2}, half of the scene's {len(images)} "
             f"images; got {folds}."
         )
-    wanted = _factors(boxes, images.shape[1:3])
+    wanted, one_hot = _factors(boxes, images.shape[1:3]), np.eye(len(scene.shapes))[labels]
     rows = []
     for name in names:
         read = _Features(model, name, features, max_features, seed)
         seen = read(beside(images, example), check_int("batch_size", batch_size, low=1))
-        rows.append((*_held_out(seen, wanted, folds, ridge), read.units, seen.shape[1]))
-    r2, fold_r2, units, used = zip(*rows, strict=True)
+        found = _held_out(seen, np.concatenate([wanted, one_hot], axis=1), folds, ridge)
+        scores = _scores(wanted, found[:, : len(FACTORS)], folds)
+        named = (found[:, len(FACTORS) :].argmax(1) == labels).mean()
+        accuracy = named if len(scene.shapes) > 1 else np.nan
+        rows.append((*scores, read.units, seen.shape[1], accuracy))
+    r2, fold_r2, units, used, accuracy = zip(*rows, strict=True)
     return Probe(
         layers=tuple(names),
         factors=FACTORS,
@@ -182,6 +201,7 @@ def probe(
         fold_r2=np.stack(fold_r2, axis=1),
         units=np.array(units),
         features=np.array(used),
+        accuracy=np.array(accuracy),
     )
 
 
@@ -198,7 +218,7 @@ def tuning(
     example: Any = None,
     batch_size: int = 256,
 ) -> Tuning:
-    """Return how the channels of a layer respond to where and how large the box is.
+    """Return how the channels of a layer respond to place, size and shape of what is drawn.
 
     Parameters
     ----------
@@ -245,7 +265,8 @@ def tuning(
     find_layers(check_model(model), [layer], "layer")
     names = tuple(check_choice("factors", name, FACTORS) for name in factors)
     check_int("bins", bins, low=1)
-    images, boxes = _distinct(as_scene(scene), check_int("n", n, low=1), seed)
+    scene = as_scene(scene)
+    images, boxes, labels = _distinct(scene, check_int("n", n, low=1), seed)
     check_choice("reduce", reduce, REDUCTIONS)
     inputs = beside(images, example)
     given = inputs.pack((inputs.image, *inputs.others))
@@ -260,7 +281,9 @@ def tuning(
         edges = np.linspace(0, _largest(name, height, width), bins + 1)
         results.append((edges, *_binned(values[:, FACTORS.index(name)], edges, responses)))
     edges, counts, mean, std = (np.stack(arrays) for arrays in zip(*results, strict=True))
-    return Tuning(layer, names, edges, counts, mean, std)
+    # A bin a shape: 0 .. 1 holds label 0.
+    by_shape = _binned(labels, np.arange(len(scene.shapes) + 1), responses)
+    return Tuning(layer, names, edges, counts, mean, std, scene.shapes, *by_shape)
 
 
 class _Features:
@@ -299,18 +322,19 @@ class _Features:
         return run_in_batches(run, inputs, batch_size)
 
 
-def _held_out(
-    features: np.ndarray, wanted: np.ndarray, folds: int, ridge: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return R2 over all held-out rows (factors,) and within each fold (folds, factors)."""
-    parts = np.array_split(np.arange(len(wanted)), folds)
-    error = np.empty_like(wanted)
-    for part in parts:
-        rest = np.setdiff1d(np.arange(len(wanted)), part)
-        found = _ridge(features[rest], wanted[rest], features[part], ridge)
-        error[part] = wanted[part] - found
-    whole = _r2(error, wanted)
-    return whole, np.stack([_r2(error[part], wanted[part]) for part in parts])
+def _held_out(features: np.ndarray, wanted: np.ndarray, folds: int, ridge: float) -> np.ndarray:
+    """Return what is read of each row (n, k) by a readout fitted on the other folds."""
+    found, everything = np.empty_like(wanted), np.arange(len(wanted))
+    for part in np.array_split(everything, folds):
+        rest = np.setdiff1d(everything, part)
+        found[part] = _ridge(features[rest], wanted[rest], features[part], ridge)
+    return found
+
+
+def _scores(wanted: np.ndarray, found: np.ndarray, folds: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return R2 over all rows (factors,) and within each fold (folds, factors)."""
+    error, parts = wanted - found, np.array_split(np.arange(len(wanted)), folds)
+    return _r2(error, wanted), np.stack([_r2(error[part], wanted[part]) for part in parts])
 
 
 def _ridge(x: np.ndarray, y: np.ndarray, new: np.ndarray, ridge: float) -> np.ndarray:
@@ -337,18 +361,18 @@ def _r2(error: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     return np.where(varies, 1 - (error**2).sum(0) / np.where(varies, spread, 1.0), np.nan)
 
 
-def _distinct(scene: Scene, n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return images and boxes (m, 4) in pixels, in random order, no box twice."""
+def _distinct(scene: Scene, n: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return images, boxes (m, 4) in pixels and labels, in random order, no box twice."""
     generator = np.random.default_rng(check_int("seed", seed, low=0))
     if scene.position == "notebook":
         batch = generate(scene, n, seed=seed, valid_only=True)
         _, first = np.unique(batch.boxes, axis=0, return_index=True)
         order = np.sort(first)
-        return batch.images[order], batch.boxes[order]
+        return batch.images[order], batch.boxes[order], batch.labels[order]
     total = count_boxes(scene)
     boxes = nth_boxes(scene, generator.choice(total, min(n, total), replace=False))
     labels = generator.integers(len(scene.shapes), size=len(boxes))
-    return render(boxes, scene, labels=labels, seed=seed), boxes
+    return render(boxes, scene, labels=labels, seed=seed), boxes, labels
 
 
 def _factors(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:

@@ -16,7 +16,7 @@ from whitebox_loc.introspect.inputs import Inputs
 from whitebox_loc.introspect.rectifiers import rectified
 from whitebox_loc.introspect.targets import Target
 
-__all__ = ["Path", "Problem"]
+__all__ = ["Path", "Problem", "one_a_row"]
 
 Path = Callable[..., tuple[Any, Any]]
 
@@ -212,7 +212,7 @@ class _Engine:
         self, model: keras.Model, inputs: Inputs, targets: Sequence[Target], link: str
     ) -> None:
         self.model, self.inputs, self.targets, self.link = model, inputs, tuple(targets), link
-        self._data = [_one_a_row(t.data, len(inputs)) for t in targets if t.data is not None]
+        self._data = [one_a_row(t.data, len(inputs)) for t in targets if t.data is not None]
         self.passes = 0
 
     def beside(self, rows: np.ndarray) -> list[tf.Tensor]:
@@ -318,7 +318,8 @@ def _repeated(array: Any, samples: Any) -> Any:
     return tf.tile(array, [samples] + [1] * (array.shape.rank - 1))
 
 
-def _one_a_row(data: np.ndarray, n: int) -> np.ndarray:
+def one_a_row(data: np.ndarray, n: int) -> np.ndarray:
+    """Return the data of a target with one row for each of n images."""
     if len(data) not in (1, n):
         raise ValueError(
             f"`target` must hold one box or class an image, {n}, or one for all; got {len(data)}."

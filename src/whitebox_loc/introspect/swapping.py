@@ -1,8 +1,8 @@
-"""Boxes of a model in which part of one layer is replaced, compiled once for all parts."""
+"""What a model says if part of one layer is replaced, compiled once for all parts."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -12,8 +12,10 @@ import tensorflow as tf
 from whitebox_loc.introspect.capture import compiled, forward
 from whitebox_loc.introspect.inputs import Inputs
 from whitebox_loc.introspect.layers import find_layers
-from whitebox_loc.introspect.outputs import box_output
+from whitebox_loc.introspect.outputs import COORDINATES
+from whitebox_loc.introspect.problem import one_a_row
 from whitebox_loc.introspect.reading import activations
+from whitebox_loc.introspect.targets import Target, as_target
 
 __all__ = ["Swap"]
 
@@ -25,10 +27,13 @@ class Swap:
     ----------
     model : keras.Model
     inputs : Inputs
-        The images that the boxes are about.
+        The images that it is about.
     layer : str
         Of one floating-point output and one call.
     batch_size : int
+    targets : sequence of Target, optional
+        What the model says; the four coordinates by default.
+    link : {"identity", "logit"}
 
     Attributes
     ----------
@@ -36,15 +41,28 @@ class Swap:
         Of the layer's output for one image.
     """
 
-    def __init__(self, model: keras.Model, inputs: Inputs, layer: str, batch_size: int) -> None:
+    def __init__(
+        self,
+        model: keras.Model,
+        inputs: Inputs,
+        layer: str,
+        batch_size: int,
+        targets: Sequence[Target] = (),
+        link: str = "identity",
+    ) -> None:
         find_layers(model, [layer], "layer")
         self.model, self.inputs, self.layer, self.batch_size = model, inputs, layer, batch_size
+        self.targets, self.link = tuple(targets) or tuple(map(as_target, COORDINATES)), link
         self.shape = self.read(inputs, np.arange(1)).shape[1:]
-        specs = [
+        self._data = [one_a_row(t.data, len(inputs)) for t in self.targets if t.data is not None]
+        keys = [target.key for target in self.targets]
+        key = None if None in keys else ("swap", layer, link, *keys)
+        extra = [
+            *self._data,
             tf.TensorSpec((None, *self.shape), tf.float32),
             tf.TensorSpec(self.shape, tf.bool),
         ]
-        self._run = compiled(model, ("swap", layer), inputs, self._build, extra=specs)
+        self._run = compiled(model, key, inputs, self._build, extra=extra)
 
     def batches(self) -> Iterator[slice]:
         """Cut the images into slices."""
@@ -70,26 +88,34 @@ class Swap:
             total += self.read(self.inputs, np.arange(len(self.inputs))[part]).sum(0, np.float64)
         return (total / len(self.inputs)).astype(np.float32)
 
-    def boxes(self, part: slice, instead: np.ndarray, mask: np.ndarray) -> np.ndarray:
-        """Return boxes (m, 4) of a batch, the layer replaced by `instead` where `mask` is true."""
-        arrays = [a[part] for a in (self.inputs.image, *self.inputs.others)]
+    def values(self, part: slice, instead: np.ndarray, mask: np.ndarray) -> np.ndarray:
+        """Return targets (m, t) of a batch, the layer being `instead` where `mask` is true."""
+        arrays = [a[part] for a in (self.inputs.image, *self.inputs.others, *self._data)]
         whole = np.broadcast_to(mask, self.shape)
         return self._run(*map(tf.convert_to_tensor, (*arrays, instead, whole))).numpy()
 
-    def boxes_everywhere(self) -> np.ndarray:
-        """Return the boxes (n, 4) of all images, nothing replaced."""
+    def values_everywhere(self) -> np.ndarray:
+        """Return the targets (n, t) of all images, nothing replaced."""
         nothing = np.zeros(self.shape, bool)
         found = [
-            self.boxes(part, np.zeros((part.stop - part.start, *self.shape), np.float32), nothing)
+            self.values(part, np.zeros((part.stop - part.start, *self.shape), np.float32), nothing)
             for part in self.batches()
         ]
         return np.concatenate(found)
 
     def _build(self, *tensors: Any) -> Any:
         *given, instead, mask = tensors
+        count = 1 + len(self.inputs.others)
+        data = iter(given[count:])
 
         def replaced(output: Any) -> Any:
             return tf.where(mask, tf.cast(instead, output.dtype), output)
 
-        passed = forward(self.model, self.inputs.pack(given), replace={self.layer: replaced})
-        return tf.cast(box_output(passed), tf.float32)
+        watch = sorted({name for target in self.targets for name in target.watched(self.model)})
+        packed = self.inputs.pack(given[:count])
+        passed = forward(self.model, packed, watch=watch, replace={self.layer: replaced})
+        found = [
+            target.read(passed, None if target.data is None else next(data), self.link)[0]
+            for target in self.targets
+        ]
+        return tf.stack(found, axis=-1)
