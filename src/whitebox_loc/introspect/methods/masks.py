@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -57,9 +58,11 @@ def scores(problem: Problem, masks: Masks, baseline: Any) -> np.ndarray:
     """Return the targets (k, n, masks) of the masked images, averaged over baselines."""
     found = np.zeros((problem.targets, len(problem), len(masks)))
     for base, share in _weighted(baseline, problem):
+        tiles = list(problem.tiles(len(masks), split=True))
+        masks = _drawn_once(problem, masks, tiles)
         run = _compiled(problem, masks, base, [], _score)
-        for rows, part in problem.tiles(len(masks), split=True):
-            values = run(*problem.tensors(rows), base, *_drawn(masks, part))
+        for rows, part in tiles:
+            values = run(*problem.tensors(rows), base, *_arrays(masks, part))
             found[:, rows, part] += share * values.numpy().transpose(0, 2, 1)
             problem.count((rows.stop - rows.start) * (part.stop - part.start))
     return found
@@ -79,12 +82,14 @@ def weighted_sums(
     product = np.zeros((targets, n, *size))
     beside = [] if boxes is None else [boxes]
     for base, share in _weighted(baseline, problem):
-        run = _compiled(problem, masks, base, beside, _overlap_sums if overlap else _target_sums)
         # The whole image goes along with every slice of its masks, not into a batch of its
         # own: the fixed cost of a batch is that of a dozen images.
-        for rows, part in problem.tiles(len(masks), beside=1):
+        tiles = list(problem.tiles(len(masks), beside=1))
+        masks = _drawn_once(problem, masks, tiles)
+        run = _compiled(problem, masks, base, beside, _overlap_sums if overlap else _target_sums)
+        for rows, part in tiles:
             own = [tf.convert_to_tensor(a[rows]) for a in beside]
-            found = run(*problem.tensors(rows), base, *own, *_drawn(masks, part))
+            found = run(*problem.tensors(rows), base, *own, *_arrays(masks, part))
             change[:, rows] += share * found[0].numpy()
             product[:, rows] += share * found[2].numpy()
             if rows.start == 0:
@@ -131,8 +136,35 @@ def _weighted(baseline: Any, problem: Problem) -> list[tuple[np.ndarray, float]]
     return [(base, 1 / len(bases)) for base in bases]
 
 
-def _drawn(masks: Masks, part: slice) -> list[Any]:
+def _arrays(masks: Masks, part: slice) -> list[Any]:
+    if masks.draw is _as_they_are:
+        return list(masks.arrays)
     return [*(tf.convert_to_tensor(a[part]) for a in masks.arrays), *masks.shared]
+
+
+def _drawn_once(problem: Problem, masks: Masks, tiles: list[tuple[slice, slice]]) -> Masks:
+    """Return the masks as they are drawn, if more than one batch of images needs all of them.
+
+    They are then no more than a batch.
+    """
+    if masks.draw is _as_they_are or len(tiles) == 1:
+        return masks
+    if any(part.stop - part.start < len(masks) for _, part in tiles):
+        return masks
+    return Masks(
+        _as_they_are,
+        (_drawing(masks.draw)(problem.images.shape[1:3], *_arrays(masks, tiles[0][1])),),
+    )
+
+
+@lru_cache(maxsize=16)
+def _drawing(draw: Callable[..., Any]) -> Any:
+    # Shapes are few: of masks, images and segments in use.
+    return tf.function(draw, autograph=False, reduce_retracing=True)
+
+
+def _as_they_are(size: tuple[int, int], hidden: Any) -> Any:
+    return hidden
 
 
 def _compiled(problem: Problem, masks: Masks, base: np.ndarray, beside: Any, finish: Any) -> Any:
