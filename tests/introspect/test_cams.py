@@ -372,3 +372,17 @@ def test_other_bad_options(scene):
     model, images = scene
     with pytest.raises(ValueError, match="has no derivative by the layer"):
         saliency(model, images, lambda out: tf.cast(tf.argmax(out, 1), "float32"), "gradcam")
+
+
+@pytest.mark.parametrize("method", ["gradcam", "eigencam", "ablationcam", "scorecam"])
+def test_options_asked_for_in_turn_are_not_mixed_up(method):
+    """What was compiled for one way of laying a map on the image is not used for another."""
+    size = (12, 16)
+    images = wb.data.generate(wb.data.Scene(size=size), 2, seed=0).images
+    one = wb.models.localizer(size=size, filters=(3, 3), seed=1)
+    ways = [{"align": "stretch"}, {"align": "center"}, {"relu": True}, {"layer": "conv1"}]
+    found = [saliency(one, images, "top", method, **way) for way in ways]
+    for way, maps in zip(ways, found, strict=True):
+        fresh = wb.models.localizer(size=size, filters=(3, 3), seed=1)
+        np.testing.assert_array_equal(saliency(fresh, images, "top", method, **way), maps)
+    assert not np.array_equal(found[0], found[1])

@@ -304,3 +304,15 @@ def test_bad_arguments(options, message):
     images = wb.data.render(BOXES[:3], SCENE)
     with pytest.raises(ValueError, match=re.escape(message)):
         saliency(smooth(), images, "top", "edge_move", **options)
+
+
+@pytest.mark.parametrize("batch_size", [256, 12])
+def test_an_image_without_a_number_spoils_no_other(batch_size):
+    images = wb.data.render(BOXES, SCENE)
+    expected = saliency(smooth(), images, NAMES, "edge_move", boxes=BOXES)
+    spoilt = images.copy()
+    spoilt[2, 3, 3] = np.nan
+    found = saliency(smooth(), spoilt, NAMES, "edge_move", boxes=BOXES, batch_size=batch_size)
+    assert np.isnan(found[:, 2]).any()
+    others = np.delete(np.arange(len(BOXES)), 2)
+    np.testing.assert_allclose(found[:, others], expected[:, others], rtol=0, atol=CLOSE)

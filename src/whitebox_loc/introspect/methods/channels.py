@@ -163,7 +163,7 @@ def _from_trials(
     for first in range(0, len(problem), together):
         tensors = problem.tensors(slice(first, first + together))
         if whole:
-            run = problem.function((*key, "at once", layer, relu), at_once, fixed)
+            run = problem.function((*key, "at once", layer, relu, align), at_once, fixed)
             parts.append(run(*tensors, *constants).numpy())
         else:
             features, values = look(*tensors)

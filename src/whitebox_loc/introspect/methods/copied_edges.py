@@ -125,10 +125,10 @@ def _build(read: Any, images: Any, boxes: Any, rows: Any, edges: Any, places: An
     effect = values - tf.gather(values[:, :count], rows, axis=1)
     change = moved - tf.gather(images, rows)
     share = tf.math.divide_no_nan(effect, tf.reduce_sum(tf.square(change), (1, 2, 3)))
-    # Sums over the moves of an image, as a product of matrices.
-    shares = tf.reshape(share[:, None] * tf.one_hot(rows, count, axis=0), (-1, tf.shape(rows)[0]))
-    flat = tf.reshape(
-        change if change.shape[-1] == 1 else tf.reduce_sum(change, -1),
-        (-1, images.shape[1] * images.shape[2]),
-    )
-    return tf.reshape(tf.matmul(shares, flat), (values.shape[0], count, *images.shape[1:3]))
+    change = change[..., 0] if change.shape[-1] == 1 else tf.reduce_sum(change, -1)
+    # Segment by segment, so that an image without a number stays the only one.
+    maps = [
+        tf.math.unsorted_segment_sum(each[:, None, None] * change, rows, count)
+        for each in tf.unstack(share)
+    ]
+    return tf.stack(maps)
