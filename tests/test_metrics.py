@@ -1,11 +1,13 @@
 import itertools
 import math
+import re
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+import whitebox_loc as wb
 from whitebox_loc.boxes import convert, iou
 from whitebox_loc.boxes.formats import RELATIVE_FORMATS
 from whitebox_loc.losses import BoxBCE, entropy_floor
@@ -202,3 +204,19 @@ def test_messages():
     assert str(caught.value) == (
         "`size` must be two whole numbers (height, width) in pixels; got 100."
     )
+
+
+@pytest.mark.parametrize(
+    "measure",
+    [
+        lambda b: wb.metrics.MeanIoU().update_state(b, b),
+        lambda b: wb.metrics.PixelError((8, 8)).update_state(b, b),
+        lambda b: wb.losses.BoxBCE()(b, b),
+        lambda b: wb.losses.IoULoss("giou")(b, b),
+    ],
+)
+def test_padded_boxes_are_refused(measure):
+    several = np.array([[[0.1, 0.1, 0.5, 0.5], [0, 0, 0, 0]]], "float32")
+    message = "Boxes must have shape (n, 4), one an image; got (1, 2, 4). For several"
+    with pytest.raises(ValueError, match=re.escape(message)):
+        measure(several)

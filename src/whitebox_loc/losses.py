@@ -10,7 +10,7 @@ import numpy as np
 
 from whitebox_loc._validation import check_boxes, check_choice, check_real, check_size
 from whitebox_loc.boxes import ciou, convert, diou, giou, iou
-from whitebox_loc.boxes._arrays import to_tensor
+from whitebox_loc.boxes._arrays import check_one_box, to_tensor
 from whitebox_loc.boxes.entropy import TANGENT, cross_entropy, entropy
 from whitebox_loc.boxes.formats import RELATIVE_FORMATS
 
@@ -89,6 +89,7 @@ class BoxBCE(_Summable):
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Return the losses, shape (n,), of boxes of shape (n, 4)."""
         truth, prediction = to_tensor(y_true, halves=False), to_tensor(y_pred, halves=False)
+        check_one_box(truth, prediction)
         truth = convert(truth, "rel_yxyx", self.format)
         prediction = convert(prediction, "rel_yxyx", self.format)
         return keras.ops.mean(cross_entropy(truth, prediction, self.tangent), axis=-1)
@@ -143,6 +144,7 @@ class IoULoss(_Summable):
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Return the losses, shape (n,), of boxes of shape (n, 4)."""
+        check_one_box(y_true, y_pred)
         return 1.0 - OVERLAPS[self.kind](y_pred, y_true, "rel_yxyx", size=self.size)
 
     def get_config(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import keras
 from whitebox_loc._validation import check_choice, check_size
 from whitebox_loc.average_precision import AveragePrecision, mean_average_precision
 from whitebox_loc.boxes import convert, iou
+from whitebox_loc.boxes._arrays import check_one_box
 from whitebox_loc.boxes.entropy import cross_entropy, entropy
 from whitebox_loc.boxes.formats import RELATIVE_FORMATS
 
@@ -42,6 +43,7 @@ class _MeanOverBoxes(keras.metrics.Metric):
         """
         truth = keras.ops.cast(y_true, "float64")
         prediction = keras.ops.cast(y_pred, "float64")
+        check_one_box(truth, prediction)
         values = keras.ops.cast(self.per_box(truth, prediction), "float64")
         weights = keras.ops.ones_like(values)
         if sample_weight is not None:

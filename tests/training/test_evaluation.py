@@ -1,3 +1,5 @@
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -115,3 +117,18 @@ def test_breakdown_agrees_with_a_loop(by, first):
                 np.testing.assert_allclose(table.mean_iou[i, j], result.ious[inside].mean())
             else:
                 assert np.isnan(table.mean_iou[i, j])
+
+
+def test_what_finds_several_boxes_is_sent_to_its_own_functions():
+    scene = wb.data.Scene(size=(16, 16))
+    detector, multi = wb.models.detector((16, 16), filters=(2,)), wb.data.MultiScene(scene)
+    message = "`model` must find one box an image here; it returns candidates of several "
+    for function in (wb.training.fit, wb.training.evaluate):
+        with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+            function(detector, scene)
+    localizer = wb.models.localizer((16, 16))
+    message = "`scene` must draw one box an image here; got a MultiScene, "
+    for function in (wb.training.fit, wb.training.evaluate, wb.introspect.tuning):
+        arguments = ("conv1", multi) if function is wb.introspect.tuning else (multi,)
+        with pytest.raises(TypeError, match=f"^{re.escape(message)}"):
+            function(localizer, *arguments)

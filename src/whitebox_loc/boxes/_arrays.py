@@ -8,7 +8,7 @@ import numpy as np
 
 from whitebox_loc._validation import check_boxes
 
-__all__ = ["align", "as_boxes", "is_tensor", "namespace", "to_tensor"]
+__all__ = ["align", "as_boxes", "check_one_box", "is_tensor", "namespace", "to_tensor"]
 
 
 def is_tensor(value: Any) -> bool:
@@ -69,3 +69,16 @@ def to_tensor(value: Any, *, halves: bool = True) -> Any:
     name = keras.backend.standardize_dtype(tensor.dtype)
     keep = ("float16", "bfloat16", "float32", "float64") if halves else ("float32", "float64")
     return tensor if name in keep else keras.ops.cast(tensor, "float32")
+
+
+def check_one_box(*boxes: Any) -> None:
+    """Raise a ValueError if boxes are more than one an image, of which some may be padding."""
+    for value in boxes:
+        shape = value.shape if hasattr(value, "shape") else np.shape(value)
+        rank = shape.rank if hasattr(shape, "rank") else len(shape)
+        if rank is not None and rank > 2:
+            raise ValueError(
+                f"Boxes must have shape (n, 4), one an image; got {tuple(shape)}. For several "
+                "boxes an image, some of them padding, use training.evaluate_detector, "
+                "metrics.mean_average_precision or detection_losses."
+            )

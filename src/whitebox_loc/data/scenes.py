@@ -196,6 +196,12 @@ def as_scene(scene: Scene | str, **changes: Any) -> Scene:
     >>> as_scene("thin", size=(32, 32)).short_side
     (1, 2)
     """
+    if isinstance(getattr(scene, "scene", None), Scene):
+        raise TypeError(
+            "`scene` must draw one box an image here; got a MultiScene, which draws several. Pass "
+            "its `.scene`, or use what works on several boxes, such as training.fit_detector and "
+            "training.evaluate_detector."
+        )
     if not isinstance(scene, Scene):
         scene = SCENES[check_choice("scene", scene, SCENES)]
     if not changes:

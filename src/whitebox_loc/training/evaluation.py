@@ -222,6 +222,11 @@ def box_of(outputs: Any) -> Any:
     """Return the box among the outputs of a model: the only one, or that named ``"box"``."""
     if not isinstance(outputs, dict):
         return outputs
+    if "box" not in outputs and {"boxes", "scores"} <= set(outputs):
+        raise ValueError(
+            "`model` must find one box an image here; it returns candidates of several boxes. Use "
+            "training.fit_detector and training.evaluate_detector, or models.detections."
+        )
     if "box" not in outputs:
         raise ValueError(f"`model` must name its box 'box'; its outputs are {sorted(outputs)}.")
     return outputs["box"]

@@ -23,7 +23,7 @@ from whitebox_loc.training.distribution import (
     find_strategy,
     make_shared_step,
 )
-from whitebox_loc.training.evaluation import check_input, predict_labels
+from whitebox_loc.training.evaluation import box_of, check_input, predict_labels
 from whitebox_loc.training.groups import group_of
 from whitebox_loc.training.history import History
 from whitebox_loc.training.loops import Budget, Keeper, TrainingDivergedError, train
@@ -178,6 +178,8 @@ def _prepare(model: keras.Model, scene: Scene, loss: Any) -> None:
     check_input(model, (*scene.size, scene.channels))
     if not model.built:
         model(np.zeros((1, *scene.size, scene.channels), "float32"))
+    # Here, where the message is not wrapped in that of a trace; a subclassed model says it there.
+    box_of(getattr(model, "output", None))
     if not model.trainable_variables:
         raise ValueError(
             f"`model` {model.name!r} has no trainable weights. Set `trainable = True` on the "
