@@ -26,13 +26,14 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=800)
     parser.add_argument("--seconds", type=float, help="budget of wall time in place of steps")
     parser.add_argument("--seeds", type=int, default=1)
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--images", type=int, default=1000, help="at each severity")
     parser.add_argument("--profile", action="store_true", help="the default head")
     parser.add_argument("--scenes", nargs="+", default=["augmented", "uniform"])
     parser.add_argument("--save", help="file for the model of the first run, such as robust.keras")
     options = parser.parse_args()
     for scene in options.scenes:
-        for seed in range(options.seeds):
+        for seed in range(options.first_seed, options.first_seed + options.seeds):
             run(scene, seed, options)
 
 
@@ -48,7 +49,7 @@ def run(scene: str, seed: int, options: argparse.Namespace) -> None:
     start = time.process_time()
     history = wb.training.fit(model, scene, seed=seed, learning_rate=rate, progress=False, **budget)
     spent = time.process_time() - start
-    if options.save and (scene, seed) == (options.scenes[0], 0):
+    if options.save and (scene, seed) == (options.scenes[0], options.first_seed):
         model.save(options.save)
     print(
         f"\n## {scene}, seed {seed}: {model.count_params():,} weights, {len(history)} steps, "
