@@ -338,3 +338,12 @@ def test_what_the_caller_says_of_the_images_holds():
     images = kept["trial"].images
     expected = saliency(model, images, "top", "edge_move", boxes=[2, 2, 6, 6])
     np.testing.assert_allclose(kept["maps"], expected, rtol=1e-4, atol=1e-7)
+
+
+def test_boxes_in_pixels_are_not_given_to_what_takes_fractions():
+    kept, model = {}, wb.models.localizer(size=(8, 8))
+    options = {"samples": 50, "seed": 1}
+    call(model, {"m": ("drise", options)}, [seen("location", "task", kept)])
+    expected = saliency(model, kept["trial"].images, "top", "drise", **options)
+    np.testing.assert_allclose(kept["maps"], expected, rtol=1e-4, atol=1e-7)
+    assert np.abs(expected).max() > 1e-4

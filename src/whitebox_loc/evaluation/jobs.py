@@ -192,6 +192,9 @@ class Subject:
         if method.row.wraps:
             base = METHODS.get(method.options.get("base", method.row.options["base"]))
             names |= set(base.options) if base is not None else set()
+        if "scene" not in names:
+            # Other options of these names mean something else: `boxes` of `drise` are fractions.
+            return {}
         known = {"boxes": self.batch.boxes, "scene": self.job.scene, "labels": self.batch.labels}
         if "scene" in method.options:
             # The labels are numbers of shapes in the job's scene.
