@@ -1,3 +1,4 @@
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -7,6 +8,7 @@ import threading
 import time
 import tracemalloc
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -183,6 +185,49 @@ def test_damaged_and_misplaced_shards_are_named(tmp_path):
     os.replace(shards.path(2), shards.path(3))
     with pytest.raises(ValueError, match=r"shard-000003.npz' does not hold shard 3"):
         shards[3]
+
+
+def test_a_shard_of_another_dtype_is_named(tmp_path):
+    shards, other = write(tmp_path / "bytes"), write(tmp_path / "floats", dtype="float32")
+    shards.path(1).write_bytes(other.path(1).read_bytes())
+    with pytest.raises(ValueError, match=r"shard-000001.npz' does not hold shard 1"):
+        shards[1]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_of_calls_at_once_with_other_arguments_one_wins(tmp_path, monkeypatch, links):
+    # Every call has looked for a manifest, and found none, before any writes one.
+    seeds, exists = range(4), Path.exists
+    together = threading.Barrier(len(seeds))
+
+    def seen_at_once(path, **options):
+        found = exists(path, **options)
+        if path.name == "manifest.json":
+            together.wait(60)
+        return found
+
+    def refused(*_):
+        raise PermissionError("no links here")
+
+    monkeypatch.setattr(Path, "exists", seen_at_once)
+    if not links:
+        monkeypatch.setattr(os, "link", refused)
+    for attempt in range(5):
+        folder, won = tmp_path / str(attempt), []
+
+        def call(seed, folder=folder, won=won):
+            with contextlib.suppress(ValueError):
+                won.append(write(folder, n=4, seed=seed))
+
+        threads = [threading.Thread(target=call, args=(seed,)) for seed in seeds]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(won) == 1
+        assert read_shards(folder).seed == won[0].seed
+        np.testing.assert_array_equal(won[0][0].images, won[0].make(0).images)
+        assert {path.name for path in folder.iterdir()} == {"manifest.json", "shard-000000.npz"}
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": "other"}', '{"format": 1'])

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
-from whitebox_loc._files import replacing
+from whitebox_loc._files import put_first
 from whitebox_loc._validation import check_choice, check_int
 from whitebox_loc._version import __version__
 from whitebox_loc.data.datasets import Batch, batch_at, check_shard
@@ -107,7 +107,8 @@ class Shards:
             raise ValueError(
                 f"Shard {index} of {len(self)} cannot be read: {error} {advice}"
             ) from (error)
-        if batch.scene != self.scene or not np.array_equal(batch.boxes, self._boxes(index)):
+        same = batch.scene == self.scene and batch.images.dtype == self.dtype
+        if not same or not np.array_equal(batch.boxes, self._boxes(index)):
             raise ValueError(f"{str(path)!r} does not hold shard {index} of this folder. {advice}")
         return batch
 
@@ -263,9 +264,8 @@ def _write(shards: Shards, index: int) -> None:
 def claim(path: Path, about: dict[str, Any]) -> None:
     """Write a manifest, or raise a ValueError if there is one that says something else."""
     if not path.exists():
-        with replacing(path) as part:
-            part.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-        return
+        put_first(path, json.dumps(about, indent=1) + "\n")
+    # Also after writing: another process may have been a moment earlier.
     found, wanted = read_manifest(path), json.loads(json.dumps(about))
     different = [key for key in wanted if found.get(key) != wanted[key]]
     if different:
