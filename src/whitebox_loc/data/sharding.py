@@ -261,8 +261,11 @@ def _write(shards: Shards, index: int) -> None:
     save(shards.make(index), shards.path(index))
 
 
-def claim(path: Path, about: dict[str, Any]) -> None:
-    """Write a manifest, or raise a ValueError if there is one that says something else."""
+def claim(path: Path, about: dict[str, Any]) -> dict[str, Any]:
+    """Write a manifest, or raise a ValueError if there is one that says something else.
+
+    Returns what the manifest says, which may write the same numbers in another way.
+    """
     if not path.exists():
         put_first(path, json.dumps(about, indent=1) + "\n")
     # Also after writing: another process may have been a moment earlier.
@@ -274,6 +277,7 @@ def claim(path: Path, about: dict[str, Any]) -> None:
             f"`folder` {str(path.parent)!r} holds something else: its {key} is {found.get(key)!r}, "
             f"yours is {wanted[key]!r}. Name another folder, or delete this one."
         )
+    return found
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
