@@ -1,4 +1,5 @@
 import contextlib
+import json
 import multiprocessing
 import os
 import signal
@@ -237,6 +238,26 @@ def test_a_damaged_manifest_is_named(tmp_path, text):
         read_shards(tmp_path)
     with pytest.raises(FileNotFoundError, match="holds no shards"):
         read_shards(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("n", 0), ("seed", -1), ("shard_size", 0), ("shard_size", "4"), ("dtype", "int8")],
+)
+def test_a_manifest_of_impossible_shards_is_named(tmp_path, name, value):
+    about = write(tmp_path).about
+    (tmp_path / "manifest.json").write_text(json.dumps({**about, name: value}))
+    with pytest.raises(ValueError, match=f"manifest.json' is no manifest of shards: `{name}` must"):
+        read_shards(tmp_path)
+
+
+def test_a_folder_named_like_a_shard_is_named(tmp_path):
+    shards = write(tmp_path)
+    shards.path(1).unlink()
+    shards.path(1).mkdir()
+    for call in (shards.missing, lambda: shards[1], lambda: write(tmp_path)):
+        with pytest.raises(ValueError, match=r"shard-000001.npz' is a folder.*Move it elsewhere"):
+            call()
 
 
 @pytest.mark.parametrize(

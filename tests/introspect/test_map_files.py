@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 
@@ -172,6 +174,23 @@ def test_damaged_and_misplaced_maps_are_named(model, shards, tmp_path):
     assert found.missing() == [1]
     explain(model, shards, tmp_path / "maps")
     np.testing.assert_array_equal(found[1], good)
+
+
+def test_a_folder_named_like_a_file_of_maps_is_named(model, shards, tmp_path):
+    found = explain(model, shards, tmp_path / "maps")
+    found.path(1).unlink()
+    found.path(1).mkdir()
+    for call in (lambda: found[1], lambda: explain(model, shards, tmp_path / "maps")):
+        with pytest.raises(ValueError, match=r"maps-000001.npz' is a folder.*Move it elsewhere"):
+            call()
+
+
+@pytest.mark.parametrize(("name", "value"), [("shards", 0), ("dtype", "float64")])
+def test_a_manifest_of_impossible_maps_is_named(model, shards, tmp_path, name, value):
+    about = explain(model, shards, tmp_path).about
+    (tmp_path / "manifest.json").write_text(json.dumps({**about, name: value}))
+    with pytest.raises(ValueError, match=f"is no manifest of maps: `{name}` must"):
+        read_maps(tmp_path)
 
 
 def test_says_which_shard_of_images_is_damaged(model, shards, tmp_path):

@@ -62,8 +62,10 @@ class Shards:
     def __init__(self, folder: Path, about: dict[str, Any]) -> None:
         self.folder, self.about = folder, about
         self.scene = scene_from(about["scene"])
-        self.n, self.seed = int(about["n"]), int(about["seed"])
-        self.shard_size, self.dtype = int(about["shard_size"]), str(about["dtype"])
+        self.n = check_int("n", about["n"], low=1)
+        self.seed = check_int("seed", about["seed"], low=0)
+        self.shard_size = check_int("shard_size", about["shard_size"], low=1)
+        self.dtype = check_choice("dtype", about["dtype"], DTYPES)
         self.valid_only = bool(about["valid_only"])
 
     def __len__(self) -> int:
@@ -79,7 +81,7 @@ class Shards:
 
     def missing(self) -> list[int]:
         """Return the numbers of the shards that are not there, or cut short."""
-        return [i for i in range(len(self)) if not zipfile.is_zipfile(self.path(i))]
+        return [i for i in range(len(self)) if not is_whole(self.path(i))]
 
     def make(self, index: int) -> Batch:
         """Draw shard `index` anew, without looking at its file."""
@@ -96,6 +98,7 @@ class Shards:
 
     def _read(self, index: int) -> Batch:
         path, advice = self.path(index), "Delete it and call `write_shards` again as before."
+        refuse_folder(path)
         try:
             batch = load(path)
         except FileNotFoundError:
@@ -278,6 +281,21 @@ def claim(path: Path, about: dict[str, Any]) -> dict[str, Any]:
             f"yours is {wanted[key]!r}. Name another folder, or delete this one."
         )
     return found
+
+
+def is_whole(path: Path) -> bool:
+    """Return whether a shard is there and not cut short."""
+    refuse_folder(path)
+    return zipfile.is_zipfile(path)
+
+
+def refuse_folder(path: Path) -> None:
+    """Raise a ValueError if a folder has the name of a shard."""
+    if path.is_dir():
+        raise ValueError(
+            f"{str(path)!r} is a folder, but has the name of a file of its `folder`. Move it "
+            "elsewhere, and call again as before."
+        )
 
 
 def read_manifest(path: Path) -> dict[str, Any]:

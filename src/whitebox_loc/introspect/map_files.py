@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import os
-import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -21,7 +20,7 @@ from whitebox_loc._validation import check_brightness, check_choice, check_int
 from whitebox_loc._version import __version__
 from whitebox_loc.data import Batch, Shards, read_shards
 from whitebox_loc.data.datasets import check_shard
-from whitebox_loc.data.sharding import claim, read_manifest, run_shards
+from whitebox_loc.data.sharding import claim, is_whole, read_manifest, refuse_folder, run_shards
 from whitebox_loc.introspect.attribution import check_options, saliency
 from whitebox_loc.introspect.identities import describe, digest, model_digest
 from whitebox_loc.introspect.layers import check_model
@@ -53,7 +52,8 @@ class MapShards:
 
     def __init__(self, folder: Path, about: dict[str, Any]) -> None:
         self.folder, self.about = folder, about
-        self._count, self._dtype = int(about["shards"]), str(about["dtype"])
+        self._count = check_int("shards", about["shards"], low=1)
+        self._dtype = check_choice("dtype", about["dtype"], DTYPES)
         self._key = digest(about)
 
     def __len__(self) -> int:
@@ -65,7 +65,7 @@ class MapShards:
 
     def missing(self) -> list[int]:
         """Return the numbers of the shards whose maps are not there, or cut short."""
-        return [i for i in range(len(self)) if not zipfile.is_zipfile(self.path(i))]
+        return [i for i in range(len(self)) if not is_whole(self.path(i))]
 
     def stored(self, index: int, maps: np.ndarray) -> np.ndarray:
         """Return maps in the dtype of the files."""
@@ -93,6 +93,7 @@ class MapShards:
 
     def _read(self, index: int) -> np.ndarray:
         path = self.path(index)
+        refuse_folder(path)
         told = f"The maps of shard {index} of {len(self)}, {str(path)!r},"
         again = "`saliency_shards` again as before"
         try:
@@ -293,9 +294,9 @@ class _Question:
         """Return target and options for some images: their rows of what has one an image."""
         cut = partial(_rows, start=start, count=count, whole=self.starts[-1])
         options = dict(self.options)
-        if np.ndim(options.get("boxes")) == 2:
+        if np.ndim(options.get("boxes", 0)) == 2:
             options["boxes"] = cut("boxes", np.asarray(options["boxes"]))
-        if np.ndim(options.get("labels")) == 1:
+        if np.ndim(options.get("labels", 0)) == 1:
             options["labels"] = cut("labels", np.asarray(options["labels"]), shared=False)
         return _cut_target(self.target, cut), options
 
