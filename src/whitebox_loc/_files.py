@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["replacing"]
+__all__ = ["put_first", "replacing"]
 
 
-@contextmanager
+@contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` if the block succeeds.
 
@@ -31,3 +31,33 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.replace(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def put_first(path: str | os.PathLike[str], text: str) -> None:
+    """Write a text file unless there is one by that name: of several calls at once, one does.
+
+    The file appears with all of its text. A caller that must know whose text it is reads it.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.stem}-{secrets.token_hex(6)}{target.suffix}")
+    try:
+        _write_new(temporary, text)
+        with contextlib.suppress(FileExistsError):
+            try:
+                os.link(temporary, target)  # Which, unlike a rename, replaces nothing.
+            except FileExistsError:
+                raise
+            except OSError:
+                # A file system without links. One call still wins, but another may for a
+                # moment see a part of the text, and raise the error of a damaged file.
+                _write_new(target, text)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _write_new(path: Path, text: str) -> None:
+    with open(path, "x", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,3 +1,5 @@
+import contextlib
+import json
 import multiprocessing
 import os
 import signal
@@ -7,6 +9,7 @@ import threading
 import time
 import tracemalloc
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -185,6 +188,49 @@ def test_damaged_and_misplaced_shards_are_named(tmp_path):
         shards[3]
 
 
+def test_a_shard_of_another_dtype_is_named(tmp_path):
+    shards, other = write(tmp_path / "bytes"), write(tmp_path / "floats", dtype="float32")
+    shards.path(1).write_bytes(other.path(1).read_bytes())
+    with pytest.raises(ValueError, match=r"shard-000001.npz' does not hold shard 1"):
+        shards[1]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_of_calls_at_once_with_other_arguments_one_wins(tmp_path, monkeypatch, links):
+    # Every call has looked for a manifest, and found none, before any writes one.
+    seeds, exists = range(4), Path.exists
+    together = threading.Barrier(len(seeds))
+
+    def seen_at_once(path, **options):
+        found = exists(path, **options)
+        if path.name == "manifest.json":
+            together.wait(60)
+        return found
+
+    def refused(*_):
+        raise PermissionError("no links here")
+
+    monkeypatch.setattr(Path, "exists", seen_at_once)
+    if not links:
+        monkeypatch.setattr(os, "link", refused)
+    for attempt in range(5):
+        folder, won = tmp_path / str(attempt), []
+
+        def call(seed, folder=folder, won=won):
+            with contextlib.suppress(ValueError):
+                won.append(write(folder, n=4, seed=seed))
+
+        threads = [threading.Thread(target=call, args=(seed,)) for seed in seeds]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(won) == 1
+        assert read_shards(folder).seed == won[0].seed
+        np.testing.assert_array_equal(won[0][0].images, won[0].make(0).images)
+        assert {path.name for path in folder.iterdir()} == {"manifest.json", "shard-000000.npz"}
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": "other"}', '{"format": 1'])
 def test_a_damaged_manifest_is_named(tmp_path, text):
     (tmp_path / "manifest.json").write_text(text)
@@ -192,6 +238,26 @@ def test_a_damaged_manifest_is_named(tmp_path, text):
         read_shards(tmp_path)
     with pytest.raises(FileNotFoundError, match="holds no shards"):
         read_shards(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("n", 0), ("seed", -1), ("shard_size", 0), ("shard_size", "4"), ("dtype", "int8")],
+)
+def test_a_manifest_of_impossible_shards_is_named(tmp_path, name, value):
+    about = write(tmp_path).about
+    (tmp_path / "manifest.json").write_text(json.dumps({**about, name: value}))
+    with pytest.raises(ValueError, match=f"manifest.json' is no manifest of shards: `{name}` must"):
+        read_shards(tmp_path)
+
+
+def test_a_folder_named_like_a_shard_is_named(tmp_path):
+    shards = write(tmp_path)
+    shards.path(1).unlink()
+    shards.path(1).mkdir()
+    for call in (shards.missing, lambda: shards[1], lambda: write(tmp_path)):
+        with pytest.raises(ValueError, match=r"shard-000001.npz' is a folder.*Move it elsewhere"):
+            call()
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 
@@ -82,8 +84,10 @@ def test_half_precision_rounds_and_never_overflows(model, shards, tmp_path):
 
 
 def test_an_interrupted_call_goes_on(model, shards, tmp_path, monkeypatch):
+    last = shards[2].images.astype("float32") / 255
+
     def interrupted(*args, **options):
-        if len(args[1]) == 1:  # the last shard
+        if np.array_equal(args[1], last):
             raise KeyboardInterrupt
         return saliency(*args, **options)
 
@@ -124,6 +128,28 @@ def test_a_folder_holds_the_maps_of_one_question(model, shards, tmp_path):
     assert contents(tmp_path / "maps") == before
 
 
+@pytest.mark.parametrize(
+    ("method", "first", "again"),
+    [
+        ("integrated_gradients", {}, {"steps": 50, "rule": "gauss_legendre", "baseline": 0}),
+        ("smoothgrad", {"samples": 2}, {"samples": 2, "noise": 0.1, "base": "gradient", "seed": 0}),
+        ("edge_move", {}, {"step": 1}),
+    ],
+)
+def test_defaults_by_their_name_are_no_other_question(
+    model, shards, tmp_path, method, first, again
+):
+    explain(model, shards, tmp_path / "maps", "top", method, shard=(0, 2), **first)
+    explain(model, shards, tmp_path / "maps", "top", method, **again)
+    assert len(list(read_maps(tmp_path / "maps"))) == 3  # of one identity, also baselines 0 and 0.0
+
+
+def test_boxes_from_the_images_are_not_those_of_the_scene(model, shards, tmp_path):
+    explain(model, shards, tmp_path / "maps", "top", "edge_move")
+    with pytest.raises(ValueError, match="its options is"):
+        explain(model, shards, tmp_path / "maps", "top", "edge_move", boxes=None)
+
+
 def test_weights_decide_which_maps_they_are(shards, tmp_path):
     changing = wb.models.localizer(size=(8, 10), filters=(2,), seed=1)
     explain(changing, shards, tmp_path / "maps")
@@ -150,6 +176,23 @@ def test_damaged_and_misplaced_maps_are_named(model, shards, tmp_path):
     np.testing.assert_array_equal(found[1], good)
 
 
+def test_a_folder_named_like_a_file_of_maps_is_named(model, shards, tmp_path):
+    found = explain(model, shards, tmp_path / "maps")
+    found.path(1).unlink()
+    found.path(1).mkdir()
+    for call in (lambda: found[1], lambda: explain(model, shards, tmp_path / "maps")):
+        with pytest.raises(ValueError, match=r"maps-000001.npz' is a folder.*Move it elsewhere"):
+            call()
+
+
+@pytest.mark.parametrize(("name", "value"), [("shards", 0), ("dtype", "float64")])
+def test_a_manifest_of_impossible_maps_is_named(model, shards, tmp_path, name, value):
+    about = explain(model, shards, tmp_path).about
+    (tmp_path / "manifest.json").write_text(json.dumps({**about, name: value}))
+    with pytest.raises(ValueError, match=f"is no manifest of maps: `{name}` must"):
+        read_maps(tmp_path)
+
+
 def test_says_which_shard_of_images_is_damaged(model, shards, tmp_path):
     shards.path(1).write_bytes(b"no zip file")
     with pytest.raises(ValueError, match=r"Shard 1 of 3 cannot be read"):
@@ -170,3 +213,77 @@ def test_arguments_are_checked_before_anything_is_written(model, shards, tmp_pat
     with pytest.raises(error):
         explain(model, shards, tmp_path / "maps", **options)
     assert not (tmp_path / "maps").exists()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"method": "integrated_gradients", "steps": -1}, {"method": "gradcam", "layer": "none"},
+        {"target": []}, {"target": lambda out: 1e9 * out[:, 0], "dtype": "float16"},
+        {"target": wb.introspect.targets.unit("none", 0)},
+    ],
+)  # fmt: skip
+def test_a_wrong_question_claims_no_folder(model, shards, tmp_path, wrong):
+    with pytest.raises(ValueError, match=r"steps|layer|target|dtype"):
+        explain(model, shards, tmp_path / "maps", **wrong)
+    assert not (tmp_path / "maps").exists()
+    assert explain(model, shards, tmp_path / "maps").missing() == []
+
+
+def test_a_worker_without_work_asks_well_too(model, shards, tmp_path):
+    with pytest.raises(ValueError, match="steps"):
+        explain(model, shards, tmp_path, "top", "integrated_gradients", steps=-1, shard=(4, 5))
+    assert explain(model, shards, tmp_path / "maps", shard=(4, 5)).missing() == [0, 1, 2]
+
+
+def test_no_batches_are_refused(model, tmp_path):
+    with pytest.raises(ValueError, match="`batches` must hold at least one"):
+        explain(model, [], tmp_path / "maps")
+
+
+@pytest.mark.parametrize("kind", ["files", "batches"])
+def test_each_shard_gets_its_rows(model, shards, tmp_path, kind):
+    # Batches in memory may differ in length.
+    batches = shards if kind == "files" else [shards[0], shards[2], shards[1]]
+    boxes = np.concatenate([batch.rel_boxes for batch in batches])[::-1]
+    target = [wb.introspect.targets.iou(boxes), "top"]
+    found = explain(model, batches, tmp_path / "maps", target)
+    start = 0
+    for maps, batch in zip(found, batches, strict=True):
+        own = [wb.introspect.targets.iou(boxes[start : start + len(batch)]), "top"]
+        start += len(batch)
+        images = batch.images.astype("float32") / 255
+        np.testing.assert_array_equal(maps, saliency(model, images, own))
+
+
+def test_each_shard_gets_its_rows_of_options(model, shards, tmp_path):
+    boxes = np.concatenate([batch.boxes for batch in shards])[::-1]
+    labels, scene = np.zeros(7, int), wb.data.Scene(size=(8, 10), foreground=0.5)
+    given = {"boxes": boxes, "labels": labels, "scene": scene}
+    found = explain(model, shards, tmp_path / "maps", "top", "edge_move", **given)
+    images = shards[1].images.astype("float32") / 255
+    own = {"boxes": boxes[3:6], "labels": labels[3:6], "scene": scene}
+    np.testing.assert_array_equal(found[1], saliency(model, images, "top", "edge_move", **own))
+    one = explain(model, shards, tmp_path / "one", "top", "edge_move", boxes=boxes[0])
+    shared = {"boxes": boxes[0], "labels": labels[:3], "scene": SCENE}
+    np.testing.assert_array_equal(one[1], saliency(model, images, "top", "edge_move", **shared))
+
+
+@pytest.mark.parametrize("name", ["target", "boxes", "labels"])
+def test_rows_of_one_shard_are_not_repeated_for_all(model, tmp_path, name):
+    shards = wb.data.write_shards(SCENE, 6, tmp_path, shard_size=3, progress=False)
+    first = shards[0]
+    asked = {
+        "target": {"target": wb.introspect.targets.iou(first.rel_boxes)},
+        "boxes": {"method": "edge_move", "boxes": first.boxes},
+        "labels": {"method": "edge_move", "labels": first.labels},
+    }[name]
+    with pytest.raises(ValueError, match=f"`{name}` must hold one row for each image.*, 6.* 3"):
+        explain(model, shards, tmp_path / "maps", **asked)
+    assert not (tmp_path / "maps").exists()
+
+
+def test_fractional_boxes_of_a_method_are_not_the_pixels_of_the_scene(model, shards, tmp_path):
+    found = explain(model, shards, tmp_path / "maps", "top", "drise", samples=20)
+    images = shards[0].images.astype("float32") / 255
+    np.testing.assert_array_equal(found[0], saliency(model, images, "top", "drise", samples=20))

@@ -17,6 +17,22 @@ def flat(outputs=4, bias=0.0, shape=(6, 8, 1), name="theirs"):
     return keras.Model(x, dense(keras.layers.Flatten()(x)), name=name)
 
 
+def two_inputs():
+    pair = [keras.Input((6, 8, 1)), keras.Input((6, 8, 1))]
+    both = keras.layers.Flatten()(keras.layers.Add()(pair))
+    return keras.Model(pair, keras.layers.Dense(4)(both), name="pair")
+
+
+def linear_head():
+    """Without biases: all numbers of a black image are 0."""
+    x = keras.Input((6, 8, 1))
+    ramp = np.linspace([-1.0, -1.0, 0.0, 1.0], [-1.0, 0.5, 1.0, 1.0], 48) / 10
+    dense = keras.layers.Dense(4, use_bias=False)
+    model = keras.Model(x, dense(keras.layers.Flatten()(x)), name="theirs")
+    dense.set_weights([ramp.astype("float32")])
+    return model
+
+
 def open_model():
     x = keras.Input((None, None, None))
     return keras.Model(x, ops.sum(x, (1, 2))[:, :4], name="open")
@@ -102,6 +118,39 @@ ERRORS = {
         "`read` must return 'box' as a tensor that the model has computed; got NoneType. Return "
         "boxes (n, 4), or a dict of tensors.",
     ),
+    "a None": (
+        TypeError, lambda: wb.models.adapted(flat(), lambda out: {"box": out, "label": None}),
+        "`read` must return 'label' as a tensor that the model has computed; got NoneType. "
+        "Return boxes (n, 4), or a dict of tensors.",
+    ),
+    "a None of ones own": (
+        TypeError, lambda: wb.models.adapted(flat(), lambda out: {"box": out, "mine": None}),
+        "`read` must return 'mine' as a tensor that the model has computed; got NoneType. Return "
+        "boxes (n, 4), or a dict of tensors.",
+    ),
+    "a mean over images": (
+        ValueError,
+        lambda: wb.models.adapted(flat(), lambda out: ops.mean(out, 0, keepdims=True), check=False),
+        "`read` must return one row of 'box' for each image; got 1 for n images. Is something "
+        "summed, averaged or reshaped over the first axis?",
+    ),
+    "two images in a row": (
+        ValueError,
+        lambda: wb.models.adapted(flat(2), lambda out: ops.reshape(out, (-1, 4))),
+        "`read` must return one row of 'box' for each image; got 1 for 2 images. Is something "
+        "summed, averaged or reshaped over the first axis?",
+    ),
+    "two inputs": (
+        ValueError, lambda: wb.models.adapted(two_inputs()),
+        "`model` must take one input, unless `prepare` makes all of them; 'pair' takes 2. Pass a "
+        "`prepare` that returns the structure of inputs that it takes.",
+    ),
+    "one of two inputs": (
+        ValueError,
+        lambda: wb.models.adapted(two_inputs(), prepare=lambda x: x, size=(6, 8), channels=1),
+        "`model` must take one input, unless `prepare` makes all of them; 'pair' takes 2. Pass a "
+        "`prepare` that returns the structure of inputs that it takes.",
+    ),
     "TensorFlow in prepare": (
         TypeError, lambda: wb.models.adapted(flat(), prepare=lambda x: tf.reverse(x, [1])),
         "`prepare` must be made of keras.ops functions and Keras layers, so that it becomes part "
@@ -177,3 +226,57 @@ def test_a_few_candidates_may_lie_far_outside():
         return {"boxes": ops.reshape(out, (-1, 1, 4)) + far, "scores": ops.sigmoid(out[:, :3])}
 
     wb.models.adapted(flat(), read)
+
+
+def test_a_prepare_may_make_several_inputs():
+    ours = wb.models.adapted(
+        two_inputs(), prepare=lambda x: [x, 0.5 * x], size=(6, 8), channels=1, check=False
+    )
+    assert ours(np.ones((3, 6, 8, 1), "float32")).shape == (3, 4)
+
+
+UNLIKELY = {
+    "label": (lambda out: {"box": out, "label": out}, "a black image sums to 0, .* a softmax in"),
+    "label shifted": (
+        lambda out: {"box": out, "label": out + 0.25},
+        "noise holds numbers from -.*, 0 to 1. Use a sigmoid",
+    ),
+    "sigmoids": (
+        lambda out: {"box": out, "label": ops.sigmoid(out)}, "a black image sums to 2, but it",
+    ),
+    "scores": (
+        lambda out: {"boxes": ops.reshape(out, (-1, 1, 4)), "scores": out[:, 3:]},
+        "noise holds numbers from 2.* to 2",
+    ),
+    "classes": (
+        lambda out: {
+            "boxes": ops.reshape(out, (-1, 1, 4)), "scores": ops.sigmoid(out[:, :1]),
+            "classes": out[:, None],
+        },
+        "noise holds numbers from -",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", UNLIKELY)
+def test_noise_shows_what_black_hides(case):
+    read, text = UNLIKELY[case]
+    with pytest.warns(UserWarning, match=f"' of {text}") as caught:
+        wb.models.adapted(linear_head(), read)
+    assert len(caught) == 1
+    assert caught[0].filename == __file__
+
+
+def test_probabilities_warn_of_nothing():
+    def read(out):
+        return {"box": ops.sigmoid(out), "label": ops.softmax(out)}
+
+    wb.models.adapted(linear_head(), read)
+    wb.models.adapted(
+        linear_head(),
+        lambda out: {
+            "boxes": ops.reshape(ops.sigmoid(out), (-1, 1, 4)),
+            "scores": ops.sigmoid(out[:, :1]),
+            "classes": 0.5 * ops.softmax(out)[:, None],  # may sum to less than 1
+        },
+    )

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
-from whitebox_loc._files import replacing
+from whitebox_loc._files import put_first
 from whitebox_loc._validation import check_choice, check_int
 from whitebox_loc._version import __version__
 from whitebox_loc.data.datasets import Batch, batch_at, check_shard
@@ -62,8 +62,10 @@ class Shards:
     def __init__(self, folder: Path, about: dict[str, Any]) -> None:
         self.folder, self.about = folder, about
         self.scene = scene_from(about["scene"])
-        self.n, self.seed = int(about["n"]), int(about["seed"])
-        self.shard_size, self.dtype = int(about["shard_size"]), str(about["dtype"])
+        self.n = check_int("n", about["n"], low=1)
+        self.seed = check_int("seed", about["seed"], low=0)
+        self.shard_size = check_int("shard_size", about["shard_size"], low=1)
+        self.dtype = check_choice("dtype", about["dtype"], DTYPES)
         self.valid_only = bool(about["valid_only"])
 
     def __len__(self) -> int:
@@ -79,7 +81,7 @@ class Shards:
 
     def missing(self) -> list[int]:
         """Return the numbers of the shards that are not there, or cut short."""
-        return [i for i in range(len(self)) if not zipfile.is_zipfile(self.path(i))]
+        return [i for i in range(len(self)) if not is_whole(self.path(i))]
 
     def make(self, index: int) -> Batch:
         """Draw shard `index` anew, without looking at its file."""
@@ -96,6 +98,7 @@ class Shards:
 
     def _read(self, index: int) -> Batch:
         path, advice = self.path(index), "Delete it and call `write_shards` again as before."
+        refuse_folder(path)
         try:
             batch = load(path)
         except FileNotFoundError:
@@ -107,7 +110,8 @@ class Shards:
             raise ValueError(
                 f"Shard {index} of {len(self)} cannot be read: {error} {advice}"
             ) from (error)
-        if batch.scene != self.scene or not np.array_equal(batch.boxes, self._boxes(index)):
+        same = batch.scene == self.scene and batch.images.dtype == self.dtype
+        if not same or not np.array_equal(batch.boxes, self._boxes(index)):
             raise ValueError(f"{str(path)!r} does not hold shard {index} of this folder. {advice}")
         return batch
 
@@ -260,12 +264,14 @@ def _write(shards: Shards, index: int) -> None:
     save(shards.make(index), shards.path(index))
 
 
-def claim(path: Path, about: dict[str, Any]) -> None:
-    """Write a manifest, or raise a ValueError if there is one that says something else."""
+def claim(path: Path, about: dict[str, Any]) -> dict[str, Any]:
+    """Write a manifest, or raise a ValueError if there is one that says something else.
+
+    Returns what the manifest says, which may write the same numbers in another way.
+    """
     if not path.exists():
-        with replacing(path) as part:
-            part.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
-        return
+        put_first(path, json.dumps(about, indent=1) + "\n")
+    # Also after writing: another process may have been a moment earlier.
     found, wanted = read_manifest(path), json.loads(json.dumps(about))
     different = [key for key in wanted if found.get(key) != wanted[key]]
     if different:
@@ -273,6 +279,22 @@ def claim(path: Path, about: dict[str, Any]) -> None:
         raise ValueError(
             f"`folder` {str(path.parent)!r} holds something else: its {key} is {found.get(key)!r}, "
             f"yours is {wanted[key]!r}. Name another folder, or delete this one."
+        )
+    return found
+
+
+def is_whole(path: Path) -> bool:
+    """Return whether a shard is there and not cut short."""
+    refuse_folder(path)
+    return zipfile.is_zipfile(path)
+
+
+def refuse_folder(path: Path) -> None:
+    """Raise a ValueError if a folder has the name of a shard."""
+    if path.is_dir():
+        raise ValueError(
+            f"{str(path)!r} is a folder, but has the name of a file of its `folder`. Move it "
+            "elsewhere, and call again as before."
         )
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import os
-import zipfile
 from collections.abc import Iterator, Sequence
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property, partial
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +20,12 @@ from whitebox_loc._validation import check_brightness, check_choice, check_int
 from whitebox_loc._version import __version__
 from whitebox_loc.data import Batch, Shards, read_shards
 from whitebox_loc.data.datasets import check_shard
-from whitebox_loc.data.sharding import claim, read_manifest, run_shards
+from whitebox_loc.data.sharding import claim, is_whole, read_manifest, refuse_folder, run_shards
 from whitebox_loc.introspect.attribution import check_options, saliency
 from whitebox_loc.introspect.identities import describe, digest, model_digest
 from whitebox_loc.introspect.layers import check_model
-from whitebox_loc.introspect.methods import METHODS
-from whitebox_loc.introspect.targets import LINKS, as_target
+from whitebox_loc.introspect.methods import METHODS, Method
+from whitebox_loc.introspect.targets import LINKS, Target, as_target
 
 __all__ = ["MapShards", "read_maps", "saliency_shards"]
 
@@ -50,7 +52,8 @@ class MapShards:
 
     def __init__(self, folder: Path, about: dict[str, Any]) -> None:
         self.folder, self.about = folder, about
-        self._count, self._dtype = int(about["shards"]), str(about["dtype"])
+        self._count = check_int("shards", about["shards"], low=1)
+        self._dtype = check_choice("dtype", about["dtype"], DTYPES)
         self._key = digest(about)
 
     def __len__(self) -> int:
@@ -62,10 +65,10 @@ class MapShards:
 
     def missing(self) -> list[int]:
         """Return the numbers of the shards whose maps are not there, or cut short."""
-        return [i for i in range(len(self)) if not zipfile.is_zipfile(self.path(i))]
+        return [i for i in range(len(self)) if not is_whole(self.path(i))]
 
-    def save(self, index: int, maps: np.ndarray) -> None:
-        """Write the maps of shard `index`; the file appears whole or not at all."""
+    def stored(self, index: int, maps: np.ndarray) -> np.ndarray:
+        """Return maps in the dtype of the files."""
         with np.errstate(over="ignore"):
             stored = maps.astype(self._dtype)
         if not np.array_equal(np.isfinite(stored), np.isfinite(maps)):
@@ -73,6 +76,11 @@ class MapShards:
                 f"`dtype` {self._dtype!r} cannot hold the maps of shard {index}, which reach "
                 f"{np.abs(maps).max():g}. Take dtype='float32' and another folder."
             )
+        return stored
+
+    def save(self, index: int, maps: np.ndarray) -> None:
+        """Write the maps of shard `index`; the file appears whole or not at all."""
+        stored = self.stored(index, maps)
         # Not compressed: maps hardly shrink. The zip file keeps a checksum of each array.
         with replacing(self.path(index)) as part, open(part, "wb") as file:
             np.savez(file, maps=stored, key=np.array(f"{self._key} {index}"))
@@ -85,6 +93,7 @@ class MapShards:
 
     def _read(self, index: int) -> np.ndarray:
         path = self.path(index)
+        refuse_folder(path)
         told = f"The maps of shard {index} of {len(self)}, {str(path)!r},"
         again = "`saliency_shards` again as before"
         try:
@@ -139,7 +148,8 @@ def saliency_shards(
     folder : path-like
         Where ``manifest.json`` and ``maps-000000.npz``, ... are written.
     target, method, link, batch_size
-        As for `saliency`.
+        As for `saliency`. A target that holds one row an image, such as ``targets.iou(boxes)``,
+        holds those of all shards in their order, and each shard gets its own.
     dtype : {"float32", "float16"}
         Of the files. float16 takes half the space, holds about three digits, and flushes what is
         smaller than 6e-8 to 0; values above 65504 are an error.
@@ -149,8 +159,10 @@ def saliency_shards(
     progress : bool
         Show a progress bar.
     **options
-        Options of the method. ``boxes``, ``scene`` and ``labels`` are set to those of each batch
-        for methods that have them, unless given. What draws, draws the same for each shard.
+        Options of the method. Where it has a ``scene``, as `edge_move` has, ``boxes``, ``scene``
+        and ``labels`` are set to those of each batch, unless given. Given ``boxes`` are one for
+        all images, or, as ``labels``, one for each image of all shards in their order. What
+        draws, draws the same for each shard.
 
     Returns
     -------
@@ -181,30 +193,32 @@ def saliency_shards(
     worker, workers = check_shard(shard)
     row = METHODS[check_choice("method", method, METHODS)]
     given = {
-        "target": target,
         "method": method,
         "link": check_choice("link", link, LINKS),
         "batch_size": check_int("batch_size", batch_size, low=1),
-        **options,
     }
-    known = set(check_options(row, dict(options))) - set(options)
+    chosen = check_options(row, dict(options))
+    question = _Question(model, source, target, given, options, _truths(chosen, options))
     about = {
         "format": FORMAT,
         "whitebox_loc": __version__,
         "model": model_digest(check_model(model)),
         "method": method,
-        "function": digest(row.function),
-        "options": describe(options),
+        **_method_told(row, chosen, question.truths),
         "target": _told(target),
         "link": link,
         "dtype": check_choice("dtype", dtype, DTYPES),
         "images": told,
         "shards": len(source),
     }
-    claim(Path(folder) / "manifest.json", about)
-    found = MapShards(Path(folder), about)
+    manifest = Path(folder) / "manifest.json"
+    if not manifest.exists():
+        # A folder is claimed by a question that can be answered, so that it can be put right.
+        index = min(worker, len(source) - 1)
+        MapShards(Path(folder), about).stored(index, question.maps(index, most=1))
+    found = MapShards(Path(folder), claim(manifest, about))
     left = [index for index in found.missing() if index % workers == worker]
-    write = partial(_write, model, source, found, known, given)
+    write = partial(_write, question, found)
     run_shards(write, left, len(range(worker, len(source), workers)), None, progress)
     return found
 
@@ -243,16 +257,94 @@ def read_maps(folder: str | os.PathLike[str]) -> MapShards:
         raise ValueError(f"{str(path)!r} is no manifest of maps: {error}.") from error
 
 
-def _write(
-    model: keras.Model, source: Any, found: MapShards, known: set[str], given: Any, index: int
-) -> None:
-    batch = source[index]
-    truth = {"boxes": batch.boxes, "scene": batch.scene, "labels": batch.labels}
-    if "scene" in given:
-        del truth["labels"]  # which are numbers of shapes in the batch's own scene
-    truth = {name: value for name, value in truth.items() if name in known}
-    images = check_brightness("images", batch.images)
-    found.save(index, saliency(model, images, **truth, **given))
+@dataclass(frozen=True)
+class _Question:
+    """What is asked about each shard of images; `truths` names what each batch adds."""
+
+    model: keras.Model
+    source: Any
+    target: Any
+    given: dict[str, Any]
+    options: dict[str, Any]
+    truths: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        self._own(0, 0)  # which counts the rows, before anything is written
+
+    @cached_property
+    def starts(self) -> list[int]:
+        """Return the number of the first image of each shard, and of all images."""
+        if isinstance(self.source, Shards):
+            whole = self.source.n
+            return [*range(0, whole, self.source.shard_size), whole]
+        return [0, *accumulate(len(batch) for batch in self.source)]
+
+    def maps(self, index: int, most: int | None = None) -> np.ndarray:
+        """Return the maps of a shard, or of its first `most` images."""
+        batch = self.source[index]
+        images = check_brightness("images", batch.images[:most])
+        truths = {name: getattr(batch, name) for name in self.truths}
+        for name in set(truths) - {"scene"}:
+            truths[name] = truths[name][:most]
+        target, options = self._own(self.starts[index], len(images))
+        found: np.ndarray = saliency(self.model, images, target, **truths, **self.given, **options)
+        return found
+
+    def _own(self, start: int, count: int) -> tuple[Any, dict[str, Any]]:
+        """Return target and options for some images: their rows of what has one an image."""
+        cut = partial(_rows, start=start, count=count, whole=self.starts[-1])
+        options = dict(self.options)
+        if np.ndim(options.get("boxes", 0)) == 2:
+            options["boxes"] = cut("boxes", np.asarray(options["boxes"]))
+        if np.ndim(options.get("labels", 0)) == 1:
+            options["labels"] = cut("labels", np.asarray(options["labels"]), shared=False)
+        return _cut_target(self.target, cut), options
+
+
+def _rows(
+    name: str, data: np.ndarray, *, start: int, count: int, whole: int, shared: bool = True
+) -> np.ndarray:
+    if shared and len(data) == 1:
+        return data
+    if len(data) != whole:
+        raise ValueError(
+            f"`{name}` must hold one row for each image of all shards together, {whole}"
+            f"{', or one for all' if shared else ''}; got {len(data)}."
+        )
+    return data[start : start + count]
+
+
+def _cut_target(target: Any, cut: Any) -> Any:
+    if isinstance(target, (list, tuple)):
+        return [_cut_target(each, cut) for each in target]
+    if not isinstance(target, Target) or target.data is None:
+        return target
+    own = copy.copy(target)
+    object.__setattr__(own, "data", cut("target", target.data))  # It is frozen.
+    return own
+
+
+def _truths(chosen: dict[str, Any], options: dict[str, Any]) -> tuple[str, ...]:
+    """Return the options that are set to what is known about each batch."""
+    if "scene" not in chosen:
+        return ()  # Boxes of other methods are fractions, and not those of the scene.
+    names = {"boxes", "scene", "labels"} - set(options)
+    if "scene" in options:
+        names -= {"labels"}  # which are numbers of shapes in the batch's own scene
+    return tuple(sorted(names))
+
+
+def _method_told(row: Method, chosen: dict[str, Any], truths: tuple[str, ...]) -> dict[str, Any]:
+    """Return what tells a method with its options from others; defaults are spelled out."""
+    told = {name: value for name, value in chosen.items() if name not in truths}
+    code: Any = row.function
+    if row.wraps:
+        code, told["base"] = [code, told["base"].function], told["base"].name
+    return {"function": digest(code), "options": describe(told)}
+
+
+def _write(question: _Question, found: MapShards, index: int) -> None:
+    found.save(index, question.maps(index))
 
 
 def _source(batches: Any) -> tuple[Any, Any]:
@@ -266,6 +358,8 @@ def _source(batches: Any) -> tuple[Any, Any]:
             "`batches` must be what `write_shards` or `read_shards` returns, its folder, or a list "
             f"of Batch; got {type(batches).__name__}."
         )
+    if not batches:
+        raise ValueError("`batches` must hold at least one batch; got an empty list.")
     content = hashlib.sha256()
     for batch in batches:
         for array in (batch.images, batch.boxes, batch.labels):

@@ -86,16 +86,18 @@ def adapted(
     Raises
     ------
     ValueError, TypeError
-        If an argument is not one of the above, the sizes are not known, or boxes of a black
-        image or of noise are NaN or infinite.
+        If an argument is not one of the above, the sizes are not known, `model` takes several
+        inputs that `prepare` does not make, or boxes of a black image or of noise are NaN or
+        infinite.
 
     Warns
     -----
     UserWarning
         If the middle of the box that a black image has, or of half of its candidates, lies
         further outside the image than its size, which an untrained model may do but mostly
-        means pixels read as fractions; if its scores are no probabilities; or if no gradient
-        comes from the outputs to the images.
+        means pixels read as fractions; if labels, scores or classes of either image are no
+        probabilities, or labels do not sum to 1; or if no gradient comes from the boxes to the
+        images.
 
     Examples
     --------
@@ -126,8 +128,11 @@ def adapted(
             f"`model` must not be named {model.name!r}, which is the name of an input or output "
             "of the result; got that name. Set model.name to another."
         )
+    if prepare is None:
+        _check_inputs(model, None)
     images = keras.Input(_image_shape(model, size, channels), name="images")
     prepared = images if prepare is None else _traced("prepare", prepare, images)
+    _check_inputs(model, prepared)
     found = model(prepared)
     if isinstance(read, str):
         result = _box_in(read, found, _unit(read, pixels, prepared))
@@ -138,6 +143,15 @@ def adapted(
     if check:
         _look_at(whole)
     return whole
+
+
+def _check_inputs(model: keras.Model, prepared: Any) -> None:
+    count = len(getattr(model, "inputs", None) or ())
+    if count > 1 and (prepared is None or keras.backend.is_keras_tensor(prepared)):
+        raise ValueError(
+            f"`model` must take one input, unless `prepare` makes all of them; {model.name!r} "
+            f"takes {count}. Pass a `prepare` that returns the structure of inputs that it takes."
+        )
 
 
 def _image_shape(model: keras.Model, size: Any, channels: Any) -> tuple[int, int, int]:
@@ -228,19 +242,28 @@ def _named(result: Any) -> Any:
             f"of each; got the keys {list(result)}."
         )
     known: dict[str, Any] = {}
+    for key, part in result.items():
+        for tensor in tf.nest.flatten(part):
+            _check_computed(key, tensor)
     return {
         key: _checked(key, part, known) if key in _OUTPUTS else part for key, part in result.items()
     }
 
 
-def _checked(key: str, tensor: Any, known: dict[str, Any]) -> Any:
-    wanted = _OUTPUTS[key]
-    shape = tuple(getattr(tensor, "shape", ()))
+def _check_computed(key: str, tensor: Any) -> None:
     if not keras.backend.is_keras_tensor(tensor):
         raise TypeError(
             f"`read` must return {key!r} as a tensor that the model has computed; got "
             f"{type(tensor).__name__}. Return boxes (n, 4), or a dict of tensors."
         )
+
+
+def _checked(key: str, tensor: Any, known: dict[str, Any]) -> Any:
+    wanted = _OUTPUTS[key]
+    _check_computed(key, tensor)
+    shape = tuple(tensor.shape)
+    if shape and shape[0] is not None:
+        _refuse_rows(key, shape[0], "n")
     sizes = shape[1:]
     text = ", ".join(["n", *(f"{w}={known[w]}" if w in known else str(w) for w in wanted)])
     fits = len(sizes) == len(wanted) and all(
@@ -254,6 +277,13 @@ def _checked(key: str, tensor: Any, known: dict[str, Any]) -> Any:
     if "candidates" in wanted:  # as many in all outputs
         known["candidates"] = sizes[0]
     return keras.layers.Identity(name=key, dtype="float32")(_float32(tensor))
+
+
+def _refuse_rows(key: str, rows: int, images: int | str) -> None:
+    raise ValueError(
+        f"`read` must return one row of {key!r} for each image; got {rows} for {images} images. Is "
+        "something summed, averaged or reshaped over the first axis?"
+    )
 
 
 def _float32(tensor: Any) -> Any:
@@ -284,6 +314,8 @@ def _look_at(model: keras.Model) -> None:
 
 
 def _look_at_values(key: str, values: np.ndarray) -> None:
+    if len(values) != 2:
+        _refuse_rows(key, len(values), 2)
     for which, found in zip(("a black image", "noise"), values, strict=True):
         if not np.isfinite(found).all():
             raise ValueError(
@@ -291,20 +323,39 @@ def _look_at_values(key: str, values: np.ndarray) -> None:
                 "Black images are baselines of many methods: does `prepare` divide by the "
                 "brightness of the image? check=False leaves this out."
             )
+    found = _misread_box(values) if key in _BOXES else _no_probabilities(key, values)
+    if found:
+        warnings.warn(f"{key!r} of {found}; check=False leaves this out.", stacklevel=4)
+
+
+def _misread_box(values: np.ndarray) -> str | None:
+    """Say why boxes of a black image can hardly be fractions; None if they can."""
     black = values[0]
-    if key in _BOXES:
-        middles = (black[..., :2] + black[..., 2:]) / 2
-        beyond = np.median(((middles < _LOW) | (middles > _HIGH)).any(-1)) > 0
-        fix = (
-            "rel_yxyx are fractions of the image, 0 to 1. If these are pixels, pass `read` as the "
-            "name of their format, such as 'xyxy', or use boxes.convert in it"
-        )
-    else:
-        beyond = bool((black < 0).any() or (black > 1 + 1e-5).any())
-        fix = "it must hold probabilities, 0 to 1. Use a sigmoid or softmax in `read`"
-    if beyond:
-        warnings.warn(
-            f"{key!r} of a black image holds numbers from {black.min():.4g} to {black.max():.4g}, "
-            f"but {fix}; check=False leaves this out.",
-            stacklevel=4,
-        )
+    middles = (black[..., :2] + black[..., 2:]) / 2
+    if not np.median(((middles < _LOW) | (middles > _HIGH)).any(-1)) > 0:
+        return None
+    return (
+        f"a black image holds numbers from {black.min():.4g} to {black.max():.4g}, but rel_yxyx "
+        "are fractions of the image, 0 to 1. If these are pixels, pass `read` as the name of "
+        "their format, such as 'xyxy', or use boxes.convert in it"
+    )
+
+
+def _no_probabilities(key: str, values: np.ndarray) -> str | None:
+    """Say why numbers are no probabilities; None if they may be.
+
+    Logits of a model without biases are 0 for the black image: only the noise shows them.
+    """
+    fix = "but it must hold probabilities"
+    for which, found in zip(("a black image", "noise"), values, strict=True):
+        if (found < 0).any() or (found > 1 + 1e-5).any():
+            return (
+                f"{which} holds numbers from {found.min():.4g} to {found.max():.4g}, {fix}, 0 to "
+                "1. Use a sigmoid or softmax in `read`"
+            )
+        # Far above half precision, which rounds each number by at most 5e-4 of itself.
+        if key == "label" and abs(found.sum() - 1) > 1e-2:
+            return (
+                f"{which} sums to {found.sum():.4g}, {fix} that sum to 1. Use a softmax in `read`"
+            )
+    return None
