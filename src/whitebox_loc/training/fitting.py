@@ -118,7 +118,7 @@ def fit(
     share of every batch, so that the learning curve is that of one worker up to rounding. Layers
     see their share alone: `BatchNormalization` (unless ``synchronized=True``) takes its statistics
     from there, and its moving averages are the means over replicas; `Dropout` draws the same for
-    each. Call `fit` with the same arguments on all workers. They stop at the same step: by the
+    each. Call `fit` with the same arguments, `checkpoint` included, on all workers. They stop at the same step: by the
     chief's clock, or after Ctrl-C on any of them. The chief writes the checkpoint, which all must
     be able to read, and shows the progress bar. A run may go on with another number of replicas.
 
@@ -154,7 +154,9 @@ def fit(
     pause = check_real("checkpoint_seconds", checkpoint_seconds, low=0)
     keeper = Keeper(run, checkpoint, pause, group.chief)
     with group.watch():
-        group.check_same(settings | {"budget": repr(vars(budget))}, len(run.history))
+        # Not where the checkpoint is, since the same file may have another path elsewhere.
+        asked = {"budget": repr(vars(budget)), "checkpoint": checkpoint is not None}
+        group.check_same(settings | asked, len(run.history))
         make = partial(make_shared_step, strategy) if strategy else make_step
         shape = (batch_size, *scene.size, scene.channels)
         step = make(model, optimizer, loss, edge_weight, label_weight, shape)
