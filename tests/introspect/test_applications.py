@@ -89,6 +89,7 @@ def close(found, expected, roundings=1000):
     np.testing.assert_allclose(found, expected, rtol=0, atol=atol)
 
 
+@fifty_layers_are_slow
 def test_gradient_is_that_of_a_tape(network):
     expected = network.gradients(lambda x: network.model(x, training=False), network.images)
     close(saliency(network.model, network.images, EDGES), expected.sum(-1))
@@ -137,6 +138,7 @@ def test_lrp_without_biases_is_gradient_times_input(network):
     np.testing.assert_allclose(maps.sum((2, 3)), scores, atol=5e-3 * np.abs(scores).max())
 
 
+@fifty_layers_are_slow
 def test_gradcam_of_the_last_layer_is_the_mean_weight_of_each_channel(network):
     features = network.backbone(network.images, training=False).numpy()
     assert features.shape[1:3] == (2, 2)

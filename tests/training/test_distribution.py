@@ -1,6 +1,7 @@
 """Training under tf.distribute. Devices and clusters are fixed when TensorFlow starts, so that the
 work is done by processes of their own: this file, run with arguments (see the end)."""
 
+import functools
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ import pytest
 import tensorflow as tf
 
 import whitebox_loc as wb
+from whitebox_loc.training.averaging import AveragingAdam
 
 SCENE = wb.data.Scene(size=(16, 20), shapes=("rectangle", "ellipse"))
 BATCH, STEPS = 8, 6
@@ -52,6 +54,12 @@ def clipping():
     # Adam does not see a factor of the gradient, and clipping hides what is not clipped: the
     # norm of the gradient starts above it and falls below.
     return keras.optimizers.SGD(0.1, momentum=0.9, global_clipnorm=0.4)
+
+
+def averaging():
+    # The default where classes are learned. With so large an epsilon, a step changes by less
+    # than the rate times the change of the gradient, like the one below.
+    return AveragingAdam(1.0, epsilon=1.0)
 
 
 @keras.saving.register_keras_serializable()
@@ -99,6 +107,13 @@ def share_batches(out):
     for name, strategy in {"one": one, "both": both}.items():
         found |= arrays(f"profile {name}", *train(strategy, profile_model))
         found |= arrays(f"linear {name}", *train(strategy, linear_model, clipping))
+        last = Path(out).with_suffix(f".{name}.npz")  # has the weights and their averages
+        model, history = train(strategy, linear_model, averaging, checkpoint=last)
+        found |= arrays(f"average {name}", model, history)
+        found[f"last {name}/weight00"] = np.load(last)["model/0"]
+    found |= {
+        f"copies {i}/weight{j:02}": c for i in range(2) for j, c in enumerate(copies(model, i))
+    }
     train(both, linear_model, clipping, steps=3, checkpoint=path)
     # The copies are made before each goes on and writes its own checkpoint.
     path.with_suffix(".copy").write_bytes(path.read_bytes())
@@ -129,6 +144,7 @@ def errors(both, one):
     with both.scope():
         inside, optimizer = linear_model(), clipping()
         accumulating = keras.optimizers.SGD(gradient_accumulation_steps=2)
+        overwriting = keras.optimizers.SGD(use_ema=True, ema_overwrite_frequency=2)
     outside, foreign = linear_model(), clipping()
     single = tf.distribute.OneDeviceStrategy("CPU:0")
     with single.scope():
@@ -143,6 +159,7 @@ def errors(both, one):
         "foreign": (one, inside, {"optimizer": foreign}),
         "needless": (one, outside, {"optimizer": optimizer}),
         "accumulating": (one, inside, {"optimizer": accumulating}),
+        "overwriting": (one, inside, {"optimizer": overwriting}),
         "unknown": (one, unknown, {}),
         "mixed": (one, mixed, {}),
         "single": (single, alone, {}),
@@ -167,15 +184,15 @@ def work_in_group(out, endless):
     run = Path(endless).with_name("run.npz")
     train(strategy, linear_model, clipping, steps=3, checkpoint=run)
     model, history = train(strategy, linear_model, clipping, checkpoint=run)
-    quick, _ = train(strategy, linear_model, steps=None, seconds=0.0)
-    text = ""
-    try:
-        # Not the same arguments everywhere.
-        seed = json.loads(os.environ["TF_CONFIG"])["task"]["index"]
-        train(strategy, linear_model, clipping, seed=seed)
-    except ValueError as error:
-        text = str(error)
-    np.savez(out, **arrays("group", model, history), text=text, built=len(quick.weights))
+    quick, ended = train(strategy, linear_model, steps=None, seconds=0.0)
+    assert len(ended) == 0
+    # Not the same arguments everywhere.
+    index = json.loads(os.environ["TF_CONFIG"])["task"]["index"]
+    own = run.with_name("own.npz") if index == 0 else None
+    texts = [
+        error_of(strategy, quick, {k: v}) for k, v in {"seed": index, "checkpoint": own}.items()
+    ]
+    np.savez(out, **arrays("group", model, history), texts=texts)
     train(strategy, linear_model, steps=10**6, checkpoint=endless, checkpoint_seconds=0)
 
 
@@ -183,12 +200,20 @@ def work_in_group(out, endless):
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory):
+def sharing(tmp_path_factory):
+    """The process of two virtual devices, which works while other tests run."""
     out = tmp_path_factory.mktemp("shared") / "found.npz"
-    done = subprocess.run(
-        [sys.executable, __file__, "share", out], capture_output=True, text=True, timeout=TIMEOUT
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    with open(out.with_suffix(".log"), "w") as log:
+        process = subprocess.Popen([sys.executable, __file__, "share", out], stdout=log, stderr=log)
+    yield process, out
+    process.kill()
+    process.wait()
+
+
+@pytest.fixture(scope="module")
+def shared(sharing):
+    process, out = sharing
+    assert process.wait(TIMEOUT) == 0, out.with_suffix(".log").read_text()[-3000:]
     return np.load(out)
 
 
@@ -200,84 +225,9 @@ def weights(found, name):
     return [value for key, value in sorted(part(found, name).items()) if key[-1].isdigit()]
 
 
-def test_two_replicas_learn_the_curve_of_one(shared):
-    one, both = part(shared, "profile one"), part(shared, "profile both")
-    measured = ["loss", "bce", "iou", "pixel_error", "edge_loss", "label_loss", "accuracy"]
-    for name in [*measured, "floor", "exact_rate", "gradient_norm"]:
-        np.testing.assert_allclose(both[name][:1], one[name][:1], rtol=FIRST, err_msg=name)
-        # A step of Adam is about the learning rate for each weight, also for one whose gradient
-        # is all rounding; by its small gradient, such a weight changes the loss little. So the
-        # difference grows with each step, to at most a thousandth of the loss in these six; the
-        # images of another seed change the loss by ten times that, as the last line says.
-        if name in ("loss", "edge_loss", "label_loss"):
-            np.testing.assert_allclose(both[name], one[name], rtol=1e-3, err_msg=name)
-    other = train(tf.distribute.get_strategy(), profile_model, seed=1)[1]["loss"]
-    assert np.abs(other / one["loss"] - 1).max() > 0.01
-
-
-def test_gradients_clipping_and_penalties_are_those_of_the_whole_batch(shared):
-    one, both = part(shared, "linear one"), part(shared, "linear both")
-    assert one["gradient_norm"][0] > 0.4 > one["gradient_norm"].min()  # clipped, and not
-    # A step of gradient descent adds rounding of the gradient and multiplies what there is by at
-    # most 1 + rate / (1 - momentum) * curvature, here less than 3: 3**6 times that of the first.
-    for name in ("loss", "gradient_norm"):
-        np.testing.assert_allclose(both[name][0], one[name][0], rtol=FIRST, err_msg=name)
-        np.testing.assert_allclose(both[name], one[name], rtol=FIRST * 10, err_msg=name)
-    for a, b in zip(weights(shared, "linear both"), weights(shared, "linear one"), strict=True):
-        np.testing.assert_allclose(a, b, atol=FIRST * 10)
-
-
-def test_resumes_exactly_under_a_strategy_and_closely_without(shared):
-    whole = weights(shared, "linear both")
-    for a, b in zip(weights(shared, "resumed both"), whole, strict=True):
-        np.testing.assert_array_equal(a, b)
-    np.testing.assert_array_equal(shared["resumed both/loss"], shared["linear both/loss"])
-    for a, b in zip(weights(shared, "resumed one"), whole, strict=True):
-        np.testing.assert_allclose(a, b, atol=FIRST * 10)
-
-
-def test_moving_averages_are_the_means_over_replicas(shared):
-    keras.utils.set_random_seed(0)
-    model = norm_model()
-    mean, variance = np.zeros(2), np.ones(2)
-    for index in range(2):
-        images = wb.data.batch_at(SCENE, index, batch_size=BATCH).images
-        seen = model.get_layer("conv")(images).numpy().astype("float64")
-        shares = seen.reshape(2, -1, 2)  # (replica, pixels, channel)
-        mean = 0.99 * mean + 0.01 * shares.mean((0, 1))
-        variance = 0.99 * variance + 0.01 * shares.var(1).mean(0)
-    norm = model.get_layer("norm")
-    place = next(i for i, v in enumerate(model.variables) if v is norm.moving_mean)
-    found = weights(shared, "norm")[place : place + 2]
-    # Each is a mean of 80 products in float32, of sums of nine.
-    np.testing.assert_allclose(found[0], mean, rtol=FIRST, atol=1e-7)
-    np.testing.assert_allclose(found[1], variance, rtol=FIRST)
-
-
-def test_all_replicas_leave_out_a_step_that_one_finds_bad(shared):
-    assert "step 3" in str(shared["diverged text"])
-    before = list(part(shared, "diverged before").values())
-    assert len(before) == 8
-    for replica in ("first", "second"):
-        for a, b in zip(part(shared, f"diverged {replica}").values(), before, strict=True):
-            np.testing.assert_array_equal(a, b)
-
-
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        ("batch", "multiple of their number, 2; got 7. Take 8."),
-        ("outside", "built outside any strategy"),
-        ("foreign", "made outside the scope"),
-        ("needless", "made inside the scope of a MirroredStrategy"),
-        ("accumulating", "gradient_accumulation_steps"),
-        ("unknown", "CentralStorageStrategy"),
-        ("single", "OneDeviceStrategy"),
-        ("mixed", "in one `with strategy.scope"),
-    ],
-)
-def test_says_what_does_not_suit_the_strategy(shared, name, words):
-    assert words in json.loads(str(shared["errors"]))[name]
+def assert_close(found, name, expected, atol=0.0):
+    for a, b in zip(weights(found, name), weights(found, expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=atol)
 
 
 class Group:
@@ -330,7 +280,7 @@ def free_ports(count):
             each.close()
 
 
-@pytest.fixture(scope="module")
+@functools.cache
 def one_worker():
     keras.utils.set_random_seed(0)
     return train(tf.distribute.get_strategy(), linear_model, clipping)
@@ -344,15 +294,15 @@ def one_worker():
         pytest.param(1, signal.SIGINT, "KeyboardInterrupt: interrupted", marks=pytest.mark.slow),
     ],
 )
-def test_two_workers_learn_resume_and_end_together(one_worker, tmp_path, victim, sent, says):
+def test_two_workers_learn_resume_and_end_together(sharing, tmp_path, victim, sent, says):
     with Group(tmp_path) as group:
+        model, history = one_worker()  # while the two are at work
         group.wait_for(tmp_path / "endless.npz")
         group.workers[victim].send_signal(sent)
         other = group.workers[1 - victim]
         assert other.wait(TIMEOUT) != 0
     text = (tmp_path / f"{1 - victim}.log").read_text()
     assert says in text, group.logs()
-    model, history = one_worker
     for found in (np.load(tmp_path / f"{i}.npz") for i in range(2)):
         # Tolerances as above.
         curve = part(found, "group")["loss"]
@@ -360,7 +310,99 @@ def test_two_workers_learn_resume_and_end_together(one_worker, tmp_path, victim,
         np.testing.assert_allclose(curve, history["loss"], rtol=FIRST * 10)
         for a, b in zip(weights(found, "group"), model.get_weights(), strict=True):
             np.testing.assert_allclose(a, b, atol=FIRST * 10)
-        assert "different runs" in str(found["text"])
+        for text in found["texts"]:
+            assert "call `fit` with the same arguments, `checkpoint` included" in text
+
+
+@pytest.fixture
+def other_seed(sharing):  # before it is waited for
+    return train(tf.distribute.get_strategy(), profile_model, seed=1)[1]
+
+
+def test_two_replicas_learn_the_curve_of_one(other_seed, shared):
+    one, both = part(shared, "profile one"), part(shared, "profile both")
+    measured = ["loss", "bce", "iou", "pixel_error", "edge_loss", "label_loss", "accuracy"]
+    for name in [*measured, "floor", "exact_rate", "gradient_norm"]:
+        np.testing.assert_allclose(both[name][:1], one[name][:1], rtol=FIRST, err_msg=name)
+        # A step of Adam is about the learning rate for each weight, also for one whose gradient
+        # is all rounding; by its small gradient, such a weight changes the loss little. So the
+        # difference grows with each step, to at most a thousandth of the loss in these six; the
+        # images of another seed change the loss by ten times that, as the last line says.
+        if name in ("loss", "edge_loss", "label_loss"):
+            np.testing.assert_allclose(both[name], one[name], rtol=1e-3, err_msg=name)
+    assert np.abs(other_seed["loss"] / one["loss"] - 1).max() > 0.01
+
+
+def test_gradients_clipping_and_penalties_are_those_of_the_whole_batch(shared):
+    one, both = part(shared, "linear one"), part(shared, "linear both")
+    assert one["gradient_norm"][0] > 0.4 > one["gradient_norm"].min()  # clipped, and not
+    # A step of gradient descent adds rounding of the gradient and multiplies what there is by at
+    # most 1 + rate / (1 - momentum) * curvature, here less than 3: 3**6 times that of the first.
+    for name in ("loss", "gradient_norm"):
+        np.testing.assert_allclose(both[name][0], one[name][0], rtol=FIRST, err_msg=name)
+        np.testing.assert_allclose(both[name], one[name], rtol=FIRST * 10, err_msg=name)
+    assert_close(shared, "linear both", "linear one", FIRST * 10)
+
+
+def test_averaged_weights_are_those_of_one(shared):
+    for kind in ("average", "last"):  # Tolerance as above: means of weights differ no more.
+        assert_close(shared, f"{kind} both", f"{kind} one", FIRST * 10)
+    # They are not the weights of the last step, and the same on both replicas.
+    [average, *_], [last] = weights(shared, "average both"), weights(shared, "last both")
+    assert np.abs(average - last).max() > FIRST * 20
+    for replica in range(2):
+        assert_close(shared, f"copies {replica}", "average both")
+
+
+def test_resumes_exactly_under_a_strategy_and_closely_without(shared):
+    assert_close(shared, "resumed both", "linear both")
+    np.testing.assert_array_equal(shared["resumed both/loss"], shared["linear both/loss"])
+    assert_close(shared, "resumed one", "linear both", FIRST * 10)
+
+
+def test_moving_averages_are_the_means_over_replicas(shared):
+    keras.utils.set_random_seed(0)
+    model = norm_model()
+    mean, variance = np.zeros(2), np.ones(2)
+    for index in range(2):
+        images = wb.data.batch_at(SCENE, index, batch_size=BATCH).images
+        seen = model.get_layer("conv")(images).numpy().astype("float64")
+        shares = seen.reshape(2, -1, 2)  # (replica, pixels, channel)
+        mean = 0.99 * mean + 0.01 * shares.mean((0, 1))
+        variance = 0.99 * variance + 0.01 * shares.var(1).mean(0)
+    norm = model.get_layer("norm")
+    place = next(i for i, v in enumerate(model.variables) if v is norm.moving_mean)
+    found = weights(shared, "norm")[place : place + 2]
+    # Each is a mean of 80 products in float32, of sums of nine.
+    np.testing.assert_allclose(found[0], mean, rtol=FIRST, atol=1e-7)
+    np.testing.assert_allclose(found[1], variance, rtol=FIRST)
+
+
+def test_all_replicas_leave_out_a_step_that_one_finds_bad(shared):
+    assert "step 3" in str(shared["diverged text"])
+    before = list(part(shared, "diverged before").values())
+    assert len(before) == 8
+    for replica in ("first", "second"):
+        for a, b in zip(part(shared, f"diverged {replica}").values(), before, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("batch", "multiple of their number, 2; got 7. Take 8."),
+        ("outside", "built outside any strategy"),
+        ("foreign", "made outside the scope"),
+        ("needless", "made inside the scope of a MirroredStrategy"),
+        ("accumulating", "gradient_accumulation_steps"),
+        ("overwriting", "ema_overwrite_frequency"),
+        ("unknown", "CentralStorageStrategy"),
+        ("single", "OneDeviceStrategy"),
+        ("mixed", "in one `with strategy.scope"),
+    ],
+)
+def test_says_what_does_not_suit_the_strategy(shared, name, words):
+    assert words in json.loads(str(shared["errors"]))[name]
 
 
 if __name__ == "__main__":

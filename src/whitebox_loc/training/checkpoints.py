@@ -15,7 +15,7 @@ from whitebox_loc.training.history import History
 
 __all__ = ["Run", "restore", "save"]
 
-FORMAT = "whitebox_loc training checkpoint 2"
+FORMAT = "whitebox_loc training checkpoint 3"
 
 
 @dataclasses.dataclass

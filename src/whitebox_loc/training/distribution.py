@@ -102,6 +102,12 @@ def check_optimizer(optimizer: Any, strategy: tf.distribute.Strategy | None) -> 
                 "`optimizer` accumulates gradients, which does not work under a strategy here. "
                 "Leave `gradient_accumulation_steps` out and take a larger `batch_size`."
             )
+        if strategy is not None and getattr(part, "ema_overwrite_frequency", None):
+            raise ValueError(
+                "`optimizer` puts averages in the place of the weights while it trains, which does "
+                "not work under a strategy here. Leave `ema_overwrite_frequency` out: `use_ema` "
+                "alone ends the training with the averages."
+            )
 
 
 def make_shared_step(

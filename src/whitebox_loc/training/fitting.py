@@ -15,6 +15,7 @@ from whitebox_loc._validation import check_int, check_real
 from whitebox_loc.data import Scene, as_scene, dataset
 from whitebox_loc.losses import BoxBCE, IoULoss
 from whitebox_loc.models import class_count, edge_logits, label_logits
+from whitebox_loc.models.configs import without_made_up_names
 from whitebox_loc.training import checkpoints
 from whitebox_loc.training.averaging import AveragingAdam
 from whitebox_loc.training.distribution import (
@@ -30,6 +31,9 @@ from whitebox_loc.training.loops import Budget, Keeper, TrainingDivergedError, t
 from whitebox_loc.training.steps import make_step
 
 __all__ = ["TrainingDivergedError", "fit"]
+
+CHANCE = frozenset({"build_config", "build_input_shape", "compile_config"})
+"""What a model tells of how it has been used so far."""
 
 
 def fit(
@@ -118,9 +122,10 @@ def fit(
     share of every batch, so that the learning curve is that of one worker up to rounding. Layers
     see their share alone: `BatchNormalization` (unless ``synchronized=True``) takes its statistics
     from there, and its moving averages are the means over replicas; `Dropout` draws the same for
-    each. Call `fit` with the same arguments on all workers. They stop at the same step: by the
-    chief's clock, or after Ctrl-C on any of them. The chief writes the checkpoint, which all must
-    be able to read, and shows the progress bar. A run may go on with another number of replicas.
+    each. Call `fit` with the same arguments, `checkpoint` included, on all workers. They stop at
+    the same step: by the chief's clock, or after Ctrl-C on any of them. The chief writes the
+    checkpoint, which all must be able to read, and shows the progress bar. A run may go on with
+    another number of replicas.
 
     Examples
     --------
@@ -154,7 +159,9 @@ def fit(
     pause = check_real("checkpoint_seconds", checkpoint_seconds, low=0)
     keeper = Keeper(run, checkpoint, pause, group.chief)
     with group.watch():
-        group.check_same(settings | {"budget": repr(vars(budget))}, len(run.history))
+        # Not where the checkpoint is, since the same file may have another path elsewhere.
+        asked = {"budget": repr(vars(budget)), "checkpoint": checkpoint is not None}
+        group.check_same(settings | asked, len(run.history))
         make = partial(make_shared_step, strategy) if strategy else make_step
         shape = (batch_size, *scene.size, scene.channels)
         step = make(model, optimizer, loss, edge_weight, label_weight, shape)
@@ -267,7 +274,7 @@ def _optimizer(model: keras.Model, learning_rate: Any, optimizer: Any, classifie
 
 
 def _fingerprint(model: keras.Model) -> str:
-    """Return a short text that differs for models whose layers have other settings."""
+    """Return a short text that differs for models of other layers, settings or wiring."""
     told = [repr(model.dtype_policy.name)]
     for layer in model._flatten_layers(include_self=False):
         if isinstance(layer, keras.Model):
@@ -277,7 +284,19 @@ def _fingerprint(model: keras.Model) -> str:
         except NotImplementedError:
             config = None
         told.append(f"{type(layer).__name__} {config}")
+    told.append(repr(_wiring(model)))
     return hashlib.sha256("\n".join(told).encode()).hexdigest()[:16]
+
+
+def _wiring(model: keras.Model) -> Any:
+    """Return which layer reads which, with operations between them, as far as a model tells."""
+    try:
+        config = model.get_config()
+    except (NotImplementedError, TypeError, ValueError):
+        return None
+    # The name of the whole is no part of it.
+    told = without_made_up_names({key: config[key] for key in config if key != "name"})
+    return _without(told, CHANCE)
 
 
 def _settings(name: str, part: Any) -> dict[str, Any]:
@@ -289,6 +308,10 @@ def _settings(name: str, part: Any) -> dict[str, Any]:
 
 def _nameless(config: Any) -> Any:
     # Keras numbers the names of objects of one class, so equal losses differ by name.
+    return _without(config, frozenset({"name"}))
+
+
+def _without(config: Any, keys: frozenset[str]) -> Any:
     if isinstance(config, dict):
-        return {key: _nameless(value) for key, value in config.items() if key != "name"}
-    return [_nameless(each) for each in config] if isinstance(config, list) else config
+        return {key: _without(value, keys) for key, value in config.items() if key not in keys}
+    return [_without(each, keys) for each in config] if isinstance(config, list) else config

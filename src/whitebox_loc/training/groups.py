@@ -65,8 +65,8 @@ class Workers(Alone):
         told = self._everyones(zlib.crc32(json.dumps(about, sort_keys=True).encode()))
         if len(set(told)) > 1:
             raise ValueError(
-                "The workers were asked for different runs: call `fit` with the same arguments on "
-                "each of them."
+                "The workers were asked for different runs: call `fit` with the same arguments, "
+                "`checkpoint` included, on each of them."
             )
 
     @contextmanager
