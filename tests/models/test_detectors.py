@@ -124,6 +124,17 @@ def test_seeds():
     assert not all(np.array_equal(a, c) for a, _, c in pairs)
 
 
+def test_generators_as_seeds():
+    drawn = [np.random.default_rng(s) for s in (5, 5, 6)]
+    first, again, other = (detector((16, 16), filters=(2,), seed=g) for g in drawn)
+    later = detector((16, 16), filters=(2,), seed=drawn[0])
+    stem = first.get_layer("stem").kernel.numpy()
+    np.testing.assert_array_equal(again.get_layer("stem").kernel, stem)
+    # No two of these, nor the default of 0, have a number of the first layer in common.
+    for model in (other, later, detector((16, 16), filters=(2,))):
+        assert not np.isin(model.get_layer("stem").kernel, stem).any()
+
+
 def test_center_maps_tell_the_stride():
     for stride in (2, 4):
         assert center_maps(detector((9, 8), stride=stride, filters=(2,))).stride == stride
