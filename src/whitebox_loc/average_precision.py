@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from whitebox_loc._validation import check_boxes, check_choice, check_int, check_size
+from whitebox_loc._validation import check_boxes, check_choice, check_int, check_pixels, check_size
 from whitebox_loc.boxes import FORMATS, convert, iou
 from whitebox_loc.boxes.formats import RELATIVE_FORMATS
 
@@ -367,7 +367,8 @@ def _boxes(
     real = (labels >= 0)[..., None]
     # Padding may hold anything, NaN as well.
     kept = check_boxes(name, np.where(real, boxes, 0)).astype(np.float64)
-    _check_pixels(name, kept[real[..., 0]], keyword, format)
+    if format not in RELATIVE_FORMATS:
+        check_pixels(name, kept[real[..., 0]], keyword, format)
     lengths = None if size is None else check_size("size", size)
     pixels = convert(kept, format, "yxyx", size=lengths)
     wrong = np.argwhere((pixels[..., 2:] < pixels[..., :2]).any(-1))
@@ -380,23 +381,6 @@ def _boxes(
     # What a model returns may have swapped corners: an empty box, as for the losses.
     pixels[..., 2:] = np.maximum(pixels[..., 2:], pixels[..., :2])
     return pixels, labels
-
-
-def _check_pixels(name: str, boxes: np.ndarray, keyword: str, format: str) -> None:
-    """Raise a ValueError if boxes (d, 4) in a pixel format are fractions without doubt.
-
-    Whole numbers are let through: [0, 0, 1, 1] is a legal box of one pixel. Others that are all
-    within [-0.5, 1.5] would be boxes of a pixel or two, all of them in the first corner of their
-    images; fractions are always that, also if they reach beyond the image by half of it.
-    """
-    if format in RELATIVE_FORMATS or not len(boxes):
-        return
-    if boxes.min() >= -0.5 and boxes.max() <= 1.5 and (boxes % 1 != 0).any():
-        raise ValueError(
-            f"`{name}` must hold pixels, since `{keyword}` is {format!r}; got only numbers in "
-            f"{boxes.min():.4g} .. {boxes.max():.4g}, as of fractions. Give "
-            f"{keyword}='rel_{format}' and `size`."
-        )
 
 
 def _check_areas(areas: Any) -> dict[str, tuple[float, float]]:

@@ -84,6 +84,15 @@ def test_every_cell_in_the_middle_sees_the_whole_image(size):
     assert seen.all()
 
 
+def test_cells_at_the_border_see_most_of_the_image():
+    field = wb.introspect.receptive_field(detector((64, 64), filters=(2,)), "heat_map")
+    for ends in (field.rows, field.columns):
+        seen = np.diff(ends.reshape(-1, 2)).ravel()
+        assert seen[-1] == 47
+        assert seen[:-1].min() == 62
+        assert seen[16] == 64
+
+
 def test_everything_said_depends_smoothly_on_the_image():
     model = detector((16, 16), classes=2, filters=FILTERS)
     images = tf.constant(images_of((16, 16)))

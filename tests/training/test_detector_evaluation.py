@@ -106,6 +106,8 @@ def test_scores_of_a_model_with_known_faults():
     assert 0.9 < result.scores()["map"] == ranked.map < 1
     again = wb.metrics.mean_average_precision(result.found, batch, size=(20, 30))
     assert again.map == ranked.map  # scores are 0 or 0.9, on one side of both thresholds
+    with pytest.raises(TypeError, match=r"`result` must be the Evaluation .* got DetectorEval"):
+        wb.training.breakdown(result)
     assert result.scores().keys() >= {"mean_iou", "recall", "precision", "count_rate"}
 
 

@@ -63,6 +63,7 @@ def test_history_measures_the_batch_before_learning_from_it(tmp_path):
     # float32 sums in another order.
     for name, value in expected.items():
         np.testing.assert_allclose(history[name][0], value, rtol=1e-4, err_msg=name)
+    assert wb.training.DETECTOR_COLUMNS == DETECTOR_COLUMNS
     assert tuple(history.to_dict()) == history.names == DETECTOR_COLUMNS
     assert repr(history).startswith("History(1 steps, ")
     assert "iou=" in repr(history)

@@ -184,9 +184,9 @@ def _explain(axes: np.ndarray, with_truth: bool) -> None:
     # Below a single column of images there may be no room for two names side by side, and what
     # is beside a narrow image is of use for longer ones.
     alone = axes.shape[1] == 1
-    if alone:
-        axes[-1, 0].set_anchor("W")
+    for ax in axes.flat:
+        ax.set_anchor("NW" if alone else "N")
     axes[-1, 0].legend(
-        handles=shown, loc="upper left", bbox_to_anchor=(0, -0.02), ncols=1 if alone else 2,
-        frameon=False, fontsize=8, borderaxespad=0,
+        handles=shown, loc="upper left", bbox_to_anchor=(0, -0.03), ncols=1 if alone else 2,
+        frameon=False, fontsize=8, borderaxespad=0, borderpad=0,
     )  # fmt: skip
