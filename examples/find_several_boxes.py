@@ -36,6 +36,8 @@ figures = {
     ).flat[0],
     "several_boxes_curves.png": history.plot().flat[0],
 }
+folder = Path(options.out)
+folder.mkdir(parents=True, exist_ok=True)
 for name, ax in figures.items():
-    ax.figure.savefig(Path(options.out) / name, dpi=120)
+    ax.figure.savefig(folder / name, dpi=120)
     print(f"wrote {name}")

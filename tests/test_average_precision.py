@@ -104,6 +104,46 @@ def test_batches_and_formats():
     np.testing.assert_array_equal(same.precision, result.precision)
 
 
+def test_padding_of_bare_true_boxes_is_no_box():
+    padded = np.concatenate([TRUTH, np.zeros((1, 3, 4), int)], axis=1)
+    for truth in (padded, padded.tolist(), padded.astype("float32"), (padded, None)):
+        assert score(TRUTH, [[0.9, 0.8]], truth).map == 1
+    # Labels decide where they are given: an empty box that is never found.
+    assert score(TRUTH, [[0.9, 0.8]], (padded, [[0, 0, 0, -1, -1]])).recall[100] == pytest.approx(
+        2 / 3
+    )
+
+
+def test_labels_that_a_model_does_not_tell_are_left_out():
+    labels = np.array([[3, 1, -1]])
+    truth = SimpleNamespace(boxes=np.array([[*TRUTH[0], [50, 50, 60, 60]]]), labels=labels)
+    assert score(TRUTH, [[0.9, 0.8]], truth).map == 0
+    result = score(TRUTH, [[0.9, 0.8]], truth, use_labels=False)
+    assert (result.map, result.by_class) == (1, {0: 1.0})
+    # The labels of what is found are left out as well, but for the padding.
+    found = (truth.boxes, [[0.9, 0.8, 1.0]], [[7, 5, -1]])
+    result = mean_average_precision(found, TRUTH, format="yxyx", use_labels=False)
+    assert result.map == 1
+
+
+def test_fractions_that_are_given_as_pixels_are_refused():
+    fractions = np.array(TRUTH) / 40
+    with pytest.raises(ValueError, match=r"`found` must hold pixels, since `format` is 'yxyx'"):
+        score(fractions, [[0.9, 0.8]])
+    # Those of a model may reach beyond the image.
+    with pytest.raises(ValueError, match=r"`found`.* got only numbers in -0\.05 \.\. 1"):
+        score([[[-0.05, 0.1, 0.2, 0.3], [0, 0, 1, 1]]], [[0.9, 0.8]])
+    found = (fractions, [[0.9, 0.8]])
+    with pytest.raises(ValueError, match=r"`truth` must hold.*Give truth_format='rel_yxyx' and"):
+        mean_average_precision(found, fractions, size=(40, 40))
+    assert mean_average_precision(found, TRUTH, size=(40, 40)).map == 1
+    # Boxes of a pixel, and found ones that are not whole where others say what they are.
+    tiny = [[[0, 0, 1, 1]]]
+    assert score(tiny, [[0.9]], tiny).map == 1
+    near = [[[0.1, 0, 1, 1], [30, 30, 40, 40]]]
+    assert score(near, [[0.9, 0.8]], [[[0, 0, 1, 1]]]).map50 == 1
+
+
 def coco(found, truth, classes, areas, most):
     """Return COCO's own evaluation, with -1 as NaN."""
     with contextlib.redirect_stdout(io.StringIO()):

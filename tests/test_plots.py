@@ -69,6 +69,27 @@ def test_learning_curves_show_the_columns():
     np.testing.assert_array_equal(excess.lines[0].get_ydata(), [1.0, np.nan, np.nan])
 
 
+def test_a_single_step_is_a_point():
+    names = wb.training.History().to_dict()
+    for count, marker in ((1, "."), (2, "")):
+        axes = wb.plots.learning_curves({name: np.ones(count) for name in names})
+        lines = [line for ax in axes.flat for line in ax.lines]
+        assert len(lines) == 8
+        assert all(line.get_marker() == marker for line in lines)
+
+
+def test_another_history_is_refused():
+    columns = {name: np.ones(2) for name in wb.training.detector_fitting.DETECTOR_COLUMNS}
+    with pytest.raises(ValueError, match=r"missing are \['bce'.*call whitebox.*detector_curves"):
+        wb.plots.learning_curves(columns)
+
+
+def test_several_boxes_where_one_is_drawn_are_refused():
+    for name in ("true", "predicted"):
+        with pytest.raises(ValueError, match=rf"`{name}` must be one box .* got shape \(2, 4\)"):
+            wb.plots.boxes(np.zeros((9, 9)), **{name: np.ones((2, 4))})
+
+
 def test_given_axes_are_used():
     figure_axes = wb.plots.feature_maps(np.zeros((2, 2, 2))).ravel()
     axes = wb.plots.feature_maps(np.ones((2, 2, 2)), figure_axes)

@@ -96,6 +96,21 @@ def check_boxes(name: str, value: Any) -> np.ndarray:
     return array
 
 
+def check_pixels(name: str, boxes: np.ndarray, keyword: str, format: str) -> None:
+    """Raise a ValueError if boxes (d, 4) in a pixel format are fractions without doubt.
+
+    Whole numbers are let through: [0, 0, 1, 1] is a legal box of one pixel. Others that are all
+    within [-0.5, 1.5] would be boxes of a pixel or two, all of them in the first corner of their
+    images; fractions are always that, also if they reach beyond the image by half of it.
+    """
+    if len(boxes) and boxes.min() >= -0.5 and boxes.max() <= 1.5 and (boxes % 1 != 0).any():
+        raise ValueError(
+            f"`{name}` must hold pixels, since `{keyword}` is {format!r}; got only numbers in "
+            f"{boxes.min():.4g} .. {boxes.max():.4g}, as of fractions. Give "
+            f"{keyword}='rel_{format}' and `size`."
+        )
+
+
 def check_brightness(name: str, value: Any) -> np.ndarray:
     """Return images ``(n, height, width, channels)`` as float32 in [0, 1]; uint8 is divided."""
     array = np.asarray(value)

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from whitebox_loc._validation import check_boxes, check_choice, check_int, check_size
+from whitebox_loc._validation import check_boxes, check_choice, check_int, check_pixels, check_size
 from whitebox_loc.boxes import FORMATS, convert, iou
+from whitebox_loc.boxes.formats import RELATIVE_FORMATS
 
 __all__ = ["AREAS", "AveragePrecision", "mean_average_precision"]
 
@@ -104,6 +105,7 @@ def mean_average_precision(
     size: tuple[int, int] | None = None,
     most: int = 100,
     areas: Mapping[str, tuple[float, float]] | None = None,
+    use_labels: bool = True,
 ) -> AveragePrecision:
     r"""Compare detections with true boxes, as COCO does.
 
@@ -123,9 +125,11 @@ def mean_average_precision(
     ----------
     found : Detections, or tuple of arrays (boxes, scores) or (boxes, scores, labels)
         Boxes (n, m, 4) of n images, scores (n, m), whole-numbered labels (n, m); -1 marks
-        padding. Without labels, or with None, all boxes are of class 0.
+        padding. Without labels, or with None, all boxes are of class 0. Detections as COCO
+        counts them include the unsure ones: choose them with ``detections(outputs,
+        threshold=0.01)``, as `whitebox_loc.training.evaluate_detector` does.
     truth : MultiBatch, array of boxes (n, k, 4), or tuple (boxes, labels)
-        Likewise.
+        Likewise; without labels, boxes of four zeros are padding.
     format : str, default "rel_yxyx"
         Format of the found boxes, a name from `whitebox_loc.boxes.FORMATS`.
     truth_format : str, default "yxyx"
@@ -136,6 +140,9 @@ def mean_average_precision(
         Most detections an image and class that count.
     areas : dict of str to (low, high), optional
         Ranges in square pixels, both ends inclusive; `AREAS` by default.
+    use_labels : bool, default True
+        False takes all boxes for class 0, as for a model that tells no classes apart on a
+        scene of several shapes; -1 still marks padding.
 
     Returns
     -------
@@ -145,7 +152,8 @@ def mean_average_precision(
     Raises
     ------
     ValueError, TypeError
-        If arrays do not fit together, scores are not finite, or a true box has swapped corners.
+        If arrays do not fit together, scores are not finite, a true box has swapped corners, or
+        boxes in a pixel format can only be fractions.
 
     Notes
     -----
@@ -175,6 +183,8 @@ def mean_average_precision(
     ranges = {"all": (0.0, 1e10), **_check_areas(AREAS if areas is None else areas)}
     boxes, scores, labels = _found(found, format, size)
     true_boxes, true_labels = _true(truth, truth_format, size)
+    if not use_labels:
+        labels, true_labels = np.minimum(labels, 0), np.minimum(true_labels, 0)
     if len(boxes) != len(true_boxes):
         raise ValueError(
             f"`found` and `truth` must hold equally many images; got {len(boxes)} and "
@@ -330,6 +340,10 @@ def _true(truth: Any, format: str, size: Any) -> tuple[np.ndarray, np.ndarray]:
         boxes, labels = truth
     else:
         boxes, labels = truth, None
+    if labels is None:
+        boxes = np.asarray(boxes)
+        # An empty box at the very corner is no true box, but what `MultiBatch` pads with.
+        labels = np.any(boxes != 0, axis=-1).astype(np.int64) - 1
     return _boxes("truth", boxes, labels, "truth_format", format, size)
 
 
@@ -353,6 +367,8 @@ def _boxes(
     real = (labels >= 0)[..., None]
     # Padding may hold anything, NaN as well.
     kept = check_boxes(name, np.where(real, boxes, 0)).astype(np.float64)
+    if format not in RELATIVE_FORMATS:
+        check_pixels(name, kept[real[..., 0]], keyword, format)
     lengths = None if size is None else check_size("size", size)
     pixels = convert(kept, format, "yxyx", size=lengths)
     wrong = np.argwhere((pixels[..., 2:] < pixels[..., :2]).any(-1))

@@ -7,13 +7,14 @@ from typing import Any
 import keras
 
 from whitebox_loc._validation import check_choice, check_size
-from whitebox_loc.average_precision import AveragePrecision, mean_average_precision
+from whitebox_loc.average_precision import AREAS, AveragePrecision, mean_average_precision
 from whitebox_loc.boxes import convert, iou
 from whitebox_loc.boxes._arrays import check_one_box
 from whitebox_loc.boxes.entropy import cross_entropy, entropy
 from whitebox_loc.boxes.formats import RELATIVE_FORMATS
 
 __all__ = [
+    "AREAS",
     "AveragePrecision",
     "ExactRate",
     "ExcessBCE",

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chi2
 
-from whitebox_loc.data import SCENES, Scene, count_boxes, generate, nth_boxes
+from whitebox_loc.data import SCENES, MultiScene, Scene, count_boxes, generate, nth_boxes
 from whitebox_loc.data.sampling import Streams, draw_boxes
 
 
@@ -194,3 +194,12 @@ def test_errors():
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - the whole text is compared
         count_boxes(SCENES["notebook"])
     assert str(caught.value) == text
+
+
+def test_scenes_by_name_and_scenes_of_several_boxes():
+    assert count_boxes("thin") == count_boxes(SCENES["thin"])
+    np.testing.assert_array_equal(nth_boxes("thin", [0, 7]), nth_boxes(SCENES["thin"], [0, 7]))
+    multi = MultiScene(Scene(size=(20, 20)), boxes=2)
+    for call in (count_boxes, lambda scene: nth_boxes(scene, [0])):
+        with pytest.raises((TypeError, ValueError), match="`scene`"):
+            call(multi)

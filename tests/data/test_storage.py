@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from whitebox_loc.data import Batch, Scene, generate, load, save
+from whitebox_loc.data import Batch, MultiScene, Scene, generate, load, save
 
 SCENE = Scene(
     size=(6, 7), channels=3, shapes=("ring", "cross"), foreground=(0.5, 1), aspect=(0.1, 9)
@@ -169,6 +169,9 @@ def test_a_scene_with_ranges_and_a_split_is_read_back(tmp_path):
 def test_a_missing_file_and_a_wrong_batch(tmp_path):
     with pytest.raises(FileNotFoundError):
         load(tmp_path / "none.npz")
+    multi = generate(MultiScene(Scene(size=(20, 20)), boxes=2), 1)
+    with pytest.raises(TypeError, match="a MultiBatch cannot be saved; keep the MultiScene and"):
+        save(multi, tmp_path / "x.npz")
     with pytest.raises(TypeError, match=r"^`batch` must be a Batch, as `generate` returns; got"):
         save({}, tmp_path / "x.npz")
     batch = generate(SCENE, 3, seed=0)

@@ -282,6 +282,10 @@ def test_nothing_found(random_model):
     assert result.boxes.shape == (0, 4)
     assert result.of_image(0).shape == (0, 4, *SIZE)
 
+    single = wb.models.localizer(SIZE, filters=(2,))
+    with pytest.raises(ValueError, match="candidates"):
+        saliency_of_detections(single, PICTURES, nothing)
+
 
 def change(**fields):
     return lambda found: SimpleNamespace(**{**vars(found), **fields})
@@ -290,6 +294,7 @@ def change(**fields):
 BAD = [
     (lambda found: 3, {}, TypeError, "`found` must be Detections, with the arrays"),
     (change(candidates=CANDIDATES[:2]), {}, ValueError, r"must have shape \(3, detections\)"),
+    (change(candidates=CANDIDATES + 0.5), {}, TypeError, "`found.candidates` must be whole num"),
     (change(labels=LABELS[:, :1]), {}, ValueError, r"`found.labels` must have shape \(3, 2\)"),
     (change(candidates=CANDIDATES + 1), {}, ValueError, "`found.candidates` must lie in 0 .. 3"),
     (change(labels=LABELS + 2), {"parts": "class"}, ValueError, "`found.labels` must lie in 0"),

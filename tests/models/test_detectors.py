@@ -84,6 +84,15 @@ def test_every_cell_in_the_middle_sees_the_whole_image(size):
     assert seen.all()
 
 
+def test_cells_at_the_border_see_most_of_the_image():
+    field = wb.introspect.receptive_field(detector((64, 64), filters=(2,)), "heat_map")
+    for ends in (field.rows, field.columns):
+        seen = np.diff(ends.reshape(-1, 2)).ravel()
+        assert seen[-1] == 47
+        assert seen[:-1].min() == 62
+        assert seen[16] == 64
+
+
 def test_everything_said_depends_smoothly_on_the_image():
     model = detector((16, 16), classes=2, filters=FILTERS)
     images = tf.constant(images_of((16, 16)))
@@ -122,6 +131,17 @@ def test_seeds():
     pairs = list(zip(first.get_weights(), again.get_weights(), other.get_weights(), strict=True))
     assert all(np.array_equal(a, b) for a, b, _ in pairs)
     assert not all(np.array_equal(a, c) for a, _, c in pairs)
+
+
+def test_generators_as_seeds():
+    drawn = [np.random.default_rng(s) for s in (5, 5, 6)]
+    first, again, other = (detector((16, 16), filters=(2,), seed=g) for g in drawn)
+    later = detector((16, 16), filters=(2,), seed=drawn[0])
+    stem = first.get_layer("stem").kernel.numpy()
+    np.testing.assert_array_equal(again.get_layer("stem").kernel, stem)
+    # No two of these, nor the default of 0, have a number of the first layer in common.
+    for model in (other, later, detector((16, 16), filters=(2,))):
+        assert not np.isin(model.get_layer("stem").kernel, stem).any()
 
 
 def test_center_maps_tell_the_stride():

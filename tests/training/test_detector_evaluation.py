@@ -47,6 +47,14 @@ def test_matching_by_hand():
     np.testing.assert_allclose(ious, [[0.75, 0, 0.6, 0]], atol=1e-6)
 
 
+def test_half_of_the_union_is_enough_and_less_is_not():
+    truth = batch_of([[0, 0, 10, 30]])
+    # The first box is exact in float32, as is its IoU; that of the other one is 0.45.
+    matches, ious = match_boxes(found_boxes([[0, 0, 10, 15]], [0.9]), truth)
+    assert (matches.tolist(), ious.tolist()) == ([[0]], [[0.5]])
+    assert match_boxes(found_boxes([[0, 0, 9, 15]], [0.9]), truth)[0].tolist() == [[-1]]
+
+
 def test_padding_matches_nothing():
     found = found_boxes([[0, 0, 0, 0], [0, 0, 4, 4]], [0.9, 0.8])
     assert match_boxes(found, batch_of([]))[0].tolist() == [[-1, -1]]
@@ -98,6 +106,8 @@ def test_scores_of_a_model_with_known_faults():
     assert 0.9 < result.scores()["map"] == ranked.map < 1
     again = wb.metrics.mean_average_precision(result.found, batch, size=(20, 30))
     assert again.map == ranked.map  # scores are 0 or 0.9, on one side of both thresholds
+    with pytest.raises(TypeError, match=r"`result` must be the Evaluation .* got DetectorEval"):
+        wb.training.breakdown(result)
     assert result.scores().keys() >= {"mean_iou", "recall", "precision", "count_rate"}
 
 
@@ -110,6 +120,52 @@ def test_nothing_found_and_nothing_there():
     assert result.average_precision.map == 0
 
 
-def test_a_single_scene_is_refused():
+def test_threshold_and_overlap_choose_among_the_candidates():
+    """Each true box twice: exactly and unsurely, and surely with an IoU of 2/3."""
+    multi = wb.data.MultiScene(dataclasses.replace(SCENE, shapes=("rectangle",)), boxes=1)
+    exact = wb.data.generate(multi, 20, seed=1).rel_boxes
+    cut = exact.copy()
+    cut[..., 2] -= (exact[..., 2] - exact[..., 0]) / 3
+    answers = np.concatenate([exact, cut], 1), np.tile(np.float32([0.4, 0.6]), (20, 1))
+
+    def evaluate(**options):
+        oracle = Oracle(*answers, np.ones((20, 2, 1), "float32"))
+        return wb.training.evaluate_detector(oracle, multi, n=20, **options)
+
+    for options, found in (
+        ({}, 1),
+        ({"threshold": 0.7}, 0),
+        ({"overlap": 0.9}, 2),
+        ({"overlap": 0.9, "threshold": 0.5}, 1),
+    ):
+        result = evaluate(**options)
+        assert result.found.counts.tolist() == [found] * 20
+        if found:
+            assert result.mean_iou == pytest.approx(2 / 3, abs=1e-6)  # boxes in float32
+    # The average precision sees the unsure candidates whatever the threshold, but the overlap.
+    first = evaluate().average_precision
+    assert evaluate(threshold=0.7).average_precision.map == first.map
+    # A match from 0.5 to 0.65, four of ten thresholds; exact ones come second: precision 1/2.
+    assert first.map == pytest.approx(0.4)
+    assert evaluate(overlap=0.9).average_precision.map == pytest.approx(0.4 + 0.6 / 2)
+
+
+def test_a_model_without_classes_is_not_asked_for_them():
+    batch = wb.data.generate(MULTI, 20, seed=1)
+    assert set(np.unique(batch.labels)) == {-1, 0, 1}
+    oracle = Oracle(batch.rel_boxes, batch.valid.astype("float32"), None)
+    del oracle.answers["classes"]
+    result = wb.training.evaluate_detector(oracle, MULTI, n=20)
+    assert (result.average_precision.map, result.average_precision.by_class) == (1, {0: 1.0})
+    assert np.isnan(result.label_accuracy)
+
+
+def test_bad_arguments():
+    model = wb.models.detector((20, 30), filters=(2,))
     with pytest.raises(TypeError, match=r"`scene` must be a whitebox_loc\.data.MultiScene"):
-        wb.training.evaluate_detector(wb.models.detector((20, 30), filters=(2,)), SCENE)
+        wb.training.evaluate_detector(model, SCENE)
+    with pytest.raises(TypeError, match=r"`model` must be a Keras model.* got 'x' of type str"):
+        wb.training.evaluate_detector("x", MULTI)
+    three = wb.models.detector((20, 30), classes=3, filters=(2,))
+    with pytest.raises(ValueError, match="`model` tells 3 classes apart, but `scene` has the 2"):
+        wb.training.evaluate_detector(three, MULTI, n=2)

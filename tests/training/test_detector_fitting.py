@@ -1,12 +1,14 @@
 import os
 import signal
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import whitebox_loc as wb
 from whitebox_loc.detection_losses import center_loss, center_targets, heat_map_loss
+from whitebox_loc.training import averaging, detector_fitting
 from whitebox_loc.training.detector_fitting import DETECTOR_COLUMNS
 
 SCENE = wb.data.Scene(size=(8, 9), heights=(1, 4), widths=(1, 4))
@@ -61,6 +63,7 @@ def test_history_measures_the_batch_before_learning_from_it(tmp_path):
     # float32 sums in another order.
     for name, value in expected.items():
         np.testing.assert_allclose(history[name][0], value, rtol=1e-4, err_msg=name)
+    assert wb.training.DETECTOR_COLUMNS == DETECTOR_COLUMNS
     assert tuple(history.to_dict()) == history.names == DETECTOR_COLUMNS
     assert repr(history).startswith("History(1 steps, ")
     assert "iou=" in repr(history)
@@ -98,8 +101,10 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
         )
 
 
-def test_the_weights_are_an_average_and_no_step_leaves_them_alone(monkeypatch):
+@pytest.mark.parametrize("most", [0.99, 0.2])
+def test_the_weights_are_an_average_and_no_step_leaves_them_alone(monkeypatch, most):
     """The definition by hand: after t steps the average keeps (1 + t) / (10 + t) of itself."""
+    monkeypatch.setattr(averaging, "AVERAGED", most)
     model, plain = small_model(), []
     fit(model, steps=0)
     assert_same_weights(model, small_model())
@@ -113,11 +118,41 @@ def test_the_weights_are_an_average_and_no_step_leaves_them_alone(monkeypatch):
     fit(model, steps=4)
     average = plain[0]
     for done, weights in enumerate(plain[1:], start=1):
-        kept = (1 + done) / (10 + done)
+        kept = min(most, (1 + done) / (10 + done))
         average = [kept * a + (1 - kept) * b for a, b in zip(average, weights, strict=True)]
     for got, want, last in zip(model.get_weights(), average, plain[-1], strict=True):
         np.testing.assert_allclose(got, want, atol=1e-6)  # float32 sums
         assert np.abs(got - last).max() > 1e-5
+
+
+def test_the_average_goes_over_the_last_hundred_steps_at_most():
+    optimizer = averaging.AveragingAdam()
+    for steps, kept in ((0, 0.1), (5, 0.4), (890, 0.99), (10**6, 0.99)):
+        optimizer.iterations.assign(steps)
+        assert float(optimizer.ema_momentum) == pytest.approx(kept)
+
+
+def moved(**options):
+    """Return by how much one step moves the weight that moves most."""
+    model = small_model()
+    before = model.get_weights()
+    fit(model, steps=1, **options)
+    return max(np.abs(a - b).max() for a, b in zip(model.get_weights(), before, strict=True))
+
+
+def test_the_learning_rate_is_that_of_the_first_step():
+    """Adam's first step is the learning rate for all but the least gradients."""
+    assert moved() == pytest.approx(2e-3, rel=1e-3)
+    assert moved(learning_rate=0.01) == pytest.approx(0.01, rel=1e-3)
+    assert moved(learning_rate=0) == 0
+
+
+def test_large_gradients_are_clipped(monkeypatch):
+    """Adam hides a factor, but not beside its epsilon of 1e-7: 1e-9 moves 3e-4 times as far."""
+    monkeypatch.setattr(detector_fitting, "LARGEST_GRADIENT", 1e-9)
+    # Of weights up to 4 the float32 rounding is 2e-7.
+    assert 0 < moved(learning_rate=1.0) < 4e-4
+    assert fit(small_model(), steps=1)["gradient_norm"][0] > 0.01  # as it was before
 
 
 def test_ctrl_c_finishes_the_step_and_keeps_the_run(tmp_path, monkeypatch):
@@ -147,6 +182,15 @@ def test_divergence_keeps_the_last_finite_weights():
     np.testing.assert_array_equal(model.get_layer("stem").kernel, kernel)
 
 
+def coarse_model():
+    """A model with the layers of a detector, but with one cell for all of the image."""
+    x = keras.Input((8, 9, 1))
+    cells = keras.layers.AveragePooling2D((8, 9))(x)
+    counts = {"heat_logits": 1, "size_logits": 2, "offset": 2}
+    parts = [keras.layers.Conv2D(count, 1, name=name)(cells) for name, count in counts.items()]
+    return keras.Model(x, parts)
+
+
 def test_bad_arguments():
     with pytest.raises(TypeError, match=r"`scene` must be a whitebox_loc\.data.MultiScene"):
         fit(small_model(), SCENE, steps=1)
@@ -156,7 +200,34 @@ def test_bad_arguments():
         fit(small_model(classes=3), steps=1)
     with pytest.raises(ValueError, match="`model` takes images of"):
         fit(wb.models.detector((16, 16), filters=(2,)), steps=1)
+    with pytest.raises(ValueError, match="or their grid is not one of 2 or 4 pixels a cell"):
+        fit(coarse_model(), steps=1)
+    with pytest.raises(TypeError, match=r"`model` must be a Keras model.* got 'x' of type str"):
+        fit("x", steps=1)
     frozen = small_model()
     frozen.trainable = False
     with pytest.raises(ValueError, match="has no trainable weights"):
         fit(frozen, steps=1)
+
+
+@pytest.mark.parametrize("policy", ["float16", "mixed_float16"])
+def test_half_precision_is_refused(policy):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        model = small_model()
+    finally:
+        keras.config.set_dtype_policy(before)
+    with pytest.raises(ValueError, match="computes in float16, in which gradients vanish"):
+        fit(model, steps=1)
+
+
+def test_strategies_are_refused():
+    strategy = tf.distribute.MirroredStrategy(["CPU:0"])
+    plain = small_model()
+    with strategy.scope():
+        model = small_model()
+        with pytest.raises(ValueError, match="`fit_detector` trains on one device"):
+            fit(plain, steps=1)
+    with pytest.raises(ValueError, match="`fit_detector` trains on one device"):
+        fit(model, steps=1)

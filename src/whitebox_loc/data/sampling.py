@@ -19,13 +19,13 @@ __all__ = ["NOTEBOOK_MARGIN", "Streams", "count_boxes", "draw_boxes", "nth_boxes
 NOTEBOOK_MARGIN = 10
 
 
-def count_boxes(scene: Scene) -> int:
+def count_boxes(scene: Scene | str) -> int:
     """Return how many boxes a scene can draw, the equally likely ones it samples from.
 
     Parameters
     ----------
-    scene : Scene
-        A scene; its position rule must not be ``"notebook"``, whose boxes are
+    scene : Scene or str
+        A scene, or the name of one; its position rule must not be ``"notebook"``, whose boxes are
         not equally likely.
 
     Returns
@@ -43,17 +43,17 @@ def count_boxes(scene: Scene) -> int:
     >>> count_boxes(Scene(size=(2, 2)))
     9
     """
-    _check_countable(scene)
+    scene = _check_countable(scene)
     return count_part(_total(scene), scene.split)
 
 
-def nth_boxes(scene: Scene, numbers: np.ndarray) -> np.ndarray:
+def nth_boxes(scene: Scene | str, numbers: np.ndarray) -> np.ndarray:
     """Return the legal boxes with the given numbers.
 
     Parameters
     ----------
-    scene : Scene
-        A scene; its position rule must not be ``"notebook"``.
+    scene : Scene or str
+        A scene, or the name of one; its position rule must not be ``"notebook"``.
     numbers : array_like of int, shape (n,)
         Numbers in ``0 .. count_boxes(scene) - 1``.
 
@@ -79,7 +79,7 @@ def nth_boxes(scene: Scene, numbers: np.ndarray) -> np.ndarray:
            [0, 1, 1, 2],
            [0, 0, 1, 2]])
     """
-    _check_countable(scene)
+    scene = _check_countable(scene)
     numbers = np.asarray(numbers, dtype=np.int64)
     total = count_boxes(scene)
     if numbers.size and (numbers.min() < 0 or numbers.max() >= total):
@@ -225,9 +225,13 @@ def _draw_notebook(size: tuple[int, int], n: int, streams: Streams, valid_only: 
     return found
 
 
-def _check_countable(scene: Scene) -> None:
+def _check_countable(scene: Scene | str) -> Scene:
+    from whitebox_loc.data.scenes import as_scene  # that module counts boxes with this one
+
+    scene = as_scene(scene)
     if scene.position == "notebook":
         raise ValueError(
             "The boxes of position='notebook' are not equally likely and have no numbers. "
             "Use position='anywhere' or 'border'."
         )
+    return scene

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from whitebox_loc._files import replacing
+from whitebox_loc.data.crowds import MultiBatch
 from whitebox_loc.data.datasets import Batch
 from whitebox_loc.data.render import DTYPES
 from whitebox_loc.data.scenes import Scene
@@ -60,6 +61,11 @@ def save(batch: Batch, path: str | os.PathLike[str]) -> None:
     ...     len(load(f"{folder}/four.npz"))
     4
     """
+    if isinstance(batch, MultiBatch):
+        raise TypeError(
+            "`batch`: a MultiBatch cannot be saved; keep the MultiScene and the seed, which make "
+            "the same images again."
+        )
     if not isinstance(batch, Batch):
         raise TypeError(f"`batch` must be a Batch, as `generate` returns; got {type(batch)}.")
     _check_arrays(batch)

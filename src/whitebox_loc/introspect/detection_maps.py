@@ -133,6 +133,9 @@ def saliency_of_detections(
     """
     inputs, names = check_images(images), _check_parts(parts)
     places, chosen = _chosen(found, len(inputs))
+    if not len(places):
+        for _ in _outputs(model, inputs, all_images=False):
+            pass  # a model without candidates is refused also where nothing was found
     step = check_int("batch_size", batch_size, low=1)
     own = _check_each(each, len(places))
     if isinstance(options.get("seed"), np.random.Generator):
@@ -222,6 +225,11 @@ def _chosen(found: Any, n: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
             f"{type(found).__name__} without {missing}."
         )
     arrays = {name: np.asarray(getattr(found, name)) for name in names}
+    if arrays["candidates"].dtype.kind not in "iu":
+        raise TypeError(
+            "`found.candidates` must be whole numbers, -1 for padding; got dtype "
+            f"{arrays['candidates'].dtype}."
+        )
     shape = arrays["candidates"].shape
     if len(shape) != 2 or shape[0] != n:
         raise ValueError(

@@ -2,7 +2,7 @@
 
 from whitebox_loc.models.adapters import adapted
 from whitebox_loc.models.choosing import Detections, detections
-from whitebox_loc.models.detectors import center_maps, detector
+from whitebox_loc.models.detectors import CenterMaps, center_maps, detector
 from whitebox_loc.models.distributions import edge_distributions, edge_logits
 from whitebox_loc.models.glass import COMPILED, Compiled
 from whitebox_loc.models.glass.building import Mechanism, compiled, has_mechanism, mechanism
@@ -16,6 +16,7 @@ __all__ = [
     "COMPILED",
     "DETECTORS",
     "HEADS",
+    "CenterMaps",
     "Compiled",
     "Detections",
     "Mechanism",

@@ -82,8 +82,8 @@ def detector(
 
     Notes
     -----
-    Layers ``down1``, ``down2``, ... halve the maps until at most 4 x 4 are left, so that the
-    last ones see the whole image; ``up...`` double them again and join them with the maps of the
+    Layers ``down1``, ``down2``, ... halve the maps until at most 4 x 4 are left, each of which
+    sees most of the image; ``up...`` double them again and join them with the maps of the
     same size from the way down (``skip``), until the grid of cells is reached. Layers to look
     at: ``heat_map`` (rows, columns, classes or 1), ``size`` (rows, columns, 2), height and width
     as fractions of the image, and ``offset`` (rows, columns, 2), down and across in cells.

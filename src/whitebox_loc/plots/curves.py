@@ -10,7 +10,20 @@ from matplotlib.axes import Axes
 
 from whitebox_loc.plots.style import COLORS, axes_grid, one_axes
 
-__all__ = ["edge_distributions", "learning_curves"]
+__all__ = ["check_columns", "edge_distributions", "learning_curves", "mark_of"]
+
+#: What `learning_curves` draws.
+DRAWN = (
+    "step",
+    "bce",
+    "floor",
+    "excess",
+    "iou",
+    "exact_rate",
+    "pixel_error",
+    "edge_loss",
+    "gradient_norm",
+)
 
 
 def learning_curves(columns: Mapping[str, np.ndarray], axes: Any = None) -> np.ndarray:
@@ -27,6 +40,11 @@ def learning_curves(columns: Mapping[str, np.ndarray], axes: Any = None) -> np.n
     -------
     ndarray of matplotlib.axes.Axes, shape (2, 3)
 
+    Raises
+    ------
+    ValueError
+        If a column is missing, as in the history of another kind of training.
+
     Examples
     --------
     >>> import whitebox_loc as wb
@@ -34,17 +52,19 @@ def learning_curves(columns: Mapping[str, np.ndarray], axes: Any = None) -> np.n
     >>> [ax.get_ylabel() for ax in axes.flat][:3]
     ['nats', 'nats', 'IoU']
     """
+    check_columns(columns, DRAWN, "fit_detector", "detector_curves")
     axes = axes_grid(axes, 2, 3, (3.6, 2.6))
     steps = columns["step"]
     loss, excess, overlap, error, edges, norm = axes.flat
     _line(loss, steps, columns["bce"], "BCE of the coordinates")
-    loss.plot(steps, columns["floor"], color=COLORS["predicted"], linestyle="--", label="floor")
+    loss.plot(steps, columns["floor"], color=COLORS["predicted"], linestyle="--",
+              marker=mark_of(steps), label="floor")  # fmt: skip
     _label(loss, "Binary cross entropy and its floor", "nats", legend=True)
     _line(excess, steps, _positive(columns["excess"]), "excess")
     _label(excess, "Excess over the floor", "nats", log=True)
     _line(overlap, steps, columns["iou"], "mean IoU")
     overlap.plot(steps, columns["exact_rate"], color=COLORS["predicted"], linestyle="--",
-                 label="share exact to the pixel")  # fmt: skip
+                 marker=mark_of(steps), label="share exact to the pixel")  # fmt: skip
     overlap.set_ylim(-0.02, 1.02)
     _label(overlap, "Overlap", "IoU", legend=True)
     _line(error, steps, _positive(columns["pixel_error"]), "pixel error")
@@ -96,8 +116,29 @@ def edge_distributions(
     return ax
 
 
+def check_columns(
+    columns: Mapping[str, Any], wanted: tuple[str, ...], trained: str, other: str
+) -> None:
+    """Raise a ValueError that names the function for another history unless all columns are there.
+
+    `trained` is the function that returns the other history, `other` the one that draws it.
+    """
+    missing = [name for name in wanted if name not in columns]
+    if missing:
+        raise ValueError(
+            f"`columns` must hold {list(wanted)}; missing are {missing}. For a history of "
+            f"whitebox_loc.training.{trained} call whitebox_loc.plots.{other}."
+        )
+
+
+def mark_of(steps: np.ndarray) -> str:
+    """Return the marker of a curve: a single step is a line of no length."""
+    return "." if len(steps) == 1 else ""
+
+
 def _line(ax: Axes, steps: np.ndarray, values: np.ndarray, label: str) -> None:
-    ax.plot(steps, values, color=COLORS["line"], linewidth=1.2, label=label)
+    style = {"color": COLORS["line"], "linewidth": 1.2, "marker": mark_of(steps)}
+    ax.plot(steps, values, label=label, **style)
 
 
 def _label(ax: Axes, title: str, unit: str, *, log: bool = False, legend: bool = False) -> None:

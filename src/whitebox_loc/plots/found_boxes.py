@@ -8,12 +8,28 @@ from typing import Any
 import numpy as np
 from matplotlib.lines import Line2D
 
+from whitebox_loc.plots.curves import check_columns, mark_of
 from whitebox_loc.plots.images import boxes as draw_image
 from whitebox_loc.plots.style import COLORS, axes_grid, outline
 
 __all__ = ["detections", "detector_curves"]
 
 COLUMNS = 4
+
+#: What `detector_curves` draws.
+DRAWN = (
+    "step",
+    "loss",
+    "heat_loss",
+    "size_loss",
+    "offset_loss",
+    "iou",
+    "score",
+    "gradient_norm",
+)
+
+#: Height and width of a written score in inches, with a little room to spare.
+LETTERS = (0.13, 0.22)
 
 
 def detections(
@@ -41,6 +57,8 @@ def detections(
 
     Raises
     ------
+    TypeError
+        If `found` or `truths` is something else.
     ValueError
         If there are no images, or not as many as `found` and `truths` know.
 
@@ -52,6 +70,9 @@ def detections(
     >>> len(axes[0, 0].patches), axes[0, 0].texts[0].get_text()
     (1, '0.90')
     """
+    _check("found", found, ("boxes", "scores", "counts"), "Detections")
+    if truths is not None:
+        _check("truths", truths, ("boxes", "counts"), "a MultiBatch, or like one")
     n, (height, width) = len(images), np.shape(images)[1:3]
     if not n or len(found.counts) != n or (truths is not None and len(truths.counts) != n):
         true = "" if truths is None else f" and `truths` of {len(truths.counts)}"
@@ -60,7 +81,7 @@ def detections(
             f"{len(found.counts)}{true}. Take the same part of each."
         )
     columns = n if ax is not None else min(n, COLUMNS)
-    axes = axes_grid(ax, -(-n // columns), columns, (2.3, 2.4))
+    axes = axes_grid(ax, -(-n // columns), columns, (2.3, 2.5))
     pixels = found.boxes * np.array([height, width, height, width])
     for i, each in enumerate(axes.flat):
         if i >= n:
@@ -93,6 +114,11 @@ def detector_curves(columns: Mapping[str, np.ndarray], axes: Any = None) -> np.n
     -------
     ndarray of matplotlib.axes.Axes, shape (1, 4)
 
+    Raises
+    ------
+    ValueError
+        If a column is missing, as in the history of another kind of training.
+
     Examples
     --------
     >>> names = ("loss", "heat_loss", "size_loss", "offset_loss", "iou", "score", "gradient_norm")
@@ -100,17 +126,20 @@ def detector_curves(columns: Mapping[str, np.ndarray], axes: Any = None) -> np.n
     >>> [ax.get_ylabel() for ax in axes.flat]
     ['loss', 'share of the side', 'IoU or score', 'norm']
     """
+    check_columns(columns, DRAWN, "fit", "learning_curves")
     axes = axes_grid(axes, 1, 4, (3.2, 2.6))
     total, errors, overlap, norm = axes.flat
-    steps, second = columns["step"], COLORS["predicted"]
-    total.plot(steps, columns["loss"], color=COLORS["line"], lw=1.2, label="all")
-    total.plot(steps, columns["heat_loss"], color=second, lw=1.2, ls="--", label="heat map")
-    errors.plot(steps, columns["size_loss"], color=COLORS["line"], lw=1.2, label="size")
-    errors.plot(steps, columns["offset_loss"], color=second, lw=1.2, ls="--", label="place")
-    overlap.plot(steps, columns["iou"], color=COLORS["line"], lw=1.2, label="IoU")
-    overlap.plot(steps, columns["score"], color=second, lw=1.2, ls="--", label="score")
+    steps = columns["step"]
+    first: dict[str, Any] = {"color": COLORS["line"], "lw": 1.2, "marker": mark_of(steps)}
+    second = {**first, "color": COLORS["predicted"], "ls": "--"}
+    total.plot(steps, columns["loss"], label="all", **first)
+    total.plot(steps, columns["heat_loss"], label="heat map", **second)
+    errors.plot(steps, columns["size_loss"], label="size", **first)
+    errors.plot(steps, columns["offset_loss"], label="place", **second)
+    overlap.plot(steps, columns["iou"], label="IoU", **first)
+    overlap.plot(steps, columns["score"], label="score", **second)
     overlap.set_ylim(-0.02, 1.02)
-    norm.plot(steps, columns["gradient_norm"], color=COLORS["line"], lw=1.2)
+    norm.plot(steps, columns["gradient_norm"], **first)
     titles = ("Loss", "Errors of size and place", "In the true centres", "Gradient norm")
     units = ("loss", "share of the side", "IoU or score", "norm")
     for ax, title, unit in zip(axes.flat, titles, units, strict=True):
@@ -126,10 +155,22 @@ def detector_curves(columns: Mapping[str, np.ndarray], axes: Any = None) -> np.n
     return axes
 
 
+def _check(name: str, value: Any, needed: tuple[str, ...], allowed: str) -> None:
+    missing = [each for each in needed if not hasattr(value, each)]
+    if missing:
+        raise TypeError(
+            f"`{name}` must be {allowed}, with the arrays {list(needed)}; got "
+            f"{type(value).__name__} without {missing}."
+        )
+
+
 def _write(ax: Any, box: np.ndarray, text: str, size: tuple[int, int]) -> None:
-    # Above the box, but always within the image.
-    left = float(np.clip(box[1] - 0.5, 0, 0.85 * size[1]))
-    bottom = float(np.clip(box[0] - 0.5, 0.1 * size[0], size[0] - 1))
+    # Above the box, but always within the image, if that is wider than the text.
+    place, whole = ax.get_position(original=True), ax.figure.get_size_inches()
+    scale = min(place.height * whole[1] / size[0], place.width * whole[0] / size[1])
+    tall, wide = LETTERS[0] / scale, LETTERS[1] / scale
+    left = float(max(-0.5, min(box[1] - 0.5, size[1] - 0.5 - wide)))
+    bottom = float(max(-0.5 + tall, min(box[0] - 0.5, size[0] - 0.5)))
     ax.text(
         left, bottom, text, fontsize=6, va="bottom", color="black",
         bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6, "alpha": 0.85},
@@ -140,7 +181,12 @@ def _explain(axes: np.ndarray, with_truth: bool) -> None:
     shown = [Line2D([], [], color=COLORS["predicted"], ls="--", lw=1.4, label="found, with score")]
     if with_truth:
         shown.insert(0, Line2D([], [], color=COLORS["true"], lw=3.0, label="true"))
+    # Below a single column of images there may be no room for two names side by side, and what
+    # is beside a narrow image is of use for longer ones.
+    alone = axes.shape[1] == 1
+    for ax in axes.flat:
+        ax.set_anchor("NW" if alone else "N")
     axes[-1, 0].legend(
-        handles=shown, loc="upper left", bbox_to_anchor=(0, -0.02), ncols=2, frameon=False,
-        fontsize=8, borderaxespad=0,
+        handles=shown, loc="upper left", bbox_to_anchor=(0, -0.03), ncols=1 if alone else 2,
+        frameon=False, fontsize=8, borderaxespad=0, borderpad=0,
     )  # fmt: skip

@@ -49,6 +49,11 @@ def boxes(
     -------
     matplotlib.axes.Axes
 
+    Raises
+    ------
+    ValueError
+        If `true` or `predicted` is not one box.
+
     Examples
     --------
     >>> ax = boxes(np.zeros((20, 20)), true=[2, 3, 10, 12], predicted=[2, 3, 11, 12])
@@ -59,6 +64,11 @@ def boxes(
     _show(ax, image)
     for name, box, line in (("true", true, "-"), ("predicted", predicted, "--")):
         if box is not None:
+            if np.shape(box) != (4,):
+                raise ValueError(
+                    f"`{name}` must be one box of shape (4,); got shape {np.shape(box)}. Draw an "
+                    "image of several boxes with whitebox_loc.plots.detections."
+                )
             outline(ax, box, color=COLORS[name], linestyle=line, linewidth=1.8, label=name)
     if legend and ax.patches:
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=2, frameon=False)

@@ -3,7 +3,7 @@
 from whitebox_loc.training.breakdowns import Breakdown, breakdown
 from whitebox_loc.training.classification import Classification, score_labels
 from whitebox_loc.training.detector_evaluation import DetectorEvaluation, evaluate_detector
-from whitebox_loc.training.detector_fitting import fit_detector
+from whitebox_loc.training.detector_fitting import DETECTOR_COLUMNS, fit_detector
 from whitebox_loc.training.evaluation import Evaluation, evaluate, predict, predict_labels
 from whitebox_loc.training.fitting import TrainingDivergedError, fit
 from whitebox_loc.training.history import History
@@ -12,6 +12,7 @@ from whitebox_loc.training.stress_tests import Curve, Stress, stress
 
 __all__ = [
     "COORDCONV",
+    "DETECTOR_COLUMNS",
     "SHIFTS",
     "Breakdown",
     "Classification",

@@ -56,6 +56,13 @@ def breakdown(result: Evaluation, by: str = "size", *, bins: int = 10) -> Breakd
     -------
     Breakdown
 
+    Raises
+    ------
+    TypeError
+        If `result` is something else, such as the evaluation of a detector.
+    ValueError
+        If another argument is out of range.
+
     Examples
     --------
     >>> import whitebox_loc as wb
@@ -64,6 +71,11 @@ def breakdown(result: Evaluation, by: str = "size", *, bins: int = 10) -> Breakd
     >>> int(breakdown(result, "size", bins=4).counts.sum())
     50
     """
+    if not isinstance(result, Evaluation):
+        raise TypeError(
+            "`result` must be the Evaluation that whitebox_loc.training.evaluate returns, of one "
+            f"box an image; got {type(result).__name__}."
+        )
     names = FACTORS[check_choice("by", by, FACTORS)]
     check_int("bins", bins, low=1)
     size = result.batch.scene.size

@@ -13,7 +13,11 @@ from whitebox_loc.average_precision import AveragePrecision, mean_average_precis
 from whitebox_loc.boxes import iou
 from whitebox_loc.data import MultiBatch, MultiScene, generate
 from whitebox_loc.models import Detections, detections
-from whitebox_loc.training.detector_fitting import check_multi_scene
+from whitebox_loc.training.detector_fitting import (
+    check_classes,
+    check_keras_model,
+    check_multi_scene,
+)
 from whitebox_loc.training.evaluation import outputs_of
 
 __all__ = ["DetectorEvaluation", "evaluate_detector", "match_boxes"]
@@ -120,7 +124,8 @@ def evaluate_detector(
     Raises
     ------
     ValueError, TypeError
-        If the model does not fit the scene or returns no candidates, or predicts NaN.
+        If the model does not fit the scene, has another number of classes than the scene has
+        shapes, returns no candidates, or predicts NaN.
 
     Examples
     --------
@@ -130,9 +135,12 @@ def evaluate_detector(
     >>> result.n, result.recall
     (20, 0.0)
     """
+    check_keras_model(model)
     batch = generate(check_multi_scene(scene), check_int("n", n, low=1), seed=seed)
     outputs = outputs_of(model, batch.images, batch_size)
     found = detections(outputs, threshold, overlap)
+    if "classes" in outputs:
+        check_classes(outputs["classes"].shape[-1], scene)
     matches, ious = match_boxes(found, batch)
     matched = matches >= 0
     label_accuracy = np.nan
@@ -158,8 +166,8 @@ def _average_precision(
     outputs: dict[str, np.ndarray], overlap: float, batch: MultiBatch
 ) -> AveragePrecision:
     ranked = detections(outputs, RANKED, overlap)
-    labels = batch.labels if "classes" in outputs else np.minimum(batch.labels, 0)
-    return mean_average_precision(ranked, (batch.boxes, labels), size=batch.scene.size)
+    named = "classes" in outputs
+    return mean_average_precision(ranked, batch, size=batch.scene.size, use_labels=named)
 
 
 def match_boxes(found: Detections, batch: MultiBatch) -> tuple[np.ndarray, np.ndarray]:

@@ -19,11 +19,18 @@ from whitebox_loc.models.configs import without_made_up_names
 from whitebox_loc.models.detectors import CenterMaps
 from whitebox_loc.training import checkpoints
 from whitebox_loc.training.averaging import AveragingAdam
+from whitebox_loc.training.distribution import is_distributed
 from whitebox_loc.training.evaluation import check_input
 from whitebox_loc.training.history import History
 from whitebox_loc.training.loops import Budget, Keeper, train
 
-__all__ = ["DETECTOR_COLUMNS", "check_multi_scene", "fit_detector"]
+__all__ = [
+    "DETECTOR_COLUMNS",
+    "check_classes",
+    "check_keras_model",
+    "check_multi_scene",
+    "fit_detector",
+]
 
 DETECTOR_COLUMNS = (
     "step",
@@ -116,6 +123,7 @@ def fit_detector(
     >>> len(history), history.stopped
     (2, 'steps')
     """
+    check_keras_model(model)
     scene = check_multi_scene(scene)
     seed, batch_size = check_int("seed", seed, low=0), check_int("batch_size", batch_size, low=1)
     budget = Budget(seconds, steps, None, batch_size)
@@ -161,19 +169,41 @@ def check_multi_scene(scene: Any) -> MultiScene:
     return scene
 
 
+def check_keras_model(model: Any) -> None:
+    """Raise a TypeError unless `model` is a Keras model, or at least a layer."""
+    if not isinstance(model, keras.Layer):
+        raise TypeError(
+            "`model` must be a Keras model, such as whitebox_loc.models.detector builds; got "
+            f"{model!r} of type {type(model).__name__}."
+        )
+
+
+def check_classes(classes: int, scene: MultiScene) -> None:
+    """Raise a ValueError unless a model of so many classes fits `scene`."""
+    if classes != len(scene.shapes):
+        raise ValueError(
+            f"`model` tells {classes} classes apart, but `scene` has the "
+            f"{len(scene.shapes)} shapes {scene.shapes}. Build it with "
+            f"classes={len(scene.shapes)}, or choose another scene."
+        )
+
+
 def _check_model(model: keras.Model, scene: MultiScene) -> CenterMaps:
     maps = center_maps(model)
     if maps is None:
         raise ValueError(
             f"`model` {model.name!r} has no layers 'heat_logits', 'size_logits' and 'offset' to "
-            "train. Build it with whitebox_loc.models.detector."
+            "train, or their grid is not one of 2 or 4 pixels a cell. Build it with "
+            "whitebox_loc.models.detector."
         )
     check_input(model, (*scene.size, scene.channels))
-    if "classes" in model.output and maps.heat_logits.shape[-1] != len(scene.shapes):
+    if "classes" in model.output:
+        check_classes(maps.heat_logits.shape[-1], scene)
+    if is_distributed(model):
         raise ValueError(
-            f"`model` tells {maps.heat_logits.shape[-1]} classes apart, but `scene` has the "
-            f"{len(scene.shapes)} shapes {scene.shapes}. Build it with "
-            f"classes={len(scene.shapes)}, or choose another scene."
+            f"`model` {model.name!r} was built, or `fit_detector` called, in the scope of a "
+            "tf.distribute strategy, but `fit_detector` trains on one device. Do both outside of "
+            "the scope."
         )
     if model.compute_dtype == "float16":
         raise ValueError(

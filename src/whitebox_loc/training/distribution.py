@@ -20,7 +20,13 @@ from whitebox_loc.training.steps import (
     states_of,
 )
 
-__all__ = ["check_optimizer", "check_shares", "find_strategy", "make_shared_step"]
+__all__ = [
+    "check_optimizer",
+    "check_shares",
+    "find_strategy",
+    "is_distributed",
+    "make_shared_step",
+]
 
 #: Synchronous strategies of which each replica holds all variables.
 KINDS = (tf.distribute.MirroredStrategy, tf.distribute.MultiWorkerMirroredStrategy)
@@ -60,6 +66,11 @@ def find_strategy(model: keras.Model) -> tf.distribute.Strategy | None:
     if strategy is not None:
         _check_variables(model)
     return strategy
+
+
+def is_distributed(model: keras.Model) -> bool:
+    """Tell whether a model was built in the scope of any strategy, or there is one around."""
+    return tf.distribute.has_strategy() or any(map(_strategy_of, model.variables))
 
 
 def _strategy_of(variable: Any) -> Any:
