@@ -61,13 +61,14 @@ def save(batch: Batch, path: str | os.PathLike[str]) -> None:
     ...     len(load(f"{folder}/four.npz"))
     4
     """
-    if isinstance(batch, MultiBatch):
+    given: Any = batch
+    if isinstance(given, MultiBatch):
         raise TypeError(
             "`batch`: a MultiBatch cannot be saved; keep the MultiScene and the seed, which make "
             "the same images again."
         )
-    if not isinstance(batch, Batch):
-        raise TypeError(f"`batch` must be a Batch, as `generate` returns; got {type(batch)}.")
+    if not isinstance(given, Batch):
+        raise TypeError(f"`batch` must be a Batch, as `generate` returns; got {type(given)}.")
     _check_arrays(batch)
     header = {"format": FORMAT, "version": VERSION, "scene": dataclasses.asdict(batch.scene)}
     arrays = {name: getattr(batch, name) for name in ARRAYS}

@@ -46,8 +46,8 @@ class Probe:
     units, features : int arrays (layers,)
         Numbers each layer has, and numbers that the readout saw.
     accuracy : float64 array (layers,)
-        Share of held-out images whose shape is named by the largest of as many linear readouts
-        as the scene has shapes; NaN for a scene of one shape.
+        Share of held-out images whose shape the largest of one readout a shape names; NaN for
+        one shape.
     """
 
     layers: tuple[str, ...]
@@ -73,10 +73,8 @@ class Tuning:
         Images in each bin.
     mean, std : float64 arrays (factors, bins, channels)
         Of the responses; NaN where a bin is empty.
-    shapes : tuple of str
-        The shapes of the scene.
-    shape_counts : int array (shapes,)
-        Images of each shape.
+    shapes, shape_counts : tuple of str, and int array (shapes,)
+        The shapes of the scene, and the images of each.
     shape_mean, shape_std : float64 arrays (shapes, channels)
         Of the responses to each shape; NaN where there is none.
     """
@@ -281,7 +279,6 @@ def tuning(
         edges = np.linspace(0, _largest(name, height, width), bins + 1)
         results.append((edges, *_binned(values[:, FACTORS.index(name)], edges, responses)))
     edges, counts, mean, std = (np.stack(arrays) for arrays in zip(*results, strict=True))
-    # A bin a shape: 0 .. 1 holds label 0.
     by_shape = _binned(labels, np.arange(len(scene.shapes) + 1), responses)
     return Tuning(layer, names, edges, counts, mean, std, scene.shapes, *by_shape)
 

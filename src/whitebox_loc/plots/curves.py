@@ -137,8 +137,8 @@ def mark_of(steps: np.ndarray) -> str:
 
 
 def _line(ax: Axes, steps: np.ndarray, values: np.ndarray, label: str) -> None:
-    style = {"color": COLORS["line"], "linewidth": 1.2, "marker": mark_of(steps)}
-    ax.plot(steps, values, label=label, **style)
+    mark = mark_of(steps)
+    ax.plot(steps, values, label=label, color=COLORS["line"], linewidth=1.2, marker=mark)
 
 
 def _label(ax: Axes, title: str, unit: str, *, log: bool = False, legend: bool = False) -> None:

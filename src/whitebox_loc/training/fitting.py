@@ -146,10 +146,7 @@ def fit(
     strategy = find_strategy(model)
     if strategy is not None:
         check_shares(strategy, batch_size)
-    if optimizer is not None:
-        check_optimizer(optimizer, strategy)
-    with nullcontext() if strategy is None else strategy.scope():
-        optimizer = _optimizer(model, learning_rate, optimizer, bool(label_weight))
+    optimizer = _optimizer(model, strategy, learning_rate, optimizer, bool(label_weight))
     settings = {"scene": repr(scene), "seed": seed, "batch_size": batch_size}
     settings |= {"edge_weight": edge_weight, "label_weight": label_weight}
     settings |= {"model": _fingerprint(model)}
@@ -248,7 +245,19 @@ def _check_probabilities(model: keras.Model, scene: Scene) -> None:
         )
 
 
-def _optimizer(model: keras.Model, learning_rate: Any, optimizer: Any, classifies: bool) -> Any:
+def _optimizer(
+    model: keras.Model, strategy: Any, learning_rate: Any, optimizer: Any, classifies: bool
+) -> Any:
+    """Return the optimizer, built, as a part of the strategy of the model."""
+    if optimizer is not None:
+        check_optimizer(optimizer, strategy)
+    with nullcontext() if strategy is None else strategy.scope():
+        return _built_optimizer(model, learning_rate, optimizer, classifies)
+
+
+def _built_optimizer(
+    model: keras.Model, learning_rate: Any, optimizer: Any, classifies: bool
+) -> Any:
     if optimizer is not None and learning_rate is not None:
         raise ValueError(
             "`learning_rate` and `optimizer` exclude each other; give the learning rate to "
