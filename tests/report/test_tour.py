@@ -94,7 +94,10 @@ def test_interrupted_tour_goes_on(tmp_path):
     ("arguments", "message"),
     [
         (["--scene", "unifrom"], "`scene` must be one of"),
-        (["--head", "x"], "`head` must be one of ['profile', 'coordconv', 'dense']; got 'x'."),
+        (
+            ["--head", "x"],
+            "`head` must be one of ['profile', 'context', 'coordconv', 'dense']; got 'x'.",
+        ),
         (["--seconds", "-1"], "`seconds` must be a finite number >= 0; got -1.0."),
         (["--images", "0"], "`n` must be a whole number >= 1; got 0."),
     ],
