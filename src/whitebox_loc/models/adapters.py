@@ -105,14 +105,13 @@ def adapted(
 
     >>> import keras
     >>> import whitebox_loc as wb
-    >>> theirs = keras.Sequential(
-    ...     [keras.Input((32, 48, 3)), keras.layers.Flatten(), keras.layers.Dense(4)], name="theirs"
-    ... )
+    >>> layers = [keras.layers.Flatten(name="flat"), keras.layers.Dense(4, name="dense")]
+    >>> theirs = keras.Sequential([keras.Input((32, 48, 3)), *layers], name="theirs")
     >>> ours = adapted(
     ...     theirs, "xyxy", channels=1, prepare=lambda x: keras.ops.repeat(x * 255.0, 3, axis=-1)
     ... )
     >>> [row.path for row in wb.introspect.list_layers(ours)]
-    ['theirs', 'theirs/flatten', 'theirs/dense', 'box']
+    ['theirs', 'theirs/flat', 'theirs/dense', 'box']
     >>> images = wb.data.generate(wb.data.Scene(size=(32, 48)), 2, seed=0).images
     >>> wb.introspect.saliency(ours, images, "top").shape
     (2, 32, 48)
