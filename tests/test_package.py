@@ -62,7 +62,14 @@ def test_readme_example_runs_and_does_what_it_says(capsys):
     assert names["belief"]["top"].shape == (8, 101)
 
 
-@pytest.mark.parametrize("script", sorted((ROOT / "examples").glob("*.py")), ids=lambda p: p.stem)
+# Fifty layers take long to trace.
+SCRIPTS = [
+    pytest.param(p, id=p.stem, marks=pytest.mark.slow if p.stem == "explain_resnet50" else ())
+    for p in sorted((ROOT / "examples").glob("*.py"))
+]
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
 def test_examples_run(script, monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
     text = script.read_text()

@@ -374,7 +374,7 @@ def test_other_bad_options(scene):
         saliency(model, images, lambda out: tf.cast(tf.argmax(out, 1), "float32"), "gradcam")
 
 
-@pytest.mark.parametrize("method", ["gradcam", "eigencam", "ablationcam", "scorecam"])
+@pytest.mark.parametrize("method", ["ablationcam", "scorecam"])
 def test_options_asked_for_in_turn_are_not_mixed_up(method):
     """What was compiled for one way of laying a map on the image is not used for another."""
     size = (12, 16)

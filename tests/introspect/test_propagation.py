@@ -15,6 +15,11 @@ from whitebox_loc.introspect import saliency, targets
 from whitebox_loc.introspect.methods import rules
 
 layers = keras.layers
+# "context" takes four times as long to trace as "profile", and has hardly other operations.
+HEADS = [
+    pytest.param(head, marks=pytest.mark.slow if head == "context" else ())
+    for head in wb.models.HEADS
+]
 SHAPE = (8, 6, 1)
 EPS = np.finfo(np.float32).eps
 EDGES = ["top", "left", "bottom", "right"]
@@ -141,7 +146,7 @@ def test_targets_are_expanded_to_first_order(target):
     close(saliency(model, pictures(), target, "lrp", epsilon=0.0), expected)
 
 
-@pytest.mark.parametrize("head", wb.models.HEADS)
+@pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("link", ["identity", "logit"])
 def test_own_heads(head, link):
     # Their biases are 0 when they are built; coordinates in the input are a constant.

@@ -11,6 +11,11 @@ import whitebox_loc as wb
 from whitebox_loc.introspect import saliency, targets
 
 layers = keras.layers
+# "context" takes four times as long to trace as "profile", and has hardly other operations.
+HEADS = [
+    pytest.param(head, marks=pytest.mark.slow if head == "context" else ())
+    for head in wb.models.HEADS
+]
 SHAPE = (6, 8, 1)
 EPS = np.finfo(np.float32).eps
 EDGES = ["top", "left", "bottom", "right"]
@@ -199,7 +204,7 @@ def test_completeness(seed, trunk, last, several):
     assert (np.abs(info.gap) <= 500 * EPS * size).all()
 
 
-@pytest.mark.parametrize("head", wb.models.HEADS)
+@pytest.mark.parametrize("head", HEADS)
 def test_own_heads_and_derived_targets(head):
     model = randomized(wb.models.localizer((12, 10), head=head, filters=(4, 4)), seed=3)
     images = wb.data.generate(wb.data.Scene(size=(12, 10)), 3, seed=0).images

@@ -18,7 +18,7 @@ from whitebox_loc.report import figures
 SCENE = wb.data.Scene(size=(24, 32))
 
 
-@pytest.fixture(scope="module", params=["profile", "coordconv", "dense"])
+@pytest.fixture(scope="module", params=["profile", "dense"])
 def made(request, tmp_path_factory):
     out = tmp_path_factory.mktemp("tour")
     return wb.report.tour(
