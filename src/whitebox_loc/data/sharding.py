@@ -18,7 +18,7 @@ from concurrent.futures import (
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from tqdm.auto import tqdm
@@ -33,6 +33,8 @@ from whitebox_loc.data.scenes import Scene, as_scene
 from whitebox_loc.data.storage import load, save, scene_from
 
 __all__ = ["Shards", "read_shards", "write_shards"]
+
+T = TypeVar("T")
 
 FORMAT = "whitebox_loc shards 1"
 
@@ -250,14 +252,7 @@ def read_shards(folder: str | os.PathLike[str]) -> Shards:
     >>> read_shards(folder).n
     3
     """
-    path = Path(folder) / "manifest.json"
-    about = read_manifest(path)
-    try:
-        if about["format"] != FORMAT:
-            raise ValueError(f"its format is {about['format']!r}, not {FORMAT!r}")
-        return Shards(Path(folder), about)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{str(path)!r} is no manifest of shards: {error}.") from error
+    return opened(folder, FORMAT, "shards", Shards)
 
 
 def _write(shards: Shards, index: int) -> None:
@@ -296,6 +291,20 @@ def refuse_folder(path: Path) -> None:
             f"{str(path)!r} is a folder, but has the name of a file of its `folder`. Move it "
             "elsewhere, and call again as before."
         )
+
+
+def opened(
+    folder: str | os.PathLike[str], kind: str, name: str, make: Callable[[Path, dict[str, Any]], T]
+) -> T:
+    """Return what `make` makes of a folder and its manifest, which must be of a kind."""
+    path = Path(folder) / "manifest.json"
+    about = read_manifest(path)
+    try:
+        if about["format"] != kind:
+            raise ValueError(f"its format is {about['format']!r}, not {kind!r}")
+        return make(Path(folder), about)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{str(path)!r} is no manifest of {name}: {error}.") from error
 
 
 def read_manifest(path: Path) -> dict[str, Any]:

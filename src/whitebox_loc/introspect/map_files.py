@@ -20,7 +20,7 @@ from whitebox_loc._validation import check_brightness, check_choice, check_int
 from whitebox_loc._version import __version__
 from whitebox_loc.data import Batch, Shards, read_shards
 from whitebox_loc.data.datasets import check_shard
-from whitebox_loc.data.sharding import claim, is_whole, read_manifest, refuse_folder, run_shards
+from whitebox_loc.data.sharding import claim, is_whole, opened, refuse_folder, run_shards
 from whitebox_loc.introspect.attribution import check_options, saliency
 from whitebox_loc.introspect.identities import describe, digest, model_digest
 from whitebox_loc.introspect.layers import check_model
@@ -247,14 +247,7 @@ def read_maps(folder: str | os.PathLike[str]) -> MapShards:
     --------
     See `saliency_shards`.
     """
-    path = Path(folder) / "manifest.json"
-    about = read_manifest(path)
-    try:
-        if about["format"] != FORMAT:
-            raise ValueError(f"its format is {about['format']!r}, not {FORMAT!r}")
-        return MapShards(Path(folder), about)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{str(path)!r} is no manifest of maps: {error}.") from error
+    return opened(folder, FORMAT, "maps", MapShards)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,12 @@ import tensorflow as tf
 
 from whitebox_loc.introspect.inputs import fixed_spec
 from whitebox_loc.introspect.methods.cams import finished
-from whitebox_loc.introspect.methods.feature_maps import check_options, feature_maps, on_image
+from whitebox_loc.introspect.methods.feature_maps import (
+    check_options,
+    feature_maps,
+    on_image,
+    spread,
+)
 from whitebox_loc.introspect.methods.paths import baseline_images
 from whitebox_loc.introspect.methods.record import Maps
 from whitebox_loc.introspect.problem import Problem
@@ -65,8 +70,8 @@ def _falls(read: Any, images: Any, name: str, features: Any, values: Any, channe
     without = features * tf.cast(keep, features.dtype)[:, None, None, None, :]
     without = tf.reshape(without, (-1, *features.shape[1:]))
     # TensorFlow computes of these images only what goes around the layer.
-    points = tf.tile(images, (tf.shape(channels)[0], 1, 1, 1))
     copies = tf.shape(channels)[0]
+    points = tf.tile(images, (copies, 1, 1, 1))
     tried = read(points, copies, replace={name: lambda output: without})[0]
     return values[:, None] - _by_copy(tried, copies)
 
@@ -99,10 +104,7 @@ def _seen_through(
 ) -> Any:
     """Return images (s, r, h, w, c) mixed with a baseline by channels laid on them."""
     chosen = tf.gather(tf.transpose(features, (3, 0, 1, 2)), channels)
-    # Planes in one batch: TensorFlow 2.21 crashes where a matrix meets a batch of two axes.
-    flat = tf.reshape(tf.cast(chosen, tf.float32), (-1, *features.shape[1:3]))
-    placed = tf.matmul(tf.matmul(rows, flat), columns, transpose_b=True)
-    placed = tf.reshape(placed, (*tf.unstack(tf.shape(chosen)[:2]), *placed.shape[1:]))
+    placed = spread(tf.cast(chosen, tf.float32), rows, columns)
     low = tf.reduce_min(placed, (2, 3), keepdims=True)
     high = tf.reduce_max(placed, (2, 3), keepdims=True)
     # A constant map says nothing about places; it hides all, and so weighs nothing.

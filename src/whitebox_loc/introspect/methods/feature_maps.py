@@ -11,7 +11,7 @@ from whitebox_loc._validation import check_choice
 from whitebox_loc.introspect.layers import find_layers, named_layers
 from whitebox_loc.introspect.problem import Problem
 
-__all__ = ["ALIGNMENTS", "check_options", "feature_maps", "on_image"]
+__all__ = ["ALIGNMENTS", "check_options", "feature_maps", "on_image", "spread"]
 
 ALIGNMENTS = ("auto", "center", "stretch")
 """How a layer's map is laid on the image, see `on_image`."""
@@ -75,14 +75,17 @@ def on_image(maps: Any, size: tuple[int, int], align: str) -> Any:
 def _stretched(maps: Any, size: tuple[int, int]) -> Any:
     # `tf.image.resize` is the same sum, one place after the other; these are matrix products.
     rows, columns = (_hats(n, m) for n, m in zip(maps.shape[1:3], size, strict=True))
-    channels = maps.shape[-1]
-    # Planes in one batch: TensorFlow 2.21 crashes where a matrix meets a batch of two axes.
-    planes = tf.reshape(tf.transpose(maps, (0, 3, 1, 2)), (-1, *maps.shape[1:3]))
-    laid = tf.matmul(tf.matmul(rows, planes), columns, transpose_b=True)
+    laid = spread(tf.transpose(maps, (0, 3, 1, 2)), rows, columns)
     # Without a transposition where there is one channel, as in all finished maps.
-    if channels == 1:
-        return laid[..., None]
-    return tf.transpose(tf.reshape(laid, (-1, channels, *size)), (0, 2, 3, 1))
+    return laid[:, 0, ..., None] if maps.shape[-1] == 1 else tf.transpose(laid, (0, 2, 3, 1))
+
+
+def spread(planes: Any, rows: Any, columns: Any) -> Any:
+    """Return ``rows @ plane @ columns.T`` of planes (a, b, h, w)."""
+    # Planes in one batch: TensorFlow 2.21 crashes where a matrix meets a batch of two axes.
+    flat = tf.reshape(planes, (-1, *planes.shape[2:]))
+    laid = tf.matmul(tf.matmul(rows, flat), columns, transpose_b=True)
+    return tf.reshape(laid, (*tf.unstack(tf.shape(planes)[:2]), *laid.shape[1:]))
 
 
 def _hats(places: int, length: int) -> np.ndarray:

@@ -57,9 +57,9 @@ class Sums:
 def scores(problem: Problem, masks: Masks, baseline: Any) -> np.ndarray:
     """Return the targets (k, n, masks) of the masked images, averaged over baselines."""
     found = np.zeros((problem.targets, len(problem), len(masks)))
+    tiles = list(problem.tiles(len(masks), split=True))
+    masks = _drawn_once(problem, masks, tiles)
     for base, share in _weighted(baseline, problem):
-        tiles = list(problem.tiles(len(masks), split=True))
-        masks = _drawn_once(problem, masks, tiles)
         run = _compiled(problem, masks, base, [], _score)
         for rows, part in tiles:
             values = run(*problem.tensors(rows), base, *_arrays(masks, part))
@@ -81,11 +81,11 @@ def weighted_sums(
     change, hidden = np.zeros((targets, n)), np.zeros(size)
     product = np.zeros((targets, n, *size))
     beside = [] if boxes is None else [boxes]
+    # The whole image goes along with every slice of its masks, not into a batch of its own: the
+    # fixed cost of a batch is that of a dozen images.
+    tiles = list(problem.tiles(len(masks), beside=1))
+    masks = _drawn_once(problem, masks, tiles)
     for base, share in _weighted(baseline, problem):
-        # The whole image goes along with every slice of its masks, not into a batch of its
-        # own: the fixed cost of a batch is that of a dozen images.
-        tiles = list(problem.tiles(len(masks), beside=1))
-        masks = _drawn_once(problem, masks, tiles)
         run = _compiled(problem, masks, base, beside, _overlap_sums if overlap else _target_sums)
         for rows, part in tiles:
             own = [tf.convert_to_tensor(a[rows]) for a in beside]
@@ -147,14 +147,10 @@ def _drawn_once(problem: Problem, masks: Masks, tiles: list[tuple[slice, slice]]
 
     They are then no more than a batch.
     """
-    if masks.draw is _as_they_are or len(tiles) == 1:
+    if len(tiles) == 1 or any(part.stop - part.start < len(masks) for _, part in tiles):
         return masks
-    if any(part.stop - part.start < len(masks) for _, part in tiles):
-        return masks
-    return Masks(
-        _as_they_are,
-        (_drawing(masks.draw)(problem.images.shape[1:3], *_arrays(masks, tiles[0][1])),),
-    )
+    draw, arrays = _drawing(masks.draw), _arrays(masks, tiles[0][1])
+    return Masks(_as_they_are, (draw(problem.images.shape[1:3], *arrays),))
 
 
 @lru_cache(maxsize=16)
