@@ -5,20 +5,29 @@ from __future__ import annotations
 import difflib
 import math
 import numbers
+import warnings
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 __all__ = [
+    "ImageRangeWarning",
     "check_boxes",
     "check_brightness",
     "check_choice",
+    "check_finite",
     "check_generator",
     "check_int",
+    "check_model",
     "check_real",
     "check_size",
+    "warn_of_range",
 ]
+
+
+class ImageRangeWarning(UserWarning):
+    """Images look like floats in 0..255, where this library's models take [0, 1]."""
 
 
 def check_choice(name: str, value: Any, allowed: Iterable[str]) -> str:
@@ -125,6 +134,48 @@ def check_brightness(name: str, value: Any) -> np.ndarray:
             f"`{name}` must be floats in [0, 1] or uint8 in 0..255; got dtype {array.dtype}."
         )
     return array.astype(np.float32, copy=False)
+
+
+def check_finite(name: str, array: np.ndarray) -> np.ndarray:
+    """Return a float or integer array if it holds neither NaN nor infinity."""
+    # The sum of finite numbers can overflow, so only a finite sum is proof; it costs one pass.
+    if array.dtype.kind == "f" and not np.isfinite(array.sum(dtype=np.float64)):
+        bad = ~np.isfinite(array)
+        if bad.any():
+            first = tuple(int(i) for i in np.argwhere(bad)[0])
+            raise ValueError(
+                f"`{name}` must be finite; got {array[first]} at index {first}, "
+                f"{int(bad.sum())} such of {array.size} in all."
+            )
+    return array
+
+
+def warn_of_range(name: str, images: np.ndarray) -> None:
+    """Warn, as `ImageRangeWarning`, of float images in 0..255."""
+    if images.size and images.min() >= 0 and 2 < images.max() <= 255:
+        warnings.warn(
+            f"`{name}` holds floats up to {images.max():.4g}, as of images in 0..255; the models "
+            "of this library take [0, 1]. Divide by 255, or pass uint8 where it is allowed.",
+            ImageRangeWarning,
+            stacklevel=3,
+        )
+
+
+def check_model(model: Any, name: str = "model") -> Any:
+    """Return `model` if it is a Keras model that runs on TensorFlow."""
+    import keras  # Not above: boxes and the NumPy half of data do without TensorFlow.
+
+    if not isinstance(model, keras.Model):
+        raise TypeError(
+            f"`{name}` must be a keras.Model (Functional, Sequential or a subclass); got "
+            f"{type(model).__module__}.{type(model).__name__}."
+        )
+    if keras.backend.backend() != "tensorflow":
+        raise RuntimeError(
+            f"`{name}` must run on TensorFlow; Keras runs on {keras.backend.backend()!r}. "
+            "Set KERAS_BACKEND=tensorflow before the first import of keras."
+        )
+    return model
 
 
 def check_generator(seed: Any, name: str = "seed") -> np.random.Generator:

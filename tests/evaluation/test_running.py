@@ -351,7 +351,10 @@ def test_tables(toys):
         ({"methods": "gradient"}, TypeError, "`methods` must be a list of names or a dict"),
         ({"methods": []}, ValueError, "`methods` must hold at least one"),
         ({"methods": {"g": ("gradient", 3)}}, TypeError, "with a dict of options"),
-        ({"methods": {"g": ("gradient", {"a": object()})}}, TypeError, "An option must be"),
+        pytest.param(
+            {"methods": {"g": ("gradient", {"a": object()})}}, TypeError, "An option must be",
+            id="an object as option",
+        ),
         ({"metrics": ["masss"]}, ValueError, r"`metrics\['masss'\]` must be one of"),
         ({"scenes": ["uniform"]}, ValueError, "`model` takes images of"),
         ({"scenes": [wb.data.Scene()]}, TypeError, "`scenes` must hold names"),

@@ -7,6 +7,7 @@ Nothing here imports TensorFlow until `dataset` or `render_soft` is called.
 (16, 32, 32, 1)
 """
 
+from whitebox_loc._validation import ImageRangeWarning
 from whitebox_loc.data.crowds import MultiBatch, MultiScene
 from whitebox_loc.data.datasets import Batch, batch_at, dataset, generate
 from whitebox_loc.data.render import render
@@ -23,6 +24,7 @@ __all__ = [
     "SCENES",
     "SHAPES",
     "Batch",
+    "ImageRangeWarning",
     "MultiBatch",
     "MultiScene",
     "Scene",

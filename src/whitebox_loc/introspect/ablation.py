@@ -11,9 +11,15 @@ import numpy as np
 import tensorflow as tf
 
 from whitebox_loc import boxes as box_measures
-from whitebox_loc._validation import check_boxes, check_choice, check_generator, check_int
+from whitebox_loc._validation import (
+    check_boxes,
+    check_choice,
+    check_generator,
+    check_int,
+    check_model,
+)
 from whitebox_loc.introspect.inputs import Inputs, check_images
-from whitebox_loc.introspect.layers import check_model, find_layers
+from whitebox_loc.introspect.layers import find_layers
 from whitebox_loc.introspect.swapping import Swap
 from whitebox_loc.introspect.targets import COORDINATES, LINKS, Target, as_target
 

@@ -10,9 +10,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from whitebox_loc._validation import check_choice, check_int
+from whitebox_loc._validation import check_choice, check_int, check_model
 from whitebox_loc.introspect.inputs import check_images
-from whitebox_loc.introspect.layers import check_model
 from whitebox_loc.introspect.methods import METHODS, Maps, Method
 from whitebox_loc.introspect.problem import Problem
 from whitebox_loc.introspect.targets import LINKS, as_target

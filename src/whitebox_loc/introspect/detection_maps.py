@@ -10,13 +10,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from whitebox_loc._validation import check_choice, check_int
+from whitebox_loc._validation import check_choice, check_int, check_model
 from whitebox_loc.introspect.attribution import saliency
 from whitebox_loc.introspect.candidates import PARTS, Candidate, Detection
 from whitebox_loc.introspect.capture import compiled, forward
 from whitebox_loc.introspect.inputs import Inputs, check_images
 from whitebox_loc.introspect.kinds import Target
-from whitebox_loc.introspect.layers import check_model
 from whitebox_loc.introspect.methods import METHODS
 from whitebox_loc.introspect.outputs import COORDINATES, candidate_outputs
 

@@ -11,11 +11,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from whitebox_loc._validation import check_boxes, check_generator, check_int
+from whitebox_loc._validation import check_boxes, check_generator, check_int, check_model
 from whitebox_loc.data import Scene, as_scene, render
 from whitebox_loc.introspect.bootstrap import bootstrap_interval
 from whitebox_loc.introspect.inputs import Inputs
-from whitebox_loc.introspect.layers import check_model
 from whitebox_loc.introspect.outputs import COORDINATES
 from whitebox_loc.introspect.problem import Problem
 from whitebox_loc.introspect.targets import as_target

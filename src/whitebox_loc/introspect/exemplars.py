@@ -10,12 +10,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from whitebox_loc._validation import check_int
+from whitebox_loc._validation import check_int, check_model
 from whitebox_loc.data import Scene, as_scene, batch_at
 from whitebox_loc.introspect.canvas import beside
 from whitebox_loc.introspect.capture import compiled, forward
 from whitebox_loc.introspect.inputs import Inputs, check_images
-from whitebox_loc.introspect.layers import check_model, split_call
+from whitebox_loc.introspect.layers import split_call
 from whitebox_loc.introspect.receptive import ReceptiveField, receptive_field
 
 __all__ = ["TopImages", "top_images"]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import keras
 import numpy as np
 
-from whitebox_loc.introspect.layers import check_model, find_layers
+from whitebox_loc._validation import check_model
+from whitebox_loc.introspect.layers import find_layers
 
 __all__ = ["kernels"]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-__all__ = ["check_model", "find_layers", "named_layers", "split_call"]
+__all__ = ["find_layers", "named_layers", "split_call"]
 
 
 def named_layers(model: keras.Model) -> dict[str, keras.Layer]:
@@ -44,21 +44,6 @@ def split_call(name: str) -> tuple[str, int | None]:
     """Split ``"conv#2"`` into the path and the number of the call, None if all are meant."""
     path, mark, number = name.rpartition("#")
     return (path, int(number)) if mark and number.isdigit() else (name, None)
-
-
-def check_model(model: Any) -> keras.Model:
-    """Return `model` if it is a Keras model that runs on TensorFlow."""
-    if not isinstance(model, keras.Model):
-        raise TypeError(
-            "`model` must be a keras.Model (Functional, Sequential or a subclass); got "
-            f"{type(model).__module__}.{type(model).__name__}."
-        )
-    if keras.backend.backend() != "tensorflow":
-        raise RuntimeError(
-            f"`model` must run on TensorFlow; Keras runs on {keras.backend.backend()!r}. "
-            "Set KERAS_BACKEND=tensorflow before the first import of keras."
-        )
-    return model
 
 
 def _collect(parent: Any, prefix: str, found: dict[str, Any], seen: set[int]) -> None:

@@ -16,14 +16,13 @@ import keras
 import numpy as np
 
 from whitebox_loc._files import replacing
-from whitebox_loc._validation import check_brightness, check_choice, check_int
+from whitebox_loc._validation import check_brightness, check_choice, check_int, check_model
 from whitebox_loc._version import __version__
 from whitebox_loc.data import Batch, Shards, read_shards
 from whitebox_loc.data.datasets import check_shard
 from whitebox_loc.data.sharding import claim, is_whole, opened, refuse_folder, run_shards
 from whitebox_loc.introspect.attribution import check_options, saliency
 from whitebox_loc.introspect.identities import describe, digest, model_digest
-from whitebox_loc.introspect.layers import check_model
 from whitebox_loc.introspect.methods import METHODS, Method
 from whitebox_loc.introspect.targets import LINKS, Target, as_target
 

@@ -10,11 +10,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from whitebox_loc._validation import check_generator, check_int, check_real
+from whitebox_loc._validation import check_generator, check_int, check_model, check_real
 from whitebox_loc.introspect.canvas import blank
 from whitebox_loc.introspect.capture import compiled, forward
 from whitebox_loc.introspect.inputs import Inputs
-from whitebox_loc.introspect.layers import check_model, find_layers, split_call
+from whitebox_loc.introspect.layers import find_layers, split_call
 from whitebox_loc.introspect.reading import activations
 from whitebox_loc.introspect.targets import Target, as_target
 

@@ -9,11 +9,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from whitebox_loc._validation import check_int
+from whitebox_loc._validation import check_int, check_model
 from whitebox_loc.introspect.capture import compiled, forward
 from whitebox_loc.introspect.fingerprints import function_fingerprint
 from whitebox_loc.introspect.inputs import check_images
-from whitebox_loc.introspect.layers import check_model, find_layers
+from whitebox_loc.introspect.layers import find_layers
 from whitebox_loc.introspect.reading import readable, run_in_batches
 
 __all__ = ["patch"]

@@ -11,12 +11,12 @@ import numpy as np
 import tensorflow as tf
 from scipy import linalg
 
-from whitebox_loc._validation import check_choice, check_int, check_real
+from whitebox_loc._validation import check_choice, check_int, check_model, check_real
 from whitebox_loc.data import Scene, as_scene, count_boxes, generate, nth_boxes, render
 from whitebox_loc.introspect.canvas import beside
 from whitebox_loc.introspect.capture import compiled, forward
 from whitebox_loc.introspect.inputs import Inputs
-from whitebox_loc.introspect.layers import check_model, find_layers, split_call
+from whitebox_loc.introspect.layers import find_layers, split_call
 from whitebox_loc.introspect.reading import REDUCTIONS, activations, run_in_batches
 from whitebox_loc.introspect.targets import COORDINATES, DERIVED
 

@@ -10,10 +10,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from whitebox_loc._validation import check_choice, check_int
+from whitebox_loc._validation import check_choice, check_int, check_model
 from whitebox_loc.introspect.capture import Forward, compiled, forward, traced
 from whitebox_loc.introspect.inputs import Inputs, check_images
-from whitebox_loc.introspect.layers import check_model, find_layers, named_layers, split_call
+from whitebox_loc.introspect.layers import find_layers, named_layers, split_call
 
 __all__ = ["REDUCTIONS", "LayerInfo", "activations", "list_layers", "readable", "run_in_batches"]
 

@@ -10,12 +10,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from whitebox_loc._validation import check_generator, check_int
+from whitebox_loc._validation import check_generator, check_int, check_model
 from whitebox_loc.introspect.canvas import blank
 from whitebox_loc.introspect.capture import compiled, forward, traced
 from whitebox_loc.introspect.dependence import dependence
 from whitebox_loc.introspect.inputs import Inputs, check_images
-from whitebox_loc.introspect.layers import check_model, find_layers
+from whitebox_loc.introspect.layers import find_layers
 from whitebox_loc.introspect.movements import Unknown
 from whitebox_loc.introspect.reach import Reach
 from whitebox_loc.introspect.reading import activations

@@ -8,12 +8,18 @@ from typing import Any
 import keras
 import numpy as np
 
-from whitebox_loc._validation import check_choice, check_generator, check_int, check_real
+from whitebox_loc._validation import (
+    check_choice,
+    check_generator,
+    check_int,
+    check_model,
+    check_real,
+)
 from whitebox_loc.evaluation.scores.checking import flat
 from whitebox_loc.evaluation.scores.similarity import SIMILARITIES
 from whitebox_loc.evaluation.scores.stability import explained
 from whitebox_loc.introspect.inputs import check_images
-from whitebox_loc.introspect.layers import check_model, named_layers
+from whitebox_loc.introspect.layers import named_layers
 from whitebox_loc.models.initialization import reinitialize
 
 __all__ = ["efficient_randomization", "randomization"]
