@@ -57,7 +57,7 @@ def saliency(
     model: keras.Model,
     images: Any,
     target: Any = "top",
-    method: str = "gradient",
+    method: str | Method = "gradient",
     *,
     link: str = "identity",
     batch_size: int = 256,
@@ -84,8 +84,8 @@ def saliency(
           It is compiled, and compiled again when a value it refers to is replaced, but not
           when an array it refers to is changed in place;
         - what a function in `introspect.targets` returns.
-    method : str, default "gradient"
-        A name from `METHODS`.
+    method : str or Method, default "gradient"
+        A name from `METHODS`, or a row of your own.
     link : {"identity", "logit"}, default "identity"
         Explain the output itself or its log-odds. These are read in front of the sigmoid
         if there is one, which is exact also where it is saturated.
@@ -127,7 +127,9 @@ def saliency(
     >>> maps.shape, info.gap.shape, info.passes
     ((2, 2, 12, 16), (2, 2), 40)
     """
-    record = METHODS[check_choice("method", method, METHODS)]
+    if not isinstance(method, Method):
+        method = METHODS[check_choice("method", method, METHODS)]
+    record = method
     chosen = check_options(record, options)
     inputs = check_images(images)
     several = isinstance(target, (list, tuple))
@@ -138,11 +140,16 @@ def saliency(
     check_int("batch_size", batch_size, low=1)
     problem = Problem(check_model(model), inputs, targets, link, batch_size)
     maps = record.function(problem, **chosen)
+    if not isinstance(maps, Maps):
+        raise TypeError(
+            f"Method {record.name!r} must return introspect.methods.Maps(values), values of shape "
+            f"(targets, images, height, width); got {type(maps).__name__}."
+        )
     found = maps.values if several else maps.values[0]
     if not return_info:
         return found
     shown = {**chosen, "base": chosen["base"].name} if record.wraps else chosen
-    return found, _info(method, shown, problem, maps, several)
+    return found, _info(record.name, shown, problem, maps, several)
 
 
 def _info(

@@ -20,7 +20,7 @@ from whitebox_loc.evaluation.scores.similarity import SIMILARITIES
 from whitebox_loc.evaluation.scores.stability import explained
 from whitebox_loc.introspect.inputs import check_images
 from whitebox_loc.introspect.layers import named_layers
-from whitebox_loc.models.initialization import reinitialize
+from whitebox_loc.models.initialization import kept_random_state, reinitialize
 
 __all__ = ["efficient_randomization", "randomization"]
 
@@ -185,7 +185,8 @@ def _copy(model: keras.Model) -> keras.Model:
     if not model.weights:
         raise ValueError(f"`model` {model.name!r} has no weights to randomize.")
     try:
-        copy = keras.models.clone_model(model)
+        with kept_random_state():
+            copy = keras.models.clone_model(model)
         copy.set_weights(model.get_weights())
     except Exception as error:
         raise ValueError(
