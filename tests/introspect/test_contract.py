@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from whitebox_loc import introspect
 from whitebox_loc.introspect import METHODS, activations, list_layers, patch, saliency
+from whitebox_loc.testing.states import snapshot
 
 EDGES = ["top", "left", "bottom", "right"]
 SHORT = {
@@ -20,23 +21,6 @@ SHORT |= {
     for name in METHODS
     if "segments" in METHODS[name].options
 }
-
-
-def snapshot(model):
-    """Everything of a model that looking inside must not change."""
-    layers = model._flatten_layers()
-    state = [
-        (
-            id(layer),
-            vars(layer).get("call"),
-            layer.call.__func__,
-            layer.trainable,
-            sorted(vars(layer)),
-        )
-        for layer in layers
-    ]
-    losses = [list(layer._losses) for layer in layers]
-    return state, losses, [w.numpy().tobytes() for w in model.weights]
 
 
 def tolerance(style, maps):

@@ -49,11 +49,10 @@ def slow_profile_localizer(model, image):
 
 def test_profile_equals_a_slow_rewrite():
     model = wb.models.localizer(size=(12, 17), seed=3)
-    batch = images()
-    expected = [slow_profile_localizer(model, image) for image in batch.images]
+    rewrite = lambda images: [slow_profile_localizer(model, image) for image in images]  # noqa: E731
     # Longest float32 sum: 72 products in conv2, five layers deep; logits of size about 1,
     # so the relative error stays under 5 * 72 * 6e-8 = 2e-5.
-    np.testing.assert_allclose(model(batch.images), expected, atol=2e-5)
+    wb.testing.check_localizer(model, images=images().images, oracle=rewrite, tolerance=2e-5)
 
 
 def slow_context_localizer(model, image):
@@ -92,10 +91,9 @@ def slow_context_localizer(model, image):
 
 def test_context_equals_a_slow_rewrite():
     model = wb.models.localizer(size=(12, 17), head="context", seed=3)
-    batch = images()
-    expected = [slow_context_localizer(model, image) for image in batch.images]
+    rewrite = lambda images: [slow_context_localizer(model, image) for image in images]  # noqa: E731
     # Sums of at most 108 float32 products, ten layers deep: 10 * 108 * 6e-8 = 6e-5.
-    np.testing.assert_allclose(model(batch.images), expected, atol=6e-5)
+    wb.testing.check_localizer(model, images=images().images, oracle=rewrite, tolerance=6e-5)
 
 
 def test_line_filters():

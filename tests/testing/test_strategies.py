@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import find, given, settings
+from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 
 import whitebox_loc as wb
@@ -136,7 +136,8 @@ def test_what_is_drawn_shrinks_to_the_plainest():
     smallest = wb.data.render([[0, 0, 1, 1]], wb.data.Scene(size=(12, 16)))
     np.testing.assert_array_equal(find(wb.testing.images(wb.testing.scenes()), always), smallest)
     np.testing.assert_array_equal(find(wb.testing.images(), always), np.zeros((1, 12, 16, 1)))
-    model = find(wb.testing.localizers(heads=("profile", "dense")), always)
+    quick = settings(phases=[Phase.generate, Phase.shrink])
+    model = find(wb.testing.localizers(heads=("profile", "dense")), always, settings=quick)
     assert model.name == "profile_localizer"
     convolutions = [layer.name for layer in model.layers if layer.name.startswith("conv")]
     assert convolutions == ["conv1"]

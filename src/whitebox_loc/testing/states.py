@@ -27,8 +27,8 @@ def snapshot(model: keras.Model) -> dict[str, Any]:
     Returns
     -------
     dict of str to object
-        Weights (and the state of random layers) as bytes; of each layer whether it is trainable,
-        its `call`, the names of its attributes, and the losses it holds.
+        Weights (and the state of random layers) as bytes; of each layer which object it is,
+        whether it is trainable, its `call`, the names of its attributes, and the losses it holds.
 
     Examples
     --------
@@ -45,9 +45,8 @@ def snapshot(model: keras.Model) -> dict[str, Any]:
     for name, layer in layers.items():
         call = getattr(layer.call, "__func__", layer.call)
         found[f"`call` of {name}"] = (vars(layer).get("call"), call)
-        # Of a model it is that of its layers.
-        if not isinstance(layer, keras.Model):
-            found[f"`trainable` of {name}"] = layer.trainable
+        found[f"the object that is {name}"] = id(layer)
+        found[f"`trainable` of {name}"] = layer.trainable
         found[f"names of the attributes of {name}"] = sorted(vars(layer))
         found[f"losses of {name}"] = [id(loss) for loss in layer._losses]
     for number, variable in enumerate(model.variables):
