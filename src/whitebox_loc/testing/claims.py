@@ -18,7 +18,9 @@ CANCELLED = 16
 """Terms of a sum may be so many times larger than what is left of them."""
 
 REPEATED = (
-    "Look for random numbers without a seed, and for state that is kept from one call to the next."
+    "Look for random numbers without a seed, and for state that is kept from one call to the "
+    "next; on a GPU also for sums in any order "
+    "(tf.config.experimental.enable_op_determinism() fixes it)."
 )
 
 

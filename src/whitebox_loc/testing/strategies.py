@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
 from typing import Any
 
 import numpy as np
@@ -12,7 +10,16 @@ from hypothesis.extra.numpy import arrays
 
 from whitebox_loc._validation import check_choice, check_int, check_size
 from whitebox_loc.boxes import FORMATS, convert
-from whitebox_loc.data import SHAPES, Scene, as_scene, count_boxes, generate, nth_boxes, render
+from whitebox_loc.data import (
+    SCENES,
+    SHAPES,
+    Scene,
+    as_scene,
+    count_boxes,
+    generate,
+    nth_boxes,
+    render,
+)
 
 __all__ = ["SIZE", "boxes", "images", "scenes"]
 
@@ -120,15 +127,10 @@ def scenes(*, plain: bool = False, **fields: Any) -> st.SearchStrategy[Scene]:
     >>> find(scenes(), lambda scene: True) == wb.data.Scene(size=(12, 16))
     True
     """
-    names = [field.name for field in dataclasses.fields(Scene)]
-    for name in fields:
-        if name not in names:
-            near = difflib.get_close_matches(name, names, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise TypeError(f"A scene has no field {name!r}; its fields are {names}.{hint}")
     fields = {"size": SIZE, **fields}
-    # What contradicts itself is refused here and not in the middle of a test.
-    Scene(**{name: value for name, value in fields.items() if not _is_strategy(value)})
+    # What cannot be is refused here and not in the middle of a test; strategies only by name.
+    drawn, usual = any(map(_is_strategy, fields.values())), SCENES["uniform"]
+    as_scene(usual, **{k: getattr(usual, k, None) if drawn else v for k, v in fields.items()})
     return _scenes(plain, fields)
 
 
