@@ -1,6 +1,7 @@
 """Every check on environments of its own: nox -s oldest newest numeric lint docs slow."""
 
 import tomllib
+from itertools import chain
 from pathlib import Path
 
 import nox
@@ -9,17 +10,18 @@ nox.options.sessions = ["oldest", "newest", "lint", "docs"]
 
 
 def lowest():
-    """Return every lower bound of the package and of the extras its tests need, as a pin."""
+    """Return every lower bound of pyproject.toml as a pin."""
     project = tomllib.loads(Path("pyproject.toml").read_text("utf-8"))["project"]
-    extras = project["optional-dependencies"]
-    needed = [*project["dependencies"], *extras["dask"], *extras["test"]]
-    return [bound.replace(">=", "==") for bound in needed if ">=" in bound]
+    bounds = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
+    return [bound.replace(">=", "==") for bound in bounds if ">=" in bound]
 
 
 @nox.session(python="3.11")
 def oldest(session):
     """Run the tests on the oldest versions that pyproject.toml allows."""
-    session.install("-e", ".[test]", *lowest())
+    pins = Path(session.create_tmp()) / "lowest.txt"
+    pins.write_text("\n".join(lowest()), "utf-8")
+    session.install("-e", ".[test]", "--constraint", str(pins))
     session.run("pytest", *session.posargs)
 
 
