@@ -1,5 +1,7 @@
 """Set-up of all tests and doctests."""
 
+import functools
+import re
 import sys
 
 import pytest
@@ -23,3 +25,17 @@ def close_figures():
     yield
     if "matplotlib.pyplot" in sys.modules:
         sys.modules["matplotlib.pyplot"].close("all")
+
+
+@functools.cache
+def compares_numbers(path):
+    """Whether a test file has tolerances or compares arrays."""
+    return bool(re.search(r"np\.testing\.|\bapprox\(", path.read_text("utf-8")))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Mark tests of numbers and doctests as `numeric`, so that no list of them can go stale."""
+    for item in items:
+        if isinstance(item, pytest.DoctestItem) or compares_numbers(item.path):
+            item.add_marker("numeric")

@@ -11,16 +11,20 @@ SCENE = wb.data.Scene(size=SIZE)
 
 
 def rows_and_columns():
-    """Channel 0 alone carries rows (top, bottom), channel 1 alone carries columns."""
+    """Channel 0 alone carries rows (top, bottom), channel 1 alone carries columns.
+
+    Weights and biases are whole numbers of 1024ths: sums of black and white pixels are exact.
+    """
     image = keras.Input((*SIZE, 1), name="image")
     copies = L.Conv2D(2, 1, use_bias=False, name="copies")(image)
     box = L.Dense(4, name="box")(L.Flatten()(copies))
     model = keras.Model(image, box)
-    weights = np.random.default_rng(0).uniform(0.01, 0.02, (*SIZE, 2, 4))
+    weights = np.random.default_rng(0).integers(10, 21, (*SIZE, 2, 4)) / 1024
     weights[..., 0, [1, 3]] = 0
     weights[..., 1, [0, 2]] = 0
     model.get_layer("copies").set_weights([np.ones((1, 1, 1, 2))])
-    model.get_layer("box").set_weights([weights.reshape(-1, 4), np.array([0.1, 0.2, 0.3, 0.4])])
+    bias = np.array([100, 200, 300, 400]) / 1024
+    model.get_layer("box").set_weights([weights.reshape(-1, 4), bias])
     return model, weights
 
 

@@ -40,6 +40,9 @@ def linear():
     found = keras.Model(x, {"box": box, "label": label})
     weights = np.random.default_rng(1).normal(size=(192, 3)).astype(np.float32)
     found.get_layer("label_logits").kernel.assign(weights)
+    # Whole numbers of 256ths: exact sums, so that what does not change the box changes no bit.
+    box = found.get_layer("box").kernel
+    box.assign(np.round(box * 256) / 256)
     return found, weights.reshape(*SIZE, 3).astype(np.float64)
 
 
@@ -194,8 +197,9 @@ def test_layers_of_classes_can_be_read_patched_and_ablated(model):
     expected = np.exp([0, 1, 2]) / np.exp([0, 1, 2]).sum()
     np.testing.assert_allclose(patched["label"], [expected] * 3, rtol=1e-5)
     lost = introspect.ablate(model, IMAGES, "label_hidden", 0)
-    np.testing.assert_array_equal(lost.change, 0)
-    assert np.abs(introspect.ablate(model, IMAGES, "conv2").change).max() > 0
+    # A fraction below 1 after four layers, computed in batches of two sizes.
+    np.testing.assert_allclose(lost.change, 0, atol=2e-6)
+    assert np.abs(introspect.ablate(model, IMAGES, "conv2").change).max() > 2e-5
     moved = introspect.activation_patching(model, IMAGES, IMAGES[::-1], ["box", "label_pool"])
     np.testing.assert_allclose(moved["box"].patched, outputs["box"], rtol=1e-5)
     np.testing.assert_allclose(moved["label_pool"].patched, outputs["box"][::-1], rtol=1e-5)

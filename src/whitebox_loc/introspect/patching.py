@@ -66,7 +66,7 @@ def patch(
     >>> model = wb.models.localizer(size=(12, 16))
     >>> images = wb.data.generate(wb.data.Scene(size=(12, 16)), 2, seed=0).images
     >>> boxes = patch(model, images, {"conv2": 0.0})
-    >>> bool((boxes[0] == boxes[1]).all())
+    >>> bool(np.allclose(boxes[0], boxes[1], rtol=0, atol=1e-6))
     True
     """
     inputs = check_images(images)
