@@ -1,9 +1,15 @@
 """Set-up of all tests and doctests."""
 
+import os
 import sys
 
 import pytest
 from hypothesis import settings
+
+# Before TensorFlow starts: networks as small as ours gain nothing from more threads, and workers
+# (`-n 2`) that share the cores lose by them.
+for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
 
 # The first TensorFlow call of a test takes far longer than the rest: no time limit a case.
 settings.register_profile("no-deadline", deadline=None)

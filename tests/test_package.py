@@ -62,22 +62,43 @@ def test_readme_example_runs_and_does_what_it_says(capsys):
     assert names["belief"]["top"].shape == (8, 101)
 
 
-# Fifty layers take long to trace.
-SCRIPTS = [
+SCRIPTS = sorted((ROOT / "examples").glob("*.py"))
+# Those that take long and have no `--quick` have options that make them as short.
+BUDGETS = {
+    "classify_shapes": ["--steps", "3"],
+    "find_several_boxes": ["--steps", "3"],
+    "stress_a_localizer": ["--steps", "3", "--images", "4"],
+    "the_original_notebook": ["--seconds", "1"],
+    "train_and_evaluate": ["--seconds", "1"],
+}
+
+
+def run_example(script, arguments, monkeypatch, folder):
+    monkeypatch.chdir(folder)
+    if "import keras_hub" in script.read_text():
+        pytest.importorskip("keras_hub")
+    monkeypatch.setattr(sys, "argv", [str(script), *arguments])
+    runpy.run_path(str(script), run_name="__main__")
+
+
+# Fifty layers take long to trace, whatever is asked of them.
+SHORT = [
     pytest.param(p, id=p.stem, marks=pytest.mark.slow if p.stem == "explain_resnet50" else ())
-    for p in sorted((ROOT / "examples").glob("*.py"))
+    for p in SCRIPTS
 ]
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize("script", SHORT)
 def test_examples_run(script, monkeypatch, tmp_path, capsys):
-    monkeypatch.chdir(tmp_path)
-    text = script.read_text()
-    if "import keras_hub" in text:
-        pytest.importorskip("keras_hub")
-    budget = ["--seconds", "4"] if "--seconds" in text else []
-    monkeypatch.setattr(sys, "argv", [str(script), *budget])
-    runpy.run_path(str(script), run_name="__main__")
+    quick = ["--quick"] if "--quick" in script.read_text() else BUDGETS.get(script.stem, [])
+    run_example(script, quick, monkeypatch, tmp_path)
+    assert capsys.readouterr().out.strip()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda p: p.stem)
+def test_examples_run_whole(script, monkeypatch, tmp_path, capsys):
+    run_example(script, [], monkeypatch, tmp_path)
     assert capsys.readouterr().out.strip()
 
 
