@@ -63,14 +63,6 @@ def test_readme_example_runs_and_does_what_it_says(capsys):
 
 
 SCRIPTS = sorted((ROOT / "examples").glob("*.py"))
-# Those that take long and have no `--quick` have options that make them as short.
-BUDGETS = {
-    "classify_shapes": ["--steps", "3"],
-    "find_several_boxes": ["--steps", "3"],
-    "stress_a_localizer": ["--steps", "3", "--images", "4"],
-    "the_original_notebook": ["--seconds", "1"],
-    "train_and_evaluate": ["--seconds", "1"],
-}
 
 
 def run_example(script, arguments, monkeypatch, folder):
@@ -90,7 +82,7 @@ SHORT = [
 
 @pytest.mark.parametrize("script", SHORT)
 def test_examples_run(script, monkeypatch, tmp_path, capsys):
-    quick = ["--quick"] if "--quick" in script.read_text() else BUDGETS.get(script.stem, [])
+    quick = ["--quick"] if "--quick" in script.read_text() else []
     run_example(script, quick, monkeypatch, tmp_path)
     assert capsys.readouterr().out.strip()
 

@@ -115,8 +115,7 @@ def test_gradient_is_that_of_a_tape(styled, read_box, read_picture):
     np.testing.assert_allclose(maps, expected, rtol=0, atol=tolerance(style, maps))
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_every_method(styled, read_picture, method):
+def check_method(styled, read_picture, method):
     style, model, images = styled
     before = snapshot(model)
     n, height, width, _ = read_picture(images).shape
@@ -137,6 +136,27 @@ def test_every_method(styled, read_picture, method):
     scale = np.append(maps, info.values) if differences else maps
     np.testing.assert_allclose(single, maps[2, 1:2], rtol=0, atol=tolerance(style, scale))
     assert snapshot(model) == before
+
+
+# The whole grid of methods and styles is slow. Of each family stays the method that goes through
+# most of a model, with each way of sending something back; and these styles with all methods: one
+# without a graph of its own, one nested, one with a state, one of two inputs.
+TYPICAL_METHODS = ["guided_backprop", "gradcam", "lrp", "deeplift", "occlusion", "edge_move"]
+TYPICAL_STYLES = ["adapted_style", "nested_in_functional", "norm_and_dropout", "several_inputs"]
+OTHERS = [name for name in METHODS if name not in TYPICAL_METHODS]
+
+
+@pytest.mark.parametrize(
+    "method", [*TYPICAL_METHODS, *(pytest.param(m, marks=pytest.mark.slow) for m in OTHERS)]
+)
+def test_every_method(styled, read_picture, method):
+    check_method(styled, read_picture, method)
+
+
+@pytest.mark.parametrize("styled", TYPICAL_STYLES, indirect=True)
+@pytest.mark.parametrize("method", OTHERS)
+def test_every_method_on_typical_styles(styled, read_picture, method):
+    check_method(styled, read_picture, method)
 
 
 def test_unchanged_after_an_exception(styled):
