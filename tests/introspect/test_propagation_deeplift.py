@@ -185,14 +185,27 @@ def rivals(x):
 LAST = {"sigmoid": "sigmoid", "softmax": "softmax", "linear": None}
 
 
-@settings(max_examples=10, deadline=None)
+@pytest.mark.parametrize(
+    ("trunk", "last", "several"),
+    [(everything, "sigmoid", True), (everything, "linear", False), (rivals, "softmax", False)],
+)
+def test_completeness(trunk, last, several):
+    check_completeness(0, trunk, last, several)
+
+
+@pytest.mark.slow
+@settings(max_examples=20, deadline=None)
 @given(
     seed=st.integers(0, 2**20),
     trunk=st.sampled_from([everything, rivals]),
     last=st.sampled_from(sorted(LAST)),
     several=st.booleans(),
 )
-def test_completeness(seed, trunk, last, several):
+def test_completeness_of_any_network(seed, trunk, last, several):
+    check_completeness(seed, trunk, last, several)
+
+
+def check_completeness(seed, trunk, last, several):
     x = keras.Input(SHAPE)
     model = randomized(keras.Model(x, layers.Dense(4, activation=LAST[last])(trunk(x))), seed)
     images, bases = pictures(2, seed), pictures(3, seed + 1)
