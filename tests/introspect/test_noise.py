@@ -41,7 +41,7 @@ def images():
 # Each base under one method and each method on one base; the other pairs are slow.
 PAIRS = [
     pytest.param(
-        method, base, marks=() if "smoothgrad" == method or base == "gradient" else pytest.mark.slow
+        method, base, marks=() if method == "smoothgrad" or base == "gradient" else pytest.mark.slow
     )
     for method in ("smoothgrad", "squaregrad", "vargrad")
     for base in POINTWISE
