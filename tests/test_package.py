@@ -74,21 +74,18 @@ def run_example(script, arguments, monkeypatch, folder):
 
 
 # Fifty layers take long to trace, whatever is asked of them.
-SHORT = [
-    pytest.param(p, id=p.stem, marks=pytest.mark.slow if p.stem == "explain_resnet50" else ())
-    for p in SCRIPTS
-]
+LONG = [p for p in SCRIPTS if p.stem == "explain_resnet50"]
+QUICK = [p for p in SCRIPTS if "--quick" in p.read_text()]
 
 
-@pytest.mark.parametrize("script", SHORT)
+@pytest.mark.parametrize("script", [p for p in SCRIPTS if p not in LONG], ids=lambda p: p.stem)
 def test_examples_run(script, monkeypatch, tmp_path, capsys):
-    quick = ["--quick"] if "--quick" in script.read_text() else []
-    run_example(script, quick, monkeypatch, tmp_path)
+    run_example(script, ["--quick"] if script in QUICK else [], monkeypatch, tmp_path)
     assert capsys.readouterr().out.strip()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda p: p.stem)
+@pytest.mark.parametrize("script", [*QUICK, *LONG], ids=lambda p: p.stem)
 def test_examples_run_whole(script, monkeypatch, tmp_path, capsys):
     run_example(script, [], monkeypatch, tmp_path)
     assert capsys.readouterr().out.strip()

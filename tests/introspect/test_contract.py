@@ -139,24 +139,18 @@ def check_method(styled, read_picture, method):
 
 
 # The whole grid of methods and styles is slow. Of each family stays the method that goes through
-# most of a model, with each way of sending something back; and these styles with all methods: one
-# without a graph of its own, one nested, one with a state, one of two inputs.
+# most of a model, with each way of sending something back; the others stay on typical styles.
 TYPICAL_METHODS = ["guided_backprop", "gradcam", "lrp", "deeplift", "occlusion", "edge_move"]
-TYPICAL_STYLES = ["adapted_style", "nested_in_functional", "norm_and_dropout", "several_inputs"]
-OTHERS = [name for name in METHODS if name not in TYPICAL_METHODS]
 
 
-@pytest.mark.parametrize(
-    "method", [*TYPICAL_METHODS, *(pytest.param(m, marks=pytest.mark.slow) for m in OTHERS)]
-)
-def test_every_method(styled, read_picture, method):
+@pytest.mark.parametrize("method", TYPICAL_METHODS)
+def test_typical_methods_on_every_style(styled, read_picture, method):
     check_method(styled, read_picture, method)
 
 
-@pytest.mark.parametrize("styled", TYPICAL_STYLES, indirect=True)
-@pytest.mark.parametrize("method", OTHERS)
-def test_every_method_on_typical_styles(styled, read_picture, method):
-    check_method(styled, read_picture, method)
+@pytest.mark.parametrize("method", [name for name in METHODS if name not in TYPICAL_METHODS])
+def test_every_other_method(typically_styled, read_picture, method):
+    check_method(typically_styled, read_picture, method)
 
 
 def test_unchanged_after_an_exception(styled):
