@@ -113,9 +113,9 @@ def test_resumes_exactly(build, options, tmp_path):
 
 
 def test_a_finished_run_is_not_trained_further(tmp_path):
-    model = small_model()
+    model = dropout_model()
     train(model, steps=2, checkpoint=tmp_path / "run.npz")
-    again = small_model()
+    again = dropout_model()
     history = train(again, steps=2, checkpoint=tmp_path / "run.npz")
     assert_same_weights(model, again)
     assert history.stopped == "steps"
@@ -123,7 +123,7 @@ def test_a_finished_run_is_not_trained_further(tmp_path):
 
 def test_ctrl_c_loses_nothing(tmp_path):
     path = tmp_path / "run.npz"
-    model, straight = small_model(), small_model()
+    model, straight = dropout_model(), dropout_model()
     # Not always Python's own: a shell's background jobs are started with SIGINT ignored.
     before = signal.getsignal(signal.SIGINT)
     killer = threading.Thread(target=interrupt_after, args=(path,))
@@ -133,7 +133,7 @@ def test_ctrl_c_loses_nothing(tmp_path):
     killer.join()
     assert str(path) in caught.value.__notes__[0]
     assert signal.getsignal(signal.SIGINT) is before
-    resumed = small_model()
+    resumed = dropout_model()
     done = len(train(resumed, steps=1, checkpoint=path))
     assert_same_weights(resumed, model)
     history = train(resumed, steps=done + 2, checkpoint=path)
