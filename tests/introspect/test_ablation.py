@@ -186,8 +186,8 @@ def test_shares_are_computed_image_by_image_and_over_all():
     np.testing.assert_allclose(found.share, [0.6, nan, 1, nan])
 
 
-def test_every_style_of_model(styled, read_box):
-    style, model, images = styled
+def test_every_style_of_model(typically_styled, read_box):
+    style, model, images = typically_styled
     layer = "again#2" if style == "shared_layer" else None
     layer = layer or next(
         row.path for row in wb.introspect.list_layers(model) if row.path.endswith("conv1")

@@ -111,9 +111,16 @@ def test_names_are_the_shapes_of_the_scene(model):
     assert targets.label("ring").data.tolist() == [5]
 
 
+# Of each family, what goes through most of the model; every method is in the slow tests.
+TYPICAL = {"integrated_gradients", "gradcam", "lrp", "deeplift", "occlusion", "drise", "edge_move"}
+EVERY = [
+    pytest.param(name, "logit", marks=() if name in TYPICAL else pytest.mark.slow)
+    for name in METHODS
+]
+
+
 @pytest.mark.parametrize(
-    ("method", "link"),
-    [*((name, "logit") for name in METHODS), ("lrp", "identity"), ("deeplift", "identity")],
+    ("method", "link"), [*EVERY, ("lrp", "identity"), ("deeplift", "identity")]
 )
 def test_every_method_explains_a_class(model, method, link):
     maps, info = saliency(model, IMAGES[:1], targets.label(1), method, link=link, return_info=True)

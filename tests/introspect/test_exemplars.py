@@ -101,8 +101,8 @@ def test_memory_does_not_grow_with_the_stream():
     assert most <= 3
 
 
-def test_every_style_of_model(styled):
-    style, model, images = styled
+def test_every_style_of_model(typically_styled):
+    style, model, images = typically_styled
     layer = "again#2" if style == "shared_layer" else None
     layer = layer or next(
         row.path for row in wb.introspect.list_layers(model) if row.path.endswith("conv1")

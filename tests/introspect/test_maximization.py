@@ -150,8 +150,8 @@ def test_first_waves_have_the_stated_size():
         assert abs(pixels.std() - 1) < 0.06
 
 
-def test_every_style_of_model(styled):
-    style, model, images = styled
+def test_every_style_of_model(typically_styled):
+    style, model, images = typically_styled
     layer = "again#2" if style == "shared_layer" else None
     layer = layer or next(
         row.path for row in wb.introspect.list_layers(model) if row.path.endswith("conv1")

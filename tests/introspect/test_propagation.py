@@ -109,8 +109,17 @@ def network(trunk, last="linear", seed=0):
 # --- gradient times input ------------------------------------------------------------
 
 
-@pytest.mark.parametrize("last", LASTS)
-@pytest.mark.parametrize("trunk", TRUNKS, ids=lambda t: t.__name__)
+# Each trunk in front of a sigmoid and each last layer behind one trunk; the other pairs are slow.
+PAIRS = [
+    pytest.param(
+        trunk, last, id=f"{trunk.__name__}-{last}",
+        marks=() if last == "sigmoid" or trunk is residual else pytest.mark.slow,
+    )
+    for trunk in TRUNKS for last in LASTS
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("trunk", "last"), PAIRS)
 def test_without_bias_and_epsilon_it_is_gradient_times_input(trunk, last):
     # Every operation is then homogeneous or expanded to first order, so that relevance is
     # input times derivative at each.
