@@ -5,8 +5,10 @@ from __future__ import annotations
 import difflib
 import math
 import numbers
+import os
 import warnings
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ __all__ = [
     "check_generator",
     "check_int",
     "check_model",
+    "check_path",
     "check_real",
     "check_size",
     "warn_of_range",
@@ -55,21 +58,35 @@ def check_int(name: str, value: Any, *, low: int | None = None, high: int | None
 
 
 def check_real(
-    name: str, value: Any, *, low: float | None = None, high: float | None = None
+    name: str,
+    value: Any,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    above: float | None = None,
 ) -> float:
-    """Return `value` as float if it is a finite number in ``low..high`` (both inclusive)."""
+    """Return `value` as float if it is a finite number in ``low..high`` (both inclusive).
+
+    With `above` in place of `low` it must be greater than that.
+    """
+    allowed = _between(low, high)
+    if above is not None:
+        allowed = f" above {above}" + ("" if high is None else f" and at most {high}")
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(
-            f"`{name}` must be a number{_between(low, high)}; "
-            f"got {value!r} of type {type(value).__name__}."
+            f"`{name}` must be a number{allowed}; got {value!r} of type {type(value).__name__}."
         )
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # A whole number of more than 308 digits.
+        number = math.inf
     if (
         not math.isfinite(number)
         or (low is not None and number < low)
         or (high is not None and number > high)
+        or (above is not None and number <= above)
     ):
-        raise ValueError(f"`{name}` must be a finite number{_between(low, high)}; got {value!r}.")
+        raise ValueError(f"`{name}` must be a finite number{allowed}; got {value!r}.")
     return number
 
 
@@ -176,6 +193,16 @@ def check_model(model: Any, name: str = "model") -> Any:
             "Set KERAS_BACKEND=tensorflow before the first import of keras."
         )
     return model
+
+
+def check_path(name: str, value: Any) -> Path:
+    """Return `value` as Path if it is text or a path."""
+    if not isinstance(value, (str, os.PathLike)) or not isinstance(os.fspath(value), str):
+        raise TypeError(
+            f"`{name}` must be a path, as str or pathlib.Path; got {value!r} of type "
+            f"{type(value).__name__}."
+        )
+    return Path(value)
 
 
 def check_generator(seed: Any, name: str = "seed") -> np.random.Generator:

@@ -168,7 +168,7 @@ def audit(
     row = metric if isinstance(metric, Metric) else METRICS[check_choice("metric", metric, METRICS)]
     check_int("n", n, low=8)
     check_int("seed", seed, low=0)
-    check_real("level", level, low=0, high=1)
+    check_real("level", level, above=0, high=1)
     check_choice("coordinate", coordinate, COORDINATES)
     of_model = row.truth == "model" or bool(row.needs & {"model", "explain", "used", "gap"})
     world: World = linear_world if of_model else task_world

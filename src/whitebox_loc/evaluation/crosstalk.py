@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from whitebox_loc._validation import check_finite
 from whitebox_loc.evaluation.truth import evidence_mask
 from whitebox_loc.introspect.bootstrap import bootstrap_interval
 
@@ -125,6 +126,7 @@ def cross_talk(
             "`maps` must hold numbers of shape (4, n, height, width), the maps of top, left, "
             f"bottom and right; got {maps.dtype} of shape {maps.shape}."
         )
+    check_finite("maps", maps)
     boxes = np.asarray(boxes)
     if boxes.shape != (maps.shape[1], 4):
         raise ValueError(
@@ -152,9 +154,6 @@ def cross_talk(
 def _shares(maps: np.ndarray, boxes: np.ndarray, shape: Any, thickness: int) -> np.ndarray:
     """Return shares (n, 4, 5) of each map's mass on the four edges and elsewhere."""
     mass = np.abs(maps.astype(np.float64))
-    if not np.isfinite(mass).all():
-        bad = np.argwhere(~np.isfinite(mass))[0].tolist()
-        raise ValueError(f"`maps` must be finite; the value at {bad} is {maps[tuple(bad)]}.")
     size = maps.shape[2:]
     masks = np.stack(
         [evidence_mask(boxes, size, edge, shape=shape, thickness=thickness) for edge in EDGES]

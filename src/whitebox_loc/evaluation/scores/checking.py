@@ -6,7 +6,18 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["check_maps", "check_masks", "check_signs", "flat"]
+from whitebox_loc._validation import check_finite
+from whitebox_loc.introspect.inputs import check_images
+
+__all__ = ["check_maps", "check_masks", "check_shown", "check_signs", "flat"]
+
+
+def check_shown(images: Any) -> np.ndarray:
+    """Return float32 images (n, height, width, channels), all finite and without company."""
+    inputs = check_images(images)
+    if inputs.others:
+        raise ValueError("`images` must be one array: scores take models of one input.")
+    return check_finite("images", inputs.image)
 
 
 def check_maps(maps: Any, name: str = "maps") -> np.ndarray:
@@ -19,11 +30,7 @@ def check_maps(maps: Any, name: str = "maps") -> np.ndarray:
             f"`{name}` must have shape (n, height, width); got {array.shape}. Use maps[None] for a "
             "single map."
         )
-    array = array if array.dtype.kind == "f" else array.astype(np.float64)
-    bad = ~np.isfinite(array).all((1, 2))
-    if bad.any():
-        raise ValueError(f"`{name}` must be finite; map {int(np.argmax(bad))} is not.")
-    return array
+    return check_finite(name, array if array.dtype.kind == "f" else array.astype(np.float64))
 
 
 def check_masks(masks: Any, maps: np.ndarray) -> np.ndarray:

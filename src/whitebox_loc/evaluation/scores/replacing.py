@@ -63,7 +63,7 @@ def deletion(
         At which k the curve is read: 0, 1, 2, 4, ... with each doubling counting alike, so that
         the few pixels of an edge matter; or the paper's equal steps.
     steps : int, default 16
-        Number of steps for "linear".
+        Number of steps for "linear"; each pixel is one where there are fewer of them.
     boxes, scene, labels
         For "render": true boxes (``yxyx`` pixels), scene and shapes. A scene with random levels
         or noise draws them anew, alike for all variants of an image.
@@ -86,7 +86,7 @@ def deletion(
     Raises
     ------
     ValueError, TypeError
-        If an argument is not one of the above.
+        If an argument is not one of the above, or an image or a map is not finite.
 
     References
     ----------
@@ -152,7 +152,7 @@ def insertion(
     Raises
     ------
     ValueError, TypeError
-        If an argument is not one of the above.
+        If an argument is not one of the above, or an image or a map is not finite.
 
     References
     ----------
@@ -229,8 +229,10 @@ def _edges_replaced(
 
 def _counts(pixels: int, spacing: str, steps: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the numbers of pixels at which a curve is read, and their places on its axis."""
+    check_int("steps", steps, low=1)
     if check_choice("spacing", spacing, SPACINGS) == "linear":
-        check_int("steps", steps, low=1)
+        # More steps than pixels would meet each number of pixels, too, and some of them twice.
+        steps = min(steps, pixels)
         counts = np.unique(np.round(np.linspace(0, pixels, steps + 1)).astype(np.int64))
         return counts, counts.astype(np.float64)
     powers = 2 ** np.arange(int(np.log2(pixels)) + 1)
