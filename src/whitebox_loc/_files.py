@@ -4,11 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-__all__ = ["put_first", "replacing"]
+__all__ = ["csv_cell", "put_first", "replacing"]
+
+FORMULA = re.compile(r"'*[=+\-@\t\r]")
+"""How text begins that a spreadsheet takes for a formula, behind apostrophes or without."""
+
+
+def csv_cell(value: Any) -> Any:
+    """Return what stands for `value` in a CSV file: no text of ours is run as a formula.
+
+    Text that begins with ``=``, ``+``, ``-``, ``@``, a tab or a carriage return, behind any
+    number of apostrophes, gets one apostrophe more; numbers stay as they are. So a reader gets
+    the text back who takes one apostrophe away from text that begins so behind at least one.
+    """
+    return f"'{value}" if isinstance(value, str) and FORMULA.match(value) else value
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from whitebox_loc._files import replacing
+from whitebox_loc._files import csv_cell, replacing
 from whitebox_loc._validation import check_choice, check_int
 from whitebox_loc.evaluation import jobs, specs
 from whitebox_loc.evaluation.jobs import Cell, Job, Outcome
@@ -70,7 +70,8 @@ def benchmark(
         Folder for ``results.csv``, ``results.json``, ``timings.csv`` and ``jobs/``, a file for
         each finished job. A call with the same `out` takes from there what has been done with
         equal settings, and does the rest, and what failed, now. Files of other settings stay
-        and are not read: the results hold what this call asks for and nothing else.
+        and are not read: the results hold what this call asks for and nothing else. What does
+        not hold its checksum or its form is done again, with a `DamagedCellWarning`.
     n : int, default 64
         Images a scene; empty boxes are drawn again.
     seed : int, default 0
@@ -268,14 +269,17 @@ def _rows(plan: list[Job], known: list[dict[str, Cell]]) -> list[dict[str, Any]]
         }
         for job, cells in zip(plan, known, strict=True)
         for metric in job.metrics
-        for coordinate, values in zip(job.coordinates, cells.get(metric.label, []), strict=False)
+        if metric.label in cells
+        for coordinate, values in zip(job.coordinates, cells[metric.label], strict=True)
     ]  # fmt: skip
 
 
 def _write(found: Results, folder: Path) -> None:
     found.to_csv(folder / "results.csv")
     found.to_json(folder / "results.json")
-    with replacing(folder / "timings.csv") as part, open(part, "w", newline="") as file:
+    path = folder / "timings.csv"
+    with replacing(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["model", "method", "scene", "seconds"])
-        writer.writerows([*key, f"{value:.3f}"] for key, value in found.seconds.items())
+        for key, value in found.seconds.items():
+            writer.writerow([*map(csv_cell, key), f"{value:.3f}"])
