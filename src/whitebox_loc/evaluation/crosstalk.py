@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from whitebox_loc._validation import check_finite
+from whitebox_loc._validation import check_boxes, check_numbers
 from whitebox_loc.evaluation.truth import evidence_mask
 from whitebox_loc.introspect.bootstrap import bootstrap_interval
 
@@ -120,17 +120,17 @@ def cross_talk(
     >>> found[0], found.used
     (array([1., 0., 0., 0.]), array([1, 0, 0, 0]))
     """
-    maps = np.asarray(maps)
-    if maps.ndim != 4 or maps.shape[0] != 4 or maps.dtype.kind not in "iuf":
+    maps = check_numbers("maps", maps)
+    if maps.ndim != 4 or maps.shape[0] != 4:
         raise ValueError(
-            "`maps` must hold numbers of shape (4, n, height, width), the maps of top, left, "
-            f"bottom and right; got {maps.dtype} of shape {maps.shape}."
+            "`maps` must have shape (4, n, height, width), the maps of top, left, bottom and "
+            f"right; got {maps.shape}."
         )
-    check_finite("maps", maps)
-    boxes = np.asarray(boxes)
+    boxes = check_boxes("boxes", boxes)
     if boxes.shape != (maps.shape[1], 4):
         raise ValueError(
-            f"`boxes` must have shape ({maps.shape[1]}, 4), one box an image; got {boxes.shape}."
+            f"`boxes` must have shape ({maps.shape[1]}, 4), one box for each of the `maps`; got "
+            f"{boxes.shape}."
         )
     shares = np.full((maps.shape[1], 4, 5), np.nan)
     several = isinstance(shape, (list, tuple, np.ndarray))

@@ -6,12 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from whitebox_loc._validation import check_finite, check_generator, check_int, check_real
+from whitebox_loc._validation import check_generator, check_int, check_numbers, check_real
 
 __all__ = ["mean_interval"]
 
 CHUNK = 1_000_000
 """Resampled values held in memory at a time."""
+
+MOST_RESAMPLES = 10_000_000
+"""More would take hours for digits that nobody reads."""
 
 
 def mean_interval(
@@ -56,12 +59,11 @@ def mean_interval(
     >>> bool(low < 49.5 < high)
     True
     """
-    values = np.asarray(values, np.float64)
+    values = check_numbers("values", values)
     if values.ndim != 1:
         raise ValueError(f"`values` must have shape (n,); got {values.shape}.")
-    check_finite("values", values)
     level = check_real("level", level, above=0, high=1)
-    resamples = check_int("resamples", resamples, low=1)
+    resamples = check_int("resamples", resamples, low=1, high=MOST_RESAMPLES)
     rng = check_generator(seed)
     if len(values) < 2:
         return float("nan"), float("nan")

@@ -8,10 +8,11 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from whitebox_loc._files import csv_cell, replacing
-from whitebox_loc._validation import check_choice, check_path
+from whitebox_loc._files import csv_cell, naming, replacing
+from whitebox_loc._validation import check_choice, check_path, shortened
 from whitebox_loc._version import __version__
 from whitebox_loc.introspect.identities import digest
 
@@ -75,12 +76,18 @@ class Results:
 
         Raises
         ------
-        ValueError
-            If there is no such column.
+        ValueError, TypeError
+            If there is no such column, or what is wanted cannot stand in it.
         """
         for name in wanted:
             check_choice("column", name, COLUMNS)
         lists = {k: v if isinstance(v, (list, tuple, set)) else [v] for k, v in wanted.items()}
+        for name, values in lists.items():
+            if not all(isinstance(each, (str, int, float)) for each in values):
+                raise TypeError(
+                    f"`{name}` must be a value of that column, or a list of such; got "
+                    f"{shortened(wanted[name])}."
+                )
         return Results([r for r in self.rows if all(r[k] in v for k, v in lists.items())])
 
     def names(self, column: str) -> list[Any]:
@@ -134,7 +141,11 @@ class Results:
         ``-`` or ``@`` (behind apostrophes or not), gets an apostrophe in front. Take it away
         from such text to read the file, or read the JSON, which needs none.
         """
-        with replacing(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
+        with (
+            naming("path", check_path("path", path)),
+            replacing(path) as part,
+            open(part, "w", newline="", encoding="utf-8") as file,
+        ):
             writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
             writer.writeheader()
             writer.writerows({k: csv_cell(_written(row[k])) for k in COLUMNS} for row in self.rows)
@@ -143,7 +154,7 @@ class Results:
         """Write the rows as JSON with their checksum, whole or not at all; NaN is null."""
         rows = [{k: _written(row[k], None) for k in COLUMNS} for row in self.rows]
         content = {"whitebox_loc": __version__, "checksum": digest(rows), "rows": rows}
-        with replacing(path) as part:
+        with naming("path", check_path("path", path)), replacing(path) as part:
             part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
@@ -167,7 +178,8 @@ def read_results(path: str | os.PathLike[str]) -> Results:
     OSError
         If it cannot be read.
     """
-    text = check_path("path", path).read_bytes()
+    with naming("path", check_path("path", path)):
+        text = Path(path).read_bytes()
     try:
         content = json.loads(text)
     except ValueError as error:

@@ -9,13 +9,14 @@ import keras
 import numpy as np
 
 from whitebox_loc._validation import (
+    check_bool,
     check_choice,
-    check_finite,
     check_generator,
     check_int,
+    check_numbers,
     check_real,
 )
-from whitebox_loc.evaluation.scores.checking import check_maps
+from whitebox_loc.evaluation.scores.checking import MOST_SAMPLES, check_maps
 from whitebox_loc.evaluation.scores.rerendering import check_world, redraw
 from whitebox_loc.evaluation.scores.responses import Responses, pixels_per_unit
 
@@ -114,7 +115,9 @@ def infidelity(
     """
     ask = Responses(model, images, target, batch_size)
     maps = ask.check_maps(maps).astype(np.float64)
-    check_int("samples", samples, low=1)
+    check_int("samples", samples, low=1, high=MOST_SAMPLES)
+    check_bool("scaled", scaled)
+    check_bool("relative", relative)
     if check_choice("perturbation", perturbation, PERTURBATIONS) == "render":
         boxes, scene = check_world(boxes, scene, ask.images)
         check_int("seed", seed, low=0)
@@ -167,10 +170,11 @@ def completeness_gap(maps: Any, gap: Any) -> np.ndarray:
     >>> completeness_gap([[[1.0, 2.0]]], [0.6])
     array([0.25])
     """
-    maps, gap = check_maps(maps), np.asarray(gap, np.float64)
+    maps, gap = check_maps(maps), check_numbers("gap", gap)
     if gap.shape != (len(maps),):
-        raise ValueError(f"`gap` must have shape ({len(maps)},), one a map; got {gap.shape}.")
-    check_finite("gap", gap)
+        raise ValueError(
+            f"`gap` must have shape ({len(maps)},), one for each of the `maps`; got {gap.shape}."
+        )
     difference = np.abs(maps.sum((1, 2), dtype=np.float64) - gap)
     return np.where(difference > 0, np.abs(gap) / np.where(difference > 0, difference, 1), np.nan)
 

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from whitebox_loc._validation import check_choice, check_generator, check_int
+from whitebox_loc._validation import check_bool, check_choice, check_generator, check_int
 from whitebox_loc.evaluation.scores.checking import flat
 from whitebox_loc.evaluation.scores.rerendering import (
     check_world,
@@ -194,6 +194,7 @@ def _replaced(
     insert: bool,
 ) -> Any:
     maps = ask.check_maps(maps)
+    check_bool("return_curve", return_curve)
     scale = pixels_per_unit(target, maps.shape[1:])
     if check_choice("fill", fill, (*FILLS, "render")) == "render":
         if return_curve:
@@ -223,7 +224,7 @@ def _edges_replaced(
     insert: bool,
 ) -> np.ndarray:
     boxes, scene = check_world(boxes, scene, ask.images)
-    check_int("move", move, low=1)
+    check_int("move", move, low=1, high=max(scene.size))
     check_int("seed", seed, low=0)
     states, legal = edge_states(boxes, scene.size, move)
     values = np.stack([ask.at(redraw(states[:, s], scene, labels, seed)) for s in range(16)], 1)

@@ -46,8 +46,8 @@ class Responses:
         maps = check_maps(maps)
         if maps.shape != self.images.shape[:3]:
             raise ValueError(
-                f"`maps` must have shape {self.images.shape[:3]}, one map an image; got "
-                f"{maps.shape}."
+                f"`maps` must have one map for each of the `images`, shape "
+                f"{self.images.shape[:3]}; got {maps.shape}."
             )
         return maps
 

@@ -9,12 +9,14 @@ import keras
 import numpy as np
 
 from whitebox_loc._validation import (
+    check_bool,
+    check_callable,
     check_choice,
     check_int,
     check_model,
     check_real,
 )
-from whitebox_loc.evaluation.scores.checking import check_shown, flat
+from whitebox_loc.evaluation.scores.checking import MOST_SAMPLES, check_shown, flat
 from whitebox_loc.evaluation.scores.similarity import SIMILARITIES
 from whitebox_loc.evaluation.scores.stability import explained
 from whitebox_loc.introspect.edges import seed_root
@@ -103,6 +105,9 @@ def randomization(
     images, model = check_shown(images), check_model(model)
     compare = SIMILARITIES[check_choice("similarity", similarity, SIMILARITIES)]
     check_choice("order", order, ORDERS)
+    check_callable("explain", explain, "from a model and images to maps")
+    check_bool("absolute", absolute)
+    check_bool("return_layers", return_layers)
     rng = _generator(seed)
     noises = _noises(rng, samples, noise)
 
@@ -159,7 +164,8 @@ def efficient_randomization(
     (2,)
     """
     images, model = check_shown(images), check_model(model)
-    check_int("bins", bins, low=2)
+    check_int("bins", bins, low=2, high=MOST_SAMPLES)
+    check_callable("explain", explain, "from a model and images to maps")
     random, _ = _randomized(model, _generator(seed))
     before = _histogram_entropy(_maps(explain, model, images), bins)
     after = _histogram_entropy(_maps(explain, random, images), bins)
@@ -226,7 +232,7 @@ def _copy(model: keras.Model) -> keras.Model:
 
 def _noises(rng: np.random.Generator, samples: int, noise: float) -> list[Callable[..., Any]]:
     """Return functions that draw the noise of each sample, the same at every call."""
-    check_int("samples", samples, low=1)
+    check_int("samples", samples, low=1, high=MOST_SAMPLES)
     check_real("noise", noise, low=0)
     if samples == 1:
         return [lambda images: np.float32(0)]

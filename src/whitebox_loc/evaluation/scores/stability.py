@@ -7,8 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from whitebox_loc._validation import check_generator, check_int, check_real
-from whitebox_loc.evaluation.scores.checking import check_maps, check_shown, flat
+from whitebox_loc._validation import (
+    check_bool,
+    check_callable,
+    check_generator,
+    check_int,
+    check_real,
+)
+from whitebox_loc.evaluation.scores.checking import MOST_SAMPLES, check_maps, check_shown, flat
 
 __all__ = ["max_sensitivity"]
 
@@ -64,7 +70,9 @@ def max_sensitivity(
     """
     images = check_shown(images)
     radius = check_real("radius", radius, above=0)
-    check_int("samples", samples, low=1)
+    check_int("samples", samples, low=1, high=MOST_SAMPLES)
+    check_bool("relative", relative)
+    check_callable("explain", explain, "from images to maps")
     rng = check_generator(seed)
     maps = explained(explain, images)
     change = np.full(len(images), np.nan)
@@ -81,10 +89,6 @@ def max_sensitivity(
 
 def explained(explain: Callable[[np.ndarray], Any], images: np.ndarray) -> np.ndarray:
     """Return ``explain(images)`` as float64, after checking that there is a map an image."""
-    if not callable(explain):
-        raise TypeError(
-            f"`explain` must be callable and return one map an image; got {type(explain).__name__}."
-        )
     maps = check_maps(explain(images), "explain(images)")
     if maps.shape != images.shape[:3]:
         raise ValueError(
