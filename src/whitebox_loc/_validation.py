@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import inspect
 import math
 import numbers
 import os
@@ -85,8 +87,8 @@ def check_choice(name: str, value: Any, allowed: Iterable[str]) -> str:
     raise error(f"`{name}` must be one of {options}; got {shortened(value)}.{hint}")
 
 
-def check_names(name: str, value: Any, allowed: Iterable[str]) -> list[str]:
-    """Return one or several of the `allowed` names as a list with at least one entry, each once."""
+def check_names(name: str, value: Any, allowed: Iterable[str], *, least: int = 1) -> list[str]:
+    """Return one or several of the `allowed` names as a list, `least` of them, each once."""
     if isinstance(value, str):
         return [check_choice(name, value, allowed)]
     options = list(allowed)
@@ -96,8 +98,8 @@ def check_names(name: str, value: Any, allowed: Iterable[str]) -> list[str]:
             f"{type(value).__name__}."
         )
     names = [check_choice(f"{name}[{i}]", each, options) for i, each in enumerate(value)]
-    if not names or len(set(names)) < len(names):
-        raise ValueError(f"`{name}` must name at least one, each once; got {names}.")
+    if len(names) < least or len(set(names)) < len(names):
+        raise ValueError(f"`{name}` must name at least {least}, each once; got {names}.")
     return names
 
 
@@ -111,12 +113,20 @@ def check_bool(name: str, value: Any) -> bool:
     return bool(value)
 
 
-def check_callable(name: str, value: Any, what: str) -> Any:
-    """Return `value` if it can be called; `what` says from what to what."""
-    if not callable(value):
+def check_callable(name: str, value: Any, takes: int, what: str) -> Any:
+    """Return `value` if it can be called with `takes` arguments; `what` says from what to what."""
+    fits = callable(value)
+    if fits:
+        # What is written in C does not tell its arguments.
+        with contextlib.suppress(ValueError):
+            try:
+                inspect.signature(value).bind(*range(takes))
+            except TypeError:
+                fits = False
+    if not fits:
         raise TypeError(
-            f"`{name}` must be a function {what}; got {shortened(value)} of type "
-            f"{type(value).__name__}."
+            f"`{name}` must be a function {what}, of {takes} argument{'s'[: takes > 1]}; got "
+            f"{shortened(value)} of type {type(value).__name__}."
         )
     return value
 
