@@ -88,7 +88,7 @@ def check_choice(name: str, value: Any, allowed: Iterable[str]) -> str:
 
 
 def check_names(name: str, value: Any, allowed: Iterable[str], *, least: int = 1) -> list[str]:
-    """Return one or several of the `allowed` names as a list, `least` of them, each once."""
+    """Return some of the `allowed` names as a list, `least` (0 or 1) of them, each once."""
     if isinstance(value, str):
         return [check_choice(name, value, allowed)]
     options = list(allowed)
@@ -99,7 +99,8 @@ def check_names(name: str, value: Any, allowed: Iterable[str], *, least: int = 1
         )
     names = [check_choice(f"{name}[{i}]", each, options) for i, each in enumerate(value)]
     if len(names) < least or len(set(names)) < len(names):
-        raise ValueError(f"`{name}` must name at least {least}, each once; got {names}.")
+        some = "at least one, each once" if least else "each once"
+        raise ValueError(f"`{name}` must name {some}; got {names}.")
     return names
 
 

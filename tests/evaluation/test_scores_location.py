@@ -173,7 +173,7 @@ def test_errors_name_the_argument():
     maps, masks = np.ones((2, 3, 4)), np.ones((2, 3, 4), bool)
     with pytest.raises(TypeError, match="`masks` must be boolean; got dtype int64"):
         mass_accuracy(maps, masks.astype(int))
-    with pytest.raises(ValueError, match="`masks` must have the maps' shape"):
+    with pytest.raises(ValueError, match="`masks` must have the shape of `maps`"):
         rank_accuracy(maps, masks[:1])
     with pytest.raises(ValueError, match=r"`maps` must have shape \(n, height, width\)"):
         pointing_game(maps[0], masks[0])

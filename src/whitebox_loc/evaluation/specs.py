@@ -12,7 +12,7 @@ from typing import Any
 import keras
 
 from whitebox_loc import models as networks
-from whitebox_loc._files import replacing
+from whitebox_loc._files import naming, replacing
 from whitebox_loc._validation import check_choice, shortened
 from whitebox_loc.data import SCENES, Scene, as_scene
 from whitebox_loc.evaluation.controls import CONTROLS, Control
@@ -250,7 +250,7 @@ def _given(name: str, model: Any, folder: Path | None) -> tuple[ModelSpec, keras
         # The digest in the name: a worker can never read the weights of an earlier call.
         path = folder / f"{re.sub(r'[^A-Za-z0-9_.-]+', '_', name)}-{found}.keras"
         if not path.exists():
-            with replacing(path) as part:
+            with naming("out", path), replacing(path) as part:
                 model.save(part)
         return ModelSpec(name, found, str(path.resolve()), mechanism=known), model
     if not isinstance(model, (str, os.PathLike)):
