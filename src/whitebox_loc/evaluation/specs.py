@@ -12,9 +12,9 @@ from typing import Any
 import keras
 
 from whitebox_loc import models as networks
-from whitebox_loc._files import replacing
-from whitebox_loc._validation import check_choice
-from whitebox_loc.data import Scene, as_scene
+from whitebox_loc._files import naming, replacing
+from whitebox_loc._validation import check_choice, shortened
+from whitebox_loc.data import SCENES, Scene, as_scene
 from whitebox_loc.evaluation.controls import CONTROLS, Control
 from whitebox_loc.evaluation.scores import METRICS
 from whitebox_loc.evaluation.scores.record import Metric
@@ -25,7 +25,7 @@ from whitebox_loc.training.evaluation import check_input
 
 __all__ = [
     "BASELINES", "MethodSpec", "MetricSpec", "ModelSpec", "method_specs", "metric_specs",
-    "model_specs", "scene_specs",
+    "model_specs", "named_scenes", "scene_specs",
 ]  # fmt: skip
 
 BASELINES = ("random", "edge_detector", "blurred_oracle")
@@ -90,8 +90,19 @@ def scene_specs(scenes: Any) -> dict[str, Scene]:
         If a scene is unknown, or has no name to stand in the table.
     """
     if not isinstance(scenes, Mapping):
-        scenes = {_name_of_scene(scene): scene for scene in _each("scenes", scenes)}
-    return _filled("scenes", {str(name): as_scene(scene) for name, scene in scenes.items()})
+        scenes = {scene: scene for scene in _each("scenes", scenes)}
+    return _filled("scenes", named_scenes(scenes))
+
+
+def named_scenes(scenes: Mapping[Any, Any]) -> dict[str, Scene]:
+    """Return scenes by name from a dict of scenes or names of scenes."""
+    found = {}
+    for name, scene in scenes.items():
+        # What draws several boxes has a scene in it, and `as_scene` knows what to say.
+        if not isinstance(scene, Scene) and not hasattr(scene, "scene"):
+            check_choice(f"scenes[{name!r}]", scene, SCENES)
+        found[str(name)] = as_scene(scene)
+    return found
 
 
 def method_specs(methods: Any, baselines: bool, seed: int) -> dict[str, MethodSpec]:
@@ -239,7 +250,7 @@ def _given(name: str, model: Any, folder: Path | None) -> tuple[ModelSpec, keras
         # The digest in the name: a worker can never read the weights of an earlier call.
         path = folder / f"{re.sub(r'[^A-Za-z0-9_.-]+', '_', name)}-{found}.keras"
         if not path.exists():
-            with replacing(path) as part:
+            with naming("out", path), replacing(path) as part:
                 model.save(part)
         return ModelSpec(name, found, str(path.resolve()), mechanism=known), model
     if not isinstance(model, (str, os.PathLike)):
@@ -250,7 +261,13 @@ def _given(name: str, model: Any, folder: Path | None) -> tuple[ModelSpec, keras
     path = Path(model)
     if not path.is_file():
         check_choice(f"models[{name!r}]", str(model), [*networks.COMPILED, "a path of a file"])
-    loaded = keras.models.load_model(path, compile=False)
+    try:
+        loaded = keras.models.load_model(path, compile=False)
+    except Exception as error:
+        raise ValueError(
+            f"`models[{name!r}]` {str(path)!r} is not a readable .keras file "
+            f"({type(error).__name__}: {shortened(str(error))})."
+        ) from error
     known = _mechanism(loaded)
     return ModelSpec(name, model_digest(loaded), str(path.resolve()), mechanism=known), loaded
 
@@ -265,13 +282,15 @@ def _labelled(argument: str, given: Any) -> Iterable[tuple[str, tuple[Any, dict[
         items = _each(argument, given)
         given = {getattr(item, "name", item): item for item in items}
         if len(given) < len(items):
-            raise ValueError(f"`{argument}` must name each once; got {items}. Use a dict.")
+            raise ValueError(
+                f"`{argument}` must name each once; got {shortened(items)}. Use a dict."
+            )
     for label, item in given.items():
         what, options = item if isinstance(item, tuple) and len(item) == 2 else (item, {})
         if not isinstance(options, Mapping):
             raise TypeError(
                 f"`{argument}[{label!r}]` must be a name or (name, options) with a dict of "
-                f"options; got {item!r}."
+                f"options; got {shortened(item)}."
             )
         yield str(label), (what, dict(options))
 
@@ -279,12 +298,19 @@ def _labelled(argument: str, given: Any) -> Iterable[tuple[str, tuple[Any, dict[
 def _each(argument: str, given: Any) -> list[Any]:
     if isinstance(given, (str, keras.Model, Scene)) or not isinstance(given, Iterable):
         raise TypeError(
-            f"`{argument}` must be a list of names or a dict of name to value; got {given!r}. "
-            f"For one, write [{given!r}]."
+            f"`{argument}` must be a list of names or a dict of name to value; got "
+            f"{shortened(given)}. For one, write a list with nothing else in it."
         )
     items = list(given)
+    rows = {"methods": (Method, Control), "metrics": (Metric,)}.get(argument, ())
+    for item in items:
+        if not isinstance(item, (str, *rows)):
+            raise TypeError(
+                f"`{argument}` must hold names; got {shortened(item)}. Give your own as a dict of "
+                "name to value."
+            )
     if len(set(map(str, items))) < len(items):
-        raise ValueError(f"`{argument}` must name each once; got {items}.")
+        raise ValueError(f"`{argument}` must name each once; got {shortened(items)}.")
     return items
 
 
@@ -292,12 +318,3 @@ def _filled(argument: str, found: dict[str, Any]) -> dict[str, Any]:
     if not found:
         raise ValueError(f"`{argument}` must hold at least one; got none.")
     return found
-
-
-def _name_of_scene(scene: Any) -> str:
-    if not isinstance(scene, str):
-        raise TypeError(
-            f"`scenes` must hold names; got {scene!r}. Give your own scenes as a dict of name to "
-            "scene."
-        )
-    return scene
