@@ -6,6 +6,7 @@ import difflib
 import math
 import numbers
 import reprlib
+import sys
 import warnings
 from collections.abc import Iterable
 from typing import Any
@@ -220,15 +221,23 @@ _MOST_BYTES = 2**37
 """Sizes beyond are mistakes, and asking for them can bring a machine to a halt."""
 
 
-def warn_of_range(name: str, images: np.ndarray, *, stacklevel: int = 3) -> None:
+def warn_of_range(name: str, images: np.ndarray) -> None:
     """Warn, as `ImageRangeWarning`, of float images in 0..255."""
     if images.size and images.min() >= 0 and 2 < images.max() <= 255:
         warnings.warn(
             f"`{name}` holds floats up to {images.max():.4g}, as of images in 0..255; the models "
             "of this library take [0, 1]. Divide by 255, or pass uint8 where it is allowed.",
             ImageRangeWarning,
-            stacklevel=stacklevel,
+            stacklevel=_level_outside(),
         )
+
+
+def _level_outside() -> int:
+    """Return the level of the first caller outside of this package: the line of the user's."""
+    package, frame, level = __name__.partition(".")[0], sys._getframe(1), 0
+    while frame is not None and frame.f_globals["__name__"].partition(".")[0] == package:
+        frame, level = frame.f_back, level + 1
+    return level + 1
 
 
 def check_model(model: Any, name: str = "model") -> Any:

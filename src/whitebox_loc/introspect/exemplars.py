@@ -209,7 +209,8 @@ def _batches(
         whole = check_images(given, model)
         stream = (_cut(whole, slice(i, i + batch_size)) for i in range(0, len(whole), batch_size))
     elif isinstance(images, Iterable):
-        stream = (_one_batch(batch, model) for batch in images)
+        # Of the range one batch is enough to warn.
+        stream = (_one_batch(b, None if i else model) for i, b in enumerate(images))
     else:
         raise TypeError(
             "`images` must be an array of images, a Scene, the name of one, or an iterable of "
@@ -223,7 +224,7 @@ def _batches(
             return
 
 
-def _one_batch(batch: Any, model: keras.Model) -> Inputs:
+def _one_batch(batch: Any, model: keras.Model | None) -> Inputs:
     first = batch[0] if isinstance(batch, tuple) and batch else batch
     return check_images(tf.nest.map_structure(np.asarray, first), model)
 

@@ -68,7 +68,7 @@ def check_images(images: Any, model: keras.Model | None = None, *, name: str = "
     if model is not None:
         _check_fit(name, found, model)
         if not _rescales(model):
-            warn_of_range(name, found.image, stacklevel=4)
+            warn_of_range(name, found.image)
     return found
 
 
