@@ -7,6 +7,7 @@ import math
 import numbers
 import reprlib
 import sys
+import types
 import warnings
 from collections.abc import Iterable
 from typing import Any
@@ -234,7 +235,8 @@ def warn_of_range(name: str, images: np.ndarray) -> None:
 
 def _level_outside() -> int:
     """Return the level of the first caller outside of this package: the line of the user's."""
-    package, frame, level = __name__.partition(".")[0], sys._getframe(1), 0
+    package, level = __name__.partition(".")[0], 0
+    frame: types.FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_globals["__name__"].partition(".")[0] == package:
         frame, level = frame.f_back, level + 1
     return level + 1

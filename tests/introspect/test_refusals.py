@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - whole messages read best
 """What would be an answer without meaning is refused, by name and with the reason."""
 
 import re
@@ -40,7 +41,7 @@ def refused(call, message, error=ValueError):
 
 # --- log-odds ------------------------------------------------------------------------
 
-NEEDS = "`link` 'logit' needs probabilities, above 0 and below 1; target {!r} is {} for image 0. Use link='identity', or end the model with a sigmoid, in front of which log-odds are read."  # noqa: E501
+NEEDS = "`link` 'logit' needs probabilities, above 0 and below 1; target {!r} is {} for image 0. Use link='identity', or end the model with a sigmoid, in front of which log-odds are read."
 
 
 @pytest.mark.parametrize("method", ["gradient", "integrated_gradients", "lrp", "rise", "hsic"])
@@ -105,9 +106,9 @@ def test_blind_spots_of_targets_that_do_not_exist(network):
     def ask(target, **options):
         return lambda: introspect.blind_spots(network, IMAGES, target, **options)
 
-    message = "`target` 7 must be the number of one of the model's outputs; its output has shape (None, 4)."  # noqa: E501
+    message = "`target` 7 must be the number of one of the model's outputs; its output has shape (None, 4)."
     refused(ask(7), message)
-    message = "`target` must be one target here; got a list of 2. Ask for the blind spots of each by itself."  # noqa: E501
+    message = "`target` must be one target here; got a list of 2. Ask for the blind spots of each by itself."
     refused(ask(["top", "left"]), message, TypeError)
     message = "Method 'gradient' has no option 'step'; it has []."
     refused(ask("top", step=3), message, TypeError)
@@ -206,7 +207,7 @@ def test_ways_to_write_a_batch_that_a_model_takes():
     found = saliency(model, {"number": numbers, "image": IMAGES})
     np.testing.assert_array_equal(found, expected)
     assert np.abs(expected).max() > 0
-    message = f"`images` must be of the shape that model {model.name!r} takes, (n, 6, 7), (n, 2); got (2, 6, 7, 1)."  # noqa: E501
+    message = f"`images` must be of the shape that model {model.name!r} takes, (n, 6, 7), (n, 2); got (2, 6, 7, 1)."
     refused(lambda: saliency(model, IMAGES), message)
 
 
@@ -228,8 +229,8 @@ class Compiled(Own):
 def test_a_model_that_does_not_say_what_it_takes():
     model = Own()
     model(IMAGES)
-    found = "ValueError: Input 0 with name 'None' of layer 'conv' is incompatible with the layer: expected axis -1 of input shape to have value 1, but received input with shape (None, 6, 7, 3)"  # noqa: E501
-    message = f"`model` 'own' cannot be run on `images` of shape (n, 6, 7, 3): {found}. Pass images of the size and channels that it takes."  # noqa: E501
+    found = "ValueError: Input 0 with name 'None' of layer 'conv' is incompatible with the layer: expected axis -1 of input shape to have value 1, but received input with shape (None, 6, 7, 3)"
+    message = f"`model` 'own' cannot be run on `images` of shape (n, 6, 7, 3): {found}. Pass images of the size and channels that it takes."
     refused(lambda: saliency(model, np.repeat(IMAGES, 3, -1)), message)
 
 
@@ -238,7 +239,7 @@ def test_layers_inside_of_a_tf_function(called):
     model = Compiled()
     if called:
         model(IMAGES)
-    message = "No layer of `model` 'own' can be read: its `call` is a tf.function, or runs its layers inside of one, a loop or a condition. Take the decorator away; Keras compiles the model anyway."  # noqa: E501
+    message = "No layer of `model` 'own' can be read: its `call` is a tf.function, or runs its layers inside of one, a loop or a condition. Take the decorator away; Keras compiles the model anyway."
     refused(lambda: introspect.activations(model, IMAGES), message)
 
 
@@ -284,7 +285,7 @@ def test_infinite_activations_of_finite_weights_are_what_the_layer_says():
 def test_numbers_that_grow_too_large_inside():
     model = constant(0.0, 0.0, 0.0, 0.0)
     model.layers[-1].kernel.assign(3e38 * np.ones(model.layers[-1].kernel.shape))
-    message = "Maps of method 'gradient_x_input' cannot be given: 84 of 84 numbers are NaN or infinite. All weights of `model` 'plain' and all `images` are finite, so numbers grow too large, or are divided by 0, in its layers: `activations` shows in which."  # noqa: E501
+    message = "Maps of method 'gradient_x_input' cannot be given: 84 of 84 numbers are NaN or infinite. All weights of `model` 'plain' and all `images` are finite, so numbers grow too large, or are divided by 0, in its layers: `activations` shows in which."
     refused(lambda: saliency(model, IMAGES - 10, "top", "gradient_x_input"), message)
 
 
@@ -308,9 +309,9 @@ def test_response_of_a_recurrent_model():
 
 def test_absurd_sizes_are_refused_before_memory_is_asked_for(network):
     big = wb.data.Scene(size=(1000, 1000))
-    message = "`n` 1000000000 asks for 4,000,000 GB of images; at most 137 GB are tried. Take a smaller number."  # noqa: E501
+    message = "`n` 1000000000 asks for 4,000,000 GB of images; at most 137 GB are tried. Take a smaller number."
     refused(lambda: introspect.probe(network, "conv2", big, n=10**9), message)
-    message = "`bins` 1000000000 asks for 1,000 GB of bins; at most 137 GB are tried. Take a smaller number."  # noqa: E501
+    message = "`bins` 1000000000 asks for 1,000 GB of bins; at most 137 GB are tried. Take a smaller number."
     refused(lambda: introspect.tuning(network, "conv2", SCENE, n=4, bins=10**9), message)
     message = "`steps` must be a whole number between 1 and 1000000; got 1000000000."
     refused(lambda: introspect.maximize(network, "conv2", 0, steps=10**9), message)
@@ -319,17 +320,17 @@ def test_absurd_sizes_are_refused_before_memory_is_asked_for(network):
 @pytest.mark.parametrize("layers", [5, None, {"conv1": 0}, ["conv1", 3]])
 def test_layers_that_are_no_names(layers, network):
     shown = repr(layers)
-    message = f"`layers` must be the path of a layer or a list of such, as `list_layers` gives them; got {shown} of type {type(layers).__name__}."  # noqa: E501
+    message = f"`layers` must be the path of a layer or a list of such, as `list_layers` gives them; got {shown} of type {type(layers).__name__}."
     refused(lambda: introspect.probe(network, layers, SCENE), message, TypeError)
 
 
 @pytest.mark.parametrize("channel", ["red", 1.5, [[0]], {0}])
 def test_channels_that_are_no_numbers(channel, network):
-    with pytest.raises(TypeError, match="^`channel` must be a whole number"):
+    with pytest.raises(TypeError, match=r"^`channel` must be a whole number"):
         introspect.top_images(network, "conv2", channel, IMAGES)
-    with pytest.raises(TypeError, match="^`channel` must be a whole number"):
+    with pytest.raises(TypeError, match=r"^`channel` must be a whole number"):
         introspect.maximize(network, "conv2", channel, steps=1)
-    with pytest.raises(TypeError, match="^`channels` must be a whole number"):
+    with pytest.raises(TypeError, match=r"^`channels` must be a whole number"):
         introspect.ablate(network, IMAGES, "conv2", channel)
 
 
