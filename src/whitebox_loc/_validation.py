@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import numbers
+import reprlib
 import warnings
 from collections.abc import Iterable
 from typing import Any
@@ -13,15 +14,19 @@ import numpy as np
 
 __all__ = [
     "ImageRangeWarning",
+    "as_array",
     "check_boxes",
     "check_brightness",
     "check_choice",
     "check_finite",
     "check_generator",
     "check_int",
+    "check_ints",
+    "check_memory",
     "check_model",
     "check_real",
     "check_size",
+    "shortened",
     "warn_of_range",
 ]
 
@@ -30,15 +35,47 @@ class ImageRangeWarning(UserWarning):
     """Images look like floats in 0..255, where this library's models take [0, 1]."""
 
 
+def shortened(value: Any) -> str:
+    """Return the text of a user's value for a message, a line or two of it at most."""
+    try:
+        text = _BRIEF.repr(value)
+    except Exception:  # A text that fails is the value's own fault, and not what is told here.
+        text = f"<{type(value).__name__}>"
+    if len(text) <= 2 * _SHOWN:
+        return text
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return f"an array of shape {tuple(value.shape)} and dtype {value.dtype}"
+    return f"{text[:_SHOWN]} ... {text[-_SHOWN // 4 :]}"
+
+
+_SHOWN = 120
+_BRIEF = reprlib.Repr()
+_BRIEF.maxstring = _BRIEF.maxlong = _SHOWN
+_BRIEF.maxother = 3 * _SHOWN  # more than is shown, so that long texts of arrays are noticed
+_BRIEF.maxlist = _BRIEF.maxtuple = _BRIEF.maxdict = _BRIEF.maxset = 8
+
+
+def as_array(name: str, value: Any) -> np.ndarray:
+    """Return `value` as NumPy array, or say that it cannot be one."""
+    try:
+        return np.asarray(value)
+    except Exception as error:
+        # Ragged lists, ragged or symbolic tensors, and whatever else an object raises here.
+        raise TypeError(
+            f"`{name}` must be an array; got {shortened(value)} of type {type(value).__name__}, "
+            "of which NumPy makes none. Are its parts of different lengths?"
+        ) from error
+
+
 def check_choice(name: str, value: Any, allowed: Iterable[str]) -> str:
     """Return `value` if it is one of the `allowed` names; suggest the nearest otherwise."""
     options = list(allowed)
     if isinstance(value, str) and value in options:
         return value
-    near = difflib.get_close_matches(str(value), options, n=1)
+    near = difflib.get_close_matches(value[:_SHOWN], options, n=1) if isinstance(value, str) else []
     hint = f" Did you mean {near[0]!r}?" if near else ""
     error = ValueError if isinstance(value, str) else TypeError
-    raise error(f"`{name}` must be one of {options}; got {value!r}.{hint}")
+    raise error(f"`{name}` must be one of {options}; got {shortened(value)}.{hint}")
 
 
 def check_int(name: str, value: Any, *, low: int | None = None, high: int | None = None) -> int:
@@ -46,12 +83,30 @@ def check_int(name: str, value: Any, *, low: int | None = None, high: int | None
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(
             f"`{name}` must be a whole number{_between(low, high)}; "
-            f"got {value!r} of type {type(value).__name__}."
+            f"got {shortened(value)} of type {type(value).__name__}."
         )
     number = int(value)
     if (low is not None and number < low) or (high is not None and number > high):
-        raise ValueError(f"`{name}` must be a whole number{_between(low, high)}; got {value!r}.")
+        raise ValueError(
+            f"`{name}` must be a whole number{_between(low, high)}; got {shortened(value)}."
+        )
     return number
+
+
+def check_ints(
+    name: str, value: Any, *, low: int | None = None, high: int | None = None
+) -> list[int]:
+    """Return one or several whole numbers in ``low..high`` as a list with at least one entry."""
+    if isinstance(value, numbers.Integral):
+        return [check_int(name, value, low=low, high=high)]
+    if not isinstance(value, (list, tuple, range, np.ndarray)) or getattr(value, "ndim", 1) != 1:
+        raise TypeError(
+            f"`{name}` must be a whole number{_between(low, high)}, or a list of such; got "
+            f"{shortened(value)} of type {type(value).__name__}."
+        )
+    if not len(value):
+        raise ValueError(f"`{name}` must hold at least one whole number; got none.")
+    return [check_int(name, each, low=low, high=high) for each in value]
 
 
 def check_real(
@@ -61,7 +116,7 @@ def check_real(
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(
             f"`{name}` must be a number{_between(low, high)}; "
-            f"got {value!r} of type {type(value).__name__}."
+            f"got {shortened(value)} of type {type(value).__name__}."
         )
     number = float(value)
     if (
@@ -69,7 +124,9 @@ def check_real(
         or (low is not None and number < low)
         or (high is not None and number > high)
     ):
-        raise ValueError(f"`{name}` must be a finite number{_between(low, high)}; got {value!r}.")
+        raise ValueError(
+            f"`{name}` must be a finite number{_between(low, high)}; got {shortened(value)}."
+        )
     return number
 
 
@@ -79,14 +136,14 @@ def check_size(name: str, value: Any) -> tuple[int, int]:
         height, width = value
     except (TypeError, ValueError):
         raise TypeError(
-            f"`{name}` must be two whole numbers (height, width) in pixels; got {value!r}."
+            f"`{name}` must be two whole numbers (height, width) in pixels; got {shortened(value)}."
         ) from None
     return check_int(f"{name}[0]", height, low=1), check_int(f"{name}[1]", width, low=1)
 
 
 def check_boxes(name: str, value: Any) -> np.ndarray:
     """Return `value` as a float or integer array of shape ``(..., 4)`` without NaN or infinity."""
-    array = np.asarray(value)
+    array = as_array(name, value)
     if array.dtype.kind not in "iuf":
         raise TypeError(
             f"`{name}` must hold numbers; got an array of dtype {array.dtype}. "
@@ -122,7 +179,7 @@ def check_pixels(name: str, boxes: np.ndarray, keyword: str, format: str) -> Non
 
 def check_brightness(name: str, value: Any) -> np.ndarray:
     """Return images ``(n, height, width, channels)`` as float32 in [0, 1]; uint8 is divided."""
-    array = np.asarray(value)
+    array = as_array(name, value)
     if array.ndim != 4:
         raise ValueError(
             f"`{name}` must have shape (n, height, width, channels); got shape {array.shape}."
@@ -150,14 +207,27 @@ def check_finite(name: str, array: np.ndarray) -> np.ndarray:
     return array
 
 
-def warn_of_range(name: str, images: np.ndarray) -> None:
+def check_memory(name: str, value: Any, size: float, what: str) -> None:
+    """Raise a ValueError if `size` bytes, which `value` asks for, are beyond all reason."""
+    if size > _MOST_BYTES:
+        raise ValueError(
+            f"`{name}` {shortened(value)} asks for {size / 1e9:,.0f} GB of {what}; at most "
+            f"{_MOST_BYTES / 1e9:,.0f} GB are tried. Take a smaller number."
+        )
+
+
+_MOST_BYTES = 2**37
+"""Sizes beyond are mistakes, and asking for them can bring a machine to a halt."""
+
+
+def warn_of_range(name: str, images: np.ndarray, *, stacklevel: int = 3) -> None:
     """Warn, as `ImageRangeWarning`, of float images in 0..255."""
     if images.size and images.min() >= 0 and 2 < images.max() <= 255:
         warnings.warn(
             f"`{name}` holds floats up to {images.max():.4g}, as of images in 0..255; the models "
             "of this library take [0, 1]. Divide by 255, or pass uint8 where it is allowed.",
             ImageRangeWarning,
-            stacklevel=3,
+            stacklevel=stacklevel,
         )
 
 
@@ -187,7 +257,7 @@ def check_generator(seed: Any, name: str = "seed") -> np.random.Generator:
     if isinstance(seed, bool) or not isinstance(seed, numbers.Integral):
         raise TypeError(
             f"`{name}` must be a whole number >= 0 or a numpy.random.Generator; "
-            f"got {seed!r} of type {type(seed).__name__}."
+            f"got {shortened(seed)} of type {type(seed).__name__}."
         )
     return np.random.default_rng(check_int(name, seed, low=0))
 
