@@ -5,11 +5,13 @@ from __future__ import annotations
 import difflib
 import math
 import numbers
+import os
 import reprlib
 import sys
 import types
 import warnings
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,8 +19,10 @@ import numpy as np
 __all__ = [
     "ImageRangeWarning",
     "as_array",
+    "check_bool",
     "check_boxes",
     "check_brightness",
+    "check_callable",
     "check_choice",
     "check_finite",
     "check_generator",
@@ -26,6 +30,9 @@ __all__ = [
     "check_ints",
     "check_memory",
     "check_model",
+    "check_names",
+    "check_numbers",
+    "check_path",
     "check_real",
     "check_size",
     "shortened",
@@ -80,6 +87,50 @@ def check_choice(name: str, value: Any, allowed: Iterable[str]) -> str:
     raise error(f"`{name}` must be one of {options}; got {shortened(value)}.{hint}")
 
 
+def check_names(name: str, value: Any, allowed: Iterable[str]) -> list[str]:
+    """Return one or several of the `allowed` names as a list with at least one entry, each once."""
+    if isinstance(value, str):
+        return [check_choice(name, value, allowed)]
+    options = list(allowed)
+    if not isinstance(value, Iterable):
+        raise TypeError(
+            f"`{name}` must be one of {options}, or a list of such; got {shortened(value)} of type "
+            f"{type(value).__name__}."
+        )
+    names = [check_choice(f"{name}[{i}]", each, options) for i, each in enumerate(value)]
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"`{name}` must name at least one, each once; got {names}.")
+    return names
+
+
+def check_bool(name: str, value: Any) -> bool:
+    """Return `value` as bool if it is True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(
+            f"`{name}` must be True or False; got {shortened(value)} of type "
+            f"{type(value).__name__}."
+        )
+    return bool(value)
+
+
+def check_callable(name: str, value: Any, what: str) -> Any:
+    """Return `value` if it can be called; `what` says from what to what."""
+    if not callable(value):
+        raise TypeError(
+            f"`{name}` must be a function {what}; got {shortened(value)} of type "
+            f"{type(value).__name__}."
+        )
+    return value
+
+
+def check_numbers(name: str, value: Any) -> np.ndarray:
+    """Return `value` as an array of floats, all of them finite; integers become float64."""
+    array = as_array(name, value)
+    if array.dtype.kind not in "iuf":
+        raise TypeError(f"`{name}` must hold numbers; got dtype {array.dtype}.")
+    return check_finite(name, array if array.dtype.kind == "f" else array.astype(np.float64))
+
+
 def check_int(name: str, value: Any, *, low: int | None = None, high: int | None = None) -> int:
     """Return `value` as int if it is a whole number in ``low..high`` (both inclusive)."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
@@ -112,23 +163,36 @@ def check_ints(
 
 
 def check_real(
-    name: str, value: Any, *, low: float | None = None, high: float | None = None
+    name: str,
+    value: Any,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    above: float | None = None,
 ) -> float:
-    """Return `value` as float if it is a finite number in ``low..high`` (both inclusive)."""
+    """Return `value` as float if it is a finite number in ``low..high`` (both inclusive).
+
+    With `above` in place of `low` it must be greater than that.
+    """
+    allowed = _between(low, high)
+    if above is not None:
+        allowed = f" above {above}" + ("" if high is None else f" and at most {high}")
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(
-            f"`{name}` must be a number{_between(low, high)}; "
+            f"`{name}` must be a number{allowed}; "
             f"got {shortened(value)} of type {type(value).__name__}."
         )
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # A whole number of more than 308 digits.
+        number = math.inf
     if (
         not math.isfinite(number)
         or (low is not None and number < low)
         or (high is not None and number > high)
+        or (above is not None and number <= above)
     ):
-        raise ValueError(
-            f"`{name}` must be a finite number{_between(low, high)}; got {shortened(value)}."
-        )
+        raise ValueError(f"`{name}` must be a finite number{allowed}; got {shortened(value)}.")
     return number
 
 
@@ -257,6 +321,18 @@ def check_model(model: Any, name: str = "model") -> Any:
             "Set KERAS_BACKEND=tensorflow before the first import of keras."
         )
     return model
+
+
+def check_path(name: str, value: Any) -> Path:
+    """Return `value` as Path if it is text or a path."""
+    if not isinstance(value, (str, os.PathLike)) or not isinstance(os.fspath(value), str):
+        raise TypeError(
+            f"`{name}` must be a path, as str or pathlib.Path; got {shortened(value)} of type "
+            f"{type(value).__name__}."
+        )
+    if not os.fspath(value) or "\0" in os.fspath(value):
+        raise ValueError(f"`{name}` must name a file or folder; got {shortened(value)}.")
+    return Path(value)
 
 
 def check_generator(seed: Any, name: str = "seed") -> np.random.Generator:

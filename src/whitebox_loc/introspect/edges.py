@@ -215,7 +215,7 @@ class Look:
 
     def __init__(self, scene: Scene, labels: np.ndarray | None, seed: Any) -> None:
         self.scene, self.labels = scene, labels
-        self.root = _seed_root(seed)
+        self.root = seed_root(seed)
         blur = ("blur",) if isinstance(scene.blur, float) else ()
         self.fixed = not unusual_fields(scene, ("shapes", *blur))
 
@@ -250,7 +250,8 @@ def unusual_fields(scene: Scene, allowed: Sequence[str] = ()) -> list[str]:
     ]
 
 
-def _seed_root(seed: Any) -> np.random.SeedSequence:
+def seed_root(seed: Any) -> np.random.SeedSequence:
+    """Return the sequence of a seed, from which further streams are drawn by spawn keys."""
     if isinstance(seed, np.random.SeedSequence):
         return seed
     if isinstance(seed, np.random.Generator):
