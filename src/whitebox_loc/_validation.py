@@ -147,9 +147,14 @@ def check_int(name: str, value: Any, *, low: int | None = None, high: int | None
 
 
 def check_ints(
-    name: str, value: Any, *, low: int | None = None, high: int | None = None
+    name: str,
+    value: Any,
+    *,
+    low: int | None = None,
+    high: int | None = None,
+    empty: bool = False,
 ) -> list[int]:
-    """Return one or several whole numbers in ``low..high`` as a list with at least one entry."""
+    """Return one or several whole numbers in ``low..high`` as a list, `empty` only if it may be."""
     if isinstance(value, numbers.Integral):
         return [check_int(name, value, low=low, high=high)]
     if not isinstance(value, (list, tuple, range, np.ndarray)) or getattr(value, "ndim", 1) != 1:
@@ -157,7 +162,7 @@ def check_ints(
             f"`{name}` must be a whole number{_between(low, high)}, or a list of such; got "
             f"{shortened(value)} of type {type(value).__name__}."
         )
-    if not len(value):
+    if not len(value) and not empty:
         raise ValueError(f"`{name}` must hold at least one whole number; got none.")
     return [check_int(name, each, low=low, high=high) for each in value]
 

@@ -230,7 +230,7 @@ def test_a_model_that_does_not_say_what_it_takes():
     model = Own()
     model(IMAGES)
     found = "ValueError: Input 0 with name 'None' of layer 'conv' is incompatible with the layer: expected axis -1 of input shape to have value 1, but received input with shape (None, 6, 7, 3)"
-    message = f"`model` 'own' cannot be run on `images` of shape (n, 6, 7, 3): {found}. Pass images of the size and channels that it takes."
+    message = f"`model` 'own' cannot be run on `images`, or an `example`, of shape (n, 6, 7, 3): {found}. Pass images of the size and channels that it takes."
     refused(lambda: saliency(model, np.repeat(IMAGES, 3, -1)), message)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from whitebox_loc._validation import check_choice, check_int, check_model
+from whitebox_loc._validation import check_bool, check_choice, check_int, check_model
 from whitebox_loc.introspect.inputs import check_images
 from whitebox_loc.introspect.methods import METHODS, Maps, Method
 from whitebox_loc.introspect.problem import Problem
@@ -149,6 +149,7 @@ def saliency(
     targets = [as_target(t) for t in (target if several else [target])]
     check_choice("link", link, LINKS)
     check_int("batch_size", batch_size, low=1)
+    check_bool("return_info", return_info)
     check_log_odds(model, inputs, targets, link, batch_size)
     problem = Problem(model, inputs, targets, link, batch_size)
     maps = record.function(problem, **chosen)

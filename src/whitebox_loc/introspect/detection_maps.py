@@ -232,7 +232,8 @@ def _chosen(found: Any, n: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     shape = arrays["candidates"].shape
     if len(shape) != 2 or shape[0] != n:
         raise ValueError(
-            f"`found.candidates` must have shape ({n}, detections), a row an image; got {shape}."
+            f"`found.candidates` must have shape ({n}, detections), a row for each of the {n} "
+            f"`images`; got {shape}."
         )
     for name in names:
         wanted = (*shape, 4) if name == "boxes" else shape

@@ -10,8 +10,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from whitebox_loc._validation import check_int, check_ints, check_model, shortened
-from whitebox_loc.data import Scene, as_scene, batch_at
+from whitebox_loc._validation import check_choice, check_int, check_ints, check_model, shortened
+from whitebox_loc.data import SCENES, Scene, as_scene, batch_at
 from whitebox_loc.introspect.canvas import beside
 from whitebox_loc.introspect.capture import compiled, forward
 from whitebox_loc.introspect.inputs import Inputs, check_images
@@ -199,6 +199,8 @@ def _batches(
     stream: Iterable[Inputs]
     if isinstance(images, (Scene, str)):
         left = left or 2000
+        if isinstance(images, str):
+            check_choice("images", images, SCENES)
         scene = as_scene(images)
         stream = (
             beside(batch_at(scene, i, batch_size=batch_size, seed=seed).images, example)
