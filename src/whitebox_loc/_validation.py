@@ -9,6 +9,8 @@ import math
 import numbers
 import os
 import reprlib
+import sys
+import types
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -156,9 +158,14 @@ def check_int(name: str, value: Any, *, low: int | None = None, high: int | None
 
 
 def check_ints(
-    name: str, value: Any, *, low: int | None = None, high: int | None = None
+    name: str,
+    value: Any,
+    *,
+    low: int | None = None,
+    high: int | None = None,
+    empty: bool = False,
 ) -> list[int]:
-    """Return one or several whole numbers in ``low..high`` as a list with at least one entry."""
+    """Return one or several whole numbers in ``low..high`` as a list, `empty` only if it may be."""
     if isinstance(value, numbers.Integral):
         return [check_int(name, value, low=low, high=high)]
     if not isinstance(value, (list, tuple, range, np.ndarray)) or getattr(value, "ndim", 1) != 1:
@@ -166,7 +173,7 @@ def check_ints(
             f"`{name}` must be a whole number{_between(low, high)}, or a list of such; got "
             f"{shortened(value)} of type {type(value).__name__}."
         )
-    if not len(value):
+    if not len(value) and not empty:
         raise ValueError(f"`{name}` must hold at least one whole number; got none.")
     return [check_int(name, each, low=low, high=high) for each in value]
 
@@ -295,15 +302,24 @@ _MOST_BYTES = 2**37
 """Sizes beyond are mistakes, and asking for them can bring a machine to a halt."""
 
 
-def warn_of_range(name: str, images: np.ndarray, *, stacklevel: int = 3) -> None:
+def warn_of_range(name: str, images: np.ndarray) -> None:
     """Warn, as `ImageRangeWarning`, of float images in 0..255."""
     if images.size and images.min() >= 0 and 2 < images.max() <= 255:
         warnings.warn(
             f"`{name}` holds floats up to {images.max():.4g}, as of images in 0..255; the models "
             "of this library take [0, 1]. Divide by 255, or pass uint8 where it is allowed.",
             ImageRangeWarning,
-            stacklevel=stacklevel,
+            stacklevel=_level_outside(),
         )
+
+
+def _level_outside() -> int:
+    """Return the level of the first caller outside of this package: the line of the user's."""
+    package, level = __name__.partition(".")[0], 0
+    frame: types.FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_globals["__name__"].partition(".")[0] == package:
+        frame, level = frame.f_back, level + 1
+    return level + 1
 
 
 def check_model(model: Any, name: str = "model") -> Any:

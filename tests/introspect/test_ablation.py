@@ -218,7 +218,7 @@ def test_errors_say_what_is_allowed():
         ablate(model, images, "conv1", mode="median")
     with pytest.raises(ValueError, match=r"`channels` must be .* between -3 and 2; got 3"):
         ablate(model, images, "conv1", 3)
-    with pytest.raises(ValueError, match="`channels` must name at least one channel"):
+    with pytest.raises(ValueError, match="`channels` must hold at least one whole number; got"):
         ablate(model, images, "conv1", [])
     with pytest.raises(ValueError, match="'resample' needs at least two images; got 1"):
         ablate(model, images[:1], "conv1", mode="resample")

@@ -80,6 +80,7 @@ def test_slopes_of_a_linear_model(linear):
         )
 
 
+@pytest.mark.filterwarnings("ignore::whitebox_loc.data.ImageRangeWarning")
 def test_log_odds_stay_exact_where_the_softmax_is_saturated(linear):
     model, weights = linear
     big = 50 * np.ones((1, *SIZE, 1), np.float32)

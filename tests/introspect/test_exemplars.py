@@ -123,7 +123,7 @@ def test_scenes_for_a_model_of_several_inputs(build_model):
 def test_errors_say_what_is_allowed():
     model = wb.models.localizer(size=SIZE)
     with pytest.raises(
-        TypeError, match=r"`images` must be an array of images, a Scene, .* got int"
+        TypeError, match=r"`images` must be an array of images, a Scene, .* got 5 of type int"
     ):
         top_images(model, "conv1", 0, 5)
     with pytest.raises(ValueError, match="`images` must hold at least one image; got none"):

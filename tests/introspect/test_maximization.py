@@ -175,7 +175,7 @@ def test_errors_say_what_is_allowed():
         maximize(model)
     with pytest.raises(ValueError, match="`target` must name at least one target"):
         maximize(model, target=[])
-    with pytest.raises(ValueError, match="`channel` must name at least one channel"):
+    with pytest.raises(ValueError, match="`channel` must hold at least one whole number"):
         maximize(model, "conv1", [])
     with pytest.raises(ValueError, match=r"`channel` must be .* between -5 and 4; got 5"):
         maximize(model, "conv1", 5)
@@ -183,5 +183,7 @@ def test_errors_say_what_is_allowed():
         maximize(model, "conv1", 0, position=3)
     with pytest.raises(ValueError, match="must be about one image here; got 2 boxes"):
         maximize(model, target=wb.introspect.targets.iou([[0, 0, 1, 1]] * 2))
-    with pytest.raises(ValueError, match="`steps` must be a whole number >= 1; got 0"):
+    with pytest.raises(
+        ValueError, match="`steps` must be a whole number between 1 and 1000000; got 0"
+    ):
         maximize(model, "conv1", 0, steps=0)

@@ -9,12 +9,19 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from whitebox_loc._validation import check_int, check_model
-from whitebox_loc.introspect.capture import compiled, forward
+from whitebox_loc._validation import (
+    as_array,
+    check_finite,
+    check_int,
+    check_model,
+    shortened,
+)
+from whitebox_loc.introspect.capture import compiled, first_line, forward
 from whitebox_loc.introspect.fingerprints import function_fingerprint
 from whitebox_loc.introspect.inputs import check_images
 from whitebox_loc.introspect.layers import find_layers
 from whitebox_loc.introspect.reading import readable, run_in_batches
+from whitebox_loc.introspect.refusals import check_answer
 
 __all__ = ["patch"]
 
@@ -69,13 +76,13 @@ def patch(
     >>> bool(np.allclose(boxes[0], boxes[1], rtol=0, atol=1e-6))
     True
     """
-    inputs = check_images(images)
+    inputs = check_images(images, check_model(model))
     if not isinstance(replacements, Mapping) or not replacements:
         raise TypeError(
             f"`replacements` must be a dict from layer path to array or function; "
-            f"got {replacements!r}."
+            f"got {shortened(replacements)}."
         )
-    find_layers(check_model(model), replacements, "replacements")
+    find_layers(model, replacements, "replacements")
     arrays = {
         name: _check_array(name, value, len(inputs))
         for name, value in replacements.items()
@@ -93,14 +100,16 @@ def patch(
 
     extra = list(arrays.values())
     run = compiled(model, _key(replacements), inputs, build, extra=extra)
-    return run_in_batches(run, inputs, check_int("batch_size", batch_size, low=1), extra)
+    found = run_in_batches(run, inputs, check_int("batch_size", batch_size, low=1), extra)
+    for output in tf.nest.flatten(found):
+        check_answer("Outputs", output, model)
+    return found
 
 
 def _replacement(name: str, value: Any, given: Any) -> Callable[[Any], Any]:
     def replace(output: Any) -> Any:
         if given is None:
-            fresh = value(output)
-            tf.nest.assert_same_structure(output, fresh)
+            fresh = _applied(name, value, output)
             pairs = zip(tf.nest.flatten(fresh), tf.nest.flatten(output), strict=True)
             return tf.nest.pack_sequence_as(output, [_like(name, a, b) for a, b in pairs])
         if tf.nest.is_nested(output):
@@ -116,6 +125,18 @@ def _replacement(name: str, value: Any, given: Any) -> Callable[[Any], Any]:
     return replace
 
 
+def _applied(name: str, function: Callable[[Any], Any], output: Any) -> Any:
+    try:
+        fresh = function(output)
+        tf.nest.assert_same_structure(output, fresh)
+        return tf.nest.map_structure(tf.convert_to_tensor, fresh)
+    except Exception as error:
+        raise ValueError(
+            f"`replacements` of {name!r} must be a function from the layer's output, "
+            f"{shortened(output)}, to a tensor of its shape; it raised {first_line(error)}"
+        ) from error
+
+
 def _like(name: str, fresh: Any, output: Any) -> Any:
     fresh = tf.convert_to_tensor(fresh)
     if not output.shape.is_compatible_with(fresh.shape):
@@ -127,12 +148,13 @@ def _like(name: str, fresh: Any, output: Any) -> Any:
 
 
 def _check_array(name: str, value: Any, n: int) -> np.ndarray:
-    array = np.asarray(value)
+    array = as_array(f"replacements[{name!r}]", value)
     if array.dtype.kind not in "iufb":
         raise TypeError(
-            f"`replacements` of {name!r} must be an array, a number or a function; got {value!r}."
+            f"`replacements` of {name!r} must be an array, a number or a function; got "
+            f"{shortened(value)}."
         )
-    array = array.astype(np.float32)
+    array = check_finite(f"replacements[{name!r}]", array.astype(np.float32))
     if array.ndim == 0:
         return np.full(n, array)
     if array.ndim == 1 or len(array) not in (1, n):
