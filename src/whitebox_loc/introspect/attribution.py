@@ -140,9 +140,9 @@ def saliency(
     >>> maps.shape, info.gap.shape, info.passes
     ((2, 2, 12, 16), (2, 2), 40)
     """
-    if not isinstance(method, Method):
-        method = METHODS[check_choice("method", method, METHODS)]
-    record = method
+    record = (
+        method if isinstance(method, Method) else METHODS[check_choice("method", method, METHODS)]
+    )
     chosen = check_options(record, options)
     inputs = check_images(images, check_model(model))
     several = isinstance(target, (list, tuple))
