@@ -101,7 +101,7 @@ CALLS = [
     Call("evaluation.audit", lambda w: {"metric": "sparseness", "n": 8}),
     Call(
         "evaluation.audit",
-        lambda w: {"metric": "rank_accuracy_model", "n": 8, "model": "integrator"},
+        lambda w: {"metric": "mass_accuracy_model", "n": 8, "model": "integrator"},
     ),
     Call("evaluation.audit_table", lambda w: {"audits": [_audit(w)]}),
     Call("evaluation.benchmark", _benchmark, nan=ONE),
@@ -163,12 +163,20 @@ CALLS = [
             "boxes": w.boxes,
             "scene": w.scene,
         },
-        nan=NO_MOVE,
+        # With `relative` also where the target never changes.
+        nan=(*NO_MOVE, "True", "np.bool_"),
     ),
     Call(
         "evaluation.infidelity",
-        lambda w: {**_scored(w), "samples": 2, "perturbation": "square", "relative": True},
-        nan=BLANK,
+        lambda w: {
+            **_scored(w),
+            "samples": 2,
+            "perturbation": "square",
+            "side": 12,
+            "relative": True,
+        },
+        # A small square may miss all that the target depends on.
+        nan=(*BLANK, "None", "1"),
     ),
     Call("evaluation.entropy", lambda w: {"maps": w.maps[0]}, nan=ZERO),
     Call("evaluation.gini", lambda w: {"maps": w.maps[0]}, nan=ZERO),
