@@ -10,7 +10,15 @@ import numpy as np
 
 from whitebox_loc._validation import check_boxes, check_choice, check_real, check_size
 from whitebox_loc.boxes import ciou, convert, diou, giou, iou
-from whitebox_loc.boxes._arrays import check_one_box, to_tensor
+from whitebox_loc.boxes._arrays import (
+    ROUNDING,
+    check_fractions,
+    check_pair,
+    check_weights,
+    is_symbolic,
+    numbers_of,
+    to_tensor,
+)
 from whitebox_loc.boxes.entropy import TANGENT, cross_entropy, entropy
 from whitebox_loc.boxes.formats import RELATIVE_FORMATS
 
@@ -22,6 +30,22 @@ OVERLAPS = {"iou": iou, "giou": giou, "diou": diou, "ciou": ciou}
 
 class _Summable(keras.losses.Loss):
     """A loss that can be added to another and multiplied by a number."""
+
+    #: Whether the loss means something only if the true boxes are fractions of the image.
+    fractions = False
+
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        """Return the loss of boxes (n, 4), reduced as asked; see `keras.losses.Loss`.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If these are no pairs of finite boxes. Inside a compiled function only shapes are
+            looked at, and the loss is NaN where it would be wrong.
+        """
+        check_pair(y_true, y_pred, fractions=self.fractions)
+        check_weights(sample_weight, y_pred)
+        return super().__call__(y_true, y_pred, sample_weight)
 
     def __add__(self, other: Any) -> SumLoss:
         if not isinstance(other, keras.losses.Loss):
@@ -73,6 +97,8 @@ class BoxBCE(_Summable):
     >>> loss = BoxBCE("rel_yxhw") + 0.1 * IoULoss("giou")
     """
 
+    fractions = True
+
     def __init__(
         self,
         format: str = "rel_yxyx",
@@ -89,7 +115,6 @@ class BoxBCE(_Summable):
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Return the losses, shape (n,), of boxes of shape (n, 4)."""
         truth, prediction = to_tensor(y_true, halves=False), to_tensor(y_pred, halves=False)
-        check_one_box(truth, prediction)
         truth = convert(truth, "rel_yxyx", self.format)
         prediction = convert(prediction, "rel_yxyx", self.format)
         return keras.ops.mean(cross_entropy(truth, prediction, self.tangent), axis=-1)
@@ -144,7 +169,6 @@ class IoULoss(_Summable):
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Return the losses, shape (n,), of boxes of shape (n, 4)."""
-        check_one_box(y_true, y_pred)
         return 1.0 - OVERLAPS[self.kind](y_pred, y_true, "rel_yxyx", size=self.size)
 
     def get_config(self) -> dict[str, Any]:
@@ -198,6 +222,11 @@ class SumLoss(_Summable):
             for term, weight in zip(terms, weights, strict=True)
             for _, inner in _parts(term)
         ]
+
+    @property
+    def fractions(self) -> bool:  # type: ignore[override]
+        """Whether one of the terms needs true boxes that are fractions of the image."""
+        return any(getattr(term, "fractions", False) for term in self.terms)
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Return the weighted sum of the terms' losses, shape (n,), of boxes (n, 4)."""

@@ -9,7 +9,7 @@ import keras
 from whitebox_loc._validation import check_choice, check_size
 from whitebox_loc.average_precision import AREAS, AveragePrecision, mean_average_precision
 from whitebox_loc.boxes import convert, iou
-from whitebox_loc.boxes._arrays import check_one_box
+from whitebox_loc.boxes._arrays import check_pair, check_weights
 from whitebox_loc.boxes.entropy import cross_entropy, entropy
 from whitebox_loc.boxes.formats import RELATIVE_FORMATS
 
@@ -32,6 +32,9 @@ class _MeanOverBoxes(keras.metrics.Metric):
     Before the first box the result is NaN: no number would be true.
     """
 
+    #: Whether the number means something only if the true boxes are fractions of the image.
+    fractions = True
+
     def __init__(self, name: str, dtype: Any = None) -> None:
         super().__init__(name=name, dtype=dtype)
         self.total = self.add_variable((), "zeros", dtype="float64", name="total")
@@ -41,10 +44,17 @@ class _MeanOverBoxes(keras.metrics.Metric):
         """Add a batch of true and predicted boxes, each of shape (n, 4) in ``rel_yxyx``.
 
         `sample_weight` is None or one weight a box, of shape (n,) or (n, 1).
+
+        Raises
+        ------
+        ValueError, TypeError
+            If these are no pairs of finite boxes, or weights are negative. Inside a compiled
+            function only shapes are looked at, and NaN makes the result NaN.
         """
+        check_pair(y_true, y_pred, fractions=self.fractions)
+        check_weights(sample_weight, y_pred)
         truth = keras.ops.cast(y_true, "float64")
         prediction = keras.ops.cast(y_pred, "float64")
-        check_one_box(truth, prediction)
         values = keras.ops.cast(self.per_box(truth, prediction), "float64")
         weights = keras.ops.ones_like(values)
         if sample_weight is not None:
@@ -73,6 +83,8 @@ class MeanIoU(_MeanOverBoxes):
     >>> float(metric.result())
     0.5
     """
+
+    fractions = False
 
     def __init__(self, *, name: str = "mean_iou", dtype: Any = None) -> None:
         super().__init__(name=name, dtype=dtype)
