@@ -3,12 +3,61 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-__all__ = ["put_first", "replacing"]
+__all__ = ["csv_cell", "make_folder", "naming", "put_first", "replacing"]
+
+FORMULA = re.compile(r"'*[=+\-@\t\r]")
+"""How text begins that a spreadsheet takes for a formula, behind apostrophes or without."""
+
+
+def csv_cell(value: Any) -> Any:
+    """Return what stands for `value` in a CSV file: no text of ours is run as a formula.
+
+    Text that begins with ``=``, ``+``, ``-``, ``@``, a tab or a carriage return, behind any
+    number of apostrophes, gets one apostrophe more; numbers stay as they are. So a reader gets
+    the text back who takes one apostrophe away from text that begins so behind at least one.
+    """
+    return f"'{value}" if isinstance(value, str) and FORMULA.match(value) else value
+
+
+@contextlib.contextmanager
+def naming(name: str, path: str | os.PathLike[str]) -> Iterator[None]:
+    """Let errors of the disk name the argument, the path and the remedy."""
+    try:
+        yield
+    except OSError as error:
+        remedy = REMEDIES.get(error.errno or 0, "Name another path")
+        text = f"`{name}` {os.fspath(path)!r}: {error.strerror or error}. {remedy}."
+        raise OSError(error.errno, text) from error
+
+
+REMEDIES = {
+    errno.ENOENT: "There is nothing of that name: name a file that exists",
+    errno.ENOSPC: "The disk is full: make room there, or name a path on another one",
+    errno.EDQUOT: "The disk is full: make room there, or name a path on another one",
+    errno.EACCES: "Name a path that you may read and write",
+    errno.EPERM: "Name a path that you may read and write",
+    errno.EROFS: "Name a path on a disk that is not read-only",
+    errno.EISDIR: "There is a folder of that name: name a file",
+    errno.ENOTDIR: "A file stands where a folder belongs: move it, or name another path",
+    errno.EEXIST: "A file stands where a folder belongs: move it, or name another path",
+    errno.ENAMETOOLONG: "Take a shorter name",
+}
+"""What to do about an error of the disk, by its number."""
+
+
+def make_folder(name: str, path: Path) -> Path:
+    """Return `path` after making it and the folders above it, where they are missing."""
+    with naming(name, path):
+        path.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 @contextlib.contextmanager

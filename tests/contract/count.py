@@ -6,7 +6,7 @@ python tests/contract/count.py [--package introspect] [--calls 5000] [--seed 0]
 import argparse
 import os
 import sys
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 
 TESTS = str(Path(__file__).parents[1])
@@ -28,7 +28,7 @@ def main():
     keras.config.disable_traceback_filtering()
     calls, _ = all_calls()
     wanted = [c for c in calls if c.name.startswith(options.package)]
-    counts, faults, clean = Counter(), [], {}
+    counts, faults, clean = Counter(), defaultdict(list), {}
     with World() as world:
         chosen = sample(mutations(wanted, world), options.calls, options.seed)
         for number, mutation in enumerate(chosen):
@@ -39,9 +39,13 @@ def main():
             outcome = run(mutation, world, clean)
             counts[mutation.call.package, outcome.kind] += 1
             if outcome.kind in options.show or (not options.show and outcome.kind in FAULTS):
-                faults.append(str(outcome))
+                where = f"{mutation.call.name}({mutation.argument})"
+                faults[where, outcome.kind, f"{outcome.error} {outcome.place}"].append(
+                    mutation.value
+                )
     print(_table(counts, OUTCOMES))
-    print(*sorted(faults), sep="\n")
+    for (where, kind, what), values in sorted(faults.items()):
+        print(f"{where}: {kind}: {what}\n    {', '.join(values)}")
 
 
 def _options():

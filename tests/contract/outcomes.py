@@ -204,7 +204,7 @@ def _tidy(world):
 
 def _short(error):
     text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text[:120]}"
+    return f"{type(error).__name__}: {text[:70]}"
 
 
 def _place(error):

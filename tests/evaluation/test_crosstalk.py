@@ -155,7 +155,7 @@ def test_no_images():
         ({"boxes": [[1, 1, 4, 4], [0, 0, 9, 4]]}, "`boxes` must lie inside the image of 8 x 10"),
         (
             {"maps": np.full((4, 2, *SIZE), np.nan)},
-            "`maps` must be finite; the value at [0, 0, 0, 0] is nan.",
+            "`maps` must be finite; got nan at index (0, 0, 0, 0), 640 such of 640 in all.",
         ),
         ({"shape": ["ring"]}, "`shape` must be one name, or one for each of the 2 boxes; got 1."),
         ({"confidence": 2}, "`confidence` must be a finite number between 0 and 1; got 2."),

@@ -178,7 +178,7 @@ def test_errors_name_the_argument():
     with pytest.raises(ValueError, match=r"`maps` must have shape \(n, height, width\)"):
         pointing_game(maps[0], masks[0])
     maps[1, 0, 0] = np.inf
-    with pytest.raises(ValueError, match="`maps` must be finite; map 1 is not"):
+    with pytest.raises(ValueError, match=r"`maps` must be finite; got inf at index \(1, 0, 0\)"):
         mass_accuracy(maps, masks)
     with pytest.raises(ValueError, match="`signs` must hold -1, 0 and 1 only"):
         mass_accuracy(np.ones((2, 3, 4)), masks, signs=2)

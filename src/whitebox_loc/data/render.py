@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from whitebox_loc._validation import check_boxes, check_choice, check_int
+from whitebox_loc._validation import as_array, check_boxes, check_choice, check_int
 from whitebox_loc.data.appearance import Artist, draw_levels, is_plain
 from whitebox_loc.data.sampling import Streams
 from whitebox_loc.data.scenes import Scene, as_scene
@@ -66,7 +66,7 @@ def render(
     """
     scene = as_scene(scene)
     pixels = _check_pixel_boxes(boxes, scene.size)
-    kinds = _check_labels(labels, len(pixels), scene.shapes)
+    kinds = check_labels(labels, len(pixels), scene.shapes)
     kind = np.dtype(check_choice("dtype", dtype, DTYPES))
     chunk = check_int("chunk", chunk, low=1)
     return draw_images(pixels[:, None], kinds[:, None], scene, Streams(seed), kind, chunk)
@@ -152,10 +152,11 @@ def _check_pixel_boxes(boxes: Any, size: tuple[int, int]) -> np.ndarray:
     return array.astype(np.int64)
 
 
-def _check_labels(labels: Any, n: int, shapes: tuple[str, ...]) -> np.ndarray:
+def check_labels(labels: Any, n: int, shapes: tuple[str, ...]) -> np.ndarray:
+    """Return labels (n,) as int64, zeros by default, if each is the number of a shape."""
     if labels is None:
         return np.zeros(n, np.int64)
-    array = np.asarray(labels)
+    array = as_array("labels", labels)
     if array.size and array.dtype.kind not in "iu":
         raise TypeError(f"`labels` must hold whole numbers; got dtype {array.dtype}.")
     if array.shape != (n,):

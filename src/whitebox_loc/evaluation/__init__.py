@@ -31,6 +31,7 @@ from whitebox_loc.evaluation.scores import (
     rank_accuracy,
 )
 from whitebox_loc.evaluation.specs import BASELINES
+from whitebox_loc.evaluation.stores import DamagedCellWarning
 from whitebox_loc.evaluation.truth import evidence_mask
 from whitebox_loc.introspect import EdgeMoves, edge_moves, response
 
@@ -42,6 +43,7 @@ __all__ = [
     "Certificate",
     "Control",
     "CrossTalk",
+    "DamagedCellWarning",
     "EdgeMoves",
     "Metric",
     "Results",

@@ -9,13 +9,16 @@ from typing import Any
 
 import numpy as np
 
-from whitebox_loc._validation import check_choice, check_int, check_real
+from whitebox_loc._validation import check_choice, check_int, check_real, shortened
+from whitebox_loc.data import Scene
 from whitebox_loc.evaluation.controls import CONTROLS, Control
 from whitebox_loc.evaluation.intervals import mean_interval
 from whitebox_loc.evaluation.scores import METRICS
+from whitebox_loc.evaluation.scores.checking import check_drawing
 from whitebox_loc.evaluation.scores.record import Metric, Trial, check_values
 from whitebox_loc.evaluation.worlds import (
     COORDINATES,
+    SIZE,
     Exact,
     World,
     compiled_world,
@@ -167,8 +170,9 @@ def audit(
     """
     row = metric if isinstance(metric, Metric) else METRICS[check_choice("metric", metric, METRICS)]
     check_int("n", n, low=8)
+    check_drawing(n, [Scene(size=SIZE)])
     check_int("seed", seed, low=0)
-    check_real("level", level, low=0, high=1)
+    check_real("level", level, above=0, high=1)
     check_choice("coordinate", coordinate, COORDINATES)
     of_model = row.truth == "model" or bool(row.needs & {"model", "explain", "used", "gap"})
     world: World = linear_world if of_model else task_world
@@ -202,6 +206,11 @@ def audit_table(audits: Iterable[Audit]) -> str:
     >>> print(audit_table([audit("complexity", n=8)]).splitlines()[0])
     | metric | oracle | blurred_oracle | edge_detector | ... | sign_flipped | audit |
     """
+    audits = list(audits) if isinstance(audits, Iterable) else [audits]
+    if not all(isinstance(each, Audit) for each in audits):
+        raise TypeError(
+            f"`audits` must be a list of what `audit` returns; got {shortened(audits)}."
+        )
     head = ["metric", *CONTROLS, "audit"]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for found in audits:

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from whitebox_loc._validation import check_choice
+
 __all__ = ["Certificate", "Check"]
 
 
@@ -88,11 +90,8 @@ class Certificate:
         For a failure, the lowest share on used pixels beside what it had to exceed, and the
         size of maps that should be 0.
         """
+        check_choice("mechanism", mechanism, self.mechanisms)
         rows = [row for row in self.rows if row.mechanism == mechanism]
-        if not rows:
-            raise ValueError(
-                f"`mechanism` must be one of {list(self.mechanisms)}; got {mechanism!r}."
-            )
         failed = [row for row in rows if not row.passed]
         if not failed:
             return "passed"

@@ -9,9 +9,16 @@ from typing import Any
 import keras
 import numpy as np
 
-from whitebox_loc._validation import check_choice, check_int, check_size
+from whitebox_loc._validation import (
+    check_choice,
+    check_int,
+    check_names,
+    check_size,
+    shortened,
+)
 from whitebox_loc.data import Scene, as_scene, generate
 from whitebox_loc.evaluation.certificates import Certificate, Check
+from whitebox_loc.evaluation.scores.checking import check_drawing
 from whitebox_loc.introspect.attribution import saliency
 from whitebox_loc.introspect.bootstrap import bootstrap_interval
 from whitebox_loc.introspect.methods import METHODS
@@ -116,7 +123,9 @@ def certify(
     explain, name = _explainer(method, options, seed, check_int("batch_size", batch_size, low=1))
     check_int("n", n, low=2)
     names = _check_mechanisms(mechanisms)
+    seed = check_int("seed", seed, low=0)
     drawn = _check_scenes(_default_scenes(check_size("size", size)) if scenes is None else scenes)
+    check_drawing(n, drawn.values())
     images = {key: generate(scene, n, seed=seed).images for key, scene in drawn.items()}
     rows: list[Check] = []
     for each in names:
@@ -220,13 +229,7 @@ def _model(row: Compiled, size: tuple[int, int]) -> keras.Model:
 def _check_mechanisms(mechanisms: Any) -> list[str]:
     if mechanisms is None:
         return list(COMPILED)
-    names = [mechanisms] if isinstance(mechanisms, str) else list(mechanisms)
-    if not names:
-        raise ValueError(
-            f"`mechanisms` must name at least one compiled model; got none. Leave it out for all, "
-            f"or use names from {list(COMPILED)}."
-        )
-    return [check_choice("mechanisms", each, COMPILED) for each in names]
+    return check_names("mechanisms", mechanisms, COMPILED)
 
 
 def _default_scenes(size: tuple[int, int]) -> dict[str, Scene]:
@@ -245,7 +248,7 @@ def _default_scenes(size: tuple[int, int]) -> dict[str, Scene]:
 def _check_scenes(scenes: Mapping[str, Scene]) -> dict[str, Scene]:
     if not isinstance(scenes, Mapping) or not scenes:
         raise TypeError(
-            f"`scenes` must be a mapping from names to at least one Scene; got {scenes!r}."
+            f"`scenes` must be a mapping from names to at least one Scene; got {shortened(scenes)}."
         )
     found = {str(name): as_scene(scene) for name, scene in scenes.items()}
     sizes = {scene.size for scene in found.values()}

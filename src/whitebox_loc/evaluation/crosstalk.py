@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from whitebox_loc._validation import check_boxes, check_numbers
 from whitebox_loc.evaluation.truth import evidence_mask
 from whitebox_loc.introspect.bootstrap import bootstrap_interval
 
@@ -119,16 +120,17 @@ def cross_talk(
     >>> found[0], found.used
     (array([1., 0., 0., 0.]), array([1, 0, 0, 0]))
     """
-    maps = np.asarray(maps)
-    if maps.ndim != 4 or maps.shape[0] != 4 or maps.dtype.kind not in "iuf":
+    maps = check_numbers("maps", maps)
+    if maps.ndim != 4 or maps.shape[0] != 4:
         raise ValueError(
-            "`maps` must hold numbers of shape (4, n, height, width), the maps of top, left, "
-            f"bottom and right; got {maps.dtype} of shape {maps.shape}."
+            "`maps` must have shape (4, n, height, width), the maps of top, left, bottom and "
+            f"right; got {maps.shape}."
         )
-    boxes = np.asarray(boxes)
+    boxes = check_boxes("boxes", boxes)
     if boxes.shape != (maps.shape[1], 4):
         raise ValueError(
-            f"`boxes` must have shape ({maps.shape[1]}, 4), one box an image; got {boxes.shape}."
+            f"`boxes` must have shape ({maps.shape[1]}, 4), one box for each of the `maps`; got "
+            f"{boxes.shape}."
         )
     shares = np.full((maps.shape[1], 4, 5), np.nan)
     several = isinstance(shape, (list, tuple, np.ndarray))
@@ -152,9 +154,6 @@ def cross_talk(
 def _shares(maps: np.ndarray, boxes: np.ndarray, shape: Any, thickness: int) -> np.ndarray:
     """Return shares (n, 4, 5) of each map's mass on the four edges and elsewhere."""
     mass = np.abs(maps.astype(np.float64))
-    if not np.isfinite(mass).all():
-        bad = np.argwhere(~np.isfinite(mass))[0].tolist()
-        raise ValueError(f"`maps` must be finite; the value at {bad} is {maps[tuple(bad)]}.")
     size = maps.shape[2:]
     masks = np.stack(
         [evidence_mask(boxes, size, edge, shape=shape, thickness=thickness) for edge in EDGES]

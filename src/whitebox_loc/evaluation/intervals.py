@@ -6,12 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from whitebox_loc._validation import check_generator, check_int, check_real
+from whitebox_loc._validation import check_generator, check_int, check_numbers, check_real
 
 __all__ = ["mean_interval"]
 
 CHUNK = 1_000_000
 """Resampled values held in memory at a time."""
+
+MOST_RESAMPLES = 10_000_000
+"""More would take hours for digits that nobody reads."""
 
 
 def mean_interval(
@@ -22,9 +25,10 @@ def mean_interval(
     Parameters
     ----------
     values : array (n,)
-        One number an image; NaN where it is undefined, which is left out.
+        One finite number an image. Leave out those where it is undefined, and say how many.
     level : float, default 0.95
-        Share of repetitions in which the interval is meant to hold the mean of the population.
+        Share of repetitions in which the interval is meant to hold the mean of the population,
+        above 0.
         For few images, below about 20, it holds it less often.
     resamples : int, default 2000
         Samples of n drawn with replacement.
@@ -39,7 +43,7 @@ def mean_interval(
     Raises
     ------
     ValueError, TypeError
-        If an argument is out of range.
+        If an argument is out of range, or a value is NaN or infinite.
 
     References
     ----------
@@ -48,19 +52,19 @@ def mean_interval(
 
     Examples
     --------
-    >>> mean_interval([2.0, 2.0, np.nan, 2.0])
+    >>> values = np.array([2.0, 2.0, np.nan, 2.0])
+    >>> mean_interval(values[~np.isnan(values)])
     (2.0, 2.0)
     >>> low, high = mean_interval(np.arange(100.0))
     >>> bool(low < 49.5 < high)
     True
     """
-    values = np.asarray(values, np.float64)
+    values = check_numbers("values", values)
     if values.ndim != 1:
         raise ValueError(f"`values` must have shape (n,); got {values.shape}.")
-    level = check_real("level", level, low=0, high=1)
-    resamples = check_int("resamples", resamples, low=1)
+    level = check_real("level", level, above=0, high=1)
+    resamples = check_int("resamples", resamples, low=1, high=MOST_RESAMPLES)
     rng = check_generator(seed)
-    values = values[~np.isnan(values)]
     if len(values) < 2:
         return float("nan"), float("nan")
     step = max(1, CHUNK // len(values))

@@ -6,13 +6,15 @@ import csv
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from whitebox_loc._files import replacing
-from whitebox_loc._validation import check_choice
+from whitebox_loc._files import csv_cell, naming, replacing
+from whitebox_loc._validation import check_choice, check_path, shortened
 from whitebox_loc._version import __version__
+from whitebox_loc.introspect.identities import digest
 
 __all__ = ["COLUMNS", "Results", "read_results"]
 
@@ -74,12 +76,18 @@ class Results:
 
         Raises
         ------
-        ValueError
-            If there is no such column.
+        ValueError, TypeError
+            If there is no such column, or what is wanted cannot stand in it.
         """
         for name in wanted:
             check_choice("column", name, COLUMNS)
         lists = {k: v if isinstance(v, (list, tuple, set)) else [v] for k, v in wanted.items()}
+        for name, values in lists.items():
+            if not all(isinstance(each, (str, int, float)) for each in values):
+                raise TypeError(
+                    f"`{name}` must be a value of that column, or a list of such; got "
+                    f"{shortened(wanted[name])}."
+                )
         return Results([r for r in self.rows if all(r[k] in v for k, v in lists.items())])
 
     def names(self, column: str) -> list[Any]:
@@ -127,17 +135,26 @@ class Results:
         return _text((metric,) + ("",) * (len(shown) - 1), columns, lines)
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
-        """Write the rows as CSV, whole or not at all; NaN is an empty field."""
-        with replacing(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
+        """Write the rows as CSV, whole or not at all; NaN is an empty field.
+
+        Text that a spreadsheet would take for a formula, since it begins with ``=``, ``+``,
+        ``-`` or ``@`` (behind apostrophes or not), gets an apostrophe in front. Take it away
+        from such text to read the file, or read the JSON, which needs none.
+        """
+        with (
+            naming("path", check_path("path", path)),
+            replacing(path) as part,
+            open(part, "w", newline="", encoding="utf-8") as file,
+        ):
             writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
             writer.writeheader()
-            writer.writerows({k: _written(row[k]) for k in COLUMNS} for row in self.rows)
+            writer.writerows({k: csv_cell(_written(row[k])) for k in COLUMNS} for row in self.rows)
 
     def to_json(self, path: str | os.PathLike[str]) -> None:
-        """Write the rows as JSON, whole or not at all; NaN is null."""
+        """Write the rows as JSON with their checksum, whole or not at all; NaN is null."""
         rows = [{k: _written(row[k], None) for k in COLUMNS} for row in self.rows]
-        content = {"whitebox_loc": __version__, "rows": rows}
-        with replacing(path) as part:
+        content = {"whitebox_loc": __version__, "checksum": digest(rows), "rows": rows}
+        with naming("path", check_path("path", path)), replacing(path) as part:
             part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
@@ -156,24 +173,79 @@ def read_results(path: str | os.PathLike[str]) -> Results:
     Raises
     ------
     ValueError
-        If the file holds something else.
+        If the file holds something else, or not the rows that were written. Files of earlier
+        versions have no checksum; of them only the form is checked.
     OSError
         If it cannot be read.
     """
-    with open(path, encoding="utf-8") as file:
-        try:
-            rows = json.load(file)["rows"]
-            rows = [{k: _read(k, row[k]) for k in COLUMNS} for row in rows]
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(
-                f"`path` {os.fspath(path)!r} holds no benchmark results ({error!r}). Name the "
-                "results.json of a benchmark."
-            ) from error
-    return Results(rows)
+    with naming("path", check_path("path", path)):
+        text = Path(path).read_bytes()
+    try:
+        content = json.loads(text)
+    except ValueError as error:
+        raise _damaged(path, f"it is not JSON ({error})") from error
+    rows = content.get("rows") if isinstance(content, dict) else None
+    if not isinstance(rows, list):
+        raise _damaged(path, "it has no list of rows")
+    for index, row in enumerate(rows):
+        fault = fault_of(row, COLUMNS)
+        if fault:
+            raise _damaged(path, f"row {index}: {fault}")
+    if content.get("checksum", digest(rows)) != digest(rows):
+        raise _damaged(path, "its checksum does not fit its rows")
+    return Results([{k: _read(row[k]) for k in COLUMNS} for row in rows])
 
 
-def _read(column: str, value: Any) -> Any:
-    return math.nan if value is None and column in ("mean", "low", "high") else value
+def fault_of(row: Any, columns: Iterable[str]) -> str:
+    """Return what keeps `row` from being a row of a table with these columns; empty if nothing."""
+    if not isinstance(row, dict):
+        return f"it must be an object; it is {row!r}"
+    for name in columns:
+        if name not in row:
+            return f"{name!r} is missing"
+        if not FITS[name](row[name]):
+            return f"{name!r} is {row[name]!r}"
+    if (row["status"] == "ok") != (row["n"] > 0 and _is_known(row["mean"])):
+        return f"its status is {row['status']!r} with n = {row['n']!r} and mean = {row['mean']!r}"
+    return ""
+
+
+def _is_known(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def _is_mean(value: Any) -> bool:
+    return value is None or _is_known(value) or (isinstance(value, float) and math.isnan(value))
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+FITS: dict[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("model", "method", "scene", "metric", "coordinate", "error"), _is_text),
+    **dict.fromkeys(("seed", "images", "n"), _is_count),
+    **dict.fromkeys(("mean", "low", "high"), _is_mean),
+    "baseline": lambda value: isinstance(value, bool),
+    "truth": lambda value: value in ("task", "model", "none"),
+    "status": lambda value: value in ("ok", "undefined", "not applicable", "failed"),
+}
+"""Column to whether a value can stand in it."""
+
+
+def _damaged(path: Any, fault: str) -> ValueError:
+    return ValueError(
+        f"`path` {os.fspath(path)!r} holds no benchmark results, or damaged ones: {fault}. Name "
+        "the results.json of a benchmark, or call it again with the same `out` to write it anew."
+    )
+
+
+def _read(value: Any) -> Any:
+    return math.nan if value is None else value
 
 
 def _written(value: Any, missing: Any = "") -> Any:

@@ -15,11 +15,12 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from whitebox_loc._files import replacing
-from whitebox_loc._validation import check_choice, check_int
+from whitebox_loc._files import csv_cell, make_folder, replacing
+from whitebox_loc._validation import check_bool, check_int, check_names, check_path
 from whitebox_loc.evaluation import jobs, specs
 from whitebox_loc.evaluation.jobs import Cell, Job, Outcome
 from whitebox_loc.evaluation.results import Results
+from whitebox_loc.evaluation.scores.checking import check_drawing
 from whitebox_loc.evaluation.stores import load_cells, save_cells
 from whitebox_loc.introspect.outputs import COORDINATES
 
@@ -70,7 +71,8 @@ def benchmark(
         Folder for ``results.csv``, ``results.json``, ``timings.csv`` and ``jobs/``, a file for
         each finished job. A call with the same `out` takes from there what has been done with
         equal settings, and does the rest, and what failed, now. Files of other settings stay
-        and are not read: the results hold what this call asks for and nothing else.
+        and are not read: the results hold what this call asks for and nothing else. What does
+        not hold its checksum or its form is done again, with a `DamagedCellWarning`.
     n : int, default 64
         Images a scene; empty boxes are drawn again.
     seed : int, default 0
@@ -115,11 +117,14 @@ def benchmark(
             "`executor` must be a concurrent.futures.Executor or None; got "
             f"{type(executor).__name__}. From a Dask client, take `client.get_executor()`."
         )
+    check_bool("baselines", baselines)
+    check_bool("progress", progress)
     with ExitStack() as cleaning:
         folder = _folder(out, executor, cleaning)
         plan, loaded = _plan(
             models, methods, scenes, metrics,
-            coordinates=_coordinates(coordinates), baselines=baselines,
+            coordinates=tuple(check_names("coordinates", coordinates, COORDINATES)),
+            baselines=baselines,
             n=check_int("n", n, low=1), seed=check_int("seed", seed, low=0),
             batch_size=check_int("batch_size", batch_size, low=1),
             folder=None if executor is None or folder is None else folder / "models",
@@ -131,18 +136,10 @@ def benchmark(
 
 def _folder(out: Any, executor: Executor | None, cleaning: ExitStack) -> Path | None:
     if out is not None:
-        return Path(out)
+        return make_folder("out", check_path("out", out))
     if executor is None:
         return None
     return Path(cleaning.enter_context(tempfile.TemporaryDirectory()))
-
-
-def _coordinates(given: Any) -> tuple[str, ...]:
-    listed = [given] if isinstance(given, str) else list(given)
-    names = tuple(check_choice(f"coordinates[{i}]", c, COORDINATES) for i, c in enumerate(listed))
-    if not names or len(set(names)) < len(names):
-        raise ValueError(f"`coordinates` must name at least one, each once; got {listed}.")
-    return names
 
 
 def _plan(
@@ -152,6 +149,7 @@ def _plan(
     """Return all jobs in the order of the table, and the models at hand."""
     # The quick checks come first: a wrong name must not cost the loading of models.
     by_scene = specs.scene_specs(scenes)
+    check_drawing(settings["n"], by_scene.values())
     by_method = specs.method_specs(methods, baselines, settings["seed"])
     by_metric = tuple(specs.metric_specs(metrics).values())
     by_model, loaded = specs.model_specs(models, by_scene, folder)
@@ -268,14 +266,17 @@ def _rows(plan: list[Job], known: list[dict[str, Cell]]) -> list[dict[str, Any]]
         }
         for job, cells in zip(plan, known, strict=True)
         for metric in job.metrics
-        for coordinate, values in zip(job.coordinates, cells.get(metric.label, []), strict=False)
+        if metric.label in cells
+        for coordinate, values in zip(job.coordinates, cells[metric.label], strict=True)
     ]  # fmt: skip
 
 
 def _write(found: Results, folder: Path) -> None:
     found.to_csv(folder / "results.csv")
     found.to_json(folder / "results.json")
-    with replacing(folder / "timings.csv") as part, open(part, "w", newline="") as file:
+    path = folder / "timings.csv"
+    with replacing(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["model", "method", "scene", "seconds"])
-        writer.writerows([*key, f"{value:.3f}"] for key, value in found.seconds.items())
+        for key, value in found.seconds.items():
+            writer.writerow([*map(csv_cell, key), f"{value:.3f}"])

@@ -13,7 +13,7 @@ import keras
 
 from whitebox_loc import models as networks
 from whitebox_loc._files import replacing
-from whitebox_loc._validation import check_choice
+from whitebox_loc._validation import check_choice, shortened
 from whitebox_loc.data import Scene, as_scene
 from whitebox_loc.evaluation.controls import CONTROLS, Control
 from whitebox_loc.evaluation.scores import METRICS
@@ -90,7 +90,7 @@ def scene_specs(scenes: Any) -> dict[str, Scene]:
         If a scene is unknown, or has no name to stand in the table.
     """
     if not isinstance(scenes, Mapping):
-        scenes = {_name_of_scene(scene): scene for scene in _each("scenes", scenes)}
+        scenes = {scene: scene for scene in _each("scenes", scenes)}
     return _filled("scenes", {str(name): as_scene(scene) for name, scene in scenes.items()})
 
 
@@ -265,13 +265,15 @@ def _labelled(argument: str, given: Any) -> Iterable[tuple[str, tuple[Any, dict[
         items = _each(argument, given)
         given = {getattr(item, "name", item): item for item in items}
         if len(given) < len(items):
-            raise ValueError(f"`{argument}` must name each once; got {items}. Use a dict.")
+            raise ValueError(
+                f"`{argument}` must name each once; got {shortened(items)}. Use a dict."
+            )
     for label, item in given.items():
         what, options = item if isinstance(item, tuple) and len(item) == 2 else (item, {})
         if not isinstance(options, Mapping):
             raise TypeError(
                 f"`{argument}[{label!r}]` must be a name or (name, options) with a dict of "
-                f"options; got {item!r}."
+                f"options; got {shortened(item)}."
             )
         yield str(label), (what, dict(options))
 
@@ -279,12 +281,19 @@ def _labelled(argument: str, given: Any) -> Iterable[tuple[str, tuple[Any, dict[
 def _each(argument: str, given: Any) -> list[Any]:
     if isinstance(given, (str, keras.Model, Scene)) or not isinstance(given, Iterable):
         raise TypeError(
-            f"`{argument}` must be a list of names or a dict of name to value; got {given!r}. "
-            f"For one, write [{given!r}]."
+            f"`{argument}` must be a list of names or a dict of name to value; got "
+            f"{shortened(given)}. For one, write a list with nothing else in it."
         )
     items = list(given)
+    rows = {"methods": (Method, Control), "metrics": (Metric,)}.get(argument, ())
+    for item in items:
+        if not isinstance(item, (str, *rows)):
+            raise TypeError(
+                f"`{argument}` must hold names; got {shortened(item)}. Give your own as a dict of "
+                "name to value."
+            )
     if len(set(map(str, items))) < len(items):
-        raise ValueError(f"`{argument}` must name each once; got {items}.")
+        raise ValueError(f"`{argument}` must name each once; got {shortened(items)}.")
     return items
 
 
@@ -292,12 +301,3 @@ def _filled(argument: str, found: dict[str, Any]) -> dict[str, Any]:
     if not found:
         raise ValueError(f"`{argument}` must hold at least one; got none.")
     return found
-
-
-def _name_of_scene(scene: Any) -> str:
-    if not isinstance(scene, str):
-        raise TypeError(
-            f"`scenes` must hold names; got {scene!r}. Give your own scenes as a dict of name to "
-            "scene."
-        )
-    return scene

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from whitebox_loc._validation import check_choice, check_int, check_size
+from whitebox_loc._validation import check_boxes, check_choice, check_int, check_size
 from whitebox_loc.data import SHAPES, Scene, render
 
 __all__ = ["EVIDENCE", "evidence_mask"]
@@ -92,8 +92,9 @@ def evidence_mask(
     """
     height, width = check_size("size", size)
     edges = EVIDENCE[check_choice("coordinate", coordinate, EVIDENCE)]
-    thickness = check_int("thickness", thickness, low=1)
-    boxes = np.asarray(boxes)
+    # Thicker than the image is as thick as it.
+    thickness = min(check_int("thickness", thickness, low=1), max(height, width))
+    boxes = check_boxes("boxes", boxes)
     lit = _draw(boxes, (height, width), shape)
     corners = boxes.astype(np.int64)
     found = np.zeros(lit.shape, bool)

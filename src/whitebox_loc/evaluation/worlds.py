@@ -62,9 +62,9 @@ def crossed_lines(size: tuple[int, int] = SIZE, channels: int = 1) -> keras.Mode
 
     Examples
     --------
-    >>> scene = Scene(size=(8, 10))
-    >>> crossed_lines((8, 10))(render([[1, 2, 7, 8]], scene)).numpy().round(3)
-    array([[0.125, 0.2  , 0.875, 0.8  ]], dtype=float32)
+    >>> scene = Scene(size=(8, 16))
+    >>> crossed_lines((8, 16))(render([[1, 2, 7, 12]], scene)).numpy()
+    array([[0.125, 0.125, 0.875, 0.75 ]], dtype=float32)
     """
     height, width = size
     if height % 2 or width % 2:

@@ -16,10 +16,12 @@ from whitebox_loc._validation import (
     check_choice,
     check_generator,
     check_int,
+    check_ints,
     check_model,
 )
 from whitebox_loc.introspect.inputs import Inputs, check_images
-from whitebox_loc.introspect.layers import find_layers
+from whitebox_loc.introspect.layers import find_layers, layer_names
+from whitebox_loc.introspect.refusals import check_answer
 from whitebox_loc.introspect.swapping import Swap
 from whitebox_loc.introspect.targets import COORDINATES, LINKS, Target, as_target
 
@@ -193,7 +195,7 @@ def ablate(
     >>> found.change.shape, found.iou_change.shape
     ((2, 5, 4), (2, 5))
     """
-    inputs = check_images(images)
+    inputs = check_images(images, check_model(model))
     check_choice("mode", mode, MODES)
     check_int("batch_size", batch_size, low=1)
     wanted = _targets(target, link)
@@ -202,9 +204,9 @@ def ablate(
             "`boxes` go with the four coordinates; got `target` as well. Ask for them apart, or "
             "for targets.iou(boxes)."
         )
-    swap = Swap(check_model(model), inputs, layer, batch_size, wanted, link)
+    swap = Swap(model, inputs, layer, batch_size, wanted, link)
     labels = tuple(t.label for t in swap.targets)
-    chosen = _channels(channels, layer, swap.shape[-1])
+    chosen = _channels(channels, swap.shape[-1])
     after = np.empty((len(chosen), len(inputs), len(labels)), np.float32)
     others = _others(len(inputs), seed) if mode == "resample" else None
     mean = swap.mean() if mode == "mean" else np.zeros(swap.shape, np.float32)
@@ -216,6 +218,7 @@ def ablate(
         for row, channel in enumerate(chosen):
             after[row, part] = swap.values(part, instead, np.arange(swap.shape[-1]) == channel)
     before = swap.values_everywhere()
+    check_answer(f"Ablations of layer {layer!r}", after, model, link)
     intact, change = None, None
     if not wanted:
         truth = _truth(boxes, format, before, inputs)
@@ -292,7 +295,8 @@ def activation_patching(
     >>> activation_patching(model, clean, moved, "conv2", by="row")["conv2"].share.shape
     (14, 4)
     """
-    first, second = check_images(clean), check_images(corrupted)
+    first = check_images(clean, check_model(model), name="clean")
+    second = check_images(corrupted, model, name="corrupted")
     if first.image.shape != second.image.shape or first.signature != second.signature:
         raise ValueError(
             "`clean` and `corrupted` must hold the same number of images of the same shape; got "
@@ -300,10 +304,8 @@ def activation_patching(
         )
     check_choice("by", by, PARTS)
     check_int("batch_size", batch_size, low=1)
-    names = [layers] if isinstance(layers, str) else list(layers)
-    if not names:
-        raise ValueError("`layers` must name at least one layer; got none.")
-    find_layers(check_model(model), names)
+    names = layer_names(layers)
+    find_layers(model, names)
     wanted = _targets(target, link)
 
     def ask(inputs: Inputs, name: str) -> Swap:
@@ -321,6 +323,7 @@ def _patched(clean: Swap, corrupted: Swap, by: str) -> Restoration:
         for index, mask in _masks(by, lengths, clean.shape):
             patched[index][part] = corrupted.values(part, instead, mask)
     intact, changed = clean.values_everywhere(), corrupted.values_everywhere()
+    check_answer(f"Patches of layer {clean.layer!r}", patched, clean.model, clean.link)
     return Restoration(clean.layer, by, intact, changed, patched, targets)
 
 
@@ -366,13 +369,10 @@ def _masks(
         yield index, mask
 
 
-def _channels(channels: Any, layer: str, count: int) -> np.ndarray:
+def _channels(channels: Any, count: int) -> np.ndarray:
     if channels is None:
         return np.arange(count)
-    given = [channels] if isinstance(channels, (int, np.integer)) else list(channels)
-    if not given:
-        raise ValueError(f"`channels` must name at least one channel of layer {layer!r}; got none.")
-    return np.array([check_int("channels", c, low=-count, high=count - 1) % count for c in given])
+    return np.array(check_ints("channels", channels, low=-count, high=count - 1)) % count
 
 
 def _others(n: int, seed: Any) -> np.ndarray:

@@ -14,6 +14,7 @@ from whitebox_loc._validation import check_choice, check_int, check_model
 from whitebox_loc.introspect.inputs import check_images
 from whitebox_loc.introspect.methods import METHODS, Maps, Method
 from whitebox_loc.introspect.problem import Problem
+from whitebox_loc.introspect.refusals import check_answer, check_log_odds
 from whitebox_loc.introspect.targets import LINKS, as_target
 
 __all__ = ["SaliencyInfo", "check_options", "saliency"]
@@ -74,6 +75,10 @@ def saliency(
         inference and left as it is.
     images : float array (n, height, width, channels)
         Or, for a model of several inputs, the structure that it takes, one image array in it.
+        They must be finite, and in the range that the model takes. Floats in 0..255 raise an
+        `ImageRangeWarning`, unless the model begins with what may bring them into its range: a
+        Rescaling, Normalization or Lambda layer, or operations that are no layers, such as those
+        that `models.adapted` makes of `prepare`.
     target : default "top"
         What is explained, or a list of such:
 
@@ -88,7 +93,9 @@ def saliency(
         A name from `METHODS`.
     link : {"identity", "logit"}, default "identity"
         Explain the output itself or its log-odds. These are read in front of the sigmoid
-        if there is one, which is exact also where it is saturated.
+        if there is one, which is exact also where it is saturated. Otherwise the output itself
+        must be a probability: outside of (0, 1) there are no log-odds, and at exactly 0 and 1
+        they are infinite, so these are refused.
     batch_size : int, default 256
         Most images in one pass of the model; steps, samples and baselines count as images,
         so memory does not grow with their number.
@@ -107,7 +114,13 @@ def saliency(
     Raises
     ------
     ValueError, TypeError
-        If an argument is not one of the above, or the method does not apply to the model.
+        If an argument is not one of the above, the method does not apply to the model, or the
+        maps would not be finite, as with a weight that is NaN.
+
+    Warns
+    -----
+    whitebox_loc.data.ImageRangeWarning
+        Of images in 0..255, see `images`.
 
     References
     ----------
@@ -129,15 +142,17 @@ def saliency(
     """
     record = METHODS[check_choice("method", method, METHODS)]
     chosen = check_options(record, options)
-    inputs = check_images(images)
+    inputs = check_images(images, check_model(model))
     several = isinstance(target, (list, tuple))
     if several and not len(target):
         raise ValueError("`target` must name at least one target; got an empty list.")
     targets = [as_target(t) for t in (target if several else [target])]
     check_choice("link", link, LINKS)
     check_int("batch_size", batch_size, low=1)
-    problem = Problem(check_model(model), inputs, targets, link, batch_size)
+    check_log_odds(model, inputs, targets, link, batch_size)
+    problem = Problem(model, inputs, targets, link, batch_size)
     maps = record.function(problem, **chosen)
+    check_answer(f"Maps of method {record.name!r}", maps.values, model, link)
     found = maps.values if several else maps.values[0]
     if not return_info:
         return found

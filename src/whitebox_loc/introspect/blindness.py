@@ -10,14 +10,17 @@ from typing import Any
 import keras
 import numpy as np
 
-from whitebox_loc._validation import check_choice
-from whitebox_loc.introspect.attribution import saliency
+from whitebox_loc._validation import check_choice, check_model
+from whitebox_loc.introspect.attribution import check_options, saliency
 from whitebox_loc.introspect.inputs import check_images
 from whitebox_loc.introspect.kinds import Coordinate, Label, Overlap
 from whitebox_loc.introspect.methods import METHODS, Method, rules
 from whitebox_loc.introspect.methods.paths import baseline_images
 from whitebox_loc.introspect.methods.propagation import as_composite
-from whitebox_loc.introspect.targets import COORDINATES, Target, as_target, bin
+from whitebox_loc.introspect.outputs import FORMULA
+from whitebox_loc.introspect.problem import Problem
+from whitebox_loc.introspect.refusals import check_answer, check_log_odds
+from whitebox_loc.introspect.targets import COORDINATES, LINKS, Target, as_target, bin
 
 __all__ = ["BlindSpot", "BlindSpotWarning", "blind_spots"]
 
@@ -96,12 +99,32 @@ def blind_spots(
     ('baseline', 0.8125)
     """
     record = METHODS[check_choice("method", method, METHODS)]
-    question = _Question(model, images, as_target(target), record, link, options)
+    question = _Question(model, images, _one_target(target), record, link, options)
+    _check_question(question)
     found = [spot for check in CHECKS for spot in [check(question)] if spot is not None]
     if warn:
         for spot in found:
             warnings.warn(spot.message, BlindSpotWarning, stacklevel=2)
     return found
+
+
+def _one_target(target: Any) -> Target:
+    if isinstance(target, (list, tuple)):
+        raise TypeError(
+            f"`target` must be one target here; got a list of {len(target)}. Ask for the blind "
+            "spots of each by itself."
+        )
+    return as_target(target)
+
+
+def _check_question(question: _Question) -> None:
+    """Refuse what `saliency` refuses, most of which the checks themselves do not look at."""
+    check_options(question.record, question.options)
+    check_choice("link", question.link, LINKS)
+    inputs = check_images(question.images, check_model(question.model))
+    values = Problem(question.model, inputs, [question.target]).values_everywhere()
+    check_answer("Targets", values, question.model)
+    check_log_odds(question.model, inputs, [question.target], question.link, 256)
 
 
 @dataclass(frozen=True)
@@ -128,6 +151,14 @@ class _Question:
     def picture(self) -> np.ndarray:
         """Return the image array among the inputs."""
         return check_images(self.images).image
+
+    def odds(self, target: Any) -> Any:
+        """Return the log-odds (n,) of a target; None if no sigmoid or softmax is behind it."""
+        inputs = check_images(self.images)
+        [how] = Problem(self.model, inputs, [as_target(target)], "logit").links
+        if how == FORMULA:
+            return None
+        return self.ask(target, link="logit")[1].values
 
     def ask(self, target: Any, method: str = "gradient", **options: Any) -> Any:
         """Return maps and info of another saliency of the same images."""
@@ -236,10 +267,13 @@ def _slope(question: _Question) -> tuple[str, np.ndarray | None]:
     return by_bin, _expectation_slope(question, target.label)
 
 
-def _class_slope(question: _Question) -> np.ndarray:
+def _class_slope(question: _Question) -> np.ndarray | None:
     """Return 4 p (1 - p) of the class."""
-    _, info = question.ask(question.target, link="logit")
-    return _slope_of(info.values)
+    odds = question.odds(question.target)
+    if odds is not None:
+        return _slope_of(odds)
+    p = np.asarray(question.ask(question.target)[1].values, np.float64)
+    return 4.0 * p * (1.0 - p) if ((p >= 0) & (p <= 1)).all() else None
 
 
 def _slope_of(odds: Any) -> np.ndarray:
@@ -250,10 +284,8 @@ def _slope_of(odds: Any) -> np.ndarray:
 
 def _sigmoid_slope(question: _Question, name: str) -> np.ndarray | None:
     """Return 4 p (1 - p) where the coordinate p comes out of a sigmoid."""
-    _, info = question.ask(name, link="logit")
-    if info.links[0] != "input of the sigmoid":
-        return None
-    return _slope_of(info.values)
+    odds = question.odds(name)
+    return None if odds is None else _slope_of(odds)
 
 
 def _expectation_slope(question: _Question, name: str) -> np.ndarray | None:

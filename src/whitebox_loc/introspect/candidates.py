@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,17 +58,20 @@ class Candidate(Target):
     def read(self, passed: Forward, data: Any, link: str) -> tuple[Any, str]:
         boxes, scores, classes = candidate_outputs(passed)
         self._check(boxes, classes)
-        own = tf.equal(data[:, :1], tf.range(tf.shape(boxes)[1], dtype=data.dtype))
+        chosen = tf.equal(data[:, :1], tf.range(tf.shape(boxes)[1], dtype=data.dtype))
+
+        def own(values: Any) -> Any:
+            return tf.reduce_sum(tf.where(chosen, values, 0.0), axis=1)
+
         if self.part == "class":
-            value, how = _of_classes(classes, data[:, 1:], link)
-        elif self.part == "score":
-            value, how = _linked(scores, link)
-        elif self.part in COORDINATES:
-            value, how = _linked(boxes, link)
-            value = value[..., COORDINATES.index(self.part)]
-        else:
-            value, how = self._derived(boxes, link)
-        return tf.reduce_sum(tf.where(own, value, 0.0), axis=1), how
+            return _of_classes(classes, data[:, 1:], link, own)
+        if self.part == "score":
+            return _linked(scores, link, own)
+        if self.part in COORDINATES:
+            column = COORDINATES.index(self.part)
+            return _linked(boxes, link, lambda values: own(values[..., column]))
+        value, how = self._derived(boxes, link)
+        return own(value), how
 
     def _derived(self, boxes: Any, link: str) -> tuple[Any, str]:
         if link == "logit":
@@ -162,16 +165,19 @@ class Detection(Target):
         return data
 
 
-def _linked(tensor: Any, link: str) -> tuple[Any, str]:
-    return log_odds(tensor) if link == "logit" else (tf.cast(tensor, tf.float32), link)
+def _linked(tensor: Any, link: str, pick: Callable[[Any], Any]) -> tuple[Any, str]:
+    return log_odds(tensor, pick) if link == "logit" else (pick(tf.cast(tensor, tf.float32)), link)
 
 
-def _of_classes(classes: Any, numbers: Any, link: str) -> tuple[Any, str]:
-    """Return the probability of one class an image, (n, candidates); `numbers` are (n, 1)."""
+def _of_classes(
+    classes: Any, numbers: Any, link: str, pick: Callable[[Any], Any]
+) -> tuple[Any, str]:
+    """Return what `pick` takes from the probabilities (n, candidates) of one class an image."""
     if link == "logit":
-        return log_odds_of_classes(classes, numbers)
+        return log_odds_of_classes(classes, numbers, pick)
     chosen = tf.one_hot(numbers, classes.shape[-1], on_value=True, off_value=False, dtype=tf.bool)
-    return tf.reduce_sum(tf.where(chosen, tf.cast(classes, tf.float32), 0.0), -1), link
+    kept = tf.reduce_sum(tf.where(chosen, tf.cast(classes, tf.float32), 0.0), -1)
+    return pick(kept), link
 
 
 def _cosine(a: Any, b: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from whitebox_loc.introspect.inputs import Inputs, check_images
+from whitebox_loc.introspect.inputs import Inputs, check_images, input_shapes
 
 __all__ = ["beside", "blank"]
 
@@ -23,10 +23,10 @@ def blank(model: keras.Model, example: Any = None) -> Inputs:
         shape. Needed where the model does not know the shape, or has several inputs.
     """
     if example is not None:
-        given = check_images(example)
+        given = check_images(example, name="example")
         others = tuple(a[:1] for a in given.others)
         return Inputs(np.zeros_like(given.image[:1]), others, given.structure)
-    shapes = _input_shapes(model)
+    shapes = input_shapes(model)
     if len(shapes) != 1 or len(shapes[0]) != 4 or None in shapes[0][1:]:
         raise ValueError(
             f"`example` must be given, an array (n, height, width, channels) or the structure "
@@ -47,21 +47,6 @@ def beside(images: np.ndarray, example: Any = None) -> Inputs:
     """
     if example is None:
         return check_images(images)
-    given = check_images(example)
+    given = check_images(example, name="example")
     others = tuple(np.repeat(a[:1], len(images), axis=0) for a in given.others)
     return Inputs(check_images(images).image, others, given.structure)
-
-
-def _input_shapes(model: keras.Model) -> list[Any]:
-    if isinstance(model, keras.Sequential) and not model.built:
-        return []
-    inputs = getattr(model, "inputs", None)
-    if inputs:
-        return [tuple(tensor.shape) for tensor in inputs]
-    # A subclassed model remembers the shape that it was first called with.
-    config = model.get_build_config() or {}
-    shapes: list[Any] = []
-    keras.tree.map_shape_structure(
-        lambda shape: shapes.append(tuple(shape)), config.get("input_shape", {})
-    )
-    return shapes

@@ -9,6 +9,7 @@ the trace the wrappers are gone; the compiled function runs without any.
 
 from __future__ import annotations
 
+import re
 import threading
 import weakref
 from collections import OrderedDict
@@ -171,12 +172,34 @@ def forward(
         stack.enter_context(_losses_restored(model))
         for wrapper in wrappers:
             stack.enter_context(wrapper.in_place())
-        outputs = model(inputs, training=False)
+        outputs = _run(model, inputs)
     if require:
         for wrapper in wrappers:
             wrapper.check()
     calls = {wrapper.path: wrapper.calls for wrapper in wrappers if wrapper.calls}
     return Forward(outputs, calls, getattr(model, "output_names", None))
+
+
+def _run(model: keras.Model, inputs: Any) -> Any:
+    """Call a model, and say of which inputs it was if it does not take them."""
+    try:
+        return model(inputs, training=False)
+    except (ValueError, TypeError, LookupError, AttributeError, tf.errors.OpError) as error:
+        shapes = [("n", *t.shape[1:]) for t in tf.nest.flatten(inputs)]
+        if isinstance(error, ValueError) and "incompatible with the layer" not in str(error):
+            raise
+        text = ", ".join(str(shape).replace("'", "") for shape in shapes)
+        raise ValueError(
+            f"`model` {model.name!r} cannot be run on `images` of shape {text}: "
+            f"{_told(error)} Pass images of the size and channels that it takes."
+        ) from error
+
+
+def _told(error: Exception) -> str:
+    """Return the sentence of an error of Keras, which stands in bold among its arguments."""
+    bold = re.search(r"\x1b\[1m(.*?)\x1b\[0m", str(error), re.DOTALL)
+    sentence = bold.group(1) if bold else str(error)
+    return f"{type(error).__name__}: {sentence.strip().splitlines()[0].rstrip('.')[:300]}."
 
 
 @dataclass
@@ -282,4 +305,4 @@ def _build_weights(model: keras.Model, inputs: Inputs) -> None:
         # A call would fix the number of images in the graph that Keras builds inside.
         model.build((None, *inputs.image.shape[1:]))
     with _losses_restored(model):
-        model(inputs.pack([a[:1] for a in (inputs.image, *inputs.others)]), training=False)
+        _run(model, inputs.pack([a[:1] for a in (inputs.image, *inputs.others)]))

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from whitebox_loc._validation import check_choice, check_int, check_model
+from whitebox_loc._validation import as_array, check_choice, check_int, check_model, shortened
 from whitebox_loc.introspect.attribution import saliency
 from whitebox_loc.introspect.candidates import PARTS, Candidate, Detection
 from whitebox_loc.introspect.capture import compiled, forward
@@ -130,7 +130,7 @@ def saliency_of_detections(
     >>> result.maps.shape, result.images.tolist(), result.candidates.tolist()
     ((3, 2, 8, 8), [0, 0, 1], [2, 0, 1])
     """
-    inputs, names = check_images(images), _check_parts(parts)
+    inputs, names = check_images(images, check_model(model)), _check_parts(parts)
     places, chosen = _chosen(found, len(inputs))
     if not len(places):
         for _ in _outputs(model, inputs, all_images=False):
@@ -208,7 +208,7 @@ def _outputs(model: keras.Model, inputs: Inputs, *, all_images: bool) -> Iterato
         found = candidate_outputs(forward(model, inputs.pack(tensors)))
         return [tf.cast(t, tf.float32) for t in found if t is not None]
 
-    run = compiled(check_model(model), "candidates", inputs, build)
+    run = compiled(model, "candidates", inputs, build)
     rows = slice(None) if all_images else slice(1)
     for tensor in run(*(tf.convert_to_tensor(a[rows]) for a in (inputs.image, *inputs.others))):
         yield tensor.numpy()
@@ -223,7 +223,7 @@ def _chosen(found: Any, n: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
             f"`found` must be Detections, with the arrays {list(names)}; got "
             f"{type(found).__name__} without {missing}."
         )
-    arrays = {name: np.asarray(getattr(found, name)) for name in names}
+    arrays = {name: as_array(f"found.{name}", getattr(found, name)) for name in names}
     if arrays["candidates"].dtype.kind not in "iu":
         raise TypeError(
             "`found.candidates` must be whole numbers, -1 for padding; got dtype "
@@ -243,6 +243,11 @@ def _chosen(found: Any, n: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
 
 
 def _check_parts(parts: Any) -> tuple[str, ...]:
+    if not isinstance(parts, (str, list, tuple)):
+        raise TypeError(
+            f"`parts` must be a list of names; got {shortened(parts)} of type "
+            f"{type(parts).__name__}. Some of {[*PARTS, 'detection']}."
+        )
     names = (parts,) if isinstance(parts, str) else tuple(parts)
     if not names:
         raise ValueError("`parts` must name at least one part; got none.")
@@ -251,8 +256,8 @@ def _check_parts(parts: Any) -> tuple[str, ...]:
 
 def _check_each(each: Any, count: int) -> dict[str, np.ndarray]:
     if each is not None and not isinstance(each, Mapping):
-        raise TypeError(f"`each` must be a dict of options; got {each!r}.")
-    found = {name: np.asarray(value) for name, value in (each or {}).items()}
+        raise TypeError(f"`each` must be a dict of options; got {shortened(each)}.")
+    found = {name: as_array(f"each[{name!r}]", value) for name, value in (each or {}).items()}
     for name, value in found.items():
         if value.shape[:1] != (count,):
             raise ValueError(

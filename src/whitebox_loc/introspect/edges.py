@@ -11,12 +11,21 @@ from typing import Any
 import keras
 import numpy as np
 
-from whitebox_loc._validation import check_boxes, check_generator, check_int, check_model
+from whitebox_loc._validation import (
+    as_array,
+    check_boxes,
+    check_generator,
+    check_int,
+    check_ints,
+    check_model,
+    shortened,
+)
 from whitebox_loc.data import Scene, as_scene, render
 from whitebox_loc.introspect.bootstrap import bootstrap_interval
 from whitebox_loc.introspect.inputs import Inputs
 from whitebox_loc.introspect.outputs import COORDINATES
 from whitebox_loc.introspect.problem import Problem
+from whitebox_loc.introspect.refusals import check_answer
 from whitebox_loc.introspect.targets import as_target
 
 __all__ = ["EdgeMoves", "edge_moves"]
@@ -196,7 +205,9 @@ class Predictor:
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         values = self.problem.values(images, np.zeros(len(images), np.int64))
-        return values.numpy().T.astype(np.float64) * self.scale
+        # NaN stands for moves that are not legal, and for nothing else.
+        found = check_answer("Predicted boxes", values.numpy(), self.problem.model)
+        return found.T.astype(np.float64) * self.scale
 
 
 class Look:
@@ -204,7 +215,7 @@ class Look:
 
     def __init__(self, scene: Scene, labels: np.ndarray | None, seed: Any) -> None:
         self.scene, self.labels = scene, labels
-        self.root = _seed_root(seed)
+        self.root = seed_root(seed)
         blur = ("blur",) if isinstance(scene.blur, float) else ()
         self.fixed = not unusual_fields(scene, ("shapes", *blur))
 
@@ -239,7 +250,8 @@ def unusual_fields(scene: Scene, allowed: Sequence[str] = ()) -> list[str]:
     ]
 
 
-def _seed_root(seed: Any) -> np.random.SeedSequence:
+def seed_root(seed: Any) -> np.random.SeedSequence:
+    """Return the sequence of a seed, from which further streams are drawn by spawn keys."""
     if isinstance(seed, np.random.SeedSequence):
         return seed
     if isinstance(seed, np.random.Generator):
@@ -261,11 +273,12 @@ def _moved_boxes(
 
 
 def _check_steps(steps: Any) -> tuple[int, ...]:
-    given = [steps] if isinstance(steps, (int, np.integer)) else list(steps)
-    found = tuple(check_int("steps", step) for step in given)
-    if not found or 0 in found or len(set(found)) < len(found):
+    # No image has as many pixels; far larger ones overflow where they are added to boxes.
+    found = tuple(check_ints("steps", steps, low=-(10**6), high=10**6))
+    if 0 in found or len(set(found)) < len(found):
         raise ValueError(
-            f"`steps` must be whole numbers of pixels, none 0 and none twice; got {steps!r}."
+            "`steps` must be whole numbers of pixels, none 0 and none twice; got "
+            f"{shortened(steps)}."
         )
     return found
 
@@ -273,7 +286,7 @@ def _check_steps(steps: Any) -> tuple[int, ...]:
 def _check_labels(labels: Any, n: int) -> np.ndarray | None:
     if labels is None:
         return None
-    array = np.asarray(labels)
+    array = as_array("labels", labels)
     if array.shape != (n,):
         raise ValueError(f"`labels` must have shape ({n},), one a box; got shape {array.shape}.")
     return array

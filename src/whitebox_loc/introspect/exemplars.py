@@ -10,13 +10,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from whitebox_loc._validation import check_int, check_model
+from whitebox_loc._validation import check_int, check_ints, check_model, shortened
 from whitebox_loc.data import Scene, as_scene, batch_at
 from whitebox_loc.introspect.canvas import beside
 from whitebox_loc.introspect.capture import compiled, forward
 from whitebox_loc.introspect.inputs import Inputs, check_images
 from whitebox_loc.introspect.layers import split_call
 from whitebox_loc.introspect.receptive import ReceptiveField, receptive_field
+from whitebox_loc.introspect.refusals import check_answer
 
 __all__ = ["TopImages", "top_images"]
 
@@ -124,10 +125,10 @@ def top_images(
     check_model(model)
     check_int("k", k, low=1)
     several = not isinstance(channel, (int, np.integer))
-    wanted: list[Any] = np.atleast_1d(np.asarray(channel)).tolist()
+    wanted = check_ints("channel", channel)
     best: list[_Best] = []
     field, seen = None, 0
-    for inputs in _batches(images, n, seed, example, batch_size):
+    for inputs in _batches(model, images, n, seed, example, batch_size):
         if field is None:
             field = receptive_field(
                 model, layer, example=inputs.pack((inputs.image, *inputs.others))
@@ -135,6 +136,7 @@ def top_images(
             last = field.shape[-1]
             best = [_Best(check_int("channel", c, low=-last, high=last - 1), k) for c in wanted]
         values, places = _responses(model, layer, inputs)
+        check_answer(f"Responses of layer {layer!r}", values, model)
         for one in best:
             one.add(values[:, one.channel], places[:, one.channel], inputs.image, seen)
         seen += len(inputs)
@@ -190,7 +192,7 @@ def _responses(model: keras.Model, layer: str, inputs: Inputs) -> tuple[np.ndarr
 
 
 def _batches(
-    images: Any, n: int | None, seed: int, example: Any, batch_size: int
+    model: keras.Model, images: Any, n: int | None, seed: int, example: Any, batch_size: int
 ) -> Iterator[Inputs]:
     check_int("batch_size", batch_size, low=1)
     left = None if n is None else check_int("n", n, low=1)
@@ -203,14 +205,15 @@ def _batches(
             for i in range(-(-left // batch_size))
         )
     elif isinstance(images, (np.ndarray, tf.Tensor, dict, list, tuple)):
-        whole = check_images(np.asarray(images) if isinstance(images, tf.Tensor) else images)
+        given = np.asarray(images) if isinstance(images, tf.Tensor) else images
+        whole = check_images(given, model)
         stream = (_cut(whole, slice(i, i + batch_size)) for i in range(0, len(whole), batch_size))
     elif isinstance(images, Iterable):
-        stream = map(_one_batch, images)
+        stream = (_one_batch(batch, model) for batch in images)
     else:
         raise TypeError(
             "`images` must be an array of images, a Scene, the name of one, or an iterable of "
-            f"batches; got {type(images).__name__}."
+            f"batches; got {shortened(images)} of type {type(images).__name__}."
         )
     for batch in stream:
         part = batch if left is None else _cut(batch, slice(0, left))
@@ -220,9 +223,9 @@ def _batches(
             return
 
 
-def _one_batch(batch: Any) -> Inputs:
-    first = batch[0] if isinstance(batch, tuple) else batch
-    return check_images(tf.nest.map_structure(np.asarray, first))
+def _one_batch(batch: Any, model: keras.Model) -> Inputs:
+    first = batch[0] if isinstance(batch, tuple) and batch else batch
+    return check_images(tf.nest.map_structure(np.asarray, first), model)
 
 
 def _cut(inputs: Inputs, part: slice) -> Inputs:

@@ -298,8 +298,7 @@ DERIVED: dict[str, Callable[..., Any]] = {
 def _column(tensor: Any, index: int, link: str) -> tuple[Any, str]:
     if link == "identity":
         return tf.cast(tensor[:, index], tf.float32), link
-    odds, how = log_odds(tensor)
-    return odds[:, index], how
+    return log_odds(tensor, lambda values: values[:, index])
 
 
 def _refuse_logit(label: str, link: str) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import keras
 
-__all__ = ["find_layers", "named_layers", "split_call"]
+from whitebox_loc._validation import shortened
+
+__all__ = ["find_layers", "layer_names", "named_layers", "split_call"]
 
 
 def named_layers(model: keras.Model) -> dict[str, keras.Layer]:
@@ -28,16 +30,43 @@ def find_layers(model: keras.Model, names: Any, argument: str = "layers") -> dic
     layers = named_layers(model)
     chosen = {}
     for name in names:
-        path = split_call(name)[0] if isinstance(name, str) else name
+        if not isinstance(name, str):
+            raise TypeError(
+                f"`{argument}` must name layers of model {model.name!r}, as text; got "
+                f"{shortened(name)} of type {type(name).__name__}. `list_layers(model)` lists them."
+            )
+        path = split_call(name)[0]
         if path not in layers:
-            near = difflib.get_close_matches(str(path), layers, n=1)
+            near = difflib.get_close_matches(path[:100], layers, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
             raise ValueError(
                 f"`{argument}` must name layers of model {model.name!r}, some of "
-                f"{list(layers)}; got {name!r}.{hint} `list_layers(model)` lists them."
+                f"{_some(layers)}; got {shortened(name)}.{hint} `list_layers(model)` lists them."
             )
         chosen[path] = layers[path]
     return chosen
+
+
+def layer_names(layers: Any, argument: str = "layers") -> list[str]:
+    """Return what a public function got as `layers`, a name or several, as a list."""
+    if isinstance(layers, str):
+        return [layers]
+    if not isinstance(layers, (list, tuple)) or not all(isinstance(n, str) for n in layers):
+        raise TypeError(
+            f"`{argument}` must be the path of a layer or a list of such, as `list_layers` gives "
+            f"them; got {shortened(layers)} of type {type(layers).__name__}."
+        )
+    if not layers:
+        raise ValueError(f"`{argument}` must name at least one layer; got none.")
+    return list(layers)
+
+
+def _some(names: Iterable[str]) -> list[str]:
+    """Return names for a message: of a deep network the last ones, which are mostly meant."""
+    return list(names)[-_TOLD:]
+
+
+_TOLD = 30
 
 
 def split_call(name: str) -> tuple[str, int | None]:

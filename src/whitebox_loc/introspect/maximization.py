@@ -10,12 +10,20 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from whitebox_loc._validation import check_generator, check_int, check_model, check_real
+from whitebox_loc._validation import (
+    check_generator,
+    check_int,
+    check_ints,
+    check_model,
+    check_real,
+    shortened,
+)
 from whitebox_loc.introspect.canvas import blank
 from whitebox_loc.introspect.capture import compiled, forward
 from whitebox_loc.introspect.inputs import Inputs
 from whitebox_loc.introspect.layers import find_layers, split_call
 from whitebox_loc.introspect.reading import activations
+from whitebox_loc.introspect.refusals import check_answer
 from whitebox_loc.introspect.targets import Target, as_target
 
 __all__ = ["Maximized", "maximize"]
@@ -122,9 +130,9 @@ def maximize(
     """
     inputs = blank(check_model(model), example)
     climb = _Climb(
-        steps=check_int("steps", steps, low=1),
+        steps=check_int("steps", steps, low=1, high=_MOST),
         learning_rate=check_real("learning_rate", learning_rate, low=0),
-        jitter=check_int("jitter", jitter, low=0),
+        jitter=check_int("jitter", jitter, low=0, high=_MOST),
         smoothing=check_real("total_variation", total_variation, low=0),
         fourier=bool(fourier),
         generator=check_generator(seed),
@@ -138,6 +146,10 @@ def maximize(
         parts.append(climb.run(model, inputs, goal))
     images, values, start = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     return Maximized(tuple(labels), images, values, start)
+
+
+_MOST = 10**6
+"""Steps beyond are a mistake: the shift of each is drawn before the first is made."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,7 +177,8 @@ def _goals(
 ) -> Iterator[_Goal]:
     if (layer is None) == (target is None):
         raise TypeError(
-            f"Give either `layer` or `target`; got layer={layer!r} and target={target!r}."
+            f"Give either `layer` or `target`; got layer={shortened(layer)} and "
+            f"target={shortened(target)}."
         )
     if target is not None:
         several = isinstance(target, (list, tuple))
@@ -203,11 +216,11 @@ def _unit_goals(
     count, places = output.shape[-1], output.shape[1:-1]
     place: tuple[int, ...] | None = None
     if position is not None:
-        given = [position] if isinstance(position, (int, np.integer)) else list(position)
+        given = check_ints("position", position)
         if len(given) != len(places):
             raise ValueError(
                 f"`position` must have {len(places)} indices for layer {layer!r} of shape "
-                f"{output.shape[1:]}; got {position!r}."
+                f"{output.shape[1:]}; got {given}."
             )
         place = tuple(
             check_int(f"position[{i}]", p, low=-n, high=n - 1)
@@ -232,10 +245,7 @@ def _unit_goals(
 def _channels(channel: Any, count: int) -> list[int]:
     if channel is None:
         return list(range(count))
-    given = [channel] if isinstance(channel, (int, np.integer)) else list(channel)
-    if not given:
-        raise ValueError("`channel` must name at least one channel; got none.")
-    return [check_int("channel", c, low=-count, high=count - 1) % count for c in given]
+    return [c % count for c in check_ints("channel", channel, low=-count, high=count - 1)]
 
 
 class _Climb:
@@ -270,6 +280,7 @@ class _Climb:
         evaluate = self._compile(model, inputs, goal, state, count)
         unmoved = np.zeros(2, np.int32)
         _, start, _ = evaluate(state, unmoved)
+        check_answer(f"Maxima of {', '.join(goal.labels)}", start, model)
         mean: np.ndarray = np.zeros_like(state)
         square: np.ndarray = np.zeros_like(state)
         for step, shift in enumerate(self.shifts, start=1):
@@ -281,6 +292,8 @@ class _Climb:
             if not self.fourier:
                 state = np.clip(state, 0.0, 1.0)
         images, values, _ = evaluate(state, unmoved)
+        check_answer(f"Maxima of {', '.join(goal.labels)}", values, model)
+        check_answer(f"Maxima of {', '.join(goal.labels)}", images, model)
         return images, values, start
 
     def _compile(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -11,6 +12,7 @@ from whitebox_loc.introspect.capture import Forward
 
 __all__ = [
     "COORDINATES",
+    "FORMULA",
     "box_output",
     "candidate_outputs",
     "has_candidates",
@@ -23,7 +25,8 @@ __all__ = [
 COORDINATES = ("top", "left", "bottom", "right")
 """Columns of a box output, in the order of ``rel_yxyx``."""
 
-_LOW, _HIGH = 1e-30, 1.0 - 2.0**-24
+FORMULA = "log(p) - log(1 - p) of the output"
+"""How log-odds were found that no sigmoid or softmax of the graph stands behind."""
 
 
 def box_output(passed: Forward) -> Any:
@@ -85,22 +88,27 @@ def label_output(passed: Forward) -> Any:
     return named["label"]
 
 
-def log_odds_of_classes(tensor: Any, classes: Any) -> tuple[Any, str]:
+def log_odds_of_classes(
+    tensor: Any, classes: Any, pick: Callable[[Any], Any] = lambda odds: odds
+) -> tuple[Any, str]:
     """Return log(p / (1 - p)) of one class an image, (n,), and how it was found.
 
     The score of the class minus the log-sum-exp of the others, from what went into the
-    softmax: exact however sure the model is. Without a softmax as `log_odds`.
+    softmax: exact however sure the model is. Without a softmax as `log_odds`. `pick` takes the
+    numbers asked for from those of the class.
     """
     chosen = tf.one_hot(classes, tensor.shape[-1], on_value=True, off_value=False, dtype=tf.bool)
+
+    def own(values: Any) -> Any:
+        return tf.reduce_sum(tf.where(chosen, values, 0.0), -1)
+
     scores = _behind(tensor, "Softmax")
     if scores is None:
-        odds, how = log_odds(tensor)
-        return tf.reduce_sum(tf.where(chosen, odds, 0.0), -1), how
+        return log_odds(tensor, lambda values: pick(own(values)))
     scores = tf.cast(scores, tf.float32)
-    own = tf.reduce_sum(tf.where(chosen, scores, 0.0), -1)
     # Not -inf in place of the class itself: its derivative would be 0 * inf.
     rest = log_sum_exp(tf.where(chosen, scores.dtype.min, scores))
-    return own - rest, "input of the softmax"
+    return pick(own(scores) - rest), "input of the softmax"
 
 
 def log_sum_exp(scores: Any) -> Any:
@@ -112,21 +120,23 @@ def log_sum_exp(scores: Any) -> Any:
     return tf.math.log(tf.reduce_sum(tf.exp(scores - top), axis=-1)) + top[..., 0]
 
 
-def log_odds(tensor: Any) -> tuple[Any, str]:
-    """Return log(p / (1 - p)) of a tensor of probabilities in a trace, and how it was found.
+def log_odds(tensor: Any, pick: Callable[[Any], Any]) -> tuple[Any, str]:
+    """Return log(p / (1 - p)) of some of a tensor's probabilities, and how it was found.
 
     What went into the sigmoid, where the graph shows that the tensor came out of one: it
-    is exact however saturated. Otherwise the formula, continued by its tangent where p is
-    so near 0 or 1 that float32 cannot tell.
+    is exact however saturated. Otherwise the formula, which is NaN, and has the derivative NaN,
+    where p is not between 0 and 1: there are no log-odds, and `refusals` says so. `pick` takes
+    the numbers asked for, so that others may be what they like.
     """
     behind = _behind(tensor, "Sigmoid")
     if behind is not None:
-        return tf.cast(behind, tf.float32), "input of the sigmoid"
-    p = tf.cast(tensor, tf.float32)
-    safe = tf.clip_by_value(tf.stop_gradient(p), _LOW, _HIGH)
-    # Newton's line through the safe point: exact value and slope inside, tangent outside.
-    value = tf.math.log(safe) - tf.math.log1p(-safe) + (p - safe) / (safe * (1.0 - safe))
-    return value, "log(p) - log(1 - p) of the output"
+        return pick(tf.cast(behind, tf.float32)), "input of the sigmoid"
+    p = pick(tf.cast(tensor, tf.float32))
+    fixed = tf.stop_gradient(p)
+    # The line through the point has its exact value and slope, and is a layer without a kink for
+    # methods that propagate. Roots of numbers below 0 are NaN, whatever way is taken back.
+    root = tf.math.rsqrt(fixed * (1.0 - fixed))
+    return tf.math.log(fixed) - tf.math.log1p(-fixed) + (p - fixed) * (root * root), FORMULA
 
 
 def _named_outputs(passed: Forward) -> dict[str, Any]:

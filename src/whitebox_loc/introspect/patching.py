@@ -9,12 +9,19 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from whitebox_loc._validation import check_int, check_model
+from whitebox_loc._validation import (
+    as_array,
+    check_finite,
+    check_int,
+    check_model,
+    shortened,
+)
 from whitebox_loc.introspect.capture import compiled, forward
 from whitebox_loc.introspect.fingerprints import function_fingerprint
 from whitebox_loc.introspect.inputs import check_images
 from whitebox_loc.introspect.layers import find_layers
 from whitebox_loc.introspect.reading import readable, run_in_batches
+from whitebox_loc.introspect.refusals import check_answer
 
 __all__ = ["patch"]
 
@@ -69,13 +76,13 @@ def patch(
     >>> bool((boxes[0] == boxes[1]).all())
     True
     """
-    inputs = check_images(images)
+    inputs = check_images(images, check_model(model))
     if not isinstance(replacements, Mapping) or not replacements:
         raise TypeError(
             f"`replacements` must be a dict from layer path to array or function; "
-            f"got {replacements!r}."
+            f"got {shortened(replacements)}."
         )
-    find_layers(check_model(model), replacements, "replacements")
+    find_layers(model, replacements, "replacements")
     arrays = {
         name: _check_array(name, value, len(inputs))
         for name, value in replacements.items()
@@ -93,7 +100,10 @@ def patch(
 
     extra = list(arrays.values())
     run = compiled(model, _key(replacements), inputs, build, extra=extra)
-    return run_in_batches(run, inputs, check_int("batch_size", batch_size, low=1), extra)
+    found = run_in_batches(run, inputs, check_int("batch_size", batch_size, low=1), extra)
+    for output in tf.nest.flatten(found):
+        check_answer("Outputs", output, model)
+    return found
 
 
 def _replacement(name: str, value: Any, given: Any) -> Callable[[Any], Any]:
@@ -127,12 +137,13 @@ def _like(name: str, fresh: Any, output: Any) -> Any:
 
 
 def _check_array(name: str, value: Any, n: int) -> np.ndarray:
-    array = np.asarray(value)
+    array = as_array(f"replacements[{name!r}]", value)
     if array.dtype.kind not in "iufb":
         raise TypeError(
-            f"`replacements` of {name!r} must be an array, a number or a function; got {value!r}."
+            f"`replacements` of {name!r} must be an array, a number or a function; got "
+            f"{shortened(value)}."
         )
-    array = array.astype(np.float32)
+    array = check_finite(f"replacements[{name!r}]", array.astype(np.float32))
     if array.ndim == 0:
         return np.full(n, array)
     if array.ndim == 1 or len(array) not in (1, n):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,13 +11,21 @@ import numpy as np
 import tensorflow as tf
 from scipy import linalg
 
-from whitebox_loc._validation import check_choice, check_int, check_model, check_real
+from whitebox_loc._validation import (
+    check_choice,
+    check_int,
+    check_memory,
+    check_model,
+    check_real,
+    shortened,
+)
 from whitebox_loc.data import Scene, as_scene, count_boxes, generate, nth_boxes, render
 from whitebox_loc.introspect.canvas import beside
 from whitebox_loc.introspect.capture import compiled, forward
 from whitebox_loc.introspect.inputs import Inputs
-from whitebox_loc.introspect.layers import find_layers, split_call
+from whitebox_loc.introspect.layers import find_layers, layer_names, split_call
 from whitebox_loc.introspect.reading import REDUCTIONS, activations, run_in_batches
+from whitebox_loc.introspect.refusals import check_answer
 from whitebox_loc.introspect.targets import COORDINATES, DERIVED
 
 __all__ = ["FACTORS", "FEATURES", "Probe", "Tuning", "probe", "tuning"]
@@ -166,9 +174,8 @@ def probe(
     ((2, 9), [2560, 112], ('top', 'left'))
     """
     check_model(model)
-    names = [layers] if isinstance(layers, str) else list(layers)
-    if not names:
-        raise ValueError("`layers` must name at least one layer; got none.")
+    names = layer_names(layers)
+    find_layers(model, names)
     if check_real("ridge", ridge, low=0) == 0:
         raise ValueError("`ridge` must be above 0; got 0. Use 1e-9 for next to none.")
     check_choice("features", features, FEATURES)
@@ -186,6 +193,7 @@ def probe(
     for name in names:
         read = _Features(model, name, features, max_features, seed)
         seen = read(beside(images, example), check_int("batch_size", batch_size, low=1))
+        check_answer(f"Readouts of layer {name!r}", seen, model)
         found = _held_out(seen, np.concatenate([wanted, one_hot], axis=1), folds, ridge)
         scores = _scores(wanted, found[:, : len(FACTORS)], folds)
         named = (found[:, len(FACTORS) :].argmax(1) == labels).mean()
@@ -261,8 +269,9 @@ def tuning(
     ((4, 4, 8), [100, 100, 100, 100], [0.0, 3.0, 6.0, 9.0, 12.0])
     """
     find_layers(check_model(model), [layer], "layer")
-    names = tuple(check_choice("factors", name, FACTORS) for name in factors)
-    check_int("bins", bins, low=1)
+    names = _check_factors(factors)
+    # Each bin holds a few numbers of each channel.
+    check_memory("bins", check_int("bins", bins, low=1), 1e3 * bins, "bins")
     scene = as_scene(scene)
     images, boxes, labels = _distinct(scene, check_int("n", n, low=1), seed)
     check_choice("reduce", reduce, REDUCTIONS)
@@ -271,6 +280,7 @@ def tuning(
     found = activations(model, given, layer, reduce=reduce, batch_size=batch_size)
     if not isinstance(found.get(layer), np.ndarray):
         raise ValueError(f"`layer` must name one tensor; {layer!r} stands for {list(found)}.")
+    check_answer(f"Responses of layer {layer!r}", found[layer], model)
     responses = found[layer].astype(np.float64)
     height, width = images.shape[1:3]
     values = _factors(boxes, (1, 1))
@@ -358,8 +368,22 @@ def _r2(error: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     return np.where(varies, 1 - (error**2).sum(0) / np.where(varies, spread, 1.0), np.nan)
 
 
+def _check_factors(factors: Any) -> tuple[str, ...]:
+    if isinstance(factors, str) or not isinstance(factors, Iterable):
+        raise TypeError(
+            f"`factors` must be a list of names from {list(FACTORS)}; got {shortened(factors)}. "
+            "For one factor give a list of one."
+        )
+    names = tuple(check_choice("factors", name, FACTORS) for name in factors)
+    if not names:
+        raise ValueError(f"`factors` must name at least one of {list(FACTORS)}; got none.")
+    return names
+
+
 def _distinct(scene: Scene, n: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return images, boxes (m, 4) in pixels and labels, in random order, no box twice."""
+    n = min(n, count_boxes(scene)) if scene.position != "notebook" else n
+    check_memory("n", n, 4.0 * n * np.prod(scene.size, dtype=float) * scene.channels, "images")
     generator = np.random.default_rng(check_int("seed", seed, low=0))
     if scene.position == "notebook":
         batch = generate(scene, n, seed=seed, valid_only=True)

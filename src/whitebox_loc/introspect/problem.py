@@ -179,6 +179,11 @@ class Problem:
         return self._engine.model
 
     @property
+    def link(self) -> str:
+        """How the targets are read."""
+        return self._engine.link
+
+    @property
     def given(self) -> int:
         """Number of images first given."""
         return len(self._engine.inputs)

@@ -13,7 +13,8 @@ import tensorflow as tf
 from whitebox_loc._validation import check_choice, check_int, check_model
 from whitebox_loc.introspect.capture import Forward, compiled, forward, traced
 from whitebox_loc.introspect.inputs import Inputs, check_images
-from whitebox_loc.introspect.layers import find_layers, named_layers, split_call
+from whitebox_loc.introspect.layers import find_layers, layer_names, named_layers, split_call
+from whitebox_loc.introspect.refusals import check_weights, is_finite
 
 __all__ = ["REDUCTIONS", "LayerInfo", "activations", "list_layers", "readable", "run_in_batches"]
 
@@ -92,8 +93,8 @@ def activations(
     >>> {path: a.shape for path, a in found.items()}
     {'conv1': (2, 16, 20, 8), 'box': (2, 4)}
     """
-    inputs = check_images(images)
-    names = _layer_names(check_model(model), layers)
+    inputs = check_images(images, check_model(model))
+    names = _layer_names(model, layers)
     # Of all layers, those that only training uses cannot be read, and nobody named them.
     require = layers is not None
     if reduce is not None:
@@ -101,13 +102,23 @@ def activations(
 
     def build(*tensors: Any) -> dict[str, Any]:
         passed = forward(model, inputs.pack(tensors), watch=names, require=require)
+        if names and not passed.calls:
+            raise ValueError(
+                f"No layer of model {model.name!r} can be read: its `call` is a tf.function, or "
+                "runs its layers inside of one, a loop or a condition. Take the decorator away; "
+                "Keras compiles the model anyway."
+            )
         return {
             name: tf.nest.map_structure(lambda t: _reduced(t, reduce), call.output)
             for name, call in _chosen(passed, names).items()
         }
 
     run = compiled(model, ("activations", tuple(names), reduce, require), inputs, build)
-    return run_in_batches(run, inputs, check_int("batch_size", batch_size, low=1))
+    found = run_in_batches(run, inputs, check_int("batch_size", batch_size, low=1))
+    if not all(map(is_finite, tf.nest.flatten(found))):
+        # Finite weights may make infinities on purpose; they are what the layer says.
+        check_weights(model, "Activations cannot be given: some are NaN or infinite. ")
+    return found
 
 
 def list_layers(model: keras.Model) -> list[LayerInfo]:
@@ -159,7 +170,7 @@ def run_in_batches(
 def _layer_names(model: keras.Model, layers: Any) -> list[str]:
     if layers is None:
         return list(named_layers(model))
-    names = [layers] if isinstance(layers, str) else list(layers)
+    names = layer_names(layers)
     find_layers(model, names)
     return names
 

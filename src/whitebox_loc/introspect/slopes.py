@@ -23,6 +23,7 @@ from whitebox_loc.introspect.edges import (
     whole_boxes,
 )
 from whitebox_loc.introspect.outputs import COORDINATES
+from whitebox_loc.introspect.refusals import check_answer
 
 __all__ = ["Response", "response"]
 
@@ -213,9 +214,12 @@ def _slopes(predict: Predictor, boxes: np.ndarray, scene: Scene, edge: int) -> n
         tape.watch(corners)
         soft = render_soft(corners, scene.size)
         images = scene.background + contrast * tf.repeat(soft, scene.channels, axis=-1)
-        # The chain rule by hand: the model's own derivatives come from its compiled pass.
-        weights = predict.problem.gradients(images, np.zeros(len(boxes), np.int64))
-        sums = [tf.reduce_sum(images * tf.stop_gradient(w)) for w in tf.unstack(weights)]
+        # The chain rule by hand: the model's own derivatives come from its compiled pass, which
+        # must not be recorded. TensorFlow has no second derivatives of loops.
+        with tape.stop_recording():
+            weights = predict.problem.gradients(images, np.zeros(len(boxes), np.int64))
+            check_answer("Derivatives", weights.numpy(), predict.problem.model)
+        sums = [tf.reduce_sum(images * w) for w in tf.unstack(weights)]
     slopes = [tape.gradient(total, corners)[:, edge].numpy() for total in sums]
     return np.stack(slopes, axis=-1).astype(np.float64) * predict.scale
 

@@ -15,6 +15,7 @@ from whitebox_loc.introspect.layers import find_layers
 from whitebox_loc.introspect.outputs import COORDINATES
 from whitebox_loc.introspect.problem import one_a_row
 from whitebox_loc.introspect.reading import activations
+from whitebox_loc.introspect.refusals import check_answer, check_log_odds
 from whitebox_loc.introspect.targets import Target, as_target
 
 __all__ = ["Swap"]
@@ -53,6 +54,7 @@ class Swap:
         find_layers(model, [layer], "layer")
         self.model, self.inputs, self.layer, self.batch_size = model, inputs, layer, batch_size
         self.targets, self.link = tuple(targets) or tuple(map(as_target, COORDINATES)), link
+        check_log_odds(model, inputs, self.targets, link, batch_size)
         self.shape = self.read(inputs, np.arange(1)).shape[1:]
         self._data = [one_a_row(t.data, len(inputs)) for t in self.targets if t.data is not None]
         keys = [target.key for target in self.targets]
@@ -101,7 +103,7 @@ class Swap:
             self.values(part, np.zeros((part.stop - part.start, *self.shape), np.float32), nothing)
             for part in self.batches()
         ]
-        return np.concatenate(found)
+        return check_answer("Targets", np.concatenate(found), self.model, self.link)
 
     def _build(self, *tensors: Any) -> Any:
         *given, instead, mask = tensors

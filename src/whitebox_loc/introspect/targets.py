@@ -11,7 +11,15 @@ from typing import Any
 import numpy as np
 
 from whitebox_loc import boxes as box_measures
-from whitebox_loc._validation import check_boxes, check_choice, check_int, check_size
+from whitebox_loc._validation import (
+    as_array,
+    check_boxes,
+    check_choice,
+    check_int,
+    check_ints,
+    check_size,
+    shortened,
+)
 from whitebox_loc.data import Scene, as_scene
 from whitebox_loc.introspect.candidates import PARTS, Candidate, Detection
 from whitebox_loc.introspect.kinds import (
@@ -99,7 +107,7 @@ def loss(loss: Any, boxes: Any, format: str = "rel_yxyx", *, size: Any = None) -
     'loss'
     """
     if not callable(loss):
-        raise TypeError(f"`loss` must be a keras.Loss or a function; got {loss!r}.")
+        raise TypeError(f"`loss` must be a keras.Loss or a function; got {shortened(loss)}.")
     return Loss(loss, _relative(boxes, format, size))
 
 
@@ -125,8 +133,9 @@ def unit(layer: str, channel: int, position: tuple[int, ...] | None = None) -> T
     'conv2[4, 5, 3]'
     """
     if not isinstance(layer, str):
-        raise TypeError(f"`layer` must be the path of a layer; got {layer!r}.")
-    place = None if position is None else tuple(check_int("position", p) for p in position)
+        raise TypeError(f"`layer` must be the path of a layer; got {shortened(layer)}.")
+    none = position is None or (isinstance(position, tuple) and not position)
+    place = position if none else tuple(check_ints("position", position))
     return Unit(layer, check_int("channel", channel), place)
 
 
@@ -234,7 +243,7 @@ def candidate(which: Any, part: str = "score", *, classes: Any = None) -> Target
     if (part == "class") != (classes is not None):
         raise ValueError(
             f"`classes` must be given for the part 'class' and for no other; got part={part!r}, "
-            f"classes={classes!r}."
+            f"classes={shortened(classes)}."
         )
     kinds = _numbers("classes", 0 if classes is None else classes, "class")
     if numbers.ndim and kinds.ndim and len(numbers) != len(kinds):
@@ -292,7 +301,7 @@ def detection(
     found = _relative(boxes, format, size)
     if classes is None:
         return Detection(found)
-    given = np.asarray(classes)
+    given = as_array("classes", classes)
     if given.dtype.kind == "f":
         vectors = _probabilities(given)
         return Detection(_beside(found, vectors), "vector")
@@ -313,7 +322,7 @@ def as_target(target: Any) -> Target:
     raise TypeError(
         f"`target` must be one of {[*COORDINATES, *DERIVED]}, the number of an output, a function "
         "of the outputs, what a function in introspect.targets returns, or a list of those; "
-        f"got {target!r}."
+        f"got {shortened(target)}."
     )
 
 
@@ -330,11 +339,13 @@ def _relative(boxes: Any, format: str, size: Any) -> np.ndarray:
 def _numbers(name: str, value: Any, noun: str, allowed: str | None = None) -> np.ndarray:
     """Return a whole number >= 0, or one for each image, as int64 () or (n,)."""
     what = f"the number of a {noun}" if allowed is None else allowed
-    numbers = np.asarray(value)
+    numbers = as_array(name, value)
     if not numbers.size:
         raise ValueError(f"`{name}` is empty; give {what}, or one number for each image.")
     if numbers.dtype.kind not in "iu":
-        raise TypeError(f"`{name}` must be {what}, or one number for each image; got {value!r}.")
+        raise TypeError(
+            f"`{name}` must be {what}, or one number for each image; got {shortened(value)}."
+        )
     if numbers.ndim > 1 or numbers.min() < 0:
         raise ValueError(
             f"`{name}` must be a {noun} number >= 0, or an array (n,) of such; got shape "

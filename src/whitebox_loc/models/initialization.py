@@ -20,7 +20,8 @@ def reinitialize(model: keras.Model, *, seed: int | np.random.Generator = 0) -> 
     model : keras.Model
         A built model.
     seed : int or numpy.random.Generator, default 0
-        Equal seeds give equal weights.
+        Equal seeds give equal weights, and so does the seed that the model was built with: to
+        randomize a model take another one.
 
     Returns
     -------

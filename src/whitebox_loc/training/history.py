@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from whitebox_loc._files import replacing
+from whitebox_loc._files import csv_cell, replacing
 from whitebox_loc._validation import check_choice
 
 __all__ = ["COLUMNS", "HEADLINE", "History"]
@@ -98,9 +98,9 @@ class History:
 
     def to_csv(self, path: str | os.PathLike[str]) -> Path:
         """Write one line a step with a header; return the path."""
-        with replacing(path) as part, open(part, "w", newline="") as file:
+        with replacing(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
-            writer.writerow(self.names)
+            writer.writerow(map(csv_cell, self.names))
             writer.writerows(zip(*self._rows.values(), strict=True))
         return Path(path)
 

@@ -2,38 +2,64 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
-__all__ = ["check_maps", "check_masks", "check_signs", "flat"]
+from whitebox_loc._validation import as_array, check_finite, check_memory, check_numbers
+from whitebox_loc.data.scenes import Scene
+from whitebox_loc.introspect.inputs import check_images
+
+__all__ = [
+    "MOST_SAMPLES",
+    "check_drawing",
+    "check_maps",
+    "check_masks",
+    "check_shown",
+    "check_signs",
+    "flat",
+]
+
+MOST_SAMPLES = 1_000_000
+"""More random changes of an image would take days for digits that nobody reads."""
+
+
+def check_drawing(n: int, scenes: Iterable[Scene]) -> None:
+    """Refuse more images of a scene than any memory holds."""
+    for scene in scenes:
+        size = 4 * n * scene.size[0] * scene.size[1] * scene.channels
+        check_memory("n", n, size, "images")
+
+
+def check_shown(images: Any) -> np.ndarray:
+    """Return float32 images (n, height, width, channels), all finite and without company."""
+    inputs = check_images(images)
+    if inputs.others:
+        raise ValueError("`images` must be one array: scores take models of one input.")
+    return check_finite("images", inputs.image)
 
 
 def check_maps(maps: Any, name: str = "maps") -> np.ndarray:
     """Return maps (n, height, width) as floats, all finite."""
-    array = np.asarray(maps)
-    if array.dtype.kind not in "iuf":
-        raise TypeError(f"`{name}` must hold numbers; got dtype {array.dtype}.")
+    array = check_numbers(name, maps)
     if array.ndim != 3 or 0 in array.shape[1:]:
         raise ValueError(
             f"`{name}` must have shape (n, height, width); got {array.shape}. Use maps[None] for a "
             "single map."
         )
-    array = array if array.dtype.kind == "f" else array.astype(np.float64)
-    bad = ~np.isfinite(array).all((1, 2))
-    if bad.any():
-        raise ValueError(f"`{name}` must be finite; map {int(np.argmax(bad))} is not.")
     return array
 
 
 def check_masks(masks: Any, maps: np.ndarray) -> np.ndarray:
     """Return masks as booleans of the maps' shape."""
-    array = np.asarray(masks)
+    array = as_array("masks", masks)
     if array.dtype != bool:
         raise TypeError(f"`masks` must be boolean; got dtype {array.dtype}. Use masks != 0.")
     if array.shape != maps.shape:
         raise ValueError(
-            f"`masks` must have the maps' shape {maps.shape}, one mask a map; got {array.shape}."
+            f"`masks` must have the shape of `maps`, {maps.shape}, one mask a map; got "
+            f"{array.shape}."
         )
     return array
 
@@ -42,12 +68,13 @@ def check_signs(signs: Any, maps: np.ndarray) -> np.ndarray | None:
     """Return signs -1, 0 or 1 of the maps' shape, or None."""
     if signs is None:
         return None
-    array = np.asarray(signs)
+    array = as_array("signs", signs)
     if array.dtype.kind not in "if" or not np.isin(array, (-1, 0, 1)).all():
         raise ValueError("`signs` must hold -1, 0 and 1 only. Use np.sign(...).")
     if array.shape not in ((), maps.shape):
         raise ValueError(
-            f"`signs` must be one number or have the maps' shape {maps.shape}; got {array.shape}."
+            f"`signs` must be one number or have the shape of `maps`, {maps.shape}; got "
+            f"{array.shape}."
         )
     return np.broadcast_to(array, maps.shape)
 

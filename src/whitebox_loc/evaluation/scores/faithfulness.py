@@ -8,8 +8,15 @@ from typing import Any
 import keras
 import numpy as np
 
-from whitebox_loc._validation import check_choice, check_generator, check_int, check_real
-from whitebox_loc.evaluation.scores.checking import check_maps
+from whitebox_loc._validation import (
+    check_bool,
+    check_choice,
+    check_generator,
+    check_int,
+    check_numbers,
+    check_real,
+)
+from whitebox_loc.evaluation.scores.checking import MOST_SAMPLES, check_maps
 from whitebox_loc.evaluation.scores.rerendering import check_world, redraw
 from whitebox_loc.evaluation.scores.responses import Responses, pixels_per_unit
 
@@ -59,7 +66,7 @@ def infidelity(
     samples : int, default 32
         Changes of each image.
     noise : float, default 0.2
-        Standard deviation of "noise", in brightness.
+        Standard deviation of "noise", in brightness; above 0.
     side : int, optional
         Side of "square" in pixels; a quarter of the image's shorter side by default.
     scaled : bool, default False
@@ -79,12 +86,13 @@ def infidelity(
     -------
     float64 array (n,)
         Pixels squared, at least 0; with `relative` a share, 0 to 1 if also `scaled`, NaN if the
-        target never changes. Lower is better. A linear model with its gradient has 0.
+        target never changes. Lower is better. A linear model with its gradient has 0. NaN where
+        no sample changes the image, such as "square" on a black one: nothing was asked.
 
     Raises
     ------
     ValueError, TypeError
-        If an argument is not one of the above.
+        If an argument is not one of the above, or an image or a map is not finite.
 
     Notes
     -----
@@ -107,7 +115,9 @@ def infidelity(
     """
     ask = Responses(model, images, target, batch_size)
     maps = ask.check_maps(maps).astype(np.float64)
-    check_int("samples", samples, low=1)
+    check_int("samples", samples, low=1, high=MOST_SAMPLES)
+    check_bool("scaled", scaled)
+    check_bool("relative", relative)
     if check_choice("perturbation", perturbation, PERTURBATIONS) == "render":
         boxes, scene = check_world(boxes, scene, ask.images)
         check_int("seed", seed, low=0)
@@ -118,11 +128,13 @@ def infidelity(
         variants = _edited(base, perturbation, noise, side, check_generator(seed))
     before = ask.at(base)
     told, seen = np.empty((2, len(maps), samples))
+    asked = np.zeros(len(maps), bool)
     for sample in range(samples):
         changed = next(variants)
+        asked |= (changed != base).any((1, 2, 3))
         told[:, sample] = ((base - changed).mean(-1, dtype=np.float64) * maps).sum((1, 2))
         seen[:, sample] = before - ask.at(changed)
-    error = _mean_square(told, seen, scaled)
+    error = np.where(asked, _mean_square(told, seen, scaled), np.nan)
     if not relative:
         return pixels_per_unit(target, maps.shape[1:]) ** 2 * error
     power = (seen**2).mean(1)
@@ -147,7 +159,7 @@ def completeness_gap(maps: Any, gap: Any) -> np.ndarray:
     Raises
     ------
     ValueError, TypeError
-        If a map is not finite, or there is not one gap a map.
+        If a map or a gap is not finite, or there is not one gap a map.
 
     References
     ----------
@@ -158,9 +170,11 @@ def completeness_gap(maps: Any, gap: Any) -> np.ndarray:
     >>> completeness_gap([[[1.0, 2.0]]], [0.6])
     array([0.25])
     """
-    maps, gap = check_maps(maps), np.asarray(gap, np.float64)
+    maps, gap = check_maps(maps), check_numbers("gap", gap)
     if gap.shape != (len(maps),):
-        raise ValueError(f"`gap` must have shape ({len(maps)},), one a map; got {gap.shape}.")
+        raise ValueError(
+            f"`gap` must have shape ({len(maps)},), one for each of the `maps`; got {gap.shape}."
+        )
     difference = np.abs(maps.sum((1, 2), dtype=np.float64) - gap)
     return np.where(difference > 0, np.abs(gap) / np.where(difference > 0, difference, 1), np.nan)
 
@@ -178,7 +192,7 @@ def _edited(
 ) -> Iterator[np.ndarray]:
     """Yield the images with noise or a black square."""
     n, height, width = images.shape[:3]
-    check_real("noise", noise, low=0)
+    noise = check_real("noise", noise, above=0)
     shorter = min(height, width)
     side = max(1, shorter // 4) if side is None else check_int("side", side, low=1, high=shorter)
     while True:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from whitebox_loc._validation import check_choice
+from whitebox_loc._validation import check_choice, check_names, shortened
 
 if TYPE_CHECKING:
     import keras
@@ -84,6 +84,7 @@ class Trial:
 
     def lacks(self, needs: Any) -> list[str]:
         """Return which of the parts named in `needs` this trial does not have."""
+        needs = check_names("needs", needs, _NEEDS) if needs else ()
         return [name for name in _NEEDS if name in needs and getattr(self, name) is None]
 
 
@@ -146,9 +147,13 @@ class Metric:
 
         Raises
         ------
-        ValueError
-            If the trial lacks a part that the metric needs.
+        ValueError, TypeError
+            If the trial lacks a part that the metric needs, or is none.
         """
+        if not isinstance(trial, Trial):
+            raise TypeError(
+                f"`trial` must be a Trial, of maps, images and boxes; got {shortened(trial)}."
+            )
         lacking = trial.lacks(self.needs)
         if lacking:
             raise ValueError(

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from whitebox_loc._validation import check_choice, check_generator, check_int
+from whitebox_loc._validation import check_bool, check_choice, check_generator, check_int
 from whitebox_loc.evaluation.scores.checking import flat
 from whitebox_loc.evaluation.scores.rerendering import (
     check_world,
@@ -63,7 +63,7 @@ def deletion(
         At which k the curve is read: 0, 1, 2, 4, ... with each doubling counting alike, so that
         the few pixels of an edge matter; or the paper's equal steps.
     steps : int, default 16
-        Number of steps for "linear".
+        Number of steps for "linear"; each pixel is one where there are fewer of them.
     boxes, scene, labels
         For "render": true boxes (``yxyx`` pixels), scene and shapes. A scene with random levels
         or noise draws them anew, alike for all variants of an image.
@@ -86,7 +86,7 @@ def deletion(
     Raises
     ------
     ValueError, TypeError
-        If an argument is not one of the above.
+        If an argument is not one of the above, or an image or a map is not finite.
 
     References
     ----------
@@ -152,7 +152,7 @@ def insertion(
     Raises
     ------
     ValueError, TypeError
-        If an argument is not one of the above.
+        If an argument is not one of the above, or an image or a map is not finite.
 
     References
     ----------
@@ -165,8 +165,13 @@ def insertion(
     >>> model = wb.models.localizer(size=(8, 8))
     >>> maps = wb.introspect.saliency(model, images, "top")
     >>> scores, counts, curves = insertion(model, images, maps, fill="mean", return_curve=True)
-    >>> counts.tolist(), curves[:, -1].tolist()
-    ([0, 1, 2, 4, 8, 16, 32, 64], [0.0, 0.0])
+    >>> counts.tolist()
+    [0, 1, 2, 4, 8, 16, 32, 64]
+
+    With all pixels back the distance is rounding, of a box in pixels:
+
+    >>> bool((curves[:, -1] < 1e-3).all())
+    True
     """
     ask = Responses(model, images, target, batch_size)
     world = (boxes, scene, labels, move)
@@ -189,6 +194,7 @@ def _replaced(
     insert: bool,
 ) -> Any:
     maps = ask.check_maps(maps)
+    check_bool("return_curve", return_curve)
     scale = pixels_per_unit(target, maps.shape[1:])
     if check_choice("fill", fill, (*FILLS, "render")) == "render":
         if return_curve:
@@ -218,7 +224,7 @@ def _edges_replaced(
     insert: bool,
 ) -> np.ndarray:
     boxes, scene = check_world(boxes, scene, ask.images)
-    check_int("move", move, low=1)
+    check_int("move", move, low=1, high=max(scene.size))
     check_int("seed", seed, low=0)
     states, legal = edge_states(boxes, scene.size, move)
     values = np.stack([ask.at(redraw(states[:, s], scene, labels, seed)) for s in range(16)], 1)
@@ -229,8 +235,10 @@ def _edges_replaced(
 
 def _counts(pixels: int, spacing: str, steps: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the numbers of pixels at which a curve is read, and their places on its axis."""
+    check_int("steps", steps, low=1)
     if check_choice("spacing", spacing, SPACINGS) == "linear":
-        check_int("steps", steps, low=1)
+        # More steps than pixels would meet each number of pixels, too, and some of them twice.
+        steps = min(steps, pixels)
         counts = np.unique(np.round(np.linspace(0, pixels, steps + 1)).astype(np.int64))
         return counts, counts.astype(np.float64)
     powers = 2 ** np.arange(int(np.log2(pixels)) + 1)

@@ -28,10 +28,13 @@ def check_world(boxes: Any, scene: Any, images: np.ndarray) -> tuple[np.ndarray,
         )
     boxes = check_boxes("boxes", boxes)
     if boxes.shape != (len(images), 4):
-        raise ValueError(f"`boxes` must have shape ({len(images)}, 4); got {boxes.shape}.")
+        raise ValueError(
+            f"`boxes` must have shape ({len(images)}, 4), one box for each of the `images`; got "
+            f"{boxes.shape}."
+        )
     if (*scene.size, scene.channels) != images.shape[1:]:
         raise ValueError(
-            f"`scene` must have the images' size and channels {images.shape[1:]}; got "
+            f"`scene` must have the size and channels of `images`, {images.shape[1:]}; got "
             f"{(*scene.size, scene.channels)}."
         )
     return boxes.astype(np.int64), scene

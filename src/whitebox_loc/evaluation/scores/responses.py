@@ -9,8 +9,8 @@ import keras
 import numpy as np
 
 from whitebox_loc._validation import check_int, check_model
-from whitebox_loc.evaluation.scores.checking import check_maps
-from whitebox_loc.introspect.inputs import check_images
+from whitebox_loc.evaluation.scores.checking import check_maps, check_shown
+from whitebox_loc.introspect.inputs import Inputs
 from whitebox_loc.introspect.problem import Problem
 from whitebox_loc.introspect.targets import as_target
 
@@ -30,15 +30,13 @@ class Responses:
     """
 
     def __init__(self, model: keras.Model, images: Any, target: Any, batch_size: int) -> None:
-        inputs = check_images(images)
-        if inputs.others:
-            raise ValueError("`images` must be one array: scores take models of one input.")
+        self.images = check_shown(images)
         check_int("batch_size", batch_size, low=1)
+        inputs = Inputs(self.images, (), 0)
         self._problem = Problem(
             check_model(model), inputs, [as_target(target)], "identity", batch_size
         )
         self._batch = batch_size
-        self.images = inputs.image
 
     def __len__(self) -> int:
         return len(self.images)
@@ -48,8 +46,8 @@ class Responses:
         maps = check_maps(maps)
         if maps.shape != self.images.shape[:3]:
             raise ValueError(
-                f"`maps` must have shape {self.images.shape[:3]}, one map an image; got "
-                f"{maps.shape}."
+                f"`maps` must have one map for each of the `images`, shape "
+                f"{self.images.shape[:3]}; got {maps.shape}."
             )
         return maps
 

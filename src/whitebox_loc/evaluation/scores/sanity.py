@@ -9,16 +9,17 @@ import keras
 import numpy as np
 
 from whitebox_loc._validation import (
+    check_bool,
+    check_callable,
     check_choice,
-    check_generator,
     check_int,
     check_model,
     check_real,
 )
-from whitebox_loc.evaluation.scores.checking import flat
+from whitebox_loc.evaluation.scores.checking import MOST_SAMPLES, check_shown, flat
 from whitebox_loc.evaluation.scores.similarity import SIMILARITIES
 from whitebox_loc.evaluation.scores.stability import explained
-from whitebox_loc.introspect.inputs import check_images
+from whitebox_loc.introspect.edges import seed_root
 from whitebox_loc.introspect.layers import named_layers
 from whitebox_loc.models.initialization import reinitialize
 
@@ -27,6 +28,9 @@ __all__ = ["efficient_randomization", "randomization"]
 Explain = Callable[[keras.Model, np.ndarray], Any]
 
 ORDERS = ("top_down", "bottom_up")
+
+RANDOM_WEIGHTS = 1
+"""Spawn key of the stream that random weights come from."""
 
 
 def randomization(
@@ -57,13 +61,16 @@ def randomization(
         Compare \|a\|. Signed maps of a random model are often the same ones with the sign turned
         round, which would pass for the greatest possible change.
     order : {"top_down", "bottom_up"}, default "top_down"
-        Start at the outputs, as the paper does, or at the image. Randomized layers stay so.
+        Start at the outputs, as the paper does, or at the image. Randomized layers stay so. A
+        layer that the draw leaves as it is, such as a BatchNormalization that has learned
+        nothing, is no step.
     samples : int, default 1
         With more than one, maps are means over noisy images before they are compared: smooth
         MPRT. The same noise for all models.
     noise : float, default 0.1
         Its standard deviation in brightness.
     seed : int or Generator, default 0
+        Of a stream of its own: a model that was made with the same seed gets other weights.
     return_layers : bool, default False
         Also return the names of the layers and the similarity after each, (layers, n).
 
@@ -76,7 +83,8 @@ def randomization(
     Raises
     ------
     ValueError, TypeError
-        If an argument is not one of the above, or the model has no weights or cannot be copied.
+        If an argument is not one of the above, an image is not finite, or the model has no
+        weights that a draw changes, or cannot be copied.
 
     References
     ----------
@@ -94,10 +102,13 @@ def randomization(
     >>> scores.shape, layers
     ((2,), ['box', 'conv1'])
     """
-    images = check_images(images).image
+    images, model = check_shown(images), check_model(model)
     compare = SIMILARITIES[check_choice("similarity", similarity, SIMILARITIES)]
     check_choice("order", order, ORDERS)
-    rng = check_generator(seed)
+    check_callable("explain", explain, "from a model and images to maps")
+    check_bool("absolute", absolute)
+    check_bool("return_layers", return_layers)
+    rng = _generator(seed)
     noises = _noises(rng, samples, noise)
 
     def maps_of(any_model: keras.Model) -> np.ndarray:
@@ -128,6 +139,7 @@ def efficient_randomization(
     bins : int, default 100
         Equal bins between each map's least and greatest value.
     seed : int or Generator, default 0
+        As for `randomization`.
 
     Returns
     -------
@@ -151,9 +163,10 @@ def efficient_randomization(
     >>> efficient_randomization(model, images, wb.introspect.saliency).shape
     (2,)
     """
-    images = check_images(images).image
-    check_int("bins", bins, low=2)
-    random = reinitialize(_copy(model), seed=check_generator(seed))
+    images, model = check_shown(images), check_model(model)
+    check_int("bins", bins, low=2, high=MOST_SAMPLES)
+    check_callable("explain", explain, "from a model and images to maps")
+    random, _ = _randomized(model, _generator(seed))
     before = _histogram_entropy(_maps(explain, model, images), bins)
     after = _histogram_entropy(_maps(explain, random, images), bins)
     return np.where(before > 0, (after - before) / np.where(before > 0, before, 1), np.nan)
@@ -163,16 +176,38 @@ def _cascade(
     model: keras.Model, order: str, rng: np.random.Generator
 ) -> Iterator[tuple[str, keras.Model]]:
     """Yield a copy of the model again and again, one more layer randomized each time."""
-    changed = reinitialize(_copy(model), seed=rng)
-    layers = {
-        name: found for name, layer in named_layers(changed).items() if (found := _own(layer))
-    }
-    fresh = {name: [v.numpy() for v in variables] for name, variables in layers.items()}
+    changed, fresh = _randomized(model, rng)
     changed.set_weights(model.get_weights())
-    for name in list(layers) if order == "bottom_up" else reversed(layers):
-        for variable, value in zip(layers[name], fresh[name], strict=True):
+    layers = named_layers(changed)
+    for name in list(fresh) if order == "bottom_up" else reversed(fresh):
+        for variable, value in zip(_own(layers[name]), fresh[name], strict=True):
             variable.assign(value)
         yield name, changed
+
+
+def _generator(seed: Any) -> np.random.Generator:
+    """Return a generator that no model draws its first weights from, whatever its seed."""
+    root = seed_root(seed)
+    key = (*root.spawn_key, RANDOM_WEIGHTS)
+    return np.random.default_rng(np.random.SeedSequence(root.entropy, spawn_key=key))
+
+
+def _randomized(
+    model: keras.Model, rng: np.random.Generator
+) -> tuple[keras.Model, dict[str, list[np.ndarray]]]:
+    """Return a copy with random weights, and those of each layer that they change."""
+    changed = _copy(model)
+    layers = {name: own for name, layer in named_layers(changed).items() if (own := _own(layer))}
+    before = {name: [v.numpy() for v in own] for name, own in layers.items()}
+    reinitialize(changed, seed=rng)
+    fresh = {name: [v.numpy() for v in own] for name, own in layers.items()}
+    fresh = {n: new for n, new in fresh.items() if not all(map(np.array_equal, new, before[n]))}
+    if not fresh:
+        raise ValueError(
+            f"`model` {model.name!r} cannot be randomized: the initializers of its layers draw the "
+            "weights that it has. Give a layer a random initializer, such as 'glorot_uniform'."
+        )
+    return changed, fresh
 
 
 def _own(layer: keras.Layer) -> list[Any]:
@@ -181,7 +216,6 @@ def _own(layer: keras.Layer) -> list[Any]:
 
 
 def _copy(model: keras.Model) -> keras.Model:
-    check_model(model)
     if not model.weights:
         raise ValueError(f"`model` {model.name!r} has no weights to randomize.")
     try:
@@ -198,7 +232,7 @@ def _copy(model: keras.Model) -> keras.Model:
 
 def _noises(rng: np.random.Generator, samples: int, noise: float) -> list[Callable[..., Any]]:
     """Return functions that draw the noise of each sample, the same at every call."""
-    check_int("samples", samples, low=1)
+    check_int("samples", samples, low=1, high=MOST_SAMPLES)
     check_real("noise", noise, low=0)
     if samples == 1:
         return [lambda images: np.float32(0)]

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from whitebox_loc._validation import check_choice
-from whitebox_loc.data.scenes import Scene, level_range
+from whitebox_loc._validation import check_boxes, check_choice
+from whitebox_loc.data.render import check_labels
+from whitebox_loc.data.scenes import Scene, as_scene, level_range
 from whitebox_loc.evaluation.truth import evidence_mask
 
 __all__ = ["EDGE_SIGNS", "evidence_of", "evidence_signs", "polarity"]
@@ -70,6 +71,7 @@ def evidence_signs(
            [ 0,  1,  0]], dtype=int8)
     """
     edges = EDGE_SIGNS[check_choice("coordinate", coordinate, EDGE_SIGNS)]
+    scene = as_scene(scene)
     total = np.sum(
         [sign * evidence_of(boxes, scene, edge, labels) for edge, sign in edges.items()],
         axis=0,
@@ -100,6 +102,6 @@ def polarity(boxes: Any, scene: Scene, images: Any = None) -> np.ndarray:
 
 def evidence_of(boxes: Any, scene: Scene, coordinate: str, labels: Any = None) -> np.ndarray:
     """Return the evidence mask of a coordinate (n, height, width), each image with its shape."""
-    kinds = np.zeros(len(boxes), np.int64) if labels is None else np.asarray(labels)
-    shapes = [scene.shapes[kind] for kind in kinds]
+    boxes = check_boxes("boxes", boxes)
+    shapes = [scene.shapes[kind] for kind in check_labels(labels, len(boxes), scene.shapes)]
     return evidence_mask(boxes, scene.size, coordinate, shape=shapes)

@@ -7,9 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from whitebox_loc._validation import check_generator, check_int, check_real
-from whitebox_loc.evaluation.scores.checking import check_maps, flat
-from whitebox_loc.introspect.inputs import check_images
+from whitebox_loc._validation import (
+    check_bool,
+    check_callable,
+    check_generator,
+    check_int,
+    check_real,
+)
+from whitebox_loc.evaluation.scores.checking import MOST_SAMPLES, check_maps, check_shown, flat
 
 __all__ = ["max_sensitivity"]
 
@@ -31,7 +36,8 @@ def max_sensitivity(
         From images (n, height, width, channels) to maps (n, height, width).
     images : float array (n, height, width, channels)
     radius : float, default 0.02
-        Each pixel and channel changes by a uniform number in -radius..radius, in brightness.
+        Each pixel and channel changes by a uniform number in -radius..radius, in brightness;
+        above 0.
     samples : int, default 8
         Changes tried. The maximum over all changes is at least as large.
     relative : bool, default True
@@ -42,12 +48,14 @@ def max_sensitivity(
     Returns
     -------
     float64 array (n,)
-        At least 0; lower is better. NaN with `relative` where the map is zero everywhere.
+        At least 0; lower is better. NaN where no change was large enough to change the float32
+        image, and with `relative` where the map is zero everywhere.
 
     Raises
     ------
     ValueError, TypeError
-        If an argument is out of range, or `explain` does not return one map an image.
+        If an argument is out of range, an image is not finite, or `explain` does not return one
+        finite map an image.
 
     References
     ----------
@@ -60,15 +68,19 @@ def max_sensitivity(
     >>> max_sensitivity(lambda x: np.ones(x.shape[:3]), images)
     array([0., 0.])
     """
-    images = check_images(images).image
-    check_real("radius", radius, low=0)
-    check_int("samples", samples, low=1)
+    images = check_shown(images)
+    radius = check_real("radius", radius, above=0)
+    check_int("samples", samples, low=1, high=MOST_SAMPLES)
+    check_bool("relative", relative)
+    check_callable("explain", explain, "from images to maps")
     rng = check_generator(seed)
     maps = explained(explain, images)
-    change = np.zeros(len(images))
+    change = np.full(len(images), np.nan)
     for _ in range(samples):
-        grain = rng.uniform(-radius, radius, images.shape).astype(np.float32)
-        change = np.maximum(change, _norm(explained(explain, images + grain) - maps))
+        shown = images + rng.uniform(-radius, radius, images.shape).astype(np.float32)
+        moved = _norm(explained(explain, shown) - maps)
+        # What is shown the same image again has not been asked.
+        change = np.fmax(change, np.where((shown != images).any((1, 2, 3)), moved, np.nan))
     if not relative:
         return change
     norm = _norm(maps)

@@ -19,6 +19,7 @@ from whitebox_loc.introspect.inputs import fixed_spec
 from whitebox_loc.introspect.methods.paths import baseline_images
 from whitebox_loc.introspect.outputs import box_output
 from whitebox_loc.introspect.problem import Problem
+from whitebox_loc.introspect.refusals import check_answer
 
 __all__ = ["Masks", "Sums", "scores", "segment_labels", "segment_masks", "weighted_sums"]
 
@@ -65,7 +66,8 @@ def scores(problem: Problem, masks: Masks, baseline: Any) -> np.ndarray:
             values = run(*problem.tensors(rows), base, *_arrays(masks, part))
             found[:, rows, part] += share * values.numpy().transpose(0, 2, 1)
             problem.count((rows.stop - rows.start) * (part.stop - part.start))
-    return found
+    # What is made of these by ranks and kernels would hide a NaN.
+    return check_answer("Targets of masked images", found, problem.model, problem.link)
 
 
 def weighted_sums(

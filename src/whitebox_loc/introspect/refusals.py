@@ -1,0 +1,86 @@
+"""Answers that are no numbers are not given: what is told instead is where they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from whitebox_loc.introspect.inputs import Inputs
+from whitebox_loc.introspect.outputs import FORMULA
+from whitebox_loc.introspect.problem import Problem
+from whitebox_loc.introspect.targets import Target
+
+__all__ = ["check_answer", "check_log_odds", "check_weights", "is_finite"]
+
+
+def check_answer(what: str, values: np.ndarray, model: keras.Model, link: str = "identity") -> Any:
+    """Return `values`, computed with `model`, if all are finite; say otherwise why they are not.
+
+    One pass over the result, outside of compiled functions.
+    """
+    if is_finite(values):
+        return values
+    count = int((~np.isfinite(values)).sum())
+    told = f"{what} cannot be given: {count} of {values.size} numbers are NaN or infinite. "
+    check_weights(model, told)
+    if link == "logit":
+        raise ValueError(
+            f"{told}`link` 'logit' needs probabilities above 0 and below 1: so they are for the "
+            "images, but not for what is made of them (baselines, masked or noisy images, or "
+            "replaced layers). Use link='identity'."
+        )
+    raise ValueError(
+        f"{told}All weights of model {model.name!r} are finite, so numbers grow too large, or are "
+        "divided by 0, in its layers: `activations` shows in which."
+    )
+
+
+def is_finite(values: np.ndarray) -> bool:
+    """Tell whether an array holds neither NaN nor infinity, in one pass without a copy."""
+    # The sum of finite numbers may overflow, so only a finite sum is proof.
+    return bool(
+        values.dtype.kind != "f"
+        or np.isfinite(values.sum(dtype=np.float64))
+        or np.isfinite(values).all()
+    )
+
+
+def check_weights(model: keras.Model, told: str = "") -> None:
+    """Raise a ValueError that names the first weight of `model` with NaN or infinity in it."""
+    for weight in model.weights:
+        values = np.asarray(weight)
+        if not is_finite(values):
+            raise ValueError(
+                f"{told}Weight {weight.path!r} of model {model.name!r} holds "
+                f"{int((~np.isfinite(values)).sum())} such numbers of {values.size}. Load or "
+                "train the model again."
+            )
+
+
+def check_log_odds(
+    model: keras.Model, inputs: Inputs, targets: Sequence[Target], link: str, batch_size: int
+) -> None:
+    """Raise a ValueError if log-odds are asked for of a target that is no probability.
+
+    Where a sigmoid or softmax is found in the graph nothing is looked at.
+    """
+    if link != "logit":
+        return
+    links = Problem(model, inputs, targets, link, batch_size).links
+    asked = [target for target, how in zip(targets, links, strict=True) if how == FORMULA]
+    if not asked:
+        return
+    values = Problem(model, inputs, asked, "identity", batch_size).values_everywhere()
+    check_answer("Targets", values, model)
+    outside = np.argwhere((values <= 0) | (values >= 1))
+    if not len(outside):
+        return
+    row, image = outside[0].tolist()
+    raise ValueError(
+        f"`link` 'logit' needs probabilities, above 0 and below 1; target {asked[row].label!r} is "
+        f"{values[row, image]:.9g} for image {image}. Use link='identity', or end the model with "
+        "a sigmoid, in front of which log-odds are read."
+    )
