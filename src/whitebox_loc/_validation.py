@@ -22,6 +22,7 @@ __all__ = [
     "check_brightness",
     "check_callable",
     "check_choice",
+    "check_dtype",
     "check_finite",
     "check_generator",
     "check_int",
@@ -31,8 +32,10 @@ __all__ = [
     "check_names",
     "check_numbers",
     "check_path",
+    "check_positive",
     "check_real",
     "check_size",
+    "check_text",
     "shortened",
     "warn_of_range",
 ]
@@ -192,6 +195,44 @@ def check_real(
     ):
         raise ValueError(f"`{name}` must be a finite number{allowed}; got {shortened(value)}.")
     return number
+
+
+def check_positive(name: str, value: Any) -> float:
+    """Return `value` as float if it is a finite number above 0."""
+    number = check_real(name, value)
+    if number <= 0:
+        raise ValueError(f"`{name}` must be a finite number > 0; got {shortened(value)}.")
+    return number
+
+
+def check_text(name: str, value: Any) -> str:
+    """Return `value` if it is text that names something: not empty."""
+    if not isinstance(value, str):
+        raise TypeError(
+            f"`{name}` must be text; got {shortened(value)} of type {type(value).__name__}."
+        )
+    if not value:
+        raise ValueError(f"`{name}` must be text of at least one character; got ''.")
+    return value
+
+
+def check_dtype(name: str, value: Any) -> Any:
+    """Return `value` if Keras takes it for a floating dtype or its policy; None is its own."""
+    import keras
+
+    found = value
+    if value is None or isinstance(value, str):
+        try:
+            found = keras.dtype_policies.get(value or keras.config.floatx())
+        except (TypeError, ValueError):
+            found = None
+    dtype = found.compute_dtype if isinstance(found, keras.DTypePolicy) else ""
+    if "float" not in str(dtype):
+        raise ValueError(
+            f"`{name}` must be a floating dtype such as 'float32', or None; got "
+            f"{shortened(value)} of type {type(value).__name__}."
+        )
+    return value
 
 
 def check_size(name: str, value: Any) -> tuple[int, int]:

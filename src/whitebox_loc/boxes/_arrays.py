@@ -98,7 +98,12 @@ def check_pair(y_true: Any, y_pred: Any, *, fractions: bool = False) -> None:
     if not is_symbolic(y_true):
         check_fractions("y_true", y_true, within=fractions)
     if not is_symbolic(y_pred):
-        check_boxes("y_pred", numbers_of("y_pred", y_pred))
+        found = check_boxes("y_pred", numbers_of("y_pred", y_pred))
+        if found.size and not (-LARGEST <= found.min() <= found.max() <= LARGEST):
+            raise ValueError(
+                f"`y_pred` must hold fractions of the image, at most {LARGEST:g} in magnitude, so "
+                f"that areas do not overflow; got {found.min():g} .. {found.max():g}."
+            )
 
 
 def _one_an_image(name: str, value: Any) -> tuple[int | None, ...]:
@@ -137,6 +142,9 @@ def check_fractions(name: str, boxes: Any, *, within: bool = True) -> None:
             "rel_yxyx."
         )
 
+
+LARGEST = 1e15
+"""Areas of boxes of this size, and sums of some of them, are finite in float32."""
 
 ROUNDING = 1e-5
 """More than float32 arithmetic on a few fractions is off by."""

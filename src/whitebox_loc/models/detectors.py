@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from whitebox_loc._validation import check_int, check_size
+from whitebox_loc._validation import check_int, check_model, check_size
 from whitebox_loc.models.initialization import reinitialize
 
 __all__ = ["CenterMaps", "center_maps", "detector"]
@@ -141,7 +141,7 @@ def center_maps(model: keras.Model) -> CenterMaps | None:
     True
     """
     wanted = CenterMaps._fields[:3]
-    found = {layer.name: layer for layer in getattr(model, "layers", ())}
+    found = {layer.name: layer for layer in check_model(model).layers}
     if not set(wanted) <= set(found):
         return None
     logits, sizes, offset = (found[name].output for name in wanted)

@@ -7,7 +7,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from whitebox_loc._validation import check_brightness, check_int
+from whitebox_loc._validation import (
+    check_brightness,
+    check_finite,
+    check_int,
+    check_model,
+    warn_of_range,
+)
 
 __all__ = ["edge_distributions", "edge_logits"]
 
@@ -35,8 +41,13 @@ def edge_distributions(
 
     Raises
     ------
-    ValueError
-        If the model has no such distributions.
+    ValueError, TypeError
+        If the model has no such distributions, or images hold NaN or infinity.
+
+    Warns
+    -----
+    ImageRangeWarning
+        If floats look like images in 0..255.
 
     Examples
     --------
@@ -46,8 +57,10 @@ def edge_distributions(
     >>> {name: p.shape for name, p in found.items()}
     {'top': (2, 21), 'left': (2, 31), 'bottom': (2, 21), 'right': (2, 31)}
     """
+    check_model(model)
     check_int("batch_size", batch_size, low=1)
-    images = check_brightness("images", images)
+    images = check_finite("images", check_brightness("images", images))
+    warn_of_range("images", images)
     reader = keras.Model(model.input, _outputs(model, "distribution"))
     chunks = [
         [part.numpy() for part in reader(images[i : i + batch_size], training=False)]
@@ -76,7 +89,7 @@ def edge_logits(model: keras.Model) -> list[Any] | None:
     >>> edge_logits(wb.models.localizer(head="dense")) is None
     True
     """
-    names = {layer.name for layer in model.layers}
+    names = {layer.name for layer in check_model(model).layers}
     if not {"row_logits", "column_logits"} <= names:
         return None
     return _outputs(model, "logits")
