@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -111,6 +112,9 @@ def center_targets(
         labels = _check_labels(labels, classes)
     grid, cells = _check_grid(grid, stride, size)
     boxes = _check_boxes(boxes, labels)
+    # A peak for each of four coordinates, in as many bytes.
+    peaks = float(math.prod(grid)) * (boxes.shape.num_elements() or 4)
+    check_memory("classes", classes, classes * peaks, "heat maps")
     labels = tf.cast(labels, tf.int64)
     centers = (boxes[..., :2] + boxes[..., 2:]) / 2 * cells
     sides = boxes[..., 2:] - boxes[..., :2]
