@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 
 __all__ = [
+    "MOST_CHANNELS",
+    "MOST_SIDE",
     "ImageRangeWarning",
     "as_array",
     "check_bool",
@@ -23,8 +25,10 @@ __all__ = [
     "check_callable",
     "check_choice",
     "check_dtype",
+    "check_filters",
     "check_finite",
     "check_generator",
+    "check_input",
     "check_int",
     "check_ints",
     "check_memory",
@@ -206,14 +210,47 @@ def check_positive(name: str, value: Any) -> float:
 
 
 def check_text(name: str, value: Any) -> str:
-    """Return `value` if it is text that names something: not empty."""
+    """Return `value` if it is text that may name a part of a model: not empty, without ``/``."""
     if not isinstance(value, str):
         raise TypeError(
             f"`{name}` must be text; got {shortened(value)} of type {type(value).__name__}."
         )
-    if not value:
-        raise ValueError(f"`{name}` must be text of at least one character; got ''.")
+    if not value or "/" in value:
+        raise ValueError(
+            f"`{name}` must be text of at least one character and without '/', which parts paths; "
+            f"got {shortened(value)}."
+        )
     return value
+
+
+MOST_SIDE = 2**15
+MOST_CHANNELS = 2**14
+"""Canvases of more pixels a side and layers of more channels are mistakes that fill the memory."""
+
+
+def check_filters(name: str, value: Any) -> tuple[int, ...]:
+    """Return numbers of channels, at least one, of the convolutions of a model."""
+    if not isinstance(value, (list, tuple, range, np.ndarray)) or not len(value):
+        raise ValueError(
+            f"`{name}` must be a non-empty sequence of channel numbers such as (8, 8); got "
+            f"{shortened(value)}."
+        )
+    return tuple(
+        check_int(f"{name}[{i}]", c, low=1, high=MOST_CHANNELS) for i, c in enumerate(value)
+    )
+
+
+def check_input(model: Any, shape: Any, name: str = "images") -> None:
+    """Raise a ValueError unless `model` takes images of `shape` (height, width, channels)."""
+    wanted = getattr(model, "input_shape", None)
+    if not isinstance(wanted, tuple) or len(wanted) != 4:
+        return
+    fits = all(want in (None, got) for want, got in zip(wanted[1:], shape, strict=True))
+    if not fits:
+        raise ValueError(
+            f"`model` takes images of (height, width, channels) = {wanted[1:]}; got `{name}` of "
+            f"{tuple(shape)}. Build the model or the scene with the same size and channels."
+        )
 
 
 def check_dtype(name: str, value: Any) -> Any:
@@ -235,7 +272,7 @@ def check_dtype(name: str, value: Any) -> Any:
     return value
 
 
-def check_size(name: str, value: Any) -> tuple[int, int]:
+def check_size(name: str, value: Any, *, high: int | None = None) -> tuple[int, int]:
     """Return an image size ``(height, width)`` in pixels, both at least 1."""
     try:
         height, width = value
@@ -243,7 +280,10 @@ def check_size(name: str, value: Any) -> tuple[int, int]:
         raise TypeError(
             f"`{name}` must be two whole numbers (height, width) in pixels; got {shortened(value)}."
         ) from None
-    return check_int(f"{name}[0]", height, low=1), check_int(f"{name}[1]", width, low=1)
+    return (
+        check_int(f"{name}[0]", height, low=1, high=high),
+        check_int(f"{name}[1]", width, low=1, high=high),
+    )
 
 
 def check_boxes(name: str, value: Any) -> np.ndarray:

@@ -328,7 +328,7 @@ def _check_logits(name: str, logits: Any, boxes: Any) -> Any:
     tensor = to_tensor(logits, halves=False)
     n = boxes.shape[0]
     known = tensor.shape[0] if len(tensor.shape) else None
-    if len(tensor.shape) != 3 or tensor.shape[2] != 2 or None not in (n, known) and n != known:
+    if len(tensor.shape) != 3 or tensor.shape[2] != 2 or (None not in (n, known) and n != known):
         raise ValueError(
             f"`{name}` must have shape (n, positions, 2), n as in `boxes` of shape "
             f"{tuple(boxes.shape)}; got {tuple(tensor.shape)}."

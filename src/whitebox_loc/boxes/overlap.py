@@ -233,8 +233,9 @@ def _ratio(xp: Any, numerator: Any, denominator: Any) -> Any:
     The inner `where` keeps the branch that is not taken from dividing by zero, because
     its NaN gradient would come through the outer one: 0 * NaN is NaN.
     """
-    # Asked in this way, since NaN is greater than nothing and must not become 0.
-    positive = xp.logical_not(denominator <= _ZERO)
+    # NaN is greater than nothing, and must not become 0. Not the negation of "at most": TensorFlow
+    # takes it for "greater" when it optimizes a graph.
+    positive = (denominator > _ZERO) | xp.isnan(denominator)
     return xp.where(positive, numerator / xp.where(positive, denominator, 1.0), 0.0)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from whitebox_loc._validation import (
     check_brightness,
     check_finite,
+    check_input,
     check_int,
     check_model,
     warn_of_range,
@@ -61,12 +62,16 @@ def edge_distributions(
     check_int("batch_size", batch_size, low=1)
     images = check_finite("images", check_brightness("images", images))
     warn_of_range("images", images)
-    reader = keras.Model(model.input, _outputs(model, "distribution"))
+    outputs = _outputs(model, "distribution")
+    check_input(model, images.shape[1:])
+    reader = keras.Model(model.input, outputs)
+    # Without images a black one tells the shapes, since not every layer takes an empty batch.
+    some = images if len(images) else np.zeros((1, *images.shape[1:]), "float32")
     chunks = [
-        [part.numpy() for part in reader(images[i : i + batch_size], training=False)]
-        for i in range(0, max(len(images), 1), batch_size)
+        [part.numpy() for part in reader(some[i : i + batch_size], training=False)]
+        for i in range(0, len(some), batch_size)
     ]
-    rows, columns = (np.concatenate(parts) for parts in zip(*chunks, strict=True))
+    rows, columns = (np.concatenate(parts)[: len(images)] for parts in zip(*chunks, strict=True))
     return {
         "top": rows[..., 0],
         "left": columns[..., 0],

@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from whitebox_loc._validation import (
+    check_input,
     check_int,
     check_model,
     check_positive,
@@ -26,7 +27,7 @@ from whitebox_loc.models.detectors import CenterMaps
 from whitebox_loc.training import checkpoints
 from whitebox_loc.training.averaging import AveragingAdam
 from whitebox_loc.training.distribution import is_distributed
-from whitebox_loc.training.evaluation import check_batch, check_input
+from whitebox_loc.training.evaluation import check_batch
 from whitebox_loc.training.history import History
 from whitebox_loc.training.loops import Budget, Keeper, train
 from whitebox_loc.training.steps import has_good_rate, put_back, updated
@@ -195,7 +196,7 @@ def _check_model(model: keras.Model, scene: MultiScene) -> CenterMaps:
             "train, or their grid is not one of 2 or 4 pixels a cell. Build it with "
             "whitebox_loc.models.detector."
         )
-    check_input(model, (*scene.size, scene.channels))
+    check_input(model, (*scene.size, scene.channels), "scene")
     if "classes" in model.output:
         check_classes(maps.heat_logits.shape[-1], scene)
     if is_distributed(model):

@@ -13,6 +13,7 @@ import tensorflow as tf
 from whitebox_loc._validation import (
     check_brightness,
     check_finite,
+    check_input,
     check_int,
     check_memory,
     check_model,
@@ -266,12 +267,15 @@ def box_of(outputs: Any) -> Any:
 
 
 def _check_box(box: Any) -> Any:
-    shape = getattr(box, "shape", None)
-    if shape is None and box is not None or shape is not None and tuple(shape)[1:] != (4,):
+    """Return a box of shape (n, 4), or None as long as a model does not tell its outputs."""
+    if box is None:
+        return None
+    shape = getattr(box, "shape", ())
+    if getattr(shape, "rank", 2) is not None and tuple(shape)[1:] not in ((4,), (None,)):
+        got = tuple(shape) if hasattr(box, "shape") else type(box).__name__
         raise ValueError(
-            "`model` must return one box an image, shape (n, 4); got "
-            f"{type(box).__name__ if shape is None else tuple(shape)}. Return a dict with it as "
-            "'box' if there are other outputs, or wrap the model by models.adapted."
+            f"`model` must return one box an image, shape (n, 4); got {got}. Return a dict with it "
+            "as 'box' if there are other outputs, or wrap the model by models.adapted."
         )
     return box
 
@@ -299,16 +303,3 @@ def outputs_of(model: keras.Model, images: np.ndarray, batch_size: int) -> Any:
 def check_batch(batch_size: int, shape: tuple[int, int, int]) -> None:
     """Raise a ValueError if so many images (height, width, channels) are beyond all reason."""
     check_memory("batch_size", batch_size, 4.0 * batch_size * math.prod(shape), "images")
-
-
-def check_input(model: keras.Model, shape: Any) -> None:
-    """Raise a ValueError unless `model` takes images of `shape` (height, width, channels)."""
-    wanted = getattr(model, "input_shape", None)
-    if not isinstance(wanted, tuple) or len(wanted) != 4:
-        return
-    fits = all(want in (None, got) for want, got in zip(wanted[1:], shape, strict=True))
-    if not fits:
-        raise ValueError(
-            f"`model` takes images of (height, width, channels) = {wanted[1:]}; got images of "
-            f"{tuple(shape)}. Build the model or the scene with the same size and channels."
-        )

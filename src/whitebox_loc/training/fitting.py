@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from whitebox_loc._validation import (
+    check_input,
     check_int,
     check_model,
     check_positive,
@@ -30,12 +31,7 @@ from whitebox_loc.training.distribution import (
     find_strategy,
     make_shared_step,
 )
-from whitebox_loc.training.evaluation import (
-    box_of,
-    check_batch,
-    check_input,
-    predict_labels,
-)
+from whitebox_loc.training.evaluation import box_of, check_batch, predict_labels
 from whitebox_loc.training.groups import group_of
 from whitebox_loc.training.history import History
 from whitebox_loc.training.loops import Budget, Keeper, TrainingDivergedError, train
@@ -194,7 +190,7 @@ def fit(
 
 def _prepare(model: keras.Model, scene: Scene, loss: Any) -> None:
     """Build the model, and check it and the loss."""
-    check_input(model, (*scene.size, scene.channels))
+    check_input(model, (*scene.size, scene.channels), "scene")
     if not model.built:
         model(np.zeros((1, *scene.size, scene.channels), "float32"))
     # Here, where the message is not wrapped in that of a trace; a subclassed model says it there.
