@@ -32,10 +32,19 @@ def naming(name: str, path: str | os.PathLike[str]) -> Iterator[None]:
     """Let errors of the disk name the argument, the path and the remedy."""
     try:
         yield
+    except UnicodeEncodeError as error:
+        if error.object not in (os.fspath(path), str(path)):
+            raise
+        raise ValueError(
+            f"`{name}` {os.fspath(path)!a} has characters that no file name can have here: "
+            f"{error.reason}. Name another path."
+        ) from error
     except OSError as error:
+        if f"`{name}`" in str(error):  # told already
+            raise
         remedy = REMEDIES.get(error.errno or 0, "Name another path")
         text = f"`{name}` {os.fspath(path)!r}: {error.strerror or error}. {remedy}."
-        raise OSError(error.errno, text) from error
+        raise (OSError(text) if error.errno is None else OSError(error.errno, text)) from error
 
 
 REMEDIES = {
