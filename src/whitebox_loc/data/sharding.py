@@ -24,7 +24,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from whitebox_loc._files import naming, put_first
-from whitebox_loc._validation import check_bool, check_choice, check_int, check_path
+from whitebox_loc._validation import check_bool, check_choice, check_executor, check_int, check_path
 from whitebox_loc._version import __version__
 from whitebox_loc.data.datasets import Batch, batch_at, check_images, check_shard
 from whitebox_loc.data.render import DTYPES
@@ -209,11 +209,7 @@ def write_shards(
     >>> len(shards), [len(batch) for batch in shards], shards[1].images.dtype.name
     (3, [4, 4, 2], 'uint8')
     """
-    if executor is not None and not callable(getattr(executor, "submit", None)):
-        raise TypeError(
-            "`executor` must be a concurrent.futures.Executor or None; got "
-            f"{type(executor).__name__}."
-        )
+    check_executor(executor)
     check_bool("progress", progress)
     about = {
         "format": FORMAT,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
-from whitebox_loc._validation import as_array, check_boxes, check_memory, shortened
+from whitebox_loc._validation import as_array, check_boxes, shortened
 
 __all__ = ["check_ax", "check_box", "check_labels", "check_mapping", "check_table", "check_text"]
 
@@ -44,7 +44,9 @@ def check_image(name: str, value: Any) -> np.ndarray:
     """Return an image (height, width) or (height, width, channels); uint8 is divided by 255."""
     ndim = np.ndim(as_array(name, value))
     shape = ("height", "width", "channels") if ndim == 3 else ("height", "width")
-    image = check_table(name, value, shape, " or (height, width, channels)" * (ndim != 3), nan=False)
+    image = check_table(
+        name, value, shape, " or (height, width, channels)" * (ndim != 3), nan=False
+    )
     return image / 255 if getattr(value, "dtype", None) == np.uint8 else image
 
 
