@@ -68,7 +68,7 @@ def test_a_file_where_a_folder_belongs_and_the_reverse(tmp_path):
     file.write_text("")
     with pytest.raises(FileExistsError, match=r"file/batch': .* A file stands where a folder"):
         wb.data.save(batch, file / "batch")
-    with pytest.raises(NotADirectoryError, match=r"`folder` .* A file stands where a folder"):
+    with pytest.raises(FileExistsError, match=r"`folder` .* A file stands where a folder"):
         wb.data.write_shards("uniform", 1, file, progress=False)
     with pytest.raises(IsADirectoryError, match="There is a folder of that name: name a file"):
         wb.data.save(batch, tmp_path)

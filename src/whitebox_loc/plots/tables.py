@@ -56,7 +56,7 @@ def heat_map(
     rows, columns = values.shape
     row_edges = check_table("row_edges", row_edges, (rows + 1,), bounds, nan=False)
     column_edges = check_table("column_edges", column_edges, (columns + 1,), bounds, nan=False)
-    labels = check_labels("labels", labels, 2)
+    row_label, column_label = check_labels("labels", labels, 2)
     check_text("title", title), check_text("bar", bar)
     low, high = _limits(values, limits)
     ax = one_axes(ax, (5.2, 4.4))
@@ -69,8 +69,8 @@ def heat_map(
                     color="white" if value < middle else "black")  # fmt: skip
     _ticks(ax.set_yticks, row_edges)
     _ticks(ax.set_xticks, column_edges)
-    ax.set_ylabel(labels[0])
-    ax.set_xlabel(labels[1])
+    ax.set_ylabel(row_label)
+    ax.set_xlabel(column_label)
     ax.set_title(title, fontsize=10)
     ax.figure.colorbar(drawn, ax=ax, label=bar)
     return ax
