@@ -29,6 +29,7 @@ __all__ = [
     "check_callable",
     "check_choice",
     "check_dtype",
+    "check_executor",
     "check_filters",
     "check_finite",
     "check_generator",
@@ -430,6 +431,15 @@ def check_path(name: str, value: Any) -> Path:
     if not os.fspath(value) or "\0" in os.fspath(value):
         raise ValueError(f"`{name}` must name a file or folder; got {shortened(value)}.")
     return Path(value)
+
+
+def check_executor(value: Any, name: str = "executor") -> None:
+    """Raise a TypeError unless `value` is None or runs functions as an Executor does."""
+    if value is not None and not callable(getattr(value, "submit", None)):
+        raise TypeError(
+            f"`{name}` must be a concurrent.futures.Executor or None; got {type(value).__name__}. "
+            "From a Dask client, take `client.get_executor()`."
+        )
 
 
 def check_generator(seed: Any, name: str = "seed") -> np.random.Generator:

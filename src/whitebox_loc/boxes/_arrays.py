@@ -13,6 +13,7 @@ __all__ = [
     "align",
     "as_boxes",
     "check_fractions",
+    "check_numeric",
     "check_pair",
     "check_weights",
     "is_symbolic",
@@ -24,8 +25,12 @@ __all__ = [
 
 
 def is_tensor(value: Any) -> bool:
-    """Tell whether `value` is a TensorFlow or Keras tensor, by the module of its type."""
-    return type(value).__module__.partition(".")[0] in ("tensorflow", "keras")
+    """Tell whether `value` is a TensorFlow or Keras tensor, by the module of its type.
+
+    Datasets, layers and models of these modules have no shape and are none.
+    """
+    theirs = type(value).__module__.partition(".")[0] in ("tensorflow", "keras")
+    return theirs and hasattr(value, "shape") and hasattr(value, "dtype")
 
 
 def namespace(*values: Any) -> Any:
@@ -50,8 +55,8 @@ def as_boxes(name: str, value: Any, xp: Any, *, halves: bool = True) -> Any:
     if xp is np:
         array = check_boxes(name, value)
         return array if array.dtype.kind == "f" else array.astype(np.float64)
-    tensor = to_tensor(value, halves=halves)
-    if tensor.shape[-1] not in (None, 4):
+    tensor = to_tensor(check_numeric(name, value), halves=halves)
+    if tensor.shape == () or tensor.shape[-1] not in (None, 4):
         raise ValueError(
             f"`{name}` must have shape (..., 4), four numbers to a box; "
             f"got shape {tuple(tensor.shape)}."
@@ -59,13 +64,21 @@ def as_boxes(name: str, value: Any, xp: Any, *, halves: bool = True) -> Any:
     return tensor
 
 
+def check_numeric(name: str, value: Any) -> Any:
+    """Return a tensor of numbers as it is, anything else as an array, checked by `check_boxes`."""
+    if not is_tensor(value):
+        return check_boxes(name, value)
+    dtype = getattr(value.dtype, "name", str(value.dtype))
+    if not any(kind in dtype for kind in ("int", "float")):
+        raise TypeError(f"`{name}` must hold numbers; got a tensor of dtype {dtype}.")
+    return value
+
+
 def align(a: Any, b: Any) -> tuple[Any, Any]:
     """Give both values the dtype of the one that is a tensor, or the wider if both are.
 
     16-bit floats count as float32: the other value must not be rounded to them.
     """
-    if not is_tensor(a) and not is_tensor(b):
-        return a, b
     import keras
 
     tensors = [to_tensor(value, halves=False) for value in (a, b) if is_tensor(value)]

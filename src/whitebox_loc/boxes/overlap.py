@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from whitebox_loc._validation import check_choice
-from whitebox_loc.boxes._arrays import align, as_boxes, namespace
+from whitebox_loc._validation import check_bool, check_choice
+from whitebox_loc.boxes._arrays import align, as_boxes, check_numeric, namespace
 from whitebox_loc.boxes.formats import FORMATS, is_relative, to_columns
 
 __all__ = ["ciou", "diou", "giou", "iou"]
@@ -144,10 +144,11 @@ class _Pair(NamedTuple):
 def _pair(a: Any, b: Any, format: str, pairwise: bool, size: Any) -> _Pair:
     check_choice("format", format, FORMATS)
     xp = namespace(a, b)
-    a, b = align(a, b)
+    if xp is not np:
+        a, b = align(check_numeric("a", a), check_numeric("b", b))
     a = as_boxes("a", a, xp, halves=False)
     b = as_boxes("b", b, xp, halves=False)
-    if pairwise:
+    if check_bool("pairwise", pairwise):
         _check_rank("a", a)
         _check_rank("b", b)
     if xp is np:

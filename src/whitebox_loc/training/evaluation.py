@@ -285,7 +285,7 @@ def outputs_of(model: keras.Model, images: np.ndarray, batch_size: int) -> Any:
     check_model(model)
     check_int("batch_size", batch_size, low=1)
     images = check_finite("images", check_brightness("images", images))
-    warn_of_range("images", images, stacklevel=4)
+    warn_of_range("images", images)
     check_input(model, images.shape[1:])
     # Eager on purpose: compiling costs more than a few large batches save. Without images one
     # black one tells the structure, since not every layer takes an empty batch.
