@@ -140,7 +140,7 @@ def test_moving_averages_of_a_step_that_is_undone_are_undone():
         return wb.models.reinitialize(keras.Sequential(layers))
 
     model, straight = build(), build()
-    with pytest.raises(TrainingDivergedError, match="Step 3 at a learning rate of 0.01"):
+    with pytest.raises(TrainingDivergedError, match=r"Step 3 at a learning rate of 0\.01"):
         train(model, steps=3, optimizer=breaking(keras.optimizers.SGD)(0.01))
     train(straight, steps=2, optimizer=breaking(keras.optimizers.SGD)(0.01))
     assert_equal(model.get_weights(), straight.get_weights())
@@ -152,7 +152,7 @@ def test_a_detector_keeps_its_last_good_weights(monkeypatch, tmp_path):
     path = tmp_path / "run.npz"
     options = {"batch_size": 2, "progress": False, "checkpoint": path}
     model = wb.models.detector(size=(8, 8), filters=(2,))
-    with pytest.raises(TrainingDivergedError, match="Step 3 at a learning rate of 0.002"):
+    with pytest.raises(TrainingDivergedError, match=r"Step 3 at a learning rate of 0\.002"):
         wb.training.fit_detector(model, CROWD, steps=3, **options)
     with np.load(path) as file:
         kept = {key: file[key] for key in file.files if key.startswith(("model/", "optimizer/"))}
