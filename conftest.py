@@ -1,13 +1,23 @@
 """Set-up of all tests and doctests."""
 
+import functools
+import os
+import re
 import sys
 
 import pytest
 from hypothesis import settings
 
-# The first TensorFlow call of a test takes far longer than the rest: no time limit a case.
-settings.register_profile("no-deadline", deadline=None)
-settings.load_profile("no-deadline")
+# Before TensorFlow starts: networks as small as ours gain nothing from more threads, and workers
+# (`-n 2`) that share the cores lose by them.
+for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
+
+# The first TensorFlow call of a test takes far longer than the rest: no time limit a case. Every
+# run draws other cases, so that few a run do; `--hypothesis-profile=thorough` draws many.
+settings.register_profile("few", deadline=None, max_examples=50)
+settings.register_profile("thorough", deadline=None, max_examples=500)
+settings.load_profile("few")
 
 
 @pytest.fixture(autouse=True)
@@ -23,3 +33,17 @@ def close_figures():
     yield
     if "matplotlib.pyplot" in sys.modules:
         sys.modules["matplotlib.pyplot"].close("all")
+
+
+@functools.cache
+def compares_numbers(path):
+    """Whether a test file has tolerances or compares arrays."""
+    return bool(re.search(r"np\.testing\.|\bapprox\(", path.read_text("utf-8")))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Mark tests of numbers and doctests as `numeric`, so that no list of them can go stale."""
+    for item in items:
+        if isinstance(item, pytest.DoctestItem) or compares_numbers(item.path):
+            item.add_marker("numeric")

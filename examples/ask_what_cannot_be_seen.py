@@ -1,14 +1,20 @@
 """Blind spots: what a map will not show, said before it is drawn.
 
-python examples/ask_what_cannot_be_seen.py
+python examples/ask_what_cannot_be_seen.py [--quick]
 """
+
+import argparse
 
 import whitebox_loc as wb
 
-scene = wb.data.Scene(size=(32, 32))
+parser = argparse.ArgumentParser()
+parser.add_argument("--quick", action="store_true", help="little of each, to see it run")
+quick = parser.parse_args().quick
+
+scene = wb.data.Scene(size=(16, 16) if quick else (32, 32))
 model = wb.models.localizer(size=scene.size, seed=0)
-wb.training.fit(model, scene, steps=100, progress=False)
-images = wb.data.generate(scene, 16, seed=1).images
+wb.training.fit(model, scene, steps=3 if quick else 100, progress=False)
+images = wb.data.generate(scene, 2 if quick else 16, seed=1).images
 
 questions = [
     ("top", "gradient", {}),

@@ -1,6 +1,6 @@
 """Score some methods on a trained and on two compiled models; add a metric in one function.
 
-python examples/benchmark_methods.py [--out bench]
+python examples/benchmark_methods.py [--out bench] [--quick]
 """
 
 import argparse
@@ -12,7 +12,8 @@ from whitebox_loc.evaluation import Metric, benchmark
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--out", default="bench")
-out = parser.parse_args().out
+parser.add_argument("--quick", action="store_true", help="little of each, to see it run")
+options = parser.parse_args()
 
 
 def share_on_black(trial):
@@ -31,7 +32,7 @@ mine = Metric(
 
 scene = wb.data.Scene(size=(20, 20))
 trained = wb.models.localizer(size=scene.size, seed=0)
-wb.training.fit(trained, scene, steps=100, progress=False)
+wb.training.fit(trained, scene, steps=5 if options.quick else 100, progress=False)
 
 results = benchmark(
     models={"trained": trained, "integrator": "integrator", "cheater": "wrong_edge"},
@@ -42,8 +43,8 @@ results = benchmark(
     },
     scenes={"uniform": scene},
     metrics=["rank_accuracy_task", "rank_accuracy_model", mine],
-    out=out,  # run it again: nothing is computed twice
-    n=16,
+    out=options.out,  # run it again: nothing is computed twice
+    n=4 if options.quick else 16,
     progress=False,
 )
 for model in ("integrator", "cheater"):

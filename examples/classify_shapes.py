@@ -1,6 +1,6 @@
 """Find a shape and name it; then ask which pixels speak for which name.
 
-python examples/classify_shapes.py [--steps 150] [--out .]
+python examples/classify_shapes.py [--steps 150] [--out .] [--quick]
 """
 
 import argparse
@@ -11,15 +11,17 @@ import whitebox_loc as wb
 parser = argparse.ArgumentParser()
 parser.add_argument("--steps", type=int, default=150)
 parser.add_argument("--out", default=".")
+parser.add_argument("--quick", action="store_true", help="little of each, to see it run")
 options = parser.parse_args()
+steps, n = (3, 100) if options.quick else (options.steps, 1000)
 
 scene = wb.data.Scene(
     size=(40, 40), shapes=("ellipse", "diamond", "ring"), heights=(10, None), widths=(10, None)
 )
 model = wb.models.localizer(size=scene.size, classes=len(scene.shapes), seed=0)
-wb.training.fit(model, scene, steps=options.steps, batch_size=32, progress=False)
+wb.training.fit(model, scene, steps=steps, batch_size=32, progress=False)
 
-result = wb.training.evaluate(model, scene, n=1000)
+result = wb.training.evaluate(model, scene, n=n)
 found = result.classification
 print(f"IoU {result.mean_iou:.4f}   {found}")
 for name, recall, precision in zip(found.names, found.recall, found.precision, strict=True):

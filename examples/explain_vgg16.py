@@ -1,6 +1,6 @@
 """VGG16 that takes RGB in 0..255 and answers row, column, height, width: adapted, then explained.
 
-python examples/explain_vgg16.py [--weights imagenet] [--out vgg16.png]
+python examples/explain_vgg16.py [--weights imagenet] [--out vgg16.png] [--quick]
 
 Only the last layer is fitted, by ridge regression on what VGG16 makes of 200 images: random
 weights do without a download, and are what the maps are about.
@@ -16,6 +16,7 @@ import whitebox_loc as wb
 parser = argparse.ArgumentParser()
 parser.add_argument("--weights", choices=["imagenet"], help="downloaded by Keras; default: random")
 parser.add_argument("--out", default="vgg16.png")
+parser.add_argument("--quick", action="store_true", help="little of each, to see it run")
 options = parser.parse_args()
 keras.utils.set_random_seed(0)
 
@@ -38,7 +39,8 @@ model = wb.models.adapted(
     ),
 )
 
-batch = wb.data.generate(scene, 200, seed=0)
+n, patch = (20, 16) if options.quick else (200, 4)
+batch = wb.data.generate(scene, n, seed=0)
 seen = wb.introspect.activations(model, batch.images, "theirs/flatten", batch_size=50)
 x = seen["theirs/flatten"].astype(np.float64)
 y = wb.boxes.convert(batch.rel_boxes, "rel_yxyx", "rel_yxhw")
@@ -47,8 +49,8 @@ gram = (x - x_mean) @ (x - x_mean).T
 ridge = 1e-3 * np.trace(gram) / len(gram)
 weights = (x - x_mean).T @ np.linalg.solve(gram + ridge * np.eye(len(gram)), y - y_mean)
 head.set_weights([weights, y_mean - x_mean @ weights])
-result = wb.training.evaluate(model, scene, n=100)
-print(f"mean IoU {result.mean_iou:.2f} on 100 other images")
+result = wb.training.evaluate(model, scene, n=n // 2)
+print(f"mean IoU {result.mean_iou:.2f} on {n // 2} other images")
 
 box = [8, 6, 22, 27]
 image = wb.data.render([box], scene)
@@ -57,7 +59,7 @@ methods = {
     "gradient": {},
     "gradcam": {"layer": "theirs/block2_conv2"},
     "lrp": {"composite": "epsilon_plus_flat"},
-    "occlusion": {"patch": 4, "stride": 2},
+    "occlusion": {"patch": patch, "stride": patch // 2},
 }
 maps = [
     wb.introspect.saliency(model, image, coordinates, name, **settings)[:, 0]

@@ -1,6 +1,6 @@
 """Find every box of images that hold one to three, and look at the heat map of their centres.
 
-python examples/find_several_boxes.py [--steps 120] [--out .]
+python examples/find_several_boxes.py [--steps 120] [--out .] [--quick]
 """
 
 import argparse
@@ -11,14 +11,16 @@ import whitebox_loc as wb
 parser = argparse.ArgumentParser()
 parser.add_argument("--steps", type=int, default=120)
 parser.add_argument("--out", default=".")
+parser.add_argument("--quick", action="store_true", help="little of each, to see it run")
 options = parser.parse_args()
+steps, n = (3, 20) if options.quick else (options.steps, 300)
 
 scene = wb.data.Scene(size=(32, 32), heights=(4, 16), widths=(4, 16))
 multi = wb.data.MultiScene(scene, boxes=(1, 3), gap=2)
 model = wb.models.detector(size=scene.size, filters=(12, 16, 24))
-history = wb.training.fit_detector(model, multi, steps=options.steps, progress=False)
+history = wb.training.fit_detector(model, multi, steps=steps, progress=False)
 print(history)
-print(wb.training.evaluate_detector(model, multi, n=300))
+print(wb.training.evaluate_detector(model, multi, n=n))
 
 batch = wb.data.generate(multi, 8, seed=2)
 found = wb.models.detections(model(batch.images), threshold=0.3, overlap=0.5)

@@ -1,19 +1,25 @@
 """Which channels a coordinate needs, and which layers and rows carry an edge that moved.
 
-python examples/interventions.py
+python examples/interventions.py [--quick]
 
 Writes ablation.png, layers.png and rows.png.
 """
+
+import argparse
 
 import numpy as np
 
 import whitebox_loc as wb
 
+parser = argparse.ArgumentParser()
+parser.add_argument("--quick", action="store_true", help="little of each, to see it run")
+quick = parser.parse_args().quick
+
 scene = wb.data.Scene(size=(32, 40))
 model = wb.models.localizer(size=scene.size, seed=0)
-wb.training.fit(model, scene, steps=60, progress=False)
+wb.training.fit(model, scene, steps=5 if quick else 60, progress=False)
 
-batch = wb.data.generate(scene, 200, seed=1)
+batch = wb.data.generate(scene, 20 if quick else 200, seed=1)
 lost = wb.introspect.ablate(
     model, batch.images, "conv2", mode="resample", boxes=batch.boxes, format="yxyx"
 )

@@ -1,6 +1,6 @@
 """Move one true edge at a time: what a localizer answers, and which maps lie on the edge.
 
-python examples/move_edges.py [--out .]
+python examples/move_edges.py [--out .] [--quick]
 
 Writes response.png, maps.png and cross_talk.png.
 """
@@ -15,15 +15,18 @@ from whitebox_loc.evaluation import cross_talk
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--out", default=".")
-out = Path(parser.parse_args().out)
+parser.add_argument("--quick", action="store_true", help="little of each, to see it run")
+options = parser.parse_args()
+out = Path(options.out)
 out.mkdir(parents=True, exist_ok=True)
 
-scene = wb.data.Scene(size=(32, 40), heights=(6, None), widths=(6, None))
+size, steps, n = ((16, 20), 10, 8) if options.quick else ((32, 40), 250, 100)
+scene = wb.data.Scene(size=size, heights=(6, None), widths=(6, None))
 model = wb.models.localizer(size=scene.size, seed=0)
-wb.training.fit(model, scene, steps=250, progress=False)
+wb.training.fit(model, scene, steps=steps, progress=False)
 
 # An intervention on the image: each edge one pixel up and down (left and right), drawn anew.
-batch = wb.data.generate(scene, 100, seed=1)
+batch = wb.data.generate(scene, n, seed=1)
 moves = wb.introspect.edge_moves(model, batch.boxes, scene)
 ax = wb.plots.response_matrix(moves.matrix, moves.interval, title="One-pixel moves")
 ax.figure.savefig(out / "response.png", dpi=120)
@@ -35,10 +38,10 @@ for note in slopes.notes:
 
 # The moves as maps, beside two methods that know nothing of edges.
 names = ["top", "left", "bottom", "right"]
-options = {"edge_move": {}, "gradient": {}, "integrated_gradients": {"steps": 20}}
+methods = {"edge_move": {}, "gradient": {}, "integrated_gradients": {"steps": 20}}
 maps = {
     name: wb.introspect.saliency(model, batch.images, names, name, **own)
-    for name, own in options.items()
+    for name, own in methods.items()
 }
 height, width = (batch.boxes[:, 2:] - batch.boxes[:, :2]).T
 shown = np.abs(height * width - 300).argmin()

@@ -1,6 +1,6 @@
 """What breaks a localizer that has only seen white on black, and where inside it breaks.
 
-python examples/stress_a_localizer.py [--steps 150] [--images 100]
+python examples/stress_a_localizer.py [--steps 150] [--images 100] [--quick]
 
 Writes stress.png, stress_coordinates.png and culprits.png.
 """
@@ -14,13 +14,15 @@ import whitebox_loc as wb
 parser = argparse.ArgumentParser()
 parser.add_argument("--steps", type=int, default=150)
 parser.add_argument("--images", type=int, default=100)
+parser.add_argument("--quick", action="store_true", help="little of each, to see it run")
 options = parser.parse_args()
+steps, n = (3, 4) if options.quick else (options.steps, options.images)
 
 scene = wb.data.Scene(size=(40, 48))
 model = wb.models.localizer(size=scene.size, seed=0)
-wb.training.fit(model, scene, steps=options.steps, progress=False)
+wb.training.fit(model, scene, steps=steps, progress=False)
 
-found = wb.training.stress(model, scene=scene, n=options.images)
+found = wb.training.stress(model, scene=scene, n=n)
 print(found.verdict())
 axes = wb.plots.stress_curves(found.curves)
 axes.flat[0].figure.savefig("stress.png", dpi=90)

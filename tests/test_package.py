@@ -62,22 +62,32 @@ def test_readme_example_runs_and_does_what_it_says(capsys):
     assert names["belief"]["top"].shape == (8, 101)
 
 
-# Fifty layers take long to trace.
-SCRIPTS = [
-    pytest.param(p, id=p.stem, marks=pytest.mark.slow if p.stem == "explain_resnet50" else ())
-    for p in sorted((ROOT / "examples").glob("*.py"))
-]
+SCRIPTS = sorted((ROOT / "examples").glob("*.py"))
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_examples_run(script, monkeypatch, tmp_path, capsys):
-    monkeypatch.chdir(tmp_path)
-    text = script.read_text()
-    if "import keras_hub" in text:
+def run_example(script, arguments, monkeypatch, folder):
+    monkeypatch.chdir(folder)
+    if "import keras_hub" in script.read_text():
         pytest.importorskip("keras_hub")
-    budget = ["--seconds", "4"] if "--seconds" in text else []
-    monkeypatch.setattr(sys, "argv", [str(script), *budget])
+    monkeypatch.setattr(sys, "argv", [str(script), *arguments])
     runpy.run_path(str(script), run_name="__main__")
+
+
+# Fifty layers take long to trace, whatever is asked of them.
+LONG = [p for p in SCRIPTS if p.stem == "explain_resnet50"]
+QUICK = [p for p in SCRIPTS if "--quick" in p.read_text()]
+
+
+@pytest.mark.parametrize("script", [p for p in SCRIPTS if p not in LONG], ids=lambda p: p.stem)
+def test_examples_run(script, monkeypatch, tmp_path, capsys):
+    run_example(script, ["--quick"] if script in QUICK else [], monkeypatch, tmp_path)
+    assert capsys.readouterr().out.strip()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", [*QUICK, *LONG], ids=lambda p: p.stem)
+def test_examples_run_whole(script, monkeypatch, tmp_path, capsys):
+    run_example(script, [], monkeypatch, tmp_path)
     assert capsys.readouterr().out.strip()
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         models,
         plots,
         report,
+        testing,
         training,
     )
 
@@ -43,6 +44,7 @@ __all__ = [
     "models",
     "plots",
     "report",
+    "testing",
     "training",
 ]
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import inspect
 import math
 import numbers
 import os
 import reprlib
+import sys
+import types
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -15,6 +19,8 @@ from typing import Any
 import numpy as np
 
 __all__ = [
+    "MOST_CHANNELS",
+    "MOST_SIDE",
     "ImageRangeWarning",
     "as_array",
     "check_bool",
@@ -22,9 +28,12 @@ __all__ = [
     "check_brightness",
     "check_callable",
     "check_choice",
+    "check_dtype",
     "check_executor",
+    "check_filters",
     "check_finite",
     "check_generator",
+    "check_input",
     "check_int",
     "check_ints",
     "check_memory",
@@ -32,8 +41,10 @@ __all__ = [
     "check_names",
     "check_numbers",
     "check_path",
+    "check_positive",
     "check_real",
     "check_size",
+    "check_text",
     "shortened",
     "warn_of_range",
 ]
@@ -86,8 +97,8 @@ def check_choice(name: str, value: Any, allowed: Iterable[str]) -> str:
     raise error(f"`{name}` must be one of {options}; got {shortened(value)}.{hint}")
 
 
-def check_names(name: str, value: Any, allowed: Iterable[str]) -> list[str]:
-    """Return one or several of the `allowed` names as a list with at least one entry, each once."""
+def check_names(name: str, value: Any, allowed: Iterable[str], *, least: int = 1) -> list[str]:
+    """Return some of the `allowed` names as a list, `least` (0 or 1) of them, each once."""
     if isinstance(value, str):
         return [check_choice(name, value, allowed)]
     options = list(allowed)
@@ -97,8 +108,9 @@ def check_names(name: str, value: Any, allowed: Iterable[str]) -> list[str]:
             f"{type(value).__name__}."
         )
     names = [check_choice(f"{name}[{i}]", each, options) for i, each in enumerate(value)]
-    if not names or len(set(names)) < len(names):
-        raise ValueError(f"`{name}` must name at least one, each once; got {names}.")
+    if len(names) < least or len(set(names)) < len(names):
+        some = "at least one, each once" if least else "each once"
+        raise ValueError(f"`{name}` must name {some}; got {names}.")
     return names
 
 
@@ -112,12 +124,20 @@ def check_bool(name: str, value: Any) -> bool:
     return bool(value)
 
 
-def check_callable(name: str, value: Any, what: str) -> Any:
-    """Return `value` if it can be called; `what` says from what to what."""
-    if not callable(value):
+def check_callable(name: str, value: Any, takes: int, what: str) -> Any:
+    """Return `value` if it can be called with `takes` arguments; `what` says from what to what."""
+    fits = callable(value)
+    if fits:
+        # What is written in C does not tell its arguments.
+        with contextlib.suppress(ValueError):
+            try:
+                inspect.signature(value).bind(*range(takes))
+            except TypeError:
+                fits = False
+    if not fits:
         raise TypeError(
-            f"`{name}` must be a function {what}; got {shortened(value)} of type "
-            f"{type(value).__name__}."
+            f"`{name}` must be a function {what}, of {takes} argument{'s'[: takes > 1]}; got "
+            f"{shortened(value)} of type {type(value).__name__}."
         )
     return value
 
@@ -146,9 +166,14 @@ def check_int(name: str, value: Any, *, low: int | None = None, high: int | None
 
 
 def check_ints(
-    name: str, value: Any, *, low: int | None = None, high: int | None = None
+    name: str,
+    value: Any,
+    *,
+    low: int | None = None,
+    high: int | None = None,
+    empty: bool = False,
 ) -> list[int]:
-    """Return one or several whole numbers in ``low..high`` as a list with at least one entry."""
+    """Return one or several whole numbers in ``low..high`` as a list, `empty` only if it may be."""
     if isinstance(value, numbers.Integral):
         return [check_int(name, value, low=low, high=high)]
     if not isinstance(value, (list, tuple, range, np.ndarray)) or getattr(value, "ndim", 1) != 1:
@@ -156,7 +181,7 @@ def check_ints(
             f"`{name}` must be a whole number{_between(low, high)}, or a list of such; got "
             f"{shortened(value)} of type {type(value).__name__}."
         )
-    if not len(value):
+    if not len(value) and not empty:
         raise ValueError(f"`{name}` must hold at least one whole number; got none.")
     return [check_int(name, each, low=low, high=high) for each in value]
 
@@ -195,7 +220,78 @@ def check_real(
     return number
 
 
-def check_size(name: str, value: Any) -> tuple[int, int]:
+def check_positive(name: str, value: Any) -> float:
+    """Return `value` as float if it is a finite number above 0."""
+    number = check_real(name, value)
+    if number <= 0:
+        raise ValueError(f"`{name}` must be a finite number > 0; got {shortened(value)}.")
+    return number
+
+
+def check_text(name: str, value: Any) -> str:
+    """Return `value` if it is text that may name a part of a model: not empty, without ``/``."""
+    if not isinstance(value, str):
+        raise TypeError(
+            f"`{name}` must be text; got {shortened(value)} of type {type(value).__name__}."
+        )
+    if not value or "/" in value:
+        raise ValueError(
+            f"`{name}` must be text of at least one character and without '/', which parts paths; "
+            f"got {shortened(value)}."
+        )
+    return value
+
+
+MOST_SIDE = 2**15
+MOST_CHANNELS = 2**14
+"""Canvases of more pixels a side and layers of more channels are mistakes that fill the memory."""
+
+
+def check_filters(name: str, value: Any) -> tuple[int, ...]:
+    """Return numbers of channels, at least one, of the convolutions of a model."""
+    if not isinstance(value, (list, tuple, range, np.ndarray)) or not len(value):
+        raise ValueError(
+            f"`{name}` must be a non-empty sequence of channel numbers such as (8, 8); got "
+            f"{shortened(value)}."
+        )
+    return tuple(
+        check_int(f"{name}[{i}]", c, low=1, high=MOST_CHANNELS) for i, c in enumerate(value)
+    )
+
+
+def check_input(model: Any, shape: Any, name: str = "images") -> None:
+    """Raise a ValueError unless `model` takes images of `shape` (height, width, channels)."""
+    wanted = getattr(model, "input_shape", None)
+    if not isinstance(wanted, tuple) or len(wanted) != 4:
+        return
+    fits = all(want in (None, got) for want, got in zip(wanted[1:], shape, strict=True))
+    if not fits:
+        raise ValueError(
+            f"`model` takes images of (height, width, channels) = {wanted[1:]}; got `{name}` of "
+            f"{tuple(shape)}. Build the model or the scene with the same size and channels."
+        )
+
+
+def check_dtype(name: str, value: Any) -> Any:
+    """Return `value` if Keras takes it for a floating dtype or its policy; None is its own."""
+    import keras
+
+    found = value
+    if value is None or isinstance(value, str):
+        try:
+            found = keras.dtype_policies.get(value or keras.config.floatx())
+        except (TypeError, ValueError):
+            found = None
+    dtype = found.compute_dtype if isinstance(found, keras.DTypePolicy) else ""
+    if "float" not in str(dtype):
+        raise ValueError(
+            f"`{name}` must be a floating dtype such as 'float32', or None; got "
+            f"{shortened(value)} of type {type(value).__name__}."
+        )
+    return value
+
+
+def check_size(name: str, value: Any, *, high: int | None = None) -> tuple[int, int]:
     """Return an image size ``(height, width)`` in pixels, both at least 1."""
     try:
         height, width = value
@@ -203,7 +299,10 @@ def check_size(name: str, value: Any) -> tuple[int, int]:
         raise TypeError(
             f"`{name}` must be two whole numbers (height, width) in pixels; got {shortened(value)}."
         ) from None
-    return check_int(f"{name}[0]", height, low=1), check_int(f"{name}[1]", width, low=1)
+    return (
+        check_int(f"{name}[0]", height, low=1, high=high),
+        check_int(f"{name}[1]", width, low=1, high=high),
+    )
 
 
 def check_boxes(name: str, value: Any) -> np.ndarray:
@@ -285,15 +384,24 @@ _MOST_BYTES = 2**37
 """Sizes beyond are mistakes, and asking for them can bring a machine to a halt."""
 
 
-def warn_of_range(name: str, images: np.ndarray, *, stacklevel: int = 3) -> None:
+def warn_of_range(name: str, images: np.ndarray) -> None:
     """Warn, as `ImageRangeWarning`, of float images in 0..255."""
     if images.size and images.min() >= 0 and 2 < images.max() <= 255:
         warnings.warn(
             f"`{name}` holds floats up to {images.max():.4g}, as of images in 0..255; the models "
             "of this library take [0, 1]. Divide by 255, or pass uint8 where it is allowed.",
             ImageRangeWarning,
-            stacklevel=stacklevel,
+            stacklevel=_level_outside(),
         )
+
+
+def _level_outside() -> int:
+    """Return the level of the first caller outside of this package: the line of the user's."""
+    package, level = __name__.partition(".")[0], 0
+    frame: types.FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_globals["__name__"].partition(".")[0] == package:
+        frame, level = frame.f_back, level + 1
+    return level + 1
 
 
 def check_model(model: Any, name: str = "model") -> Any:

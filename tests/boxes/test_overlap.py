@@ -9,6 +9,7 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 
+from whitebox_loc import testing
 from whitebox_loc.boxes import FORMATS, ciou, convert, diou, giou, iou
 
 MEASURES = {"iou": iou, "giou": giou, "diou": diou, "ciou": ciou}
@@ -28,16 +29,16 @@ def boxes_of(numbers):
     return st.lists(box, min_size=1, max_size=4).map(lambda boxes: np.array(boxes, dtype=float))
 
 
-def pairs_of(numbers):
-    box = boxes_of(numbers)
+def pairs_of(box):
     return st.tuples(box, box).map(lambda ab: tuple(x[: min(map(len, ab))] for x in ab))
 
 
 # Multiples of 1/8 below 128: differences, areas and squared lengths (below 2**16, in
 # units of 2**-8 at finest) are exact in float64, so the laws hold to the last bit.
 grid = st.integers(-1024, 1024).map(lambda i: i / 8)
-pixels = st.integers(0, 12)
-reals = st.floats(-1e4, 1e4)
+grid_boxes = testing.boxes(size=(256, 256), parts=8, empty=True).map(lambda found: found - 128)
+pixel_boxes = testing.boxes(size=(12, 12), empty=True)
+real_boxes = boxes_of(st.floats(-1e4, 1e4))
 
 
 def slow(kind, a, b):
@@ -84,7 +85,7 @@ def test_values_by_hand():
 
 
 @pytest.mark.parametrize("kind", MEASURES)
-@given(pairs_of(grid))
+@given(pairs_of(grid_boxes))
 def test_slow_rewrite(kind, pair):
     a, b = pair
     got = MEASURES[kind](a, b)
@@ -96,7 +97,7 @@ def test_slow_rewrite(kind, pair):
     np.testing.assert_allclose(got, expected, rtol=0, atol=24 * EPS if kind == "ciou" else 0)
 
 
-@given(pairs_of(pixels))
+@given(pairs_of(pixel_boxes))
 def test_iou_counts_pixels(pair):
     rows, columns = np.arange(12)[:, None], np.arange(12)[None, :]
     for a, b in zip(*pair, strict=True):
@@ -148,12 +149,12 @@ def test_an_empty_box_has_no_overlap(empty):
 
 
 @each_measure
-@given(pairs_of(reals))
+@given(pairs_of(real_boxes))
 def test_symmetry(measure, pair):
     np.testing.assert_array_equal(measure(*pair), measure(*pair[::-1]))
 
 
-@given(pairs_of(reals))
+@given(pairs_of(real_boxes))
 def test_ranges(pair):
     values = {kind: measure(*pair) for kind, measure in MEASURES.items()}
     assert (values["iou"] >= 0).all()
@@ -167,7 +168,7 @@ def test_ranges(pair):
     assert (values["ciou"] <= values["diou"]).all()
 
 
-@given(pairs_of(grid))
+@given(pairs_of(grid_boxes))
 def test_bounds_are_open_for_boxes_with_area(pair):
     a, b = (boxes + np.array([0, 0, 1, 1]) for boxes in pair)
     assert (giou(a, b) > -1).all()
@@ -176,7 +177,7 @@ def test_bounds_are_open_for_boxes_with_area(pair):
 
 
 @each_measure
-@given(pairs_of(grid), grid, grid, st.integers(1, 9))
+@given(pairs_of(grid_boxes), grid, grid, st.integers(1, 9))
 def test_translation_and_scale_change_nothing(measure, pair, down, across, scale):
     # Exact on the grid: every length, area and squared length is an exact multiple.
     expected = measure(*pair)
@@ -186,7 +187,7 @@ def test_translation_and_scale_change_nothing(measure, pair, down, across, scale
 
 
 @each_measure
-@given(pairs_of(grid), st.sampled_from(FORMATS))
+@given(pairs_of(grid_boxes), st.sampled_from(FORMATS))
 def test_every_format_gives_the_same(measure, pair, name):
     # Sizes are powers of two, so writing grid boxes in another format is exact.
     size = (64, 256)
@@ -205,7 +206,7 @@ def test_distances_of_relative_boxes_need_the_size():
 
 
 @each_measure
-@given(boxes_of(grid), boxes_of(grid))
+@given(grid_boxes, grid_boxes)
 def test_pairwise_is_elementwise_on_the_grid_of_pairs(measure, a, b):
     got = measure(a, b, pairwise=True)
     assert got.shape == (len(a), len(b))
@@ -225,7 +226,7 @@ def test_leading_dimensions_broadcast():
 
 
 @pytest.mark.parametrize("kind", MEASURES)
-@given(pairs_of(grid), st.sampled_from(["float64", "float32"]))
+@given(pairs_of(grid_boxes), st.sampled_from(["float64", "float32"]))
 def test_tensorflow_equals_numpy(kind, pair, dtype):
     a, b = (boxes.astype(dtype) for boxes in pair)
     got = MEASURES[kind](tf.constant(a), tf.constant(b))

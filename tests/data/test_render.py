@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from whitebox_loc import testing
 from whitebox_loc.data import SHAPES, Scene, as_scene, generate, render, shape_mask
 
 DECORATED = Scene(
@@ -24,21 +25,17 @@ DECORATED = Scene(
 
 @st.composite
 def boxes_in_scenes(draw):
-    height, width = draw(st.integers(1, 9)), draw(st.integers(1, 9))
-    rows = st.tuples(st.integers(0, height), st.integers(0, height)).map(sorted)
-    columns = st.tuples(st.integers(0, width), st.integers(0, width)).map(sorted)
-    pairs = draw(st.lists(st.tuples(rows, columns), max_size=4))
-    boxes = np.array([(t, x, b, y) for (t, b), (x, y) in pairs], int).reshape(-1, 4)
-    shape, channels = draw(st.sampled_from(list(SHAPES))), draw(st.sampled_from([1, 3]))
     front, back = draw(st.sampled_from([(1.0, 0.0), (0.5, 0.25), (0.1, 0.9)]))
-    scene = Scene(
-        size=(height, width),
-        channels=channels,
-        shapes=shape,
+    drawn = testing.scenes(
+        plain=True,
+        size=st.tuples(st.integers(1, 9), st.integers(1, 9)),
+        channels=st.sampled_from([1, 3]),
+        shapes=st.sampled_from(list(SHAPES)),
         foreground=front,
         background=back,
     )
-    return boxes, scene
+    scene = draw(drawn)
+    return draw(testing.boxes(size=scene.size, n=(0, 4), empty=True)), scene
 
 
 def slow_render(boxes: np.ndarray, scene: Scene) -> np.ndarray:

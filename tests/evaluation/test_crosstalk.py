@@ -145,12 +145,12 @@ def test_no_images():
     [
         (
             {"maps": np.zeros((2, *SIZE))},
-            "`maps` must hold numbers of shape (4, n, height, width), the maps of top, left, "
-            "bottom and right; got float64 of shape (2, 8, 10).",
+            "`maps` must have shape (4, n, height, width), the maps of top, left, bottom and "
+            "right; got (2, 8, 10).",
         ),
         (
             {"boxes": [[1, 1, 4, 4]]},
-            "`boxes` must have shape (2, 4), one box an image; got (1, 4).",
+            "`boxes` must have shape (2, 4), one box for each of the `maps`; got (1, 4).",
         ),
         ({"boxes": [[1, 1, 4, 4], [0, 0, 9, 4]]}, "`boxes` must lie inside the image of 8 x 10"),
         (
@@ -159,7 +159,7 @@ def test_no_images():
         ),
         ({"shape": ["ring"]}, "`shape` must be one name, or one for each of the 2 boxes; got 1."),
         ({"confidence": 2}, "`confidence` must be a finite number between 0 and 1; got 2."),
-        ({"resamples": 0}, "`resamples` must be a whole number >= 1; got 0."),
+        ({"resamples": 0}, "`resamples` must be a whole number between 1 and 10000000; got 0."),
     ],
 )
 def test_bad_arguments(change, message):

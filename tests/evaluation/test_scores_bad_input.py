@@ -107,7 +107,8 @@ def test_cross_talk_and_gaps_must_be_finite():
         ),
         (
             lambda: evaluation.max_sensitivity(None, BATCH.images),
-            "`explain` must be callable and return one map an image; got NoneType.",
+            "`explain` must be a function from images to maps, of 1 argument; got None of type "
+            "NoneType.",
         ),
     ],
     ids=["noise", "radius", "steps", "level", "explain"],

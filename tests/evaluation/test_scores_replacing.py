@@ -231,9 +231,9 @@ def test_errors_name_the_argument():
         insertion(model, images, maps, fill="render")
     with pytest.raises(ValueError, match="`spacing` must be one of"):
         deletion(model, images, maps, spacing="loglog")
-    with pytest.raises(ValueError, match=r"`maps` must have shape \(1, 8, 10\)"):
+    with pytest.raises(ValueError, match=r"for each of the `images`, shape \(1, 8, 10\)"):
         deletion(model, images, maps[:, :4])
-    with pytest.raises(ValueError, match="`scene` must have the images' size and channels"):
+    with pytest.raises(ValueError, match="`scene` must have the size and channels of `images`"):
         deletion(model, images, maps, fill="render", boxes=[[0, 0, 1, 1]], scene=Scene())
     with pytest.raises(ValueError, match=r"`boxes` must have shape \(1, 4\)"):
         deletion(model, images, maps, fill="render", boxes=[[0, 0, 1, 1]] * 2, scene=Scene(SIZE))

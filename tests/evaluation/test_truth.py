@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from whitebox_loc import testing
 from whitebox_loc.data import SHAPES, shape_mask
 from whitebox_loc.evaluation.truth import evidence_mask
 
@@ -116,16 +117,13 @@ def test_derived_coordinates_have_the_evidence_of_their_edges(coordinate, edges)
     assert all((found[0] != part[0]).any() for part in parts)
 
 
-def boxes_of(height, width):
-    ends = (st.integers(0, n) for n in (height, width))
-    return st.tuples(*(st.tuples(e, e).map(sorted) for e in ends)).map(
-        lambda sides: [sides[0][0], sides[1][0], sides[0][1], sides[1][1]]
-    )
-
-
-@given(box=boxes_of(8, 11), shape=st.sampled_from(list(SHAPES)), thickness=st.integers(1, 3))
-def test_mirrored_boxes_have_mirrored_evidence(box, shape, thickness):
-    top, left, bottom, right = box
+@given(
+    boxes=testing.boxes(size=(8, 11), n=1, empty=True),
+    shape=st.sampled_from(list(SHAPES)),
+    thickness=st.integers(1, 3),
+)
+def test_mirrored_boxes_have_mirrored_evidence(boxes, shape, thickness):
+    box = top, left, bottom, right = boxes[0].tolist()
     size, options = (8, 11), {"thickness": thickness}
     if shape != "triangle":
         turned = [8 - bottom, 11 - right, 8 - top, 11 - left]

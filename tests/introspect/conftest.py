@@ -186,6 +186,20 @@ def styled(request):
     return request.param, *make(request.param)
 
 
+# Outside the slow tests these stand for the others where each style is costly: one without a graph
+# of its own, one nested, one with a state, one of two inputs.
+TYPICAL = ("nested_in_functional", "several_inputs", "norm_and_dropout", "adapted_style")
+
+
+@pytest.fixture(
+    scope="session",
+    params=[s if s in TYPICAL else pytest.param(s, marks=pytest.mark.slow) for s in STYLES],
+)
+def typically_styled(request):
+    """The same, but most styles are slow."""
+    return request.param, *make(request.param)
+
+
 @pytest.fixture
 def build_model():
     return make

@@ -97,25 +97,27 @@ def test_gradient_is_that_of_a_tape(network):
 
 @fifty_layers_are_slow
 def test_integrated_gradients_are_those_of_a_tape(network):
-    nodes, weights = np.polynomial.legendre.leggauss(4)
+    images = network.images[:1]
+    nodes, weights = np.polynomial.legendre.leggauss(2)
     slopes = sum(
-        weight / 2 * network.gradients(network.scores, np.float32((node + 1) / 2) * network.images)
+        weight / 2 * network.gradients(network.scores, np.float32((node + 1) / 2) * images)
         for node, weight in zip(nodes, weights, strict=True)
     )
     maps, info = saliency(
-        network.model, network.images, EDGES, "integrated_gradients", steps=4,
+        network.model, images, EDGES, "integrated_gradients", steps=2,
         rule="gauss_legendre", link="logit", return_info=True,
     )  # fmt: skip
-    close(maps, (slopes * network.images).sum(-1))
-    difference = np.transpose(network.scores(network.images) - network.scores(0 * network.images))
-    # What four points miss of a function with thousands of kinks is reported.
+    close(maps, (slopes * images).sum(-1))
+    difference = np.transpose(network.scores(images) - network.scores(0 * images))
+    # What two points miss of a function with thousands of kinks is reported.
     close(info.gap, maps.sum((2, 3)) - difference, roundings=20_000)
 
 
 @fifty_layers_are_slow
 def test_deeplift_is_complete(network):
-    maps = saliency(network.model, network.images, EDGES, "deeplift", link="logit")
-    difference = np.transpose(network.scores(network.images) - network.scores(0 * network.images))
+    images = network.images[:1]
+    maps = saliency(network.model, images, EDGES, "deeplift", link="logit")
+    difference = np.transpose(network.scores(images) - network.scores(0 * images))
     # Differences of nearly equal numbers, in up to fifty layers, lose up to half the digits.
     np.testing.assert_allclose(
         maps.sum((2, 3)), difference, rtol=0, atol=1e-3 * np.abs(difference).max()
@@ -124,17 +126,18 @@ def test_deeplift_is_complete(network):
 
 @fifty_layers_are_slow
 def test_lrp_without_biases_is_gradient_times_input(network):
+    images = network.images[:1]
     network.draw_biases(None)
     try:
-        slopes = network.gradients(network.scores, network.images)
-        maps = saliency(network.model, network.images, EDGES, "lrp", link="logit", epsilon=1e-12)
-        scores = np.transpose(network.scores(network.images))
+        slopes = network.gradients(network.scores, images)
+        maps = saliency(network.model, images, EDGES, "lrp", link="logit", epsilon=1e-12)
+        scores = np.transpose(network.scores(images))
     finally:
         network.draw_biases(np.random.default_rng(1))
     # Epsilon shares undo themselves from layer to layer (Ancona et al. 2018), and what is
     # piecewise linear through zero adds up to its value. Divisions by sums that nearly
     # cancel cost some digits more.
-    close(maps, (slopes * network.images).sum(-1), roundings=20_000)
+    close(maps, (slopes * images).sum(-1), roundings=20_000)
     np.testing.assert_allclose(maps.sum((2, 3)), scores, atol=5e-3 * np.abs(scores).max())
 
 

@@ -40,6 +40,9 @@ def linear():
     found = keras.Model(x, {"box": box, "label": label})
     weights = np.random.default_rng(1).normal(size=(192, 3)).astype(np.float32)
     found.get_layer("label_logits").kernel.assign(weights)
+    # Whole numbers of 256ths: exact sums, so that what does not change the box changes no bit.
+    box = found.get_layer("box").kernel
+    box.assign(np.round(box * 256) / 256)
     return found, weights.reshape(*SIZE, 3).astype(np.float64)
 
 
@@ -77,6 +80,7 @@ def test_slopes_of_a_linear_model(linear):
         )
 
 
+@pytest.mark.filterwarnings("ignore::whitebox_loc.data.ImageRangeWarning")
 def test_log_odds_stay_exact_where_the_softmax_is_saturated(linear):
     model, weights = linear
     big = 50 * np.ones((1, *SIZE, 1), np.float32)
@@ -108,9 +112,16 @@ def test_names_are_the_shapes_of_the_scene(model):
     assert targets.label("ring").data.tolist() == [5]
 
 
+# Of each family, what goes through most of the model; every method is in the slow tests.
+TYPICAL = {"integrated_gradients", "gradcam", "lrp", "deeplift", "occlusion", "drise", "edge_move"}
+EVERY = [
+    pytest.param(name, "logit", marks=() if name in TYPICAL else pytest.mark.slow)
+    for name in METHODS
+]
+
+
 @pytest.mark.parametrize(
-    ("method", "link"),
-    [*((name, "logit") for name in METHODS), ("lrp", "identity"), ("deeplift", "identity")],
+    ("method", "link"), [*EVERY, ("lrp", "identity"), ("deeplift", "identity")]
 )
 def test_every_method_explains_a_class(model, method, link):
     maps, info = saliency(model, IMAGES[:1], targets.label(1), method, link=link, return_info=True)
@@ -194,8 +205,9 @@ def test_layers_of_classes_can_be_read_patched_and_ablated(model):
     expected = np.exp([0, 1, 2]) / np.exp([0, 1, 2]).sum()
     np.testing.assert_allclose(patched["label"], [expected] * 3, rtol=1e-5)
     lost = introspect.ablate(model, IMAGES, "label_hidden", 0)
-    np.testing.assert_array_equal(lost.change, 0)
-    assert np.abs(introspect.ablate(model, IMAGES, "conv2").change).max() > 0
+    # A fraction below 1 after four layers, computed in batches of two sizes.
+    np.testing.assert_allclose(lost.change, 0, atol=2e-6)
+    assert np.abs(introspect.ablate(model, IMAGES, "conv2").change).max() > 2e-5
     moved = introspect.activation_patching(model, IMAGES, IMAGES[::-1], ["box", "label_pool"])
     np.testing.assert_allclose(moved["box"].patched, outputs["box"], rtol=1e-5)
     np.testing.assert_allclose(moved["label_pool"].patched, outputs["box"][::-1], rtol=1e-5)

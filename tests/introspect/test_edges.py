@@ -222,7 +222,7 @@ def test_unusual_fields_name_what_is_drawn_otherwise():
         ({"boxes": [[0.5, 0, 3, 3]]}, "`boxes` must be (top, left, bottom, right) in order, in"),
         ({"boxes": [0, 0, 3, 3]}, "`boxes` must have shape (n, 4); got shape (4,)."),
         ({"steps": (0, 1)}, "`steps` must be whole numbers of pixels, none 0 and none twice;"),
-        ({"steps": ()}, "`steps` must be whole numbers of pixels, none 0 and none twice;"),
+        ({"steps": ()}, "`steps` must hold at least one whole number; got none."),
         ({"steps": (1, 1)}, "none twice; got (1, 1)."),
         ({"labels": [0]}, "`labels` must have shape (4,), one a box; got shape (1,)."),
         ({"batch_size": 0}, "`batch_size` must be a whole number >= 1; got 0."),

@@ -101,8 +101,8 @@ def test_memory_does_not_grow_with_the_stream():
     assert most <= 3
 
 
-def test_every_style_of_model(styled):
-    style, model, images = styled
+def test_every_style_of_model(typically_styled):
+    style, model, images = typically_styled
     layer = "again#2" if style == "shared_layer" else None
     layer = layer or next(
         row.path for row in wb.introspect.list_layers(model) if row.path.endswith("conv1")
@@ -123,7 +123,7 @@ def test_scenes_for_a_model_of_several_inputs(build_model):
 def test_errors_say_what_is_allowed():
     model = wb.models.localizer(size=SIZE)
     with pytest.raises(
-        TypeError, match=r"`images` must be an array of images, a Scene, .* got int"
+        TypeError, match=r"`images` must be an array of images, a Scene, .* got 5 of type int"
     ):
         top_images(model, "conv1", 0, 5)
     with pytest.raises(ValueError, match="`images` must hold at least one image; got none"):

@@ -150,8 +150,8 @@ def test_first_waves_have_the_stated_size():
         assert abs(pixels.std() - 1) < 0.06
 
 
-def test_every_style_of_model(styled):
-    style, model, images = styled
+def test_every_style_of_model(typically_styled):
+    style, model, images = typically_styled
     layer = "again#2" if style == "shared_layer" else None
     layer = layer or next(
         row.path for row in wb.introspect.list_layers(model) if row.path.endswith("conv1")
@@ -175,7 +175,7 @@ def test_errors_say_what_is_allowed():
         maximize(model)
     with pytest.raises(ValueError, match="`target` must name at least one target"):
         maximize(model, target=[])
-    with pytest.raises(ValueError, match="`channel` must name at least one channel"):
+    with pytest.raises(ValueError, match="`channel` must hold at least one whole number"):
         maximize(model, "conv1", [])
     with pytest.raises(ValueError, match=r"`channel` must be .* between -5 and 4; got 5"):
         maximize(model, "conv1", 5)
@@ -183,5 +183,7 @@ def test_errors_say_what_is_allowed():
         maximize(model, "conv1", 0, position=3)
     with pytest.raises(ValueError, match="must be about one image here; got 2 boxes"):
         maximize(model, target=wb.introspect.targets.iou([[0, 0, 1, 1]] * 2))
-    with pytest.raises(ValueError, match="`steps` must be a whole number >= 1; got 0"):
+    with pytest.raises(
+        ValueError, match="`steps` must be a whole number between 1 and 1000000; got 0"
+    ):
         maximize(model, "conv1", 0, steps=0)

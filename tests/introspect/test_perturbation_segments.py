@@ -274,6 +274,23 @@ def test_hsic_tells_what_matters():
         assert found[0, 2:].max() < 4**2 / 512 * first * 1.05
 
 
+def test_hsic_takes_rounding_for_no_distance():
+    # Two cells together move the target: in 10 of 16 pairs it is the same, and the width is the
+    # mean distance, 0.25 * 6 / 16. One unit in the last place more or less, which the third
+    # cell adds, is what another processor may add: it must not become the width.
+    def target(seen, noise):
+        both = keras.ops.cast((seen[:, 0] > 0.5) & (seen[:, 1] > 0.5), "float32")
+        return 0.5 + 0.25 * both + noise * seen[:, 2]
+
+    def maps(noise):
+        model, images = shares_model(lambda seen: target(seen, noise), 3)
+        return saliency(model, images, 0, "hsic", segments=(3, 1), samples=256)
+
+    # exp(-(d / w)^2 / 2) moves by at most 1.4 rounding / w, and a map by at most half of it.
+    np.testing.assert_allclose(maps(2.0**-24), maps(0.0), rtol=0, atol=2.0**-24 / 0.09)
+    assert maps(0.0).max() > 0.01
+
+
 def test_segments():
     grid = segment_labels((2, 3), (4, 5))
     expected = [[0, 0, 1, 1, 2]] * 2 + [[3, 3, 4, 4, 5]] * 2

@@ -198,8 +198,8 @@ def test_tuning_of_known_units():
     assert (found.mean[0, full, 0] <= high + 1e-6).all()
 
 
-def test_every_style_of_model(styled):
-    _, model, images = styled
+def test_every_style_of_model(typically_styled):
+    _, model, images = typically_styled
     shape = (images["image"] if isinstance(images, dict) else images).shape
     scene = wb.data.Scene(size=shape[1:3], channels=shape[3])
     before = [w.numpy().tobytes() for w in model.weights]

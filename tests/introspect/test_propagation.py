@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import whitebox_loc as wb
@@ -109,8 +109,17 @@ def network(trunk, last="linear", seed=0):
 # --- gradient times input ------------------------------------------------------------
 
 
-@pytest.mark.parametrize("last", LASTS)
-@pytest.mark.parametrize("trunk", TRUNKS, ids=lambda t: t.__name__)
+# Each trunk in front of a sigmoid and each last layer behind one trunk; the other pairs are slow.
+PAIRS = [
+    pytest.param(
+        trunk, last, id=f"{trunk.__name__}-{last}",
+        marks=() if last == "sigmoid" or trunk is residual else pytest.mark.slow,
+    )
+    for trunk in TRUNKS for last in LASTS
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("trunk", "last"), PAIRS)
 def test_without_bias_and_epsilon_it_is_gradient_times_input(trunk, last):
     # Every operation is then homogeneous or expanded to first order, so that relevance is
     # input times derivative at each.
@@ -220,6 +229,10 @@ def test_sigmoid_passes_input_times_derivative():
 @given(seed=st.integers(0, 2**20), trunk=st.sampled_from([pooled, over_lines]))
 def test_relevance_is_kept_without_bias(seed, trunk):
     model, images = network(trunk, seed=seed), pictures(2, seed)
+    # A filter of negative weights alone (one in 500) has no positive part to pass relevance on by,
+    # and no ReLU stands behind those of `over_lines` that would give it none; so for seed 287.
+    filters = next(w for w in model.trainable_weights if w.name == "kernel").numpy()
+    assume((filters.max(axis=(0, 1, 2)) > 0).all())
     features = keras.Model(model.input, model.layers[-1].input)
     # The last layer shares out sum(|x_i w_ij|) in all; z_plus passes each share on in parts
     # of its own sign. So rounding is that of this sum, a few hundred times at most.

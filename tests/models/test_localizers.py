@@ -49,11 +49,10 @@ def slow_profile_localizer(model, image):
 
 def test_profile_equals_a_slow_rewrite():
     model = wb.models.localizer(size=(12, 17), seed=3)
-    batch = images()
-    expected = [slow_profile_localizer(model, image) for image in batch.images]
+    rewrite = lambda images: [slow_profile_localizer(model, image) for image in images]  # noqa: E731
     # Longest float32 sum: 72 products in conv2, five layers deep; logits of size about 1,
     # so the relative error stays under 5 * 72 * 6e-8 = 2e-5.
-    np.testing.assert_allclose(model(batch.images), expected, atol=2e-5)
+    wb.testing.check_localizer(model, images=images().images, oracle=rewrite, tolerance=2e-5)
 
 
 def slow_context_localizer(model, image):
@@ -92,10 +91,9 @@ def slow_context_localizer(model, image):
 
 def test_context_equals_a_slow_rewrite():
     model = wb.models.localizer(size=(12, 17), head="context", seed=3)
-    batch = images()
-    expected = [slow_context_localizer(model, image) for image in batch.images]
+    rewrite = lambda images: [slow_context_localizer(model, image) for image in images]  # noqa: E731
     # Sums of at most 108 float32 products, ten layers deep: 10 * 108 * 6e-8 = 6e-5.
-    np.testing.assert_allclose(model(batch.images), expected, atol=6e-5)
+    wb.testing.check_localizer(model, images=images().images, oracle=rewrite, tolerance=6e-5)
 
 
 def test_line_filters():
@@ -130,8 +128,14 @@ def test_profile_scores_move_with_the_box():
     scores = keras.Model(model.input, wb.models.edge_logits(model))
     boxes = np.array([[8, 10, 14, 19], [8 + 5, 10 + 7, 14 + 5, 19 + 7]])
     rows, columns = scores(wb.data.render(boxes, wb.data.Scene(size=(30, 40))))
-    np.testing.assert_array_equal(rows[0, 4:20], rows[1, 9:25])
-    np.testing.assert_array_equal(columns[0, 6:26], columns[1, 13:33])
+    # The same sums of 9, 72, 16 and 48 products, at places that a processor may treat apart.
+    for found, width, first, second in ((rows, 16, 4, 9), (columns, 20, 6, 13)):
+        found = np.asarray(found)
+        size = np.abs(found).max()
+        moved = found[1, second : second + width]
+        close = 145 * np.finfo(np.float32).eps * size
+        np.testing.assert_allclose(found[0, first : first + width], moved, rtol=0, atol=close)
+        assert np.ptp(moved) > 100 * close
 
 
 @heads
@@ -144,17 +148,18 @@ def test_any_canvas(head, height, width, channels):
     assert ((found >= 0) & (found <= 1)).all()
 
 
-@heads
-def test_a_saved_model_opens_without_this_library(head, tmp_path):
-    model = wb.models.localizer(size=(12, 17), head=head)
-    model.save(tmp_path / "model.keras")
+def test_a_saved_model_opens_without_this_library(tmp_path):
     batch = images()
     np.save(tmp_path / "images.npy", batch.images)
-    np.save(tmp_path / "boxes.npy", model(batch.images).numpy())
-    code = """
+    for head in wb.models.HEADS:
+        model = wb.models.localizer(size=(12, 17), head=head)
+        model.save(tmp_path / f"{head}.keras")
+        np.save(tmp_path / f"{head}.npy", model(batch.images).numpy())
+    code = f"""
 import sys, keras, numpy as np
-found = keras.models.load_model("model.keras")(np.load("images.npy"))
-assert (np.asarray(found) == np.load("boxes.npy")).all(), found
+for head in {list(wb.models.HEADS)}:
+    found = keras.models.load_model(head + ".keras")(np.load("images.npy"))
+    assert (np.asarray(found) == np.load(head + ".npy")).all(), (head, found)
 assert not any(name.startswith("whitebox_loc") for name in sys.modules)
 """
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)

@@ -15,10 +15,10 @@ import whitebox_loc as wb
 from whitebox_loc import cli
 from whitebox_loc.report import figures
 
-SCENE = wb.data.Scene(size=(24, 32))
+SCENE = wb.data.Scene(size=(24, 32), channels=2)
 
 
-@pytest.fixture(scope="module", params=["profile", "dense"])
+@pytest.fixture(scope="module", params=["profile", pytest.param("dense", marks=pytest.mark.slow)])
 def made(request, tmp_path_factory):
     out = tmp_path_factory.mktemp("tour")
     return wb.report.tour(
@@ -68,7 +68,14 @@ def test_summary_names_the_paths(made):
     assert f"{made.evaluations['trained on'].mean_iou:.4f}" in text
 
 
-def test_interrupted_tour_goes_on(tmp_path):
+@pytest.fixture
+def few_figures(monkeypatch):
+    """Draw what is drawn of one head only, and a figure of every tour."""
+    few = {name: figures.FIGURES[name] for name in ("distributions", "kernels")}
+    monkeypatch.setattr(figures, "FIGURES", few)
+
+
+def test_interrupted_tour_goes_on(tmp_path, few_figures):
     command = [sys.executable, "-m", "whitebox_loc.cli", "tour", "--out", "tour", "--images", "20"]
     process = subprocess.Popen(
         [*command, "--head", "dense", "--seconds", "60"],
@@ -111,16 +118,17 @@ def test_wrong_arguments_are_one_line_and_leave_nothing(arguments, message, tmp_
     assert not out.exists()
 
 
-def test_a_tour_without_training_is_a_tour(tmp_path):
+def test_a_tour_without_training_is_a_tour(tmp_path, few_figures):
     scene = wb.data.Scene(size=(20, 20), channels=2)
     made = wb.report.tour(tmp_path, scene=scene, seconds=0, n=5, progress=False)
     assert "trained 0.0 s, 0 steps (stopped by seconds)" in made.summary()
     assert made.paths["report"].exists()
 
 
-def test_figures_of_an_earlier_tour_do_not_stay(tmp_path):
+def test_figures_of_an_earlier_tour_do_not_stay(tmp_path, few_figures):
     options = {"scene": wb.data.Scene(size=(20, 20)), "seconds": 0, "n": 5, "progress": False}
     wb.report.tour(tmp_path, head="profile", **options)
+    assert (tmp_path / "figures" / "distributions.png").exists()
     wb.report.tour(tmp_path, head="dense", **options)
     assert not (tmp_path / "figures" / "distributions.png").exists()
 

@@ -95,7 +95,9 @@ def test_weight_zero_trains_the_box_alone():
         assert same == variable.path.startswith("label_"), variable.path
 
 
-@pytest.mark.parametrize("options", [{}, {"gradient_accumulation_steps": 2}])
+@pytest.mark.parametrize(
+    "options", [{}, pytest.param({"gradient_accumulation_steps": 2}, marks=pytest.mark.slow)]
+)
 def test_weight_zero_keeps_classes_from_weight_decay(tmp_path, options):
     def decayed():
         return {
@@ -245,5 +247,5 @@ def test_a_box_must_be_named():
 
 
 def test_the_progress_bar_shows_the_accuracy(capsys):
-    train(small_model(), steps=2, progress=True)
+    train(Plain(), steps=2, progress=True)
     assert "accuracy=" in capsys.readouterr().err

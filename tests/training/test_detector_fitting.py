@@ -101,13 +101,17 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
         )
 
 
+def test_no_step_leaves_the_weights_alone():
+    model = small_model()
+    fit(model, steps=0)
+    assert_same_weights(model, small_model())
+
+
 @pytest.mark.parametrize("most", [0.99, 0.2])
-def test_the_weights_are_an_average_and_no_step_leaves_them_alone(monkeypatch, most):
+def test_the_weights_are_an_average(monkeypatch, most):
     """The definition by hand: after t steps the average keeps (1 + t) / (10 + t) of itself."""
     monkeypatch.setattr(averaging, "AVERAGED", most)
     model, plain = small_model(), []
-    fit(model, steps=0)
-    assert_same_weights(model, small_model())
     append = wb.training.History.append
 
     def remembering(history, row):
@@ -144,7 +148,6 @@ def test_the_learning_rate_is_that_of_the_first_step():
     """Adam's first step is the learning rate for all but the least gradients."""
     assert moved() == pytest.approx(2e-3, rel=1e-3)
     assert moved(learning_rate=0.01) == pytest.approx(0.01, rel=1e-3)
-    assert moved(learning_rate=0) == 0
 
 
 def test_large_gradients_are_clipped(monkeypatch):
@@ -202,7 +205,7 @@ def test_bad_arguments():
         fit(wb.models.detector((16, 16), filters=(2,)), steps=1)
     with pytest.raises(ValueError, match="or their grid is not one of 2 or 4 pixels a cell"):
         fit(coarse_model(), steps=1)
-    with pytest.raises(TypeError, match=r"`model` must be a Keras model.* got 'x' of type str"):
+    with pytest.raises(TypeError, match=r"`model` must be a keras.Model .* got builtins.str"):
         fit("x", steps=1)
     frozen = small_model()
     frozen.trainable = False

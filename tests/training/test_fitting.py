@@ -113,9 +113,9 @@ def test_resumes_exactly(build, options, tmp_path):
 
 
 def test_a_finished_run_is_not_trained_further(tmp_path):
-    model = small_model()
+    model = dropout_model()
     train(model, steps=2, checkpoint=tmp_path / "run.npz")
-    again = small_model()
+    again = dropout_model()
     history = train(again, steps=2, checkpoint=tmp_path / "run.npz")
     assert_same_weights(model, again)
     assert history.stopped == "steps"
@@ -123,7 +123,7 @@ def test_a_finished_run_is_not_trained_further(tmp_path):
 
 def test_ctrl_c_loses_nothing(tmp_path):
     path = tmp_path / "run.npz"
-    model, straight = small_model(), small_model()
+    model, straight = dropout_model(), dropout_model()
     # Not always Python's own: a shell's background jobs are started with SIGINT ignored.
     before = signal.getsignal(signal.SIGINT)
     killer = threading.Thread(target=interrupt_after, args=(path,))
@@ -133,7 +133,7 @@ def test_ctrl_c_loses_nothing(tmp_path):
     killer.join()
     assert str(path) in caught.value.__notes__[0]
     assert signal.getsignal(signal.SIGINT) is before
-    resumed = small_model()
+    resumed = dropout_model()
     done = len(train(resumed, steps=1, checkpoint=path))
     assert_same_weights(resumed, model)
     history = train(resumed, steps=done + 2, checkpoint=path)
@@ -229,6 +229,14 @@ def test_without_edge_weight_only_the_given_loss_counts():
     np.testing.assert_allclose(history["loss"], history["bce"], rtol=1e-6)
 
 
+@pytest.fixture(scope="module")
+def of_one_step(tmp_path_factory):
+    """The content of the checkpoint of a small model after one step."""
+    path = tmp_path_factory.mktemp("one") / "run.npz"
+    train(small_model(), steps=1, checkpoint=path)
+    return path.read_bytes()
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -238,16 +246,16 @@ def test_without_edge_weight_only_the_given_loss_counts():
         ({"optimizer": keras.optimizers.SGD()}, "its optimizer is 'Adam', yours is 'SGD'."),
     ],
 )
-def test_checkpoint_of_another_run(change, message, tmp_path):
-    train(small_model(), steps=1, checkpoint=tmp_path / "run.npz")
+def test_checkpoint_of_another_run(change, message, tmp_path, of_one_step):
+    (tmp_path / "run.npz").write_bytes(of_one_step)
     with pytest.raises(ValueError, match="`checkpoint` file") as caught:
         train(small_model(), steps=2, checkpoint=tmp_path / "run.npz", **change)
     assert message in str(caught.value)
 
 
-def test_checkpoint_that_lacks_a_weight(tmp_path):
+def test_checkpoint_that_lacks_a_weight(tmp_path, of_one_step):
     path = tmp_path / "run.npz"
-    train(small_model(), steps=1, checkpoint=path)
+    path.write_bytes(of_one_step)
     with np.load(path) as file:
         arrays = {name: file[name] for name in file.files if name != "model/3"}
     np.savez(path, **arrays)
@@ -256,11 +264,9 @@ def test_checkpoint_that_lacks_a_weight(tmp_path):
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.99])
-def test_damaged_checkpoint_changes_nothing(share, tmp_path):
+def test_damaged_checkpoint_changes_nothing(share, tmp_path, of_one_step):
     path = tmp_path / "run.npz"
-    train(small_model(), steps=1, checkpoint=path)
-    content = path.read_bytes()
-    path.write_bytes(content[: int(share * len(content))])
+    path.write_bytes(of_one_step[: int(share * len(of_one_step))])
     model = small_model(seed=4)
     with pytest.raises(ValueError, match=r"run\.npz' is not a readable training checkpoint"):
         train(model, steps=2, checkpoint=path)
@@ -271,7 +277,7 @@ def test_model_that_does_not_fit_the_scene():
     with pytest.raises(ValueError, match="`model` takes images of") as caught:
         wb.training.fit(small_model(), "uniform", steps=1)
     assert str(caught.value) == (
-        "`model` takes images of (height, width, channels) = (16, 20, 1); got images of "
+        "`model` takes images of (height, width, channels) = (16, 20, 1); got `scene` of "
         "(100, 100, 1). Build the model or the scene with the same size and channels."
     )
 
@@ -364,8 +370,8 @@ def test_averaged_weights_are_those_that_remain():
 
 def test_whole_numbers_of_numpy_are_whole_numbers(tmp_path):
     path = tmp_path / "run.npz"
-    train(small_model(), steps=1, seed=np.int64(1), batch_size=np.int32(8), checkpoint=path)
-    assert len(train(small_model(), steps=2, seed=1, checkpoint=path)) == 2
+    train(dropout_model(), steps=1, seed=np.int64(1), batch_size=np.int32(8), checkpoint=path)
+    assert len(train(dropout_model(), steps=2, seed=1, checkpoint=path)) == 2
 
 
 def test_ctrl_c_during_the_last_checkpoint_is_not_lost(tmp_path, monkeypatch):
@@ -379,7 +385,7 @@ def test_ctrl_c_during_the_last_checkpoint_is_not_lost(tmp_path, monkeypatch):
 
     monkeypatch.setattr(checkpoints, "save", save_and_interrupt)
     with pytest.raises(KeyboardInterrupt, match="interrupted after step 2"):
-        train(small_model(), steps=2, checkpoint=tmp_path / "run.npz")
+        train(dropout_model(), steps=2, checkpoint=tmp_path / "run.npz")
 
 
 @pytest.mark.parametrize(
@@ -400,13 +406,13 @@ def test_wrong_arguments(options, kind, message):
 
 def test_an_optimizer_of_another_model_is_an_error():
     optimizer = keras.optimizers.Adam()
-    train(small_model(), steps=1, optimizer=optimizer)
+    train(dropout_model(), steps=1, optimizer=optimizer)
     with pytest.raises(ValueError, match="has been used for another model, whose averages"):
-        train(small_model(), steps=1, optimizer=optimizer)
+        train(dropout_model(), steps=1, optimizer=optimizer)
 
 
 def test_progress_bar_shows_loss_excess_and_iou(capsys):
-    train(small_model(), steps=2, progress=True)
+    train(dropout_model(), steps=2, progress=True)
     shown = capsys.readouterr().err
     assert "2/2 steps" in shown
     assert all(f"{name}=" in shown for name in ("loss", "excess", "iou"))

@@ -229,12 +229,14 @@ def _sides(xp: Any, corners: tuple[Any, ...]) -> tuple[Any, Any]:
 
 
 def _ratio(xp: Any, numerator: Any, denominator: Any) -> Any:
-    """Return the ratio, or 0 over zero.
+    """Return the ratio, or 0 over zero; NaN over NaN.
 
     The inner `where` keeps the branch that is not taken from dividing by zero, because
     its NaN gradient would come through the outer one: 0 * NaN is NaN.
     """
-    positive = denominator > _ZERO
+    # NaN is greater than nothing, and must not become 0. Not the negation of "at most": TensorFlow
+    # takes it for "greater" when it optimizes a graph.
+    positive = (denominator > _ZERO) | xp.isnan(denominator)
     return xp.where(positive, numerator / xp.where(positive, denominator, 1.0), 0.0)
 
 

@@ -168,6 +168,8 @@ def audit(
     >>> found.misranked, found.verdict
     ((), 'ranks all controls as it should; cannot see signs')
     """
+    if not isinstance(metric, (Metric, str)):
+        raise TypeError(f"`metric` must be a Metric or a name; got {shortened(metric)}.")
     row = metric if isinstance(metric, Metric) else METRICS[check_choice("metric", metric, METRICS)]
     check_int("n", n, low=8)
     check_drawing(n, [Scene(size=SIZE)])

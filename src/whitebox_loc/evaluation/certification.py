@@ -12,6 +12,7 @@ import numpy as np
 from whitebox_loc._validation import (
     check_choice,
     check_int,
+    check_memory,
     check_names,
     check_size,
     shortened,
@@ -19,6 +20,7 @@ from whitebox_loc._validation import (
 from whitebox_loc.data import Scene, as_scene, generate
 from whitebox_loc.evaluation.certificates import Certificate, Check
 from whitebox_loc.evaluation.scores.checking import check_drawing
+from whitebox_loc.evaluation.specs import named_scenes
 from whitebox_loc.introspect.attribution import saliency
 from whitebox_loc.introspect.bootstrap import bootstrap_interval
 from whitebox_loc.introspect.methods import METHODS
@@ -234,6 +236,7 @@ def _check_mechanisms(mechanisms: Any) -> list[str]:
 
 def _default_scenes(size: tuple[int, int]) -> dict[str, Scene]:
     """Return the scenes; sides of two pixels at least but for the thin one."""
+    check_memory("size", size, 4.0 * size[0] * size[1], "an image")
     sides: dict[str, Any] = {"heights": (2, None), "widths": (2, None)}
     if min(size) < 3:
         raise ValueError(f"`size` must be at least 3 pixels both ways; got {size}.")
@@ -250,7 +253,7 @@ def _check_scenes(scenes: Mapping[str, Scene]) -> dict[str, Scene]:
         raise TypeError(
             f"`scenes` must be a mapping from names to at least one Scene; got {shortened(scenes)}."
         )
-    found = {str(name): as_scene(scene) for name, scene in scenes.items()}
+    found = named_scenes(scenes)
     sizes = {scene.size for scene in found.values()}
     if len(sizes) > 1:
         raise ValueError(

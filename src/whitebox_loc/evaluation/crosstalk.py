@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from whitebox_loc._validation import check_boxes, check_numbers
+from whitebox_loc._validation import check_boxes, check_int, check_numbers
+from whitebox_loc.evaluation.intervals import MOST_RESAMPLES
 from whitebox_loc.evaluation.truth import evidence_mask
 from whitebox_loc.introspect.bootstrap import bootstrap_interval
 
@@ -132,6 +133,7 @@ def cross_talk(
             f"`boxes` must have shape ({maps.shape[1]}, 4), one box for each of the `maps`; got "
             f"{boxes.shape}."
         )
+    check_int("resamples", resamples, low=1, high=MOST_RESAMPLES)
     shares = np.full((maps.shape[1], 4, 5), np.nan)
     several = isinstance(shape, (list, tuple, np.ndarray))
     if several and len(shape) != len(boxes):

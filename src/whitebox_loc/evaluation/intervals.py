@@ -8,7 +8,7 @@ import numpy as np
 
 from whitebox_loc._validation import check_generator, check_int, check_numbers, check_real
 
-__all__ = ["mean_interval"]
+__all__ = ["MOST_RESAMPLES", "mean_interval"]
 
 CHUNK = 1_000_000
 """Resampled values held in memory at a time."""

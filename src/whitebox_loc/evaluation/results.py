@@ -41,7 +41,8 @@ class Results:
         - ``truth``: what the metric compares with, ``"task"``, ``"model"`` or ``"none"``;
         - ``seed``: of images and methods; ``images``: how many were drawn;
         - ``n``: for how many of them the metric is defined;
-        - ``mean``, ``low``, ``high``: mean over these and its 95% interval; NaN without any;
+        - ``mean``, ``low``, ``high``: mean over these and its 95% interval; NaN without any, the
+          interval also for one;
         - ``status``: ``"ok"``, ``"undefined"`` (for every image), ``"not applicable"`` (to such
           a model or method) or ``"failed"``; ``error``: why, if it is not ``"ok"``.
     seconds : dict

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from whitebox_loc._files import csv_cell, make_folder, replacing
+from whitebox_loc._files import csv_cell, make_folder, naming, replacing
 from whitebox_loc._validation import check_bool, check_executor, check_int, check_names, check_path
 from whitebox_loc.evaluation import jobs, specs
 from whitebox_loc.evaluation.jobs import Cell, Job, Outcome
@@ -132,7 +133,11 @@ def benchmark(
 
 def _folder(out: Any, executor: Executor | None, cleaning: ExitStack) -> Path | None:
     if out is not None:
-        return make_folder("out", check_path("out", out))
+        path = check_path("out", out)
+        with naming("out", path):
+            if path.exists() and not path.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+        return path
     if executor is None:
         return None
     return Path(cleaning.enter_context(tempfile.TemporaryDirectory()))
@@ -161,7 +166,10 @@ def _plan(
 def _run_plan(
     plan: list[Job], executor: Executor | None, folder: Path | None, keep: bool, progress: bool
 ) -> Results:
-    store = folder / "jobs" if keep and folder is not None else None
+    store = None
+    if keep and folder is not None:
+        # Before the work: what cannot be written is no reason to lose it.
+        store = make_folder("out", folder / "jobs")
     known = [load_cells(store, job) for job in plan]
     seconds: dict[tuple[str, str, str], float] = {}
     left = dict(_left(plan, known))
@@ -271,7 +279,11 @@ def _write(found: Results, folder: Path) -> None:
     found.to_csv(folder / "results.csv")
     found.to_json(folder / "results.json")
     path = folder / "timings.csv"
-    with replacing(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
+    with (
+        naming("out", path),
+        replacing(path) as part,
+        open(part, "w", newline="", encoding="utf-8") as file,
+    ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["model", "method", "scene", "seconds"])
         for key, value in found.seconds.items():

@@ -12,20 +12,19 @@ from typing import Any
 import keras
 
 from whitebox_loc import models as networks
-from whitebox_loc._files import replacing
-from whitebox_loc._validation import check_choice, shortened
-from whitebox_loc.data import Scene, as_scene
+from whitebox_loc._files import naming, replacing
+from whitebox_loc._validation import check_choice, check_input, shortened
+from whitebox_loc.data import SCENES, Scene, as_scene
 from whitebox_loc.evaluation.controls import CONTROLS, Control
 from whitebox_loc.evaluation.scores import METRICS
 from whitebox_loc.evaluation.scores.record import Metric
 from whitebox_loc.introspect import METHODS
 from whitebox_loc.introspect.identities import describe, digest, model_digest
 from whitebox_loc.introspect.methods import Method
-from whitebox_loc.training.evaluation import check_input
 
 __all__ = [
     "BASELINES", "MethodSpec", "MetricSpec", "ModelSpec", "method_specs", "metric_specs",
-    "model_specs", "scene_specs",
+    "model_specs", "named_scenes", "scene_specs",
 ]  # fmt: skip
 
 BASELINES = ("random", "edge_detector", "blurred_oracle")
@@ -91,7 +90,18 @@ def scene_specs(scenes: Any) -> dict[str, Scene]:
     """
     if not isinstance(scenes, Mapping):
         scenes = {scene: scene for scene in _each("scenes", scenes)}
-    return _filled("scenes", {str(name): as_scene(scene) for name, scene in scenes.items()})
+    return _filled("scenes", named_scenes(scenes))
+
+
+def named_scenes(scenes: Mapping[Any, Any]) -> dict[str, Scene]:
+    """Return scenes by name from a dict of scenes or names of scenes."""
+    found = {}
+    for name, scene in scenes.items():
+        # What draws several boxes has a scene in it, and `as_scene` knows what to say.
+        if not isinstance(scene, Scene) and not hasattr(scene, "scene"):
+            check_choice(f"scenes[{name!r}]", scene, SCENES)
+        found[str(name)] = as_scene(scene)
+    return found
 
 
 def method_specs(methods: Any, baselines: bool, seed: int) -> dict[str, MethodSpec]:
@@ -239,7 +249,7 @@ def _given(name: str, model: Any, folder: Path | None) -> tuple[ModelSpec, keras
         # The digest in the name: a worker can never read the weights of an earlier call.
         path = folder / f"{re.sub(r'[^A-Za-z0-9_.-]+', '_', name)}-{found}.keras"
         if not path.exists():
-            with replacing(path) as part:
+            with naming("out", path), replacing(path) as part:
                 model.save(part)
         return ModelSpec(name, found, str(path.resolve()), mechanism=known), model
     if not isinstance(model, (str, os.PathLike)):
@@ -250,7 +260,13 @@ def _given(name: str, model: Any, folder: Path | None) -> tuple[ModelSpec, keras
     path = Path(model)
     if not path.is_file():
         check_choice(f"models[{name!r}]", str(model), [*networks.COMPILED, "a path of a file"])
-    loaded = keras.models.load_model(path, compile=False)
+    try:
+        loaded = keras.models.load_model(path, compile=False)
+    except Exception as error:
+        raise ValueError(
+            f"`models[{name!r}]` {str(path)!r} is not a readable .keras file "
+            f"({type(error).__name__}: {shortened(str(error))})."
+        ) from error
     known = _mechanism(loaded)
     return ModelSpec(name, model_digest(loaded), str(path.resolve()), mechanism=known), loaded
 

@@ -7,7 +7,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from whitebox_loc._files import replacing
+from whitebox_loc._files import naming, replacing
 from whitebox_loc.evaluation.jobs import Cell, Job, Outcome
 from whitebox_loc.evaluation.results import fault_of
 from whitebox_loc.introspect.identities import digest
@@ -61,7 +61,7 @@ def save_cells(folder: Path | None, job: Job, outcome: Outcome) -> None:
         key: {"rows": cell, "checksum": _checksum(job, key, cell)} for key, cell in cells.items()
     }
     about = {"format": FORMAT, "settings": job.settings, "names": _names(job), "cells": signed}
-    with replacing(path) as part:
+    with naming("out", path), replacing(path) as part:
         part.write_text(json.dumps(about) + "\n", encoding="utf-8")
 
 
@@ -78,7 +78,8 @@ def _checksum(job: Job, key: str, rows: Any) -> str:
 def _read(path: Path, job: Job) -> tuple[dict[str, Cell], str]:
     """Return the sound cells of a file by the digest of their metric, and what is wrong."""
     try:
-        about = json.loads(path.read_text(encoding="utf-8"))
+        with naming("out", path):
+            about = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}, ""
     except ValueError as error:

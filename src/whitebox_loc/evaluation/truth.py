@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from whitebox_loc._validation import check_boxes, check_choice, check_int, check_size
+from whitebox_loc._validation import check_boxes, check_choice, check_int, check_memory, check_size
 from whitebox_loc.data import SHAPES, Scene, render
 
 __all__ = ["EVIDENCE", "evidence_mask"]
@@ -95,6 +95,7 @@ def evidence_mask(
     # Thicker than the image is as thick as it.
     thickness = min(check_int("thickness", thickness, low=1), max(height, width))
     boxes = check_boxes("boxes", boxes)
+    check_memory("size", (height, width), 1.0 * len(boxes) * height * width, "masks")
     lit = _draw(boxes, (height, width), shape)
     corners = boxes.astype(np.int64)
     found = np.zeros(lit.shape, bool)

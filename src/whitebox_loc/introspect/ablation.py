@@ -393,6 +393,7 @@ def _truth(boxes: Any, format: str, before: np.ndarray, inputs: Inputs) -> np.nd
         raise ValueError(
             f"`boxes` must have shape {before.shape}, one an image; got {given.shape}."
         )
+    check_choice("format", format, box_measures.FORMATS)
     return box_measures.convert(given, format, "rel_yxyx", size=inputs.image.shape[1:3])
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from whitebox_loc._validation import check_choice, check_int, check_model
+from whitebox_loc._validation import check_bool, check_choice, check_int, check_model
 from whitebox_loc.introspect.inputs import check_images
 from whitebox_loc.introspect.methods import METHODS, Maps, Method
 from whitebox_loc.introspect.problem import Problem
@@ -58,7 +58,7 @@ def saliency(
     model: keras.Model,
     images: Any,
     target: Any = "top",
-    method: str = "gradient",
+    method: str | Method = "gradient",
     *,
     link: str = "identity",
     batch_size: int = 256,
@@ -89,8 +89,8 @@ def saliency(
           It is compiled, and compiled again when a value it refers to is replaced, but not
           when an array it refers to is changed in place;
         - what a function in `introspect.targets` returns.
-    method : str, default "gradient"
-        A name from `METHODS`.
+    method : str or Method, default "gradient"
+        A name from `METHODS`, or a row of your own.
     link : {"identity", "logit"}, default "identity"
         Explain the output itself or its log-odds. These are read in front of the sigmoid
         if there is one, which is exact also where it is saturated. Otherwise the output itself
@@ -140,7 +140,9 @@ def saliency(
     >>> maps.shape, info.gap.shape, info.passes
     ((2, 2, 12, 16), (2, 2), 40)
     """
-    record = METHODS[check_choice("method", method, METHODS)]
+    record = (
+        method if isinstance(method, Method) else METHODS[check_choice("method", method, METHODS)]
+    )
     chosen = check_options(record, options)
     inputs = check_images(images, check_model(model))
     several = isinstance(target, (list, tuple))
@@ -149,15 +151,21 @@ def saliency(
     targets = [as_target(t) for t in (target if several else [target])]
     check_choice("link", link, LINKS)
     check_int("batch_size", batch_size, low=1)
+    check_bool("return_info", return_info)
     check_log_odds(model, inputs, targets, link, batch_size)
     problem = Problem(model, inputs, targets, link, batch_size)
     maps = record.function(problem, **chosen)
+    if not isinstance(maps, Maps):
+        raise TypeError(
+            f"Method {record.name!r} must return introspect.methods.Maps(values), values of shape "
+            f"(targets, images, height, width); got {type(maps).__name__}."
+        )
     check_answer(f"Maps of method {record.name!r}", maps.values, model, link)
     found = maps.values if several else maps.values[0]
     if not return_info:
         return found
     shown = {**chosen, "base": chosen["base"].name} if record.wraps else chosen
-    return found, _info(method, shown, problem, maps, several)
+    return found, _info(record.name, shown, problem, maps, several)
 
 
 def _info(

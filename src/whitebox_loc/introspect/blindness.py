@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from whitebox_loc._validation import check_choice, check_model
+from whitebox_loc._validation import check_bool, check_choice, check_model
 from whitebox_loc.introspect.attribution import check_options, saliency
 from whitebox_loc.introspect.inputs import check_images
 from whitebox_loc.introspect.kinds import Coordinate, Label, Overlap
@@ -101,6 +101,7 @@ def blind_spots(
     record = METHODS[check_choice("method", method, METHODS)]
     question = _Question(model, images, _one_target(target), record, link, options)
     _check_question(question)
+    check_bool("warn", warn)
     found = [spot for check in CHECKS for spot in [check(question)] if spot is not None]
     if warn:
         for spot in found:

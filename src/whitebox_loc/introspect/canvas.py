@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from whitebox_loc.introspect.inputs import Inputs, check_images, input_shapes
+from whitebox_loc.introspect.inputs import Inputs, check_fit, check_images, input_shapes
 
 __all__ = ["beside", "blank"]
 
@@ -24,13 +24,14 @@ def blank(model: keras.Model, example: Any = None) -> Inputs:
     """
     if example is not None:
         given = check_images(example, name="example")
+        check_fit("example", given, model)
         others = tuple(a[:1] for a in given.others)
         return Inputs(np.zeros_like(given.image[:1]), others, given.structure)
     shapes = input_shapes(model)
     if len(shapes) != 1 or len(shapes[0]) != 4 or None in shapes[0][1:]:
         raise ValueError(
             f"`example` must be given, an array (n, height, width, channels) or the structure "
-            f"that the model takes: model {model.name!r} has inputs of shapes {shapes}, not one "
+            f"that the model takes: `model` {model.name!r} has inputs of shapes {shapes}, not one "
             "image of known size."
         )
     return Inputs(np.zeros((1, *shapes[0][1:]), np.float32), (), 0)

@@ -25,7 +25,7 @@ from whitebox_loc.introspect.fingerprints import model_fingerprint
 from whitebox_loc.introspect.inputs import Inputs, tensor_specs
 from whitebox_loc.introspect.layers import find_layers, named_layers, split_call
 
-__all__ = ["Call", "Compiled", "Forward", "compiled", "forward", "traced"]
+__all__ = ["Call", "Compiled", "Forward", "compiled", "first_line", "forward", "traced"]
 
 Replacement = Callable[[Any], Any]
 
@@ -184,22 +184,31 @@ def _run(model: keras.Model, inputs: Any) -> Any:
     """Call a model, and say of which inputs it was if it does not take them."""
     try:
         return model(inputs, training=False)
-    except (ValueError, TypeError, LookupError, AttributeError, tf.errors.OpError) as error:
-        shapes = [("n", *t.shape[1:]) for t in tf.nest.flatten(inputs)]
-        if isinstance(error, ValueError) and "incompatible with the layer" not in str(error):
+    except Exception as error:
+        if _is_ours(error):
             raise
+        shapes = [("n", *t.shape[1:]) for t in tf.nest.flatten(inputs)]
         text = ", ".join(str(shape).replace("'", "") for shape in shapes)
         raise ValueError(
-            f"`model` {model.name!r} cannot be run on `images` of shape {text}: "
-            f"{_told(error)} Pass images of the size and channels that it takes."
+            f"`model` {model.name!r} cannot be run on `images`, or an `example`, of shape {text}: "
+            f"{first_line(error)} Pass images of the size and channels that it takes."
         ) from error
 
 
-def _told(error: Exception) -> str:
-    """Return the sentence of an error of Keras, which stands in bold among its arguments."""
+def _is_ours(error: Exception) -> bool:
+    """Tell whether code of this package raised an error, in a layer that it wraps."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    name = "" if trace is None else trace.tb_frame.f_globals.get("__name__", "")
+    return name.partition(".")[0] == __name__.partition(".")[0]
+
+
+def first_line(error: Exception) -> str:
+    """Return what an error says in a line; Keras has the sentence in bold among its arguments."""
     bold = re.search(r"\x1b\[1m(.*?)\x1b\[0m", str(error), re.DOTALL)
     sentence = bold.group(1) if bold else str(error)
-    return f"{type(error).__name__}: {sentence.strip().splitlines()[0].rstrip('.')[:300]}."
+    return f"{type(error).__name__}: {(sentence.strip() or '-').splitlines()[0].rstrip('.')[:250]}."
 
 
 @dataclass

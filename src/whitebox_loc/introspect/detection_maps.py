@@ -56,7 +56,7 @@ class DetectionMaps:
 
     def of_image(self, index: int) -> np.ndarray:
         """Return the maps (detections, parts, height, width) of one image's boxes."""
-        return self.maps[self.images == index]
+        return self.maps[self.images == check_int("index", index, low=0)]
 
     def of_part(self, part: str) -> np.ndarray:
         """Return the maps (d, height, width) of one part, as scores of maps take them."""
@@ -232,7 +232,8 @@ def _chosen(found: Any, n: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     shape = arrays["candidates"].shape
     if len(shape) != 2 or shape[0] != n:
         raise ValueError(
-            f"`found.candidates` must have shape ({n}, detections), a row an image; got {shape}."
+            f"`found.candidates` must have shape ({n}, detections), a row for each of the {n} "
+            f"`images`; got {shape}."
         )
     for name in names:
         wanted = (*shape, 4) if name == "boxes" else shape

@@ -10,8 +10,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from whitebox_loc._validation import check_int, check_ints, check_model, shortened
-from whitebox_loc.data import Scene, as_scene, batch_at
+from whitebox_loc._validation import check_choice, check_int, check_ints, check_model, shortened
+from whitebox_loc.data import SCENES, Scene, as_scene, batch_at
 from whitebox_loc.introspect.canvas import beside
 from whitebox_loc.introspect.capture import compiled, forward
 from whitebox_loc.introspect.inputs import Inputs, check_images
@@ -199,6 +199,8 @@ def _batches(
     stream: Iterable[Inputs]
     if isinstance(images, (Scene, str)):
         left = left or 2000
+        if isinstance(images, str):
+            check_choice("images", images, SCENES)
         scene = as_scene(images)
         stream = (
             beside(batch_at(scene, i, batch_size=batch_size, seed=seed).images, example)
@@ -209,7 +211,8 @@ def _batches(
         whole = check_images(given, model)
         stream = (_cut(whole, slice(i, i + batch_size)) for i in range(0, len(whole), batch_size))
     elif isinstance(images, Iterable):
-        stream = (_one_batch(batch, model) for batch in images)
+        # Of the range one batch is enough to warn.
+        stream = (_one_batch(b, None if i else model) for i, b in enumerate(images))
     else:
         raise TypeError(
             "`images` must be an array of images, a Scene, the name of one, or an iterable of "
@@ -223,7 +226,7 @@ def _batches(
             return
 
 
-def _one_batch(batch: Any, model: keras.Model) -> Inputs:
+def _one_batch(batch: Any, model: keras.Model | None) -> Inputs:
     first = batch[0] if isinstance(batch, tuple) and batch else batch
     return check_images(tf.nest.map_structure(np.asarray, first), model)
 

@@ -20,7 +20,7 @@ from whitebox_loc._validation import (
     warn_of_range,
 )
 
-__all__ = ["Inputs", "check_images", "fixed_spec", "input_shapes", "tensor_specs"]
+__all__ = ["Inputs", "check_fit", "check_images", "fixed_spec", "input_shapes", "tensor_specs"]
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,9 @@ def check_images(images: Any, model: keras.Model | None = None, *, name: str = "
     if found is None:
         found = Inputs(_check_image(name, images), (), 0)
     if model is not None:
-        _check_fit(name, found, model)
+        check_fit(name, found, model)
         if not _rescales(model):
-            warn_of_range(name, found.image, stacklevel=4)
+            warn_of_range(name, found.image)
     return found
 
 
@@ -162,7 +162,7 @@ def _check_image(name: str, image: Any) -> np.ndarray:
         return check_finite(name, np.ascontiguousarray(array, np.float32))
 
 
-def _check_fit(name: str, given: Inputs, model: keras.Model) -> None:
+def check_fit(name: str, given: Inputs, model: keras.Model) -> None:
     """Refuse arrays that a model which knows the shapes of its inputs does not take.
 
     What others do not take is told by `capture.forward`, when the model itself says so.

@@ -13,7 +13,8 @@ import numpy as np
 import tensorflow as tf
 
 from whitebox_loc import boxes as box_measures
-from whitebox_loc.introspect.capture import Forward
+from whitebox_loc._validation import shortened
+from whitebox_loc.introspect.capture import Forward, first_line
 from whitebox_loc.introspect.fingerprints import function_fingerprint
 from whitebox_loc.introspect.layers import named_layers, split_call
 from whitebox_loc.introspect.outputs import (
@@ -119,7 +120,7 @@ class Custom(Target):
 
     def read(self, passed: Forward, data: Any, link: str) -> tuple[Any, str]:
         _refuse_logit(self.label, link)
-        value = tf.convert_to_tensor(self.function(passed.outputs))
+        value = _applied("target", self.function, passed.outputs)
         if value.shape.rank != 1:
             raise ValueError(
                 f"`target` {self.label!r} must return one number an image, shape (n,); got shape "
@@ -162,7 +163,7 @@ class Loss(Target):
         _refuse_logit(self.label, link)
         found = tf.cast(box_output(passed), tf.float32)
         unreduced = self.loss.call if isinstance(self.loss, keras.losses.Loss) else self.loss
-        losses = tf.convert_to_tensor(unreduced(data, found))
+        losses = _applied("loss", unreduced, data, found)
         if losses.shape.rank != 1:
             raise ValueError(
                 f"`loss` must return one number an image, shape (n,); got shape "
@@ -299,6 +300,18 @@ def _column(tensor: Any, index: int, link: str) -> tuple[Any, str]:
     if link == "identity":
         return tf.cast(tensor[:, index], tf.float32), link
     return log_odds(tensor, lambda values: values[:, index])
+
+
+def _applied(name: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Return what a user's function makes of tensors, as a tensor."""
+    try:
+        return tf.convert_to_tensor(function(*arguments))
+    except Exception as error:
+        shapes = tf.nest.map_structure(lambda t: tuple(t.shape), arguments)
+        raise ValueError(
+            f"`{name}` must be a function of tensors, here of shapes {shortened(shapes)}, to one "
+            f"number an image; it raised {first_line(error)}"
+        ) from error
 
 
 def _refuse_logit(label: str, link: str) -> None:

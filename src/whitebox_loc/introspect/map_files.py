@@ -15,8 +15,16 @@ from typing import Any
 import keras
 import numpy as np
 
-from whitebox_loc._files import replacing
-from whitebox_loc._validation import check_brightness, check_choice, check_int, check_model
+from whitebox_loc._files import naming, replacing
+from whitebox_loc._validation import (
+    check_bool,
+    check_brightness,
+    check_choice,
+    check_int,
+    check_model,
+    check_numbers,
+    check_path,
+)
 from whitebox_loc._version import __version__
 from whitebox_loc.data import Batch, Shards, read_shards
 from whitebox_loc.data.datasets import check_shard
@@ -60,17 +68,18 @@ class MapShards:
 
     def path(self, index: int) -> Path:
         """Return the file of the maps of shard `index`."""
-        return self.folder / f"maps-{index:06}.npz"
+        return self.folder / f"maps-{check_int('index', index, low=0):06}.npz"
 
     def missing(self) -> list[int]:
         """Return the numbers of the shards whose maps are not there, or cut short."""
         return [i for i in range(len(self)) if not is_whole(self.path(i))]
 
     def stored(self, index: int, maps: np.ndarray) -> np.ndarray:
-        """Return maps in the dtype of the files."""
+        """Return maps in the dtype of the files; they must be finite, as all maps are."""
+        maps = check_numbers("maps", maps)
         with np.errstate(over="ignore"):
             stored = maps.astype(self._dtype)
-        if not np.array_equal(np.isfinite(stored), np.isfinite(maps)):
+        if not np.isfinite(stored).all():
             raise ValueError(
                 f"`dtype` {self._dtype!r} cannot hold the maps of shard {index}, which reach "
                 f"{np.abs(maps).max():g}. Take dtype='float32' and another folder."
@@ -188,7 +197,9 @@ def saliency_shards(
     >>> [array.shape for array in maps]
     [(3, 8, 8), (2, 8, 8)]
     """
+    place = check_path("folder", folder)
     source, told = _source(batches)
+    check_bool("progress", progress)
     worker, workers = check_shard(shard)
     row = METHODS[check_choice("method", method, METHODS)]
     given = {
@@ -210,12 +221,15 @@ def saliency_shards(
         "images": told,
         "shards": len(source),
     }
-    manifest = Path(folder) / "manifest.json"
-    if not manifest.exists():
+    manifest = place / "manifest.json"
+    with naming("folder", place):
+        new = not manifest.exists()
+    if new:
         # A folder is claimed by a question that can be answered, so that it can be put right.
         index = min(worker, len(source) - 1)
-        MapShards(Path(folder), about).stored(index, question.maps(index, most=1))
-    found = MapShards(Path(folder), claim(manifest, about))
+        MapShards(place, about).stored(index, question.maps(index, most=1))
+    with naming("folder", place):
+        found = MapShards(place, claim(manifest, about))
     left = [index for index in found.missing() if index % workers == worker]
     write = partial(_write, question, found)
     run_shards(write, left, len(range(worker, len(source), workers)), None, progress)
@@ -246,7 +260,7 @@ def read_maps(folder: str | os.PathLike[str]) -> MapShards:
     --------
     See `saliency_shards`.
     """
-    return opened(folder, FORMAT, "maps", MapShards)
+    return opened(check_path("folder", folder), FORMAT, "maps", MapShards)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from whitebox_loc._validation import (
+    check_bool,
     check_generator,
     check_int,
     check_ints,
@@ -134,7 +135,7 @@ def maximize(
         learning_rate=check_real("learning_rate", learning_rate, low=0),
         jitter=check_int("jitter", jitter, low=0, high=_MOST),
         smoothing=check_real("total_variation", total_variation, low=0),
-        fourier=bool(fourier),
+        fourier=check_bool("fourier", fourier),
         generator=check_generator(seed),
         image_shape=inputs.image.shape[1:],
     )
@@ -216,7 +217,7 @@ def _unit_goals(
     count, places = output.shape[-1], output.shape[1:-1]
     place: tuple[int, ...] | None = None
     if position is not None:
-        given = check_ints("position", position)
+        given = check_ints("position", position, empty=True)
         if len(given) != len(places):
             raise ValueError(
                 f"`position` must have {len(places)} indices for layer {layer!r} of shape "

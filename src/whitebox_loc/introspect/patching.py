@@ -16,7 +16,7 @@ from whitebox_loc._validation import (
     check_model,
     shortened,
 )
-from whitebox_loc.introspect.capture import compiled, forward
+from whitebox_loc.introspect.capture import compiled, first_line, forward
 from whitebox_loc.introspect.fingerprints import function_fingerprint
 from whitebox_loc.introspect.inputs import check_images
 from whitebox_loc.introspect.layers import find_layers
@@ -73,7 +73,7 @@ def patch(
     >>> model = wb.models.localizer(size=(12, 16))
     >>> images = wb.data.generate(wb.data.Scene(size=(12, 16)), 2, seed=0).images
     >>> boxes = patch(model, images, {"conv2": 0.0})
-    >>> bool((boxes[0] == boxes[1]).all())
+    >>> bool(np.allclose(boxes[0], boxes[1], rtol=0, atol=1e-6))
     True
     """
     inputs = check_images(images, check_model(model))
@@ -109,8 +109,7 @@ def patch(
 def _replacement(name: str, value: Any, given: Any) -> Callable[[Any], Any]:
     def replace(output: Any) -> Any:
         if given is None:
-            fresh = value(output)
-            tf.nest.assert_same_structure(output, fresh)
+            fresh = _applied(name, value, output)
             pairs = zip(tf.nest.flatten(fresh), tf.nest.flatten(output), strict=True)
             return tf.nest.pack_sequence_as(output, [_like(name, a, b) for a, b in pairs])
         if tf.nest.is_nested(output):
@@ -124,6 +123,18 @@ def _replacement(name: str, value: Any, given: Any) -> Callable[[Any], Any]:
         return _like(name, given, output)
 
     return replace
+
+
+def _applied(name: str, function: Callable[[Any], Any], output: Any) -> Any:
+    try:
+        fresh = function(output)
+        tf.nest.assert_same_structure(output, fresh)
+        return tf.nest.map_structure(tf.convert_to_tensor, fresh)
+    except Exception as error:
+        raise ValueError(
+            f"`replacements` of {name!r} must be a function from the layer's output, "
+            f"{shortened(output)}, to a tensor of its shape; it raised {first_line(error)}"
+        ) from error
 
 
 def _like(name: str, fresh: Any, output: Any) -> Any:

@@ -104,7 +104,7 @@ def activations(
         passed = forward(model, inputs.pack(tensors), watch=names, require=require)
         if names and not passed.calls:
             raise ValueError(
-                f"No layer of model {model.name!r} can be read: its `call` is a tf.function, or "
+                f"No layer of `model` {model.name!r} can be read: its `call` is a tf.function, or "
                 "runs its layers inside of one, a loop or a condition. Take the decorator away; "
                 "Keras compiles the model anyway."
             )

@@ -10,7 +10,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from whitebox_loc._validation import check_generator, check_int, check_model
+from whitebox_loc._validation import (
+    check_generator,
+    check_int,
+    check_ints,
+    check_memory,
+    check_model,
+)
 from whitebox_loc.introspect.canvas import blank
 from whitebox_loc.introspect.capture import compiled, forward, traced
 from whitebox_loc.introspect.dependence import dependence
@@ -273,11 +279,11 @@ def _index(layer: str, shape: tuple[int, ...], position: Any, channel: int | Non
     places, last = shape[:-1], shape[-1]
     index: list[Any] = [slice(None)] * len(places)
     if position is not None:
-        given = [position] if isinstance(position, (int, np.integer)) else list(position)
+        given = check_ints("position", position, empty=True)
         if len(given) != len(places):
             raise ValueError(
                 f"`position` must have one index for each of the {len(places)} axes between "
-                f"batch and channel of layer {layer!r}, of shape {shape}; got {position!r}."
+                f"batch and channel of layer {layer!r}, of shape {shape}; got {given}."
             )
         index = [
             check_int(f"position[{i}]", place, low=-n, high=n - 1)
@@ -292,6 +298,7 @@ def _images(model: keras.Model, images: Any, n: int, seed: Any, example: Any) ->
     if images is not None:
         return check_images(images)
     one, count = blank(model, example), check_int("n", n, low=1)
+    check_memory("n", n, 4.0 * count * one.image.size, "images")
     noise = check_generator(seed).random((count, *one.image.shape[1:]), np.float32)
     others = tuple(np.repeat(a, count, axis=0) for a in one.others)
     return Inputs(noise, others, one.structure)

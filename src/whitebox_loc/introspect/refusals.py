@@ -33,8 +33,8 @@ def check_answer(what: str, values: np.ndarray, model: keras.Model, link: str = 
             "replaced layers). Use link='identity'."
         )
     raise ValueError(
-        f"{told}All weights of model {model.name!r} are finite, so numbers grow too large, or are "
-        "divided by 0, in its layers: `activations` shows in which."
+        f"{told}All weights of `model` {model.name!r} and all `images` are finite, so numbers grow "
+        "too large, or are divided by 0, in its layers: `activations` shows in which."
     )
 
 
@@ -54,7 +54,7 @@ def check_weights(model: keras.Model, told: str = "") -> None:
         values = np.asarray(weight)
         if not is_finite(values):
             raise ValueError(
-                f"{told}Weight {weight.path!r} of model {model.name!r} holds "
+                f"{told}Weight {weight.path!r} of `model` {model.name!r} holds "
                 f"{int((~np.isfinite(values)).sum())} such numbers of {values.size}. Load or "
                 "train the model again."
             )

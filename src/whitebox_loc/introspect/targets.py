@@ -134,8 +134,7 @@ def unit(layer: str, channel: int, position: tuple[int, ...] | None = None) -> T
     """
     if not isinstance(layer, str):
         raise TypeError(f"`layer` must be the path of a layer; got {shortened(layer)}.")
-    none = position is None or (isinstance(position, tuple) and not position)
-    place = position if none else tuple(check_ints("position", position))
+    place = None if position is None else tuple(check_ints("position", position, empty=True))
     return Unit(layer, check_int("channel", channel), place)
 
 
@@ -330,6 +329,7 @@ def _relative(boxes: Any, format: str, size: Any) -> np.ndarray:
     found = check_boxes("boxes", boxes)
     if found.ndim > 2:
         raise ValueError(f"`boxes` must have shape (n, 4) or (4,); got {found.shape}.")
+    check_choice("format", format, box_measures.FORMATS)
     if size is not None:
         check_size("size", size)
     relative = box_measures.convert(found, format, "rel_yxyx", size=size)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import keras
 import numpy as np
 
-from whitebox_loc._validation import check_generator
+from whitebox_loc._validation import check_generator, check_model
 
-__all__ = ["reinitialize"]
+__all__ = ["kept_random_state", "reinitialize"]
 
 
 def reinitialize(model: keras.Model, *, seed: int | np.random.Generator = 0) -> keras.Model:
@@ -42,6 +45,7 @@ def reinitialize(model: keras.Model, *, seed: int | np.random.Generator = 0) -> 
     >>> bool((before == after).all())
     True
     """
+    check_model(model)
     generator = check_generator(seed)
     found = [
         (variable, _initializer_of(layer, variable))
@@ -52,6 +56,28 @@ def reinitialize(model: keras.Model, *, seed: int | np.random.Generator = 0) -> 
         fresh = _with_seed(initializer, int(generator.integers(2**31)))
         variable.assign(fresh(variable.shape, variable.dtype))
     return model
+
+
+@contextmanager
+def kept_random_state() -> Iterator[None]:
+    """Leave the state of Python's `random` as it was.
+
+    Keras draws seeds from it for the initial weights of every model it builds. Where those are
+    replaced at once, this leaves no trace of it.
+
+    Examples
+    --------
+    >>> random.seed(0)
+    >>> with kept_random_state():
+    ...     layer = keras.layers.Dense(1)
+    >>> random.random() == random.Random(0).random()
+    True
+    """
+    state = random.getstate()
+    try:
+        yield
+    finally:
+        random.setstate(state)
 
 
 def _initializer_of(layer: Any, variable: Any) -> Any:

@@ -81,4 +81,4 @@ def check_signs(signs: Any, maps: np.ndarray) -> np.ndarray | None:
 
 def flat(array: np.ndarray) -> np.ndarray:
     """Return (n, height, width) as (n, pixels)."""
-    return array.reshape(len(array), -1)
+    return array.reshape(len(array), int(np.prod(array.shape[1:])))

@@ -84,7 +84,7 @@ class Trial:
 
     def lacks(self, needs: Any) -> list[str]:
         """Return which of the parts named in `needs` this trial does not have."""
-        needs = check_names("needs", needs, _NEEDS) if needs else ()
+        needs = check_names("needs", needs, _NEEDS, least=0)
         return [name for name in _NEEDS if name in needs and getattr(self, name) is None]
 
 

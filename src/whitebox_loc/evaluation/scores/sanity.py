@@ -21,7 +21,7 @@ from whitebox_loc.evaluation.scores.similarity import SIMILARITIES
 from whitebox_loc.evaluation.scores.stability import explained
 from whitebox_loc.introspect.edges import seed_root
 from whitebox_loc.introspect.layers import named_layers
-from whitebox_loc.models.initialization import reinitialize
+from whitebox_loc.models.initialization import kept_random_state, reinitialize
 
 __all__ = ["efficient_randomization", "randomization"]
 
@@ -105,7 +105,7 @@ def randomization(
     images, model = check_shown(images), check_model(model)
     compare = SIMILARITIES[check_choice("similarity", similarity, SIMILARITIES)]
     check_choice("order", order, ORDERS)
-    check_callable("explain", explain, "from a model and images to maps")
+    _check_explain(explain)
     check_bool("absolute", absolute)
     check_bool("return_layers", return_layers)
     rng = _generator(seed)
@@ -165,11 +165,20 @@ def efficient_randomization(
     """
     images, model = check_shown(images), check_model(model)
     check_int("bins", bins, low=2, high=MOST_SAMPLES)
-    check_callable("explain", explain, "from a model and images to maps")
+    _check_explain(explain)
     random, _ = _randomized(model, _generator(seed))
     before = _histogram_entropy(_maps(explain, model, images), bins)
     after = _histogram_entropy(_maps(explain, random, images), bins)
     return np.where(before > 0, (after - before) / np.where(before > 0, before, 1), np.nan)
+
+
+def _check_explain(explain: Any) -> None:
+    check_callable("explain", explain, 2, "from a model and images to maps")
+    if isinstance(explain, keras.layers.Layer):
+        raise TypeError(
+            "`explain` must be a function from a model and images to maps; got the model or layer "
+            f"{explain.name!r}. Is its place among the arguments right?"
+        )
 
 
 def _cascade(
@@ -219,7 +228,8 @@ def _copy(model: keras.Model) -> keras.Model:
     if not model.weights:
         raise ValueError(f"`model` {model.name!r} has no weights to randomize.")
     try:
-        copy = keras.models.clone_model(model)
+        with kept_random_state():
+            copy = keras.models.clone_model(model)
         copy.set_weights(model.get_weights())
     except Exception as error:
         raise ValueError(

@@ -72,7 +72,7 @@ def max_sensitivity(
     radius = check_real("radius", radius, above=0)
     check_int("samples", samples, low=1, high=MOST_SAMPLES)
     check_bool("relative", relative)
-    check_callable("explain", explain, "from images to maps")
+    check_callable("explain", explain, 1, "from images to maps")
     rng = check_generator(seed)
     maps = explained(explain, images)
     change = np.full(len(images), np.nan)

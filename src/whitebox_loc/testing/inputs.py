@@ -1,0 +1,71 @@
+"""What contracts ask about when nothing is given, and the arguments that they share."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import keras
+import numpy as np
+
+from whitebox_loc._validation import check_real
+from whitebox_loc.data import Scene, generate
+from whitebox_loc.evaluation import Trial
+from whitebox_loc.introspect import saliency
+from whitebox_loc.models import localizer
+from whitebox_loc.testing.strategies import SIZE
+
+__all__ = ["check_comparison", "noisy_images", "small_localizer", "small_trial"]
+
+
+_GREY: dict[str, Any] = {"foreground": 0.8, "background": 0.2, "noise": 0.05}
+"""Far enough from black and white that noise is not cut off there."""
+
+
+@functools.cache
+def small_localizer() -> keras.Model:
+    """Return an untrained localizer, the same in every call."""
+    return localizer(SIZE, filters=(3, 4), line_filters=4, seed=1)
+
+
+def noisy_images(model: keras.Model) -> np.ndarray:
+    """Return three images of a noisy scene, of the size that the model takes.
+
+    Grey and with noise no two pixels are alike: nothing hangs on how ties are broken.
+    """
+    shape = getattr(model, "input_shape", None)
+    if not isinstance(shape, tuple) or len(shape) != 4 or None in shape[1:]:
+        raise ValueError(
+            f"`images` must be given for a model of no fixed image size; its input is {shape}."
+        )
+    scene = Scene(size=shape[1:3], channels=shape[3], **_GREY)
+    return generate(scene, 3, seed=0).images
+
+
+@functools.cache
+def small_trial() -> Trial:
+    """Return a trial of `small_localizer` that has every part that a metric can need."""
+    scene = Scene(
+        size=SIZE, shapes=("rectangle", "ellipse"), heights=(2, 8), widths=(2, 9), **_GREY
+    )
+    batch, model = generate(scene, 3, seed=0), small_localizer()
+    how: dict[str, Any] = {"method": "integrated_gradients", "steps": 4}
+    maps, info = saliency(model, batch.images, "left", return_info=True, **how)
+
+    def explain(model: keras.Model, images: Any) -> np.ndarray:
+        return saliency(model, images, "left", **how)
+
+    # Not a model whose used pixels are known: any mask serves to see what a metric does with it.
+    used = np.random.default_rng(0).random(maps.shape) < 0.3
+    return Trial(
+        maps, batch.images, batch.boxes, "left", scene, batch.labels,
+        model=model, explain=explain, used=used, gap=info.gap,
+    )  # fmt: skip
+
+
+def check_comparison(oracle: Any, tolerance: Any, takes: str) -> None:
+    """Check `oracle`, a function of what `takes` says or None, and `tolerance`."""
+    if oracle is not None and not callable(oracle):
+        raise TypeError(f"`oracle` must be a function of {takes}; got {oracle!r}.")
+    if tolerance is not None:
+        check_real("tolerance", tolerance, low=0)

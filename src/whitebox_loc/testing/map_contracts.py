@@ -1,0 +1,293 @@
+"""Contracts of what makes maps: rows of METHODS, and any function from a model to maps."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from whitebox_loc._validation import check_choice, check_model
+from whitebox_loc.introspect import METHODS, saliency
+from whitebox_loc.introspect.inputs import check_images
+from whitebox_loc.introspect.methods import Method
+from whitebox_loc.introspect.targets import COORDINATES
+from whitebox_loc.testing.claims import claim_close, claim_finite, claim_same_bytes, rounding
+from whitebox_loc.testing.inputs import check_comparison, noisy_images, small_localizer
+from whitebox_loc.testing.states import unchanged
+
+__all__ = ["check_explainer", "check_saliency_method"]
+
+Oracle = Callable[[keras.Model, Any, Any], Any]
+"""From a model, images and one target to exact maps (n, height, width)."""
+
+
+def check_saliency_method(
+    method: str | Method | Callable[..., Any],
+    *,
+    model: keras.Model | None = None,
+    images: Any = None,
+    targets: Sequence[Any] = COORDINATES,
+    signed: bool = True,
+    oracle: Oracle | None = None,
+    tolerance: float | None = None,
+    **options: Any,
+) -> None:
+    """Check that a saliency method keeps what all methods promise.
+
+    - Maps have shape (targets, images, height, width), are floats, finite, and not all 0.
+    - They are signed: some pixels speak for and some against a target.
+    - Asked again, the method gives the same bytes, and an image has the same map alone, among
+      others, and in batches of 2.
+    - Several targets at once have the maps that each has alone.
+    - The model (weights, what is trainable, `call` of its layers), the images and the random
+      state of Python and NumPy are as before.
+    - Maps are those of the oracle, if one is given.
+
+    Parameters
+    ----------
+    method : str, Method or callable
+        A name in `whitebox_loc.introspect.METHODS`, a row of your own, or the function that a
+        row would hold: from a `Problem` and keyword options to `Maps`.
+    model : keras.Model, optional
+        Default: an untrained localizer for 12 x 16 pixels.
+    images : float array (n, height, width, channels), optional
+        Or the structure that the model takes. Default: three images of a noisy scene.
+    targets : sequence, default ("top", "left", "bottom", "right")
+        As in `whitebox_loc.introspect.saliency`.
+    signed : bool, default True
+        False for methods whose maps have no signs, such as squares and variances.
+    oracle : callable, optional
+        From the model, the images and one target to the exact maps (n, height, width), such as
+        a float64 rewrite.
+    tolerance : float, optional
+        Largest difference between two maps that are to be equal. By default what rounding to
+        float32 can do: see Notes.
+    **options
+        Of the method.
+
+    Raises
+    ------
+    AssertionError
+        If the method breaks a promise: which, for which target, image and pixel, by how much,
+        and what to look at.
+    ValueError, TypeError
+        If an argument is not one of the above.
+
+    Notes
+    -----
+    The default tolerance is ``2 (sum of fan-ins + height + width) * 16 * 2^-23`` times the
+    largest number among the maps: a map is a chain of sums, one a kernel, there and back; a sum
+    of k terms differs by k units in the last place when it is added up in another order; and
+    terms may be 16 times larger than what is left of them. What depends on other images does so
+    by far more. For half precision, or differences of far larger numbers, give your own.
+
+    Examples
+    --------
+    >>> import whitebox_loc as wb
+    >>> def magnitude(problem):
+    ...     slopes = problem.gradients(problem.images, range(len(problem))).numpy()
+    ...     return wb.introspect.methods.Maps(abs(slopes).sum(-1))
+    >>> check_saliency_method(magnitude, signed=False)
+    >>> check_saliency_method(magnitude)
+    Traceback (most recent call last):
+        ...
+    AssertionError: Method 'magnitude' is not signed: the least of all its numbers is ...
+    """
+    row = _as_row(method)
+
+    def explain(model: keras.Model, images: Any, target: Any, batch_size: int = 256) -> Any:
+        return saliency(model, images, target, row, batch_size=batch_size, **options)
+
+    asked = _asked(f"Method {row.name!r}", model, images, targets, oracle, tolerance)
+    first = asked.check(explain, signed)
+    small = asked.stack(explain(asked.model, asked.images, asked.targets, 2))
+    asked.same(small, first, "gives other maps in batches of 2", _BATCH)
+    for k in sorted({0, len(asked.targets) - 1}):
+        alone = np.asarray(explain(asked.model, asked.images, asked.targets[k]))[None]
+        where = functools.partial(asked.place, first_target=k)
+        claim_close(
+            f"{asked.who} gives a target another map alone than among others",
+            alone, first[k : k + 1], asked.allowed(first), where,
+            "Look for sums over targets, and for the order in which targets are stacked.",
+        )  # fmt: skip
+    asked.check_oracle(first)
+
+
+def check_explainer(
+    explain: Callable[[keras.Model, Any, Any], Any],
+    *,
+    model: keras.Model | None = None,
+    images: Any = None,
+    targets: Sequence[Any] = COORDINATES,
+    signed: bool = True,
+    oracle: Oracle | None = None,
+    tolerance: float | None = None,
+) -> None:
+    """Check that a function that explains models keeps what all explainers promise.
+
+    It is asked for one target at a time; otherwise as `check_saliency_method`, and so are the
+    arguments that are not told here.
+
+    Parameters
+    ----------
+    explain : callable
+        From a model, images and one target to maps (n, height, width).
+    model, images, targets, signed, oracle, tolerance
+        As in `check_saliency_method`.
+
+    Raises
+    ------
+    AssertionError
+        If it breaks a promise.
+    ValueError, TypeError
+        If an argument is not one of the above.
+
+    Examples
+    --------
+    >>> import whitebox_loc as wb
+    >>> def doubled_gradient(model, images, target):
+    ...     return 2 * wb.introspect.saliency(model, images, target)
+    >>> def gradient(model, images, target):
+    ...     return wb.introspect.saliency(model, images, target).astype("float64")
+    >>> check_explainer(doubled_gradient)
+    >>> check_explainer(doubled_gradient, oracle=gradient)
+    Traceback (most recent call last):
+        ...
+    AssertionError: Explainer 'doubled_gradient' is not its oracle: the map of 'bottom' on ...
+    """
+    if not callable(explain):
+        raise TypeError(
+            "`explain` must be a function of a model, images and a target that returns maps; "
+            f"got {explain!r}."
+        )
+
+    def stacked(model: keras.Model, images: Any, targets: Sequence[Any]) -> list[Any]:
+        return [np.asarray(explain(model, images, target)) for target in targets]
+
+    name = getattr(explain, "__name__", type(explain).__name__)
+    asked = _asked(f"Explainer {name!r}", model, images, targets, oracle, tolerance)
+    asked.check_oracle(asked.check(stacked, signed))
+
+
+_BATCH = (
+    "Look for what is taken over the batch, such as a maximum to divide by or normalization as "
+    "in training, and for random numbers that are drawn for a whole batch."
+)
+_FINITE = "Look for divisions by what can be 0, and for logarithms and roots of it."
+_SILENT = (
+    "Look for a derivative that is cut; or give a `model` and `images` on which the targets "
+    "depend on pixels."
+)
+_SIGNED = (
+    "Look for absolute values, squares and ReLUs: a map is signed and is scaled only where it is "
+    "drawn. If signs mean nothing here, say signed=False."
+)
+_ORACLE = "Look at the formula, and whether both take the same target, sum over channels and scale."
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """One question: who is asked, about what, and what it is compared with."""
+
+    who: str
+    model: keras.Model
+    images: Any
+    targets: list[Any]
+    oracle: Oracle | None
+    tolerance: float | None
+
+    def check(self, explain: Callable[..., Any], signed: bool) -> np.ndarray:
+        """Return the maps (k, n, height, width) after checking what all maps promise."""
+        with unchanged(self.who, self.model, images=self.images):
+            first = self.stack(explain(self.model, self.images, self.targets))
+        claim_finite(self.who, first, self.place, _FINITE)
+        if not first.any():
+            raise AssertionError(f"{self.who} is silent: all its maps are 0. {_SILENT}")
+        if signed and (first.min() >= 0 or first.max() <= 0):
+            raise AssertionError(
+                f"{self.who} is not signed: the least of all its numbers is {first.min():.3g}, the "
+                f"greatest {first.max():.3g}, for targets {self.targets} that need both signs. "
+                f"{_SIGNED}"
+            )
+        again = self.stack(explain(self.model, self.images, self.targets))
+        claim_same_bytes(self.who, first, again, self.place)
+        n = first.shape[1]
+        for i in sorted({0, n - 1}):
+            part = tf.nest.map_structure(lambda array, i=i: array[i : i + 1], self.images)
+            alone = self.stack(explain(self.model, part, self.targets), 1)
+            what = "gives an image another map alone than among others"
+            self.same(alone, first[:, i : i + 1], what, _BATCH, first_image=i, scale=first)
+        return first
+
+    def check_oracle(self, maps: np.ndarray) -> None:
+        """Claim that maps are those of the oracle, if there is one."""
+        if self.oracle is not None:
+            exact = [np.asarray(self.oracle(self.model, self.images, t)) for t in self.targets]
+            self.same(maps, np.stack(exact), "is not its oracle", _ORACLE)
+
+    def stack(self, maps: Any, n: int | None = None) -> np.ndarray:
+        """Return maps as an array, if they are floats (targets, images, height, width)."""
+        shown = check_images(self.images).image.shape
+        wanted = (len(self.targets), shown[0] if n is None else n, *shown[1:3])
+        shapes = sorted({np.shape(each) for each in maps})
+        if len(maps) != wanted[0] or shapes != [wanted[1:]]:
+            raise AssertionError(
+                f"{self.who} returns maps of another shape: {len(maps)} of {shapes} where "
+                f"{wanted[0]} of {wanted[1:]} are wanted, (targets) and (images, height, width). "
+                "Look at the axes that are summed: channels are, images are not."
+            )
+        array = np.asarray(maps)
+        if array.dtype.kind != "f":
+            raise AssertionError(
+                f"{self.who} returns {array.dtype} where floats are wanted. Look for comparisons "
+                "and for rounding to whole numbers."
+            )
+        return array
+
+    def same(
+        self, found: np.ndarray, wanted: np.ndarray, what: str, look: str,
+        first_image: int = 0, scale: np.ndarray | None = None,
+    ) -> None:  # fmt: skip
+        """Claim that two stacks of maps are equal but for rounding."""
+        allowed = self.allowed(wanted if scale is None else scale)
+        where = functools.partial(self.place, first_image=first_image)
+        claim_close(f"{self.who} {what}", found, wanted, allowed, where, look)
+
+    def allowed(self, maps: np.ndarray) -> float:
+        """Return the tolerance: as given, or what rounding can do to numbers like these."""
+        if self.tolerance is not None:
+            return self.tolerance
+        return rounding(self.model, maps.shape[2:], float(np.abs(maps).max()), ways=2)
+
+    def place(self, index: tuple[int, ...], first_target: int = 0, first_image: int = 0) -> str:
+        """Say in words which number of a stack of maps is meant."""
+        k, i, *pixel = index
+        target = self.targets[first_target + k]
+        name = repr(target) if isinstance(target, (str, int)) else f"target {first_target + k}"
+        return f"the map of {name} on image {first_image + i} at pixel {tuple(pixel)}"
+
+
+def _asked(who: str, model: Any, images: Any, targets: Any, oracle: Any, tolerance: Any) -> _Asked:
+    model = small_localizer() if model is None else check_model(model)
+    images = noisy_images(model) if images is None else images
+    check_images(images)
+    check_comparison(oracle, tolerance, "a model, images and a target that returns maps")
+    if isinstance(targets, str) or not len(targets):
+        raise ValueError(f"`targets` must be a sequence of one target or more; got {targets!r}.")
+    # A model that has not run yet may have no weights.
+    model(images, training=False)
+    return _Asked(who, model, images, list(targets), oracle, tolerance)
+
+
+def _as_row(method: Any) -> Method:
+    if isinstance(method, Method):
+        return method
+    if callable(method):
+        name = getattr(method, "__name__", type(method).__name__)
+        return Method(name, "own", method, paper="", blind_to="")
+    return METHODS[check_choice("method", method, METHODS)]
