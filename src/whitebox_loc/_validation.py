@@ -5,23 +5,35 @@ from __future__ import annotations
 import difflib
 import math
 import numbers
+import os
+import reprlib
 import warnings
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 __all__ = [
     "ImageRangeWarning",
+    "as_array",
+    "check_bool",
     "check_boxes",
     "check_brightness",
+    "check_callable",
     "check_choice",
     "check_finite",
     "check_generator",
     "check_int",
+    "check_ints",
+    "check_memory",
     "check_model",
+    "check_names",
+    "check_numbers",
+    "check_path",
     "check_real",
     "check_size",
+    "shortened",
     "warn_of_range",
 ]
 
@@ -30,15 +42,91 @@ class ImageRangeWarning(UserWarning):
     """Images look like floats in 0..255, where this library's models take [0, 1]."""
 
 
+def shortened(value: Any) -> str:
+    """Return the text of a user's value for a message, a line or two of it at most."""
+    try:
+        text = _BRIEF.repr(value)
+    except Exception:  # A text that fails is the value's own fault, and not what is told here.
+        text = f"<{type(value).__name__}>"
+    if len(text) <= 2 * _SHOWN:
+        return text
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return f"an array of shape {tuple(value.shape)} and dtype {value.dtype}"
+    return f"{text[:_SHOWN]} ... {text[-_SHOWN // 4 :]}"
+
+
+_SHOWN = 120
+_BRIEF = reprlib.Repr()
+_BRIEF.maxstring = _BRIEF.maxlong = _SHOWN
+_BRIEF.maxother = 3 * _SHOWN  # more than is shown, so that long texts of arrays are noticed
+_BRIEF.maxlist = _BRIEF.maxtuple = _BRIEF.maxdict = _BRIEF.maxset = 8
+
+
+def as_array(name: str, value: Any) -> np.ndarray:
+    """Return `value` as NumPy array, or say that it cannot be one."""
+    try:
+        return np.asarray(value)
+    except Exception as error:
+        # Ragged lists, ragged or symbolic tensors, and whatever else an object raises here.
+        raise TypeError(
+            f"`{name}` must be an array; got {shortened(value)} of type {type(value).__name__}, "
+            "of which NumPy makes none. Are its parts of different lengths?"
+        ) from error
+
+
 def check_choice(name: str, value: Any, allowed: Iterable[str]) -> str:
     """Return `value` if it is one of the `allowed` names; suggest the nearest otherwise."""
     options = list(allowed)
     if isinstance(value, str) and value in options:
         return value
-    near = difflib.get_close_matches(str(value), options, n=1)
+    near = difflib.get_close_matches(value[:_SHOWN], options, n=1) if isinstance(value, str) else []
     hint = f" Did you mean {near[0]!r}?" if near else ""
     error = ValueError if isinstance(value, str) else TypeError
-    raise error(f"`{name}` must be one of {options}; got {value!r}.{hint}")
+    raise error(f"`{name}` must be one of {options}; got {shortened(value)}.{hint}")
+
+
+def check_names(name: str, value: Any, allowed: Iterable[str]) -> list[str]:
+    """Return one or several of the `allowed` names as a list with at least one entry, each once."""
+    if isinstance(value, str):
+        return [check_choice(name, value, allowed)]
+    options = list(allowed)
+    if not isinstance(value, Iterable):
+        raise TypeError(
+            f"`{name}` must be one of {options}, or a list of such; got {shortened(value)} of type "
+            f"{type(value).__name__}."
+        )
+    names = [check_choice(f"{name}[{i}]", each, options) for i, each in enumerate(value)]
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"`{name}` must name at least one, each once; got {names}.")
+    return names
+
+
+def check_bool(name: str, value: Any) -> bool:
+    """Return `value` as bool if it is True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(
+            f"`{name}` must be True or False; got {shortened(value)} of type "
+            f"{type(value).__name__}."
+        )
+    return bool(value)
+
+
+def check_callable(name: str, value: Any, what: str) -> Any:
+    """Return `value` if it can be called; `what` says from what to what."""
+    if not callable(value):
+        raise TypeError(
+            f"`{name}` must be a function {what}; got {shortened(value)} of type "
+            f"{type(value).__name__}."
+        )
+    return value
+
+
+def check_numbers(name: str, value: Any) -> np.ndarray:
+    """Return `value` as an array of floats, all of them finite; integers become float64."""
+    array = as_array(name, value)
+    if array.dtype.kind not in "iuf":
+        raise TypeError(f"`{name}` must hold numbers; got dtype {array.dtype}.")
+    return check_finite(name, array if array.dtype.kind == "f" else array.astype(np.float64))
 
 
 def check_int(name: str, value: Any, *, low: int | None = None, high: int | None = None) -> int:
@@ -46,30 +134,63 @@ def check_int(name: str, value: Any, *, low: int | None = None, high: int | None
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(
             f"`{name}` must be a whole number{_between(low, high)}; "
-            f"got {value!r} of type {type(value).__name__}."
+            f"got {shortened(value)} of type {type(value).__name__}."
         )
     number = int(value)
     if (low is not None and number < low) or (high is not None and number > high):
-        raise ValueError(f"`{name}` must be a whole number{_between(low, high)}; got {value!r}.")
+        raise ValueError(
+            f"`{name}` must be a whole number{_between(low, high)}; got {shortened(value)}."
+        )
     return number
 
 
+def check_ints(
+    name: str, value: Any, *, low: int | None = None, high: int | None = None
+) -> list[int]:
+    """Return one or several whole numbers in ``low..high`` as a list with at least one entry."""
+    if isinstance(value, numbers.Integral):
+        return [check_int(name, value, low=low, high=high)]
+    if not isinstance(value, (list, tuple, range, np.ndarray)) or getattr(value, "ndim", 1) != 1:
+        raise TypeError(
+            f"`{name}` must be a whole number{_between(low, high)}, or a list of such; got "
+            f"{shortened(value)} of type {type(value).__name__}."
+        )
+    if not len(value):
+        raise ValueError(f"`{name}` must hold at least one whole number; got none.")
+    return [check_int(name, each, low=low, high=high) for each in value]
+
+
 def check_real(
-    name: str, value: Any, *, low: float | None = None, high: float | None = None
+    name: str,
+    value: Any,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    above: float | None = None,
 ) -> float:
-    """Return `value` as float if it is a finite number in ``low..high`` (both inclusive)."""
+    """Return `value` as float if it is a finite number in ``low..high`` (both inclusive).
+
+    With `above` in place of `low` it must be greater than that.
+    """
+    allowed = _between(low, high)
+    if above is not None:
+        allowed = f" above {above}" + ("" if high is None else f" and at most {high}")
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(
-            f"`{name}` must be a number{_between(low, high)}; "
-            f"got {value!r} of type {type(value).__name__}."
+            f"`{name}` must be a number{allowed}; "
+            f"got {shortened(value)} of type {type(value).__name__}."
         )
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:  # A whole number of more than 308 digits.
+        number = math.inf
     if (
         not math.isfinite(number)
         or (low is not None and number < low)
         or (high is not None and number > high)
+        or (above is not None and number <= above)
     ):
-        raise ValueError(f"`{name}` must be a finite number{_between(low, high)}; got {value!r}.")
+        raise ValueError(f"`{name}` must be a finite number{allowed}; got {shortened(value)}.")
     return number
 
 
@@ -79,14 +200,14 @@ def check_size(name: str, value: Any) -> tuple[int, int]:
         height, width = value
     except (TypeError, ValueError):
         raise TypeError(
-            f"`{name}` must be two whole numbers (height, width) in pixels; got {value!r}."
+            f"`{name}` must be two whole numbers (height, width) in pixels; got {shortened(value)}."
         ) from None
     return check_int(f"{name}[0]", height, low=1), check_int(f"{name}[1]", width, low=1)
 
 
 def check_boxes(name: str, value: Any) -> np.ndarray:
     """Return `value` as a float or integer array of shape ``(..., 4)`` without NaN or infinity."""
-    array = np.asarray(value)
+    array = as_array(name, value)
     if array.dtype.kind not in "iuf":
         raise TypeError(
             f"`{name}` must hold numbers; got an array of dtype {array.dtype}. "
@@ -122,7 +243,7 @@ def check_pixels(name: str, boxes: np.ndarray, keyword: str, format: str) -> Non
 
 def check_brightness(name: str, value: Any) -> np.ndarray:
     """Return images ``(n, height, width, channels)`` as float32 in [0, 1]; uint8 is divided."""
-    array = np.asarray(value)
+    array = as_array(name, value)
     if array.ndim != 4:
         raise ValueError(
             f"`{name}` must have shape (n, height, width, channels); got shape {array.shape}."
@@ -150,14 +271,27 @@ def check_finite(name: str, array: np.ndarray) -> np.ndarray:
     return array
 
 
-def warn_of_range(name: str, images: np.ndarray) -> None:
+def check_memory(name: str, value: Any, size: float, what: str) -> None:
+    """Raise a ValueError if `size` bytes, which `value` asks for, are beyond all reason."""
+    if size > _MOST_BYTES:
+        raise ValueError(
+            f"`{name}` {shortened(value)} asks for {size / 1e9:,.0f} GB of {what}; at most "
+            f"{_MOST_BYTES / 1e9:,.0f} GB are tried. Take a smaller number."
+        )
+
+
+_MOST_BYTES = 2**37
+"""Sizes beyond are mistakes, and asking for them can bring a machine to a halt."""
+
+
+def warn_of_range(name: str, images: np.ndarray, *, stacklevel: int = 3) -> None:
     """Warn, as `ImageRangeWarning`, of float images in 0..255."""
     if images.size and images.min() >= 0 and 2 < images.max() <= 255:
         warnings.warn(
             f"`{name}` holds floats up to {images.max():.4g}, as of images in 0..255; the models "
             "of this library take [0, 1]. Divide by 255, or pass uint8 where it is allowed.",
             ImageRangeWarning,
-            stacklevel=3,
+            stacklevel=stacklevel,
         )
 
 
@@ -178,6 +312,18 @@ def check_model(model: Any, name: str = "model") -> Any:
     return model
 
 
+def check_path(name: str, value: Any) -> Path:
+    """Return `value` as Path if it is text or a path."""
+    if not isinstance(value, (str, os.PathLike)) or not isinstance(os.fspath(value), str):
+        raise TypeError(
+            f"`{name}` must be a path, as str or pathlib.Path; got {shortened(value)} of type "
+            f"{type(value).__name__}."
+        )
+    if not os.fspath(value) or "\0" in os.fspath(value):
+        raise ValueError(f"`{name}` must name a file or folder; got {shortened(value)}.")
+    return Path(value)
+
+
 def check_generator(seed: Any, name: str = "seed") -> np.random.Generator:
     """Return a NumPy Generator from a whole number, a SeedSequence or a Generator."""
     if isinstance(seed, np.random.Generator):
@@ -187,7 +333,7 @@ def check_generator(seed: Any, name: str = "seed") -> np.random.Generator:
     if isinstance(seed, bool) or not isinstance(seed, numbers.Integral):
         raise TypeError(
             f"`{name}` must be a whole number >= 0 or a numpy.random.Generator; "
-            f"got {seed!r} of type {type(seed).__name__}."
+            f"got {shortened(seed)} of type {type(seed).__name__}."
         )
     return np.random.default_rng(check_int(name, seed, low=0))
 
