@@ -286,7 +286,7 @@ def test_batches_and_repetition_do_not_matter():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"step": 0}, "`step` must be a whole number >= 1; got 0."),
+        ({"step": 0}, "`step` must be a whole number between 1 and 12; got 0."),
         ({"boxes": [[0, 0, 3, 3]] * 2}, "`boxes` must have shape (3, 4), one box an image, or"),
         ({"boxes": [0, 0, 3, 13]}, "image of 9 x 12 pixels; box 0 is [0, 0, 3, 13]."),
         ({"scene": "uniform"}, "`scene` must be of the images' size, (9, 12); got (100, 100). Use"),
