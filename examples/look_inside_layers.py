@@ -14,7 +14,8 @@ parser.add_argument("--quick", action="store_true", help="little of each, to see
 quick = parser.parse_args().quick
 
 look = wb.introspect
-scene = wb.data.Scene(size=(32, 40))
+scene = wb.data.Scene(size=(16, 20) if quick else (32, 40))
+place = (8, 10) if quick else (16, 20)
 model = wb.models.localizer(size=scene.size, seed=0)
 wb.training.fit(model, scene, steps=5 if quick else 60, progress=False)
 
@@ -44,10 +45,10 @@ labels = [f"{label}: {value:.2f}" for label, value in zip(best.labels, best.valu
 save(wb.plots.maximized_images(best.images, labels, title="Best images"), "best_images.png")
 
 field = look.receptive_field(model, "conv2")
-heard = look.effective_receptive_field(model, "conv2", (16, 20))
+heard = look.effective_receptive_field(model, "conv2", place)
 save(
     wb.plots.receptive_field(
-        heard, field.window((16, 20)), label="|d unit / d pixel|", title="conv2, place (16, 20)"
+        heard, field.window(place), label="|d unit / d pixel|", title=f"conv2, place {place}"
     ),
     "receptive_field.png",
 )

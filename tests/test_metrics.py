@@ -217,6 +217,6 @@ def test_messages():
 )
 def test_padded_boxes_are_refused(measure):
     several = np.array([[[0.1, 0.1, 0.5, 0.5], [0, 0, 0, 0]]], "float32")
-    message = "Boxes must have shape (n, 4), one an image; got (1, 2, 4). For several"
+    message = "`y_true` must have shape (n, 4), one box an image; got (1, 2, 4). For several"
     with pytest.raises(ValueError, match=re.escape(message)):
         measure(several)

@@ -139,3 +139,82 @@ assert len(plt.get_fignums()) == 1
     subprocess.run(
         [sys.executable, "-c", code], check=True, env={**os.environ, "MPLBACKEND": "Agg"}
     )
+
+
+@pytest.mark.parametrize(
+    ("draw", "error", "text"),
+    [
+        (
+            lambda: wb.plots.boxes(None),
+            TypeError,
+            "`image` must hold numbers; got an array of dtype object.",
+        ),
+        (
+            lambda: wb.plots.boxes(np.zeros((2, 9, 9, 1))),
+            ValueError,
+            "`image` must have shape (height, width) or (height, width, channels); "
+            "got (2, 9, 9, 1).",
+        ),
+        (
+            lambda: wb.plots.saliency(np.array([[0.0, np.inf]])),
+            ValueError,
+            "`values` must be finite; got inf at index (0, 1).",
+        ),
+        (
+            lambda: wb.plots.saliency(np.zeros((9, 9)), "x"),
+            TypeError,
+            "`ax` must be matplotlib axes, or None for a new figure; got 'x' of type str.",
+        ),
+        (
+            lambda: wb.plots.saliency(np.zeros((9, 9)), title=3),
+            TypeError,
+            "`title` must be a text; got 3 of type int.",
+        ),
+        (
+            lambda: wb.plots.saliency_grid(np.zeros((1, 1, 9, 9)), 5, ["top"]),
+            TypeError,
+            "`rows` must be a sequence of names; got 5 of type int.",
+        ),
+        (
+            lambda: wb.plots.saliency_grid(np.zeros((1, 1, 9, 9)), [None], ["top"]),
+            TypeError,
+            "`rows[0]` must be a name; got None of type NoneType.",
+        ),
+        (
+            lambda: wb.plots.heat_map(np.ones((1, 2)), [0, 1], [0, 1]),
+            ValueError,
+            "`column_edges` must have shape (3,), the limits of the bins, one more than `values` "
+            "has in this direction; got (2,).",
+        ),
+        (
+            lambda: wb.plots.heat_map(np.ones((1, 1)), [0, 1], [0, 1], limits=(1, 0)),
+            ValueError,
+            "`limits` must be (least, greatest); got (1, 0).",
+        ),
+        (
+            lambda: wb.plots.learning_curves(None),
+            TypeError,
+            "`columns` must be a mapping of names to arrays; got None of type NoneType.",
+        ),
+        (
+            lambda: wb.plots.edge_distributions({"x": [1.0]}),
+            ValueError,
+            "`distributions` must hold some of ['top', 'left', 'bottom', 'right']; got ['x'].",
+        ),
+        (
+            lambda: wb.plots.feature_maps(np.zeros((1, 1, 1001))),
+            ValueError,
+            "`maps` holds 1,001 channels; at most 1,000 are drawn. Take a part of it.",
+        ),
+    ],
+)
+def test_errors(draw, error, text):
+    with pytest.raises(error) as caught:
+        draw()
+    assert str(caught.value) == text
+
+
+def test_a_heat_map_without_numbers_is_drawn():
+    ax = wb.plots.heat_map(np.full((1, 2), np.nan), [0, 1], [0, 1, 2])
+    assert ax.images[0].get_clim() == (0, 1)
+    assert not ax.texts

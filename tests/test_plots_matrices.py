@@ -56,7 +56,9 @@ def test_text_is_white_on_dark_and_black_on_light():
 
 
 def test_matrices_of_the_wrong_shape():
-    with pytest.raises(ValueError, match=re.escape("`values` must have shape (4, 4), a row and")):
+    with pytest.raises(
+        ValueError, match=re.escape("`values` must have shape (4, 4), a row and a column for each")
+    ):
         wb.plots.response_matrix(np.zeros((4, 3)))
     with pytest.raises(ValueError, match=re.escape("`interval` must have shape (2, 4, 4), lower")):
         wb.plots.cross_talk_matrix(np.zeros((4, 4)), np.zeros((4, 4, 2)))

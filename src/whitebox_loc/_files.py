@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-__all__ = ["csv_cell", "make_folder", "naming", "put_first", "replacing"]
+__all__ = ["csv_cell", "make_folder", "naming", "printable", "put_first", "replacing"]
 
 FORMULA = re.compile(r"'*[=+\-@\t\r]")
 """How text begins that a spreadsheet takes for a formula, behind apostrophes or without."""
@@ -31,11 +31,20 @@ def csv_cell(value: Any) -> Any:
 def naming(name: str, path: str | os.PathLike[str]) -> Iterator[None]:
     """Let errors of the disk name the argument, the path and the remedy."""
     try:
+        os.fsencode(path)
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"`{name}` {os.fspath(path)!a} has characters that no file name can have here "
+            f"({error.reason}). Name another path."
+        ) from error
+    try:
         yield
     except OSError as error:
+        if f"`{name}`" in str(error):  # told already
+            raise
         remedy = REMEDIES.get(error.errno or 0, "Name another path")
         text = f"`{name}` {os.fspath(path)!r}: {error.strerror or error}. {remedy}."
-        raise OSError(error.errno, text) from error
+        raise (OSError(text) if error.errno is None else OSError(error.errno, text)) from error
 
 
 REMEDIES = {
@@ -70,7 +79,12 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.stem}-{secrets.token_hex(6)}{target.suffix}")
+    # Both would be errors of the rename, after the work.
+    with contextlib.suppress(FileNotFoundError):
+        target.lstat()
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(target))
+    temporary = _beside(target)
     # Created here, so that a folder that cannot be written to is an error before the work.
     os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
@@ -89,7 +103,7 @@ def put_first(path: str | os.PathLike[str], text: str) -> None:
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.stem}-{secrets.token_hex(6)}{target.suffix}")
+    temporary = _beside(target)
     try:
         _write_new(temporary, text)
         with contextlib.suppress(FileExistsError):
@@ -103,6 +117,20 @@ def put_first(path: str | os.PathLike[str], text: str) -> None:
                 _write_new(target, text)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _beside(target: Path) -> Path:
+    """Return a new path in the same folder, not longer than names may be (255 bytes)."""
+    return target.with_name(f".{target.stem[:40]}-{secrets.token_hex(6)}{target.suffix}")
+
+
+def printable(path: str | os.PathLike[str]) -> str:
+    r"""Return a path as text that can be written in UTF-8: other bytes are escaped.
+
+    >>> printable("caf\udce9")
+    'caf\\udce9'
+    """
+    return os.fspath(path).encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _write_new(path: Path, text: str) -> None:

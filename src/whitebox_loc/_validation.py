@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 
 __all__ = [
+    "MOST_CHANNELS",
+    "MOST_SIDE",
     "ImageRangeWarning",
     "as_array",
     "check_bool",
@@ -26,8 +28,12 @@ __all__ = [
     "check_brightness",
     "check_callable",
     "check_choice",
+    "check_dtype",
+    "check_executor",
+    "check_filters",
     "check_finite",
     "check_generator",
+    "check_input",
     "check_int",
     "check_ints",
     "check_memory",
@@ -35,8 +41,10 @@ __all__ = [
     "check_names",
     "check_numbers",
     "check_path",
+    "check_positive",
     "check_real",
     "check_size",
+    "check_text",
     "shortened",
     "warn_of_range",
 ]
@@ -212,7 +220,78 @@ def check_real(
     return number
 
 
-def check_size(name: str, value: Any) -> tuple[int, int]:
+def check_positive(name: str, value: Any) -> float:
+    """Return `value` as float if it is a finite number above 0."""
+    number = check_real(name, value)
+    if number <= 0:
+        raise ValueError(f"`{name}` must be a finite number > 0; got {shortened(value)}.")
+    return number
+
+
+def check_text(name: str, value: Any) -> str:
+    """Return `value` if it is text that may name a part of a model: not empty, without ``/``."""
+    if not isinstance(value, str):
+        raise TypeError(
+            f"`{name}` must be text; got {shortened(value)} of type {type(value).__name__}."
+        )
+    if not value or "/" in value:
+        raise ValueError(
+            f"`{name}` must be text of at least one character and without '/', which parts paths; "
+            f"got {shortened(value)}."
+        )
+    return value
+
+
+MOST_SIDE = 2**15
+MOST_CHANNELS = 2**14
+"""Canvases of more pixels a side and layers of more channels are mistakes that fill the memory."""
+
+
+def check_filters(name: str, value: Any) -> tuple[int, ...]:
+    """Return numbers of channels, at least one, of the convolutions of a model."""
+    if not isinstance(value, (list, tuple, range, np.ndarray)) or not len(value):
+        raise ValueError(
+            f"`{name}` must be a non-empty sequence of channel numbers such as (8, 8); got "
+            f"{shortened(value)}."
+        )
+    return tuple(
+        check_int(f"{name}[{i}]", c, low=1, high=MOST_CHANNELS) for i, c in enumerate(value)
+    )
+
+
+def check_input(model: Any, shape: Any, name: str = "images") -> None:
+    """Raise a ValueError unless `model` takes images of `shape` (height, width, channels)."""
+    wanted = getattr(model, "input_shape", None)
+    if not isinstance(wanted, tuple) or len(wanted) != 4:
+        return
+    fits = all(want in (None, got) for want, got in zip(wanted[1:], shape, strict=True))
+    if not fits:
+        raise ValueError(
+            f"`model` takes images of (height, width, channels) = {wanted[1:]}; got `{name}` of "
+            f"{tuple(shape)}. Build the model or the scene with the same size and channels."
+        )
+
+
+def check_dtype(name: str, value: Any) -> Any:
+    """Return `value` if Keras takes it for a floating dtype or its policy; None is its own."""
+    import keras
+
+    found = value
+    if value is None or isinstance(value, str):
+        try:
+            found = keras.dtype_policies.get(value or keras.config.floatx())
+        except (TypeError, ValueError):
+            found = None
+    dtype = found.compute_dtype if isinstance(found, keras.DTypePolicy) else ""
+    if "float" not in str(dtype):
+        raise ValueError(
+            f"`{name}` must be a floating dtype such as 'float32', or None; got "
+            f"{shortened(value)} of type {type(value).__name__}."
+        )
+    return value
+
+
+def check_size(name: str, value: Any, *, high: int | None = None) -> tuple[int, int]:
     """Return an image size ``(height, width)`` in pixels, both at least 1."""
     try:
         height, width = value
@@ -220,7 +299,10 @@ def check_size(name: str, value: Any) -> tuple[int, int]:
         raise TypeError(
             f"`{name}` must be two whole numbers (height, width) in pixels; got {shortened(value)}."
         ) from None
-    return check_int(f"{name}[0]", height, low=1), check_int(f"{name}[1]", width, low=1)
+    return (
+        check_int(f"{name}[0]", height, low=1, high=high),
+        check_int(f"{name}[1]", width, low=1, high=high),
+    )
 
 
 def check_boxes(name: str, value: Any) -> np.ndarray:
@@ -349,6 +431,15 @@ def check_path(name: str, value: Any) -> Path:
     if not os.fspath(value) or "\0" in os.fspath(value):
         raise ValueError(f"`{name}` must name a file or folder; got {shortened(value)}.")
     return Path(value)
+
+
+def check_executor(value: Any, name: str = "executor") -> None:
+    """Raise a TypeError unless `value` is None or runs functions as an Executor does."""
+    if value is not None and not callable(getattr(value, "submit", None)):
+        raise TypeError(
+            f"`{name}` must be a concurrent.futures.Executor or None; got {type(value).__name__}. "
+            "From a Dask client, take `client.get_executor()`."
+        )
 
 
 def check_generator(seed: Any, name: str = "seed") -> np.random.Generator:

@@ -8,7 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from whitebox_loc._validation import check_boxes, check_choice, check_int, check_pixels, check_size
+from whitebox_loc._validation import (
+    as_array,
+    check_bool,
+    check_boxes,
+    check_choice,
+    check_int,
+    check_pixels,
+    check_size,
+    shortened,
+)
 from whitebox_loc.boxes import FORMATS, convert, iou
 from whitebox_loc.boxes.formats import RELATIVE_FORMATS
 
@@ -180,6 +189,7 @@ def mean_average_precision(
     (0.5, 0.85)
     """
     check_int("most", most, low=1)
+    use_labels = check_bool("use_labels", use_labels)
     ranges = {"all": (0.0, 1e10), **_check_areas(AREAS if areas is None else areas)}
     boxes, scores, labels = _found(found, format, size)
     true_boxes, true_labels = _true(truth, truth_format, size)
@@ -323,7 +333,10 @@ def _found(found: Any, format: str, size: Any) -> tuple[np.ndarray, np.ndarray, 
             f"labels); got {type(found).__name__}."
         )
     boxes, labels = _boxes("found", boxes, labels, "format", format, size)
-    scores = np.asarray(scores, np.float64)
+    scores = as_array("found", scores)
+    if scores.dtype.kind not in "iuf":
+        raise TypeError(f"`found` must hold scores that are numbers; got dtype {scores.dtype}.")
+    scores = scores.astype(np.float64)
     if scores.shape != labels.shape:
         raise ValueError(
             f"`found` must hold one score a box, shape {labels.shape}; got {scores.shape}."
@@ -341,7 +354,7 @@ def _true(truth: Any, format: str, size: Any) -> tuple[np.ndarray, np.ndarray]:
     else:
         boxes, labels = truth, None
     if labels is None:
-        boxes = np.asarray(boxes)
+        boxes = as_array("truth", boxes)
         # An empty box at the very corner is no true box, but what `MultiBatch` pads with.
         labels = np.any(boxes != 0, axis=-1).astype(np.int64) - 1
     return _boxes("truth", boxes, labels, "truth_format", format, size)
@@ -352,12 +365,12 @@ def _boxes(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return boxes (n, m, 4) in float64 pixels, zeros for padding, and labels (n, m)."""
     check_choice(keyword, format, FORMATS)
-    boxes = np.asarray(boxes)
+    boxes = as_array(name, boxes)
     if boxes.ndim != 3 or boxes.shape[-1] != 4:
         raise ValueError(
             f"`{name}` must hold boxes of shape (images, boxes, 4); got {boxes.shape}."
         )
-    labels = np.zeros(boxes.shape[:2], np.int64) if labels is None else np.asarray(labels)
+    labels = np.zeros(boxes.shape[:2], np.int64) if labels is None else as_array(name, labels)
     if labels.dtype.kind not in "iu":
         raise TypeError(f"`{name}` must hold whole-numbered labels; got dtype {labels.dtype}.")
     if labels.shape != boxes.shape[:2]:
@@ -387,11 +400,11 @@ def _check_areas(areas: Any) -> dict[str, tuple[float, float]]:
     if not isinstance(areas, Mapping) or "all" in areas:
         raise TypeError(
             "`areas` must be a dict of names (other than 'all') to (low, high) in square pixels; "
-            f"got {areas!r}."
+            f"got {shortened(areas)}."
         )
-    found = {name: np.asarray(pair, np.float64) for name, pair in areas.items()}
+    found = {name: as_array("areas", pair) for name, pair in areas.items()}
     for name, pair in found.items():
-        if pair.shape != (2,) or not pair[0] <= pair[1]:
+        if pair.shape != (2,) or pair.dtype.kind not in "iuf" or not pair[0] <= pair[1]:
             raise ValueError(
                 f"`areas` must hold (low, high) with low <= high; got {pair.tolist()} for {name!r}."
             )

@@ -37,7 +37,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     show = argparse.ArgumentDefaultsHelpFormatter
-    parser = argparse.ArgumentParser(prog="whitebox-loc", description=whitebox_loc.__doc__)
+    parser = argparse.ArgumentParser(
+        prog="whitebox-loc", description=_first_line(whitebox_loc.__doc__)
+    )
     parser.add_argument("--version", action="version", version=whitebox_loc.__version__)
     commands = parser.add_subparsers(required=True, metavar="command")
     help_line = "train a localizer, evaluate it, look inside, and write one report"
@@ -63,6 +65,11 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--traceback", action="store_true", help="show where an error came from")
     bench.set_defaults(run=_bench)
     return parser
+
+
+def _first_line(text: str | None) -> str:
+    """Return what a docstring says first; its examples are not for a terminal."""
+    return (text or "").partition("\n")[0]
 
 
 def _tour(options: argparse.Namespace) -> int:

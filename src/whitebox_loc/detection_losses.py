@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, NamedTuple
 
+import numpy as np
 import tensorflow as tf
+
+from whitebox_loc._validation import check_int, check_memory, check_size, shortened
+from whitebox_loc.boxes._arrays import ROUNDING as SLACK
+from whitebox_loc.boxes._arrays import check_fractions, is_symbolic, numbers_of
 
 __all__ = ["CenterTargets", "center_cells", "center_loss", "center_targets", "heat_map_loss"]
 
@@ -80,6 +86,14 @@ def center_targets(
     Returns
     -------
     CenterTargets
+        Inside a compiled function, where numbers cannot be refused, `heat` and `weight` are NaN
+        throughout if a box or label is wrong, and so are the losses.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a box is not within the image or swapped, a label is no class, the grid does not span
+        the image, or shapes do not fit.
 
     References
     ----------
@@ -93,12 +107,20 @@ def center_targets(
     >>> [part.numpy()[0, 1, 1].tolist() for part in (found.heat, found.offset, found.size)]
     [[1.0], [0.0, 0.0], [0.5, 0.5]]
     """
-    boxes, labels = tf.cast(boxes, tf.float32), tf.cast(labels, tf.int64)
-    cells = tf.constant([size[0] / stride, size[1] / stride], tf.float32)
+    classes = check_int("classes", classes, low=1)
+    if not is_symbolic(labels):
+        labels = _check_labels(labels, classes)
+    grid, cells = _check_grid(grid, stride, size)
+    boxes = _check_boxes(boxes, labels)
+    # A peak for each of four coordinates, in as many bytes.
+    peaks = float(math.prod(grid)) * (boxes.shape.num_elements() or 4)
+    check_memory("classes", classes, classes * peaks, "heat maps")
+    labels = tf.cast(labels, tf.int64)
     centers = (boxes[..., :2] + boxes[..., 2:]) / 2 * cells
     sides = boxes[..., 2:] - boxes[..., :2]
-    home = tf.cast(center_cells(boxes, grid, stride, size), tf.float32)
+    home = tf.cast(_home(centers, grid), tf.float32)
     valid = labels >= 0
+    poison = _poison(boxes, labels, classes)
     # A peak narrower than a cell is that cell alone; the width only has to be positive.
     width = tf.maximum(SPREAD * sides * cells, 1e-2)
     down, across = (
@@ -109,7 +131,7 @@ def center_targets(
     )
     peaks = down[..., :, None] * across[..., None, :] * tf.cast(valid, tf.float32)[..., None, None]
     kinds = tf.one_hot(labels if classes > 1 else tf.zeros_like(labels), classes)
-    heat = tf.reduce_max(peaks[..., None] * kinds[:, :, None, None, :], axis=1)
+    heat = tf.reduce_max(peaks[..., None] * kinds[:, :, None, None, :], axis=1) + poison
     highest = tf.reduce_max(peaks, axis=1)
     owner = tf.argmax(peaks, axis=1)
     corners = tf.stack(
@@ -117,7 +139,7 @@ def center_targets(
     )
     return CenterTargets(
         heat=heat,
-        weight=tf.where(highest > NEAR, highest, 0.0),
+        weight=tf.where(highest > NEAR, highest, 0.0) + poison,
         size=tf.gather(sides, owner, batch_dims=1),
         offset=tf.gather(centers, owner, batch_dims=1) - corners,
         count=tf.reduce_sum(tf.cast(valid, tf.float32)),
@@ -144,14 +166,88 @@ def center_cells(boxes: Any, grid: tuple[int, int], stride: int, size: tuple[int
     >>> center_cells([[0.0, 0.0, 0.5, 1.0]], (4, 4), 2, (8, 8)).numpy().tolist()
     [[1, 2]]
     """
+    grid, cells = _check_grid(grid, stride, size)
+    if not is_symbolic(boxes):
+        check_fractions("boxes", boxes)
     boxes = tf.cast(boxes, tf.float32)
-    cells = tf.constant([size[0] / stride, size[1] / stride], tf.float32)
-    centers = (boxes[..., :2] + boxes[..., 2:]) / 2 * cells
+    return _home((boxes[..., :2] + boxes[..., 2:]) / 2 * cells, grid)
+
+
+def _home(centers: Any, grid: tuple[int, int]) -> Any:
+    """Return the cells, int32 (..., 2), that centres lie in."""
     # A centre on the line between two cells must not fall to the first one by the rounding of
     # fractions; centres of boxes of whole pixels are half a pixel apart, so none is moved wrongly.
     # That of an empty box at the far border belongs to the last cell.
     places = tf.cast(tf.floor(centers + ROUNDING), tf.int32)
     return tf.minimum(places, tf.constant(grid) - 1)
+
+
+def _poison(boxes: Any, labels: Any, classes: int) -> Any:
+    """Return 0, or NaN if one of the boxes or labels is wrong: scalar float32."""
+    within = (boxes >= -SLACK) & (boxes <= 1 + SLACK)
+    right = tf.reduce_all(within, -1) & tf.reduce_all(boxes[..., 2:] >= boxes[..., :2] - SLACK, -1)
+    if classes > 1:
+        right &= labels < classes
+    return tf.where(tf.reduce_all(right | (labels < 0)), 0.0, np.float32(np.nan))
+
+
+def _check_grid(grid: Any, stride: Any, size: Any) -> tuple[tuple[int, int], Any]:
+    """Return rows and columns of cells, and how many cells the image spans, float32 (2,)."""
+    stride = check_int("stride", stride, low=1)
+    height, width = check_size("size", size)
+    if not isinstance(grid, (tuple, list)) or len(grid) != 2:
+        raise TypeError(f"`grid` must be whole numbers (rows, columns); got {shortened(grid)}.")
+    rows, columns = (check_int(f"grid[{i}]", side, low=1) for i, side in enumerate(grid))
+    check_memory("grid", (rows, columns), 4.0 * rows * columns, "cells")
+    least = -(-height // stride), -(-width // stride)
+    if rows < least[0] or columns < least[1]:
+        raise ValueError(
+            f"`grid` must span the image, at least {least} cells of `stride` {stride} for `size` "
+            f"{(height, width)}; got {(rows, columns)}."
+        )
+    return (rows, columns), tf.constant([height / stride, width / stride], tf.float32)
+
+
+def _check_boxes(boxes: Any, labels: Any) -> Any:
+    """Return boxes (n, k, 4) as float32, with labels (n, k); padding is not looked at."""
+    if not is_symbolic(boxes):
+        array = numbers_of("boxes", boxes)
+        if array.ndim != 3 or array.shape[-1] != 4 or array.dtype.kind not in "iuf":
+            raise ValueError(
+                "`boxes` must hold numbers of shape (n, k, 4); got an array of shape "
+                f"{array.shape} and dtype {array.dtype}."
+            )
+        if not is_symbolic(labels):
+            if labels.shape != array.shape[:2]:
+                raise ValueError(
+                    f"`labels` must have shape {array.shape[:2]}, one for each of the `boxes`; "
+                    f"got {labels.shape}."
+                )
+            # Padding may hold anything.
+            check_fractions("boxes", np.where((labels >= 0)[..., None], array, 0))
+    boxes = tf.cast(boxes, tf.float32)
+    if not boxes.shape[:-1].is_compatible_with(labels.shape) or boxes.shape[-1] != 4:
+        raise ValueError(
+            "`boxes` must have shape (n, k, 4) and `labels` (n, k); got "
+            f"{tuple(boxes.shape)} and {tuple(labels.shape)}."
+        )
+    return boxes
+
+
+def _check_labels(labels: Any, classes: int) -> np.ndarray:
+    """Return labels as an array, if they are whole numbers and, of several classes, classes."""
+    array = numbers_of("labels", labels)
+    if array.dtype.kind not in "iu" or array.ndim != 2:
+        raise TypeError(
+            "`labels` must be whole numbers of shape (n, k); got an array of shape "
+            f"{array.shape} and dtype {array.dtype}."
+        )
+    if classes > 1 and array.size and array.max() >= classes:
+        raise ValueError(
+            f"`labels` must lie in 0 .. {classes - 1}, or be negative where there is no box; got "
+            f"{array.max()}. Pass as many `classes` as there are."
+        )
+    return array
 
 
 def heat_map_loss(targets: CenterTargets, logits: Any) -> Any:
@@ -188,8 +284,9 @@ def heat_map_loss(targets: CenterTargets, logits: Any) -> Any:
     >>> round(float(heat_map_loss(targets, [[[[0.0]]]])), 4)
     0.1733
     """
-    y = targets.heat
-    log_p, log_rest = _log_shares(tf.cast(logits, tf.float32))
+    y = _check_targets(targets).heat
+    logits = _check_maps("logits", logits, y.shape)
+    log_p, log_rest = _log_shares(logits)
     p, rest = tf.exp(log_p), tf.exp(log_rest)
     centers = tf.where(y >= 1, rest**2 * log_p, 0.0)
     others = tf.where(y >= 1, 0.0, (1 - y) ** 4 * p**2 * log_rest)
@@ -229,7 +326,9 @@ def center_loss(targets: CenterTargets, size_logits: Any, offset: Any) -> tuple[
     >>> round(float(of_size) / 2, 4), float(of_place)
     (0.6931, 0.0)
     """
-    size_logits, offset = tf.cast(size_logits, tf.float32), tf.cast(offset, tf.float32)
+    wanted = _check_targets(targets).size.shape
+    size_logits = _check_maps("size_logits", size_logits, wanted)
+    offset = _check_maps("offset", offset, wanted)
     weight = targets.weight[..., None]
     total = tf.maximum(tf.reduce_sum(targets.weight), 1e-6)
     # Cells without a box have size 0; they weigh 0, but the logarithm must be finite.
@@ -240,6 +339,31 @@ def center_loss(targets: CenterTargets, size_logits: Any, offset: Any) -> tuple[
         tf.reduce_sum(weight * wrong_size) / total,
         tf.reduce_sum(weight * wrong_place) / total,
     )
+
+
+def _check_targets(targets: Any) -> CenterTargets:
+    if not isinstance(targets, CenterTargets):
+        raise TypeError(
+            "`targets` must be the CenterTargets that center_targets returns; got "
+            f"{type(targets).__name__}."
+        )
+    return targets
+
+
+def _check_maps(name: str, value: Any, shape: Any) -> Any:
+    """Return what a network says of each cell as float32, if it has the shape of the targets."""
+    if not is_symbolic(value):
+        array = numbers_of(name, value)
+        if array.dtype.kind not in "iuf" or not np.isfinite(array).all():
+            raise ValueError(f"`{name}` must hold finite numbers; got {shortened(value)}.")
+        value = array
+    tensor = tf.cast(value, tf.float32)
+    if not tensor.shape.is_compatible_with(shape):
+        raise ValueError(
+            f"`{name}` must have shape {tuple(shape)}, as `targets` have; got "
+            f"{tuple(tensor.shape)}."
+        )
+    return tensor
 
 
 def _log_shares(logits: Any) -> tuple[Any, Any]:

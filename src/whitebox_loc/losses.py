@@ -8,9 +8,25 @@ from typing import Any
 import keras
 import numpy as np
 
-from whitebox_loc._validation import check_boxes, check_choice, check_real, check_size
+from whitebox_loc._validation import (
+    check_boxes,
+    check_choice,
+    check_dtype,
+    check_real,
+    check_size,
+    check_text,
+    shortened,
+)
 from whitebox_loc.boxes import ciou, convert, diou, giou, iou
-from whitebox_loc.boxes._arrays import check_one_box, to_tensor
+from whitebox_loc.boxes._arrays import (
+    ROUNDING,
+    check_fractions,
+    check_pair,
+    check_weights,
+    is_symbolic,
+    numbers_of,
+    to_tensor,
+)
 from whitebox_loc.boxes.entropy import TANGENT, cross_entropy, entropy
 from whitebox_loc.boxes.formats import RELATIVE_FORMATS
 
@@ -20,8 +36,33 @@ OVERLAPS = {"iou": iou, "giou": giou, "diou": diou, "ciou": ciou}
 """The measures of overlap that `IoULoss` can be asked for."""
 
 
+REDUCTIONS = ("sum_over_batch_size", "mean", "mean_with_sample_weight", "sum", "none")
+
+
 class _Summable(keras.losses.Loss):
     """A loss that can be added to another and multiplied by a number."""
+
+    #: Whether the loss means something only if the true boxes are fractions of the image.
+    fractions = False
+
+    def __init__(self, *, reduction: str | None, name: str, dtype: Any) -> None:
+        if reduction is not None:
+            check_choice("reduction", reduction, REDUCTIONS)
+        check_text("name", name)
+        super().__init__(name=name, reduction=reduction, dtype=check_dtype("dtype", dtype))
+
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        """Return the loss of boxes (n, 4), reduced as asked; see `keras.losses.Loss`.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If these are no pairs of finite boxes. Inside a compiled function only shapes are
+            looked at, and the loss is NaN where it would be wrong.
+        """
+        check_pair(y_true, y_pred, fractions=self.fractions)
+        check_weights(sample_weight, y_pred)
+        return super().__call__(y_true, y_pred, sample_weight)
 
     def __add__(self, other: Any) -> SumLoss:
         if not isinstance(other, keras.losses.Loss):
@@ -73,6 +114,8 @@ class BoxBCE(_Summable):
     >>> loss = BoxBCE("rel_yxhw") + 0.1 * IoULoss("giou")
     """
 
+    fractions = True
+
     def __init__(
         self,
         format: str = "rel_yxyx",
@@ -89,10 +132,10 @@ class BoxBCE(_Summable):
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Return the losses, shape (n,), of boxes of shape (n, 4)."""
         truth, prediction = to_tensor(y_true, halves=False), to_tensor(y_pred, halves=False)
-        check_one_box(truth, prediction)
         truth = convert(truth, "rel_yxyx", self.format)
         prediction = convert(prediction, "rel_yxyx", self.format)
-        return keras.ops.mean(cross_entropy(truth, prediction, self.tangent), axis=-1)
+        losses = keras.ops.mean(cross_entropy(truth, prediction, self.tangent), axis=-1)
+        return _nan_outside(truth, losses)
 
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that build this loss again."""
@@ -144,7 +187,6 @@ class IoULoss(_Summable):
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Return the losses, shape (n,), of boxes of shape (n, 4)."""
-        check_one_box(y_true, y_pred)
         return 1.0 - OVERLAPS[self.kind](y_pred, y_true, "rel_yxyx", size=self.size)
 
     def get_config(self) -> dict[str, Any]:
@@ -186,8 +228,8 @@ class SumLoss(_Summable):
         name: str = "sum_loss",
         dtype: Any = None,
     ) -> None:
-        terms = list(terms)
-        weights = [1.0] * len(terms) if weights is None else list(weights)
+        terms = _listed("terms", terms, "losses")
+        weights = [1.0] * len(terms) if weights is None else _listed("weights", weights, "numbers")
         _check_terms(terms, weights)
         super().__init__(name=name, reduction=terms[0].reduction, dtype=dtype)
         weights = [check_real(f"weights[{i}]", weight) for i, weight in enumerate(weights)]
@@ -198,6 +240,7 @@ class SumLoss(_Summable):
             for term, weight in zip(terms, weights, strict=True)
             for _, inner in _parts(term)
         ]
+        self.fractions = any(getattr(term, "fractions", False) for term in self.terms)
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Return the weighted sum of the terms' losses, shape (n,), of boxes (n, 4)."""
@@ -240,7 +283,13 @@ def edge_cross_entropy(boxes: Any, row_logits: Any, column_logits: Any) -> Any:
     Returns
     -------
     tensor, scalar float32
-        Mean over images and the four edges, in nats.
+        Mean over images and the four edges, in nats. Inside a compiled function, where numbers
+        cannot be refused, NaN if a box is not within the image.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If boxes are not within the image or swapped, numbers are not finite, or shapes do not fit.
 
     References
     ----------
@@ -254,10 +303,37 @@ def edge_cross_entropy(boxes: Any, row_logits: Any, column_logits: Any) -> Any:
     >>> round(float(edge_cross_entropy([[1 / 3, 1 / 3, 1, 1]], sure, sure)), 4)
     0.0004
     """
+    if not is_symbolic(boxes):
+        check_fractions("boxes", boxes)
     boxes = to_tensor(boxes, halves=False)
+    if len(boxes.shape) != 2:
+        raise ValueError(
+            f"`boxes` must have shape (n, 4), one box an image; got {tuple(boxes.shape)}."
+        )
+    row_logits = _check_logits("row_logits", row_logits, boxes)
+    column_logits = _check_logits("column_logits", column_logits, boxes)
     top_bottom = _edge_nll(boxes[:, 0::2], row_logits)
     left_right = _edge_nll(boxes[:, 1::2], column_logits)
-    return keras.ops.mean(keras.ops.concatenate([top_bottom, left_right], axis=-1))
+    losses = keras.ops.concatenate([top_bottom, left_right], axis=-1)
+    # An edge beyond the last position would share nothing with any, and cost nothing.
+    return keras.ops.mean(_nan_outside(boxes, keras.ops.mean(losses, axis=-1)))
+
+
+def _check_logits(name: str, logits: Any, boxes: Any) -> Any:
+    """Return scores of edges as tensor (n, positions, 2), for as many images as there are boxes."""
+    if not is_symbolic(logits):
+        array = numbers_of(name, logits)
+        if array.dtype.kind not in "iuf" or not np.isfinite(array).all():
+            raise ValueError(f"`{name}` must hold finite numbers; got {shortened(logits)}.")
+    tensor = to_tensor(logits, halves=False)
+    n = boxes.shape[0]
+    known = tensor.shape[0] if len(tensor.shape) else None
+    if len(tensor.shape) != 3 or tensor.shape[2] != 2 or (None not in (n, known) and n != known):
+        raise ValueError(
+            f"`{name}` must have shape (n, positions, 2), n as in `boxes` of shape "
+            f"{tuple(boxes.shape)}; got {tuple(tensor.shape)}."
+        )
+    return tensor
 
 
 def _edge_nll(edges: Any, logits: Any) -> Any:
@@ -298,7 +374,7 @@ def entropy_floor(boxes: Any, format: str = "rel_yxyx") -> float:
     0.1733
     """
     check_choice("format", format, RELATIVE_FORMATS)
-    array = check_boxes("boxes", boxes).astype(np.float64)
+    array = check_boxes("boxes", numbers_of("boxes", boxes)).astype(np.float64)
     if array.size == 0:
         raise ValueError(f"`boxes` must hold at least one box; got shape {array.shape}.")
     fractions = convert(array, "rel_yxyx", format)
@@ -313,10 +389,27 @@ def entropy_floor(boxes: Any, format: str = "rel_yxyx") -> float:
     return float(entropy(fractions).mean())
 
 
+def _nan_outside(fractions: Any, losses: Any) -> Any:
+    """Return losses (n,), but NaN where `fractions` (n, k) are none, and a loss may be negative."""
+    ops = keras.ops
+    within = (fractions >= -ROUNDING) & (fractions <= 1 + ROUNDING)
+    return ops.where(ops.all(within, axis=-1), losses, float("nan"))
+
+
 def _parts(term: keras.losses.Loss) -> list[tuple[keras.losses.Loss, float]]:
     if isinstance(term, SumLoss):
         return list(zip(term.terms, term.weights, strict=True))
     return [(term, 1.0)]
+
+
+def _listed(name: str, value: Any, what: str) -> list[Any]:
+    try:
+        return list(value)
+    except TypeError:
+        raise TypeError(
+            f"`{name}` must be a sequence of {what}; got {shortened(value)} of type "
+            f"{type(value).__name__}."
+        ) from None
 
 
 def _check_terms(terms: list[Any], weights: list[Any]) -> None:
@@ -328,7 +421,7 @@ def _check_terms(terms: list[Any], weights: list[Any]) -> None:
     for i, term in enumerate(terms):
         if not isinstance(term, keras.losses.Loss):
             raise TypeError(
-                f"`terms[{i}]` must be a keras.losses.Loss; got {term!r} of type "
+                f"`terms[{i}]` must be a keras.losses.Loss; got {shortened(term)} of type "
                 f"{type(term).__name__}."
             )
     reductions = [term.reduction for term in terms]

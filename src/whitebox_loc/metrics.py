@@ -6,10 +6,10 @@ from typing import Any
 
 import keras
 
-from whitebox_loc._validation import check_choice, check_size
+from whitebox_loc._validation import check_choice, check_dtype, check_size, check_text
 from whitebox_loc.average_precision import AREAS, AveragePrecision, mean_average_precision
 from whitebox_loc.boxes import convert, iou
-from whitebox_loc.boxes._arrays import check_one_box
+from whitebox_loc.boxes._arrays import ROUNDING, check_pair, check_weights
 from whitebox_loc.boxes.entropy import cross_entropy, entropy
 from whitebox_loc.boxes.formats import RELATIVE_FORMATS
 
@@ -32,8 +32,11 @@ class _MeanOverBoxes(keras.metrics.Metric):
     Before the first box the result is NaN: no number would be true.
     """
 
+    #: Whether the number means something only if the true boxes are fractions of the image.
+    fractions = True
+
     def __init__(self, name: str, dtype: Any = None) -> None:
-        super().__init__(name=name, dtype=dtype)
+        super().__init__(name=check_text("name", name), dtype=check_dtype("dtype", dtype))
         self.total = self.add_variable((), "zeros", dtype="float64", name="total")
         self.weight = self.add_variable((), "zeros", dtype="float64", name="weight")
 
@@ -41,17 +44,33 @@ class _MeanOverBoxes(keras.metrics.Metric):
         """Add a batch of true and predicted boxes, each of shape (n, 4) in ``rel_yxyx``.
 
         `sample_weight` is None or one weight a box, of shape (n,) or (n, 1).
+
+        Raises
+        ------
+        ValueError, TypeError
+            If these are no pairs of finite boxes, or weights are negative. Inside a compiled
+            function only shapes are looked at, and NaN makes the result NaN.
         """
+        check_pair(y_true, y_pred, fractions=self.fractions)
+        check_weights(sample_weight, y_pred)
         truth = keras.ops.cast(y_true, "float64")
         prediction = keras.ops.cast(y_pred, "float64")
-        check_one_box(truth, prediction)
         values = keras.ops.cast(self.per_box(truth, prediction), "float64")
+        values = keras.ops.where(self._meant(truth, prediction), values, float("nan"))
         weights = keras.ops.ones_like(values)
         if sample_weight is not None:
             given = keras.ops.cast(sample_weight, "float64")
             weights = weights * keras.ops.reshape(given, keras.ops.shape(values))
         self.total.assign_add(keras.ops.sum(weights * values))
         self.weight.assign_add(keras.ops.sum(weights))
+
+    def _meant(self, truth: Any, prediction: Any) -> Any:
+        """Return which pairs are finite and, if they must be, fractions, bool (n,)."""
+        ops = keras.ops
+        meant = ops.isfinite(truth) & ops.isfinite(prediction)
+        if self.fractions:
+            meant = meant & (truth >= -ROUNDING) & (truth <= 1 + ROUNDING)
+        return ops.all(meant, axis=-1)
 
     def per_box(self, truth: Any, prediction: Any) -> Any:
         """Return one number a box, shape (n,), from float64 boxes of shape (n, 4)."""
@@ -73,6 +92,8 @@ class MeanIoU(_MeanOverBoxes):
     >>> float(metric.result())
     0.5
     """
+
+    fractions = False
 
     def __init__(self, *, name: str = "mean_iou", dtype: Any = None) -> None:
         super().__init__(name=name, dtype=dtype)

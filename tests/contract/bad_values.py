@@ -156,7 +156,12 @@ ARRAYS_FOR_ALL = ("array flat", "array int", "array nan", "array str", "array of
 
 def values_for(good):
     """Return the names of bad values: damaged arrays, but for a few, only in place of arrays."""
-    is_array = isinstance(good, (np.ndarray, list, tuple)) and np.asarray(good).dtype.kind in "iufb"
+    # A tuple may be a record of arrays of several shapes.
+    parts = (good,) if isinstance(good, np.ndarray) else good
+    is_array = isinstance(good, (np.ndarray, list, tuple)) and all(
+        isinstance(part, (np.ndarray, np.generic, int, float, list, tuple)) for part in parts
+    )
+    is_array = is_array and np.asarray(good).dtype.kind in "iufb"
     return [
         name
         for name in VALUES

@@ -4,6 +4,7 @@ python tests/contract/count.py [--package introspect] [--calls 5000] [--seed 0]
 """
 
 import argparse
+import contextlib
 import os
 import sys
 from collections import Counter, defaultdict
@@ -22,30 +23,36 @@ def main():
     import keras
 
     from contract.calls import all_calls
-    from contract.outcomes import FAULTS, OUTCOMES, mutations, run, sample
+    from contract.outcomes import OUTCOMES, mutations, run, sample
     from contract.world import World
 
     keras.config.disable_traceback_filtering()
-    calls, _ = all_calls()
+    calls, clean = all_calls()[0], {}
     wanted = [c for c in calls if c.name.startswith(options.package)]
-    counts, faults, clean = Counter(), defaultdict(list), {}
     with World() as world:
         chosen = sample(mutations(wanted, world), options.calls, options.seed)
-        for number, mutation in enumerate(chosen):
-            if options.verbose:
-                print(
-                    number, mutation.call.name, mutation.argument, mutation.value, file=sys.stderr
-                )
-            outcome = run(mutation, world, clean)
-            counts[mutation.call.package, outcome.kind] += 1
-            if outcome.kind in options.show or (not options.show and outcome.kind in FAULTS):
-                where = f"{mutation.call.name}({mutation.argument})"
-                faults[where, outcome.kind, f"{outcome.error} {outcome.place}"].append(
-                    mutation.value
-                )
+        counts, listed = _counted((run(each, world, clean) for each in chosen), options)
     print(_table(counts, OUTCOMES))
-    for (where, kind, what), values in sorted(faults.items()):
+    for (where, kind, what), values in sorted(listed.items()):
         print(f"{where}: {kind}: {what}\n    {', '.join(values)}")
+
+
+def _counted(outcomes, options):
+    """Return the numbers of outcomes and what to list of them; of all until Ctrl-C."""
+    from contract.outcomes import FAULTS
+
+    counts, listed = Counter(), defaultdict(list)
+    with contextlib.suppress(KeyboardInterrupt):
+        for outcome in outcomes:
+            mutation = outcome.mutation
+            if options.verbose:
+                print(outcome, file=sys.stderr)
+            counts[mutation.call.package, outcome.kind] += 1
+            if outcome.kind in (options.show or FAULTS):
+                where = f"{mutation.call.name}({mutation.argument})"
+                what = f"{outcome.error} {outcome.place}"
+                listed[where, outcome.kind, what].append(mutation.value)
+    return counts, listed
 
 
 def _options():
@@ -56,7 +63,7 @@ def _options():
     parser.add_argument(
         "--show", nargs="*", default=[], help="outcomes to list; the faults if none"
     )
-    parser.add_argument("--verbose", action="store_true", help="print each call before it is made")
+    parser.add_argument("--verbose", action="store_true", help="print each outcome as it comes")
     return parser.parse_args()
 
 

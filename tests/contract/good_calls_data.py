@@ -16,6 +16,9 @@ def _shards(w):
     return wb.data.write_shards(w.scene, 4, w.path, shard_size=2, progress=False)
 
 
+PARTS = {"scene": ("boxes", "labels"), "boxes": ("labels",)}
+"""Boxes and labels that do not fit each other or the scene: either may be named."""
+
 CALLS = [
     Call("data.Scene", lambda w: {"size": (12, 16), "heights": (3, 8), "widths": (3, 9)}),
     Call(
@@ -55,12 +58,18 @@ CALLS = [
     Call("data.load", lambda w: {"path": _saved(w)}),
     Call("data.nth_boxes", lambda w: {"scene": w.scene, "numbers": np.array([0, 5])}),
     Call("data.read_shards", lambda w: {"folder": _shards(w).folder}),
-    Call("data.render", lambda w: {"boxes": w.boxes, "scene": w.scene}),
+    Call("data.render", lambda w: {"boxes": w.boxes, "scene": w.scene}, also=PARTS),
     Call(
         "data.render",
         lambda w: {"boxes": w.shape_batch.boxes, "scene": w.shapes, "labels": [0, 1, 0]},
+        also=PARTS,
     ),
-    Call("data.render_soft", lambda w: {"boxes": w.rel_boxes, "size": (12, 16)}),
+    Call(
+        "data.render_soft",
+        lambda w: {"boxes": w.rel_boxes, "size": (12, 16)},
+        # The numbers of tensors are not looked at.
+        nan=("tensor of nan",),
+    ),
     Call("data.save", lambda w: {"batch": w.batch, "path": w.path.with_suffix(".npz")}),
     Call("data.shape_mask", lambda w: {"shape": "ring", "height": 6, "width": 7}),
     Call("data.Shards.images_in", lambda w: {"index": 1}, on=_shards),

@@ -14,7 +14,7 @@ def _pair(w):
 
 
 def _targets(w):
-    return wb.detection_losses.center_targets(w.crowd.boxes, w.crowd.labels, **GRID)
+    return wb.detection_losses.center_targets(w.crowd.rel_boxes, w.crowd.labels, **GRID)
 
 
 def _logits(w):
@@ -56,11 +56,11 @@ CALLS = [
     ),
     Call(
         "detection_losses.center_cells",
-        lambda w: {"boxes": w.crowd.boxes, **GRID},
+        lambda w: {"boxes": w.crowd.rel_boxes, **GRID},
     ),
     Call(
         "detection_losses.center_targets",
-        lambda w: {"boxes": w.crowd.boxes, "labels": w.crowd.labels, **GRID},
+        lambda w: {"boxes": w.crowd.rel_boxes, "labels": w.crowd.labels, **GRID},
     ),
     Call(
         "detection_losses.center_loss",

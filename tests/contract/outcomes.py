@@ -118,7 +118,8 @@ def run(mutation, world, clean):
 
 def judge(error, names):
     """Return ``"clear"``, ``"vague"`` or ``"raw"`` for an exception."""
-    kinds = (ValueError, TypeError, OSError)
+    # An IndexError is how Python's sequences end.
+    kinds = (ValueError, TypeError, OSError, IndexError)
     if not _raised_by_us(error) or not isinstance(error, kinds + _own_errors()):
         return "raw"
     named = any(re.search(rf"`(\w+\.)*{re.escape(name)}(?!\w)", str(error)) for name in names)

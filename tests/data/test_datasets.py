@@ -102,7 +102,11 @@ def test_empty_boxes_are_left_out_unless_asked_for():
             "`shard[0]` must be a whole number between 0 and 1; got 2.",
         ),
         ({"shard": 1}, TypeError, "`shard` must be (worker, workers), such as (0, 4); got 1."),
-        ({"start": -1}, ValueError, "`start` must be a whole number >= 0; got -1."),
+        (
+            {"start": -1},
+            ValueError,
+            "`start` must be a whole number between 0 and 2147483647; got -1.",
+        ),
         (
             {"dtype": "int8"},
             ValueError,
@@ -114,6 +118,20 @@ def test_errors_come_before_the_pipeline_runs(options, error, text):
     with pytest.raises(error) as caught:
         dataset("uniform", **options)
     assert str(caught.value) == text
+
+
+def test_sizes_that_no_machine_has_are_refused_before_memory_is_asked_for():
+    for call, name in (
+        (lambda: generate(SCENE, 10**30), "n"),
+        (lambda: batch_at(SCENE, 0, batch_size=10**9), "batch_size"),
+        (lambda: Scene(size=(10**9, 10**9)), "size"),
+        (lambda: Scene(size=(8, 8), channels=10**12), "channels"),
+        # An image of 10 GB, but a table of all pairs of sides.
+        (lambda: Scene(size=(10**5, 10**5)), "size"),
+    ):
+        with pytest.raises(ValueError, match=f"^`{name}` .* asks for .* GB of .*; at most 137 GB"):
+            call()
+    assert Scene(size=(10**5, 10**5), heights=(1, 9), widths=(1, 9)).size == (10**5, 10**5)
 
 
 def test_generate_errors():

@@ -187,9 +187,12 @@ def test_a_generator_is_advanced():
 def test_errors():
     with pytest.raises(ValueError, match=r"^`numbers` must lie in 0 \.\. 8, .* got 0 \.\. 9\.$"):
         nth_boxes(Scene(size=(2, 2)), [0, 9])
+    for wrong, got in (([1.5], "float64"), (None, "object"), (["a"], "<U1")):
+        with pytest.raises(TypeError, match=f"^`numbers` must hold whole numbers; got dtype {got}"):
+            nth_boxes(Scene(size=(2, 2)), wrong)
     text = (
-        "The boxes of position='notebook' are not equally likely and have no numbers. "
-        "Use position='anywhere' or 'border'."
+        "`scene` must not have position='notebook', whose boxes are not equally likely and have no "
+        "numbers. Use position='anywhere' or 'border'."
     )
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - the whole text is compared
         count_boxes(SCENES["notebook"])

@@ -106,8 +106,8 @@ NAMES = "['uniform', 'notebook', 'small', 'large', 'thin', 'border', 'shapes', '
         (
             lambda: Scene(size=(8, 8), heights=(9, None)),
             ValueError,
-            "No box fits this scene: size=(8, 8), heights=(9, None), widths=(1, None), "
-            "short_side=(1, None), aspect=None. Widen a limit or enlarge `size`.",
+            "No box fits this scene: `size` (8, 8), `heights` (9, None), `widths` (1, None), "
+            "`short_side` (1, None), `aspect` None. Widen a limit or enlarge `size`.",
         ),
         (
             lambda: Scene(position="notebook", widths=(1, 5)),

@@ -92,3 +92,14 @@ def test_shapes_equal_a_slow_rewrite(shape):
 def test_ring_has_a_hole_from_three_pixels_on():
     assert not shape_mask("ring", 3, 3)[1, 1]
     assert shape_mask("ring", 2, 5).all(axis=0).any()
+
+
+def test_errors():
+    with pytest.raises(
+        ValueError, match=r"^`shape` must be one of \['rectangle', .*; got 'rign'\."
+    ):
+        shape_mask("rign", 3, 3)
+    with pytest.raises(TypeError, match=r"^`height` must be a whole number >= 1; got 1\.5 of type"):
+        shape_mask("ring", 1.5, 3)
+    with pytest.raises(ValueError, match=r"^`width` 10{12} asks for 96,000 GB of pixels; at most"):
+        shape_mask("ring", 3, 10**12)

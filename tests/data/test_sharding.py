@@ -40,7 +40,7 @@ def test_shards_hold_the_batches_of_the_sequence(tmp_path):
             expected = getattr(wanted, name)[:count]
             np.testing.assert_array_equal(getattr(batch, name), expected, strict=True)
     np.testing.assert_array_equal(shards[-1].images, shards[5].images)
-    with pytest.raises(IndexError):
+    with pytest.raises(IndexError, match=r"^`index` must lie in -6 \.\. 5; got 6\.$"):
         shards[6]
 
 
@@ -117,14 +117,14 @@ def test_a_killed_call_goes_on_to_the_same_bytes(tmp_path):
 
 
 def test_ctrl_c_keeps_what_is_finished(tmp_path, monkeypatch):
-    save = sharding.save
+    store = sharding.store
 
     def interrupted(batch, path):
         if "3" in path.name:
             raise KeyboardInterrupt
-        save(batch, path)
+        store(batch, path)
 
-    monkeypatch.setattr(sharding, "save", interrupted)
+    monkeypatch.setattr(sharding, "store", interrupted)
     with pytest.raises(KeyboardInterrupt) as caught:
         write(tmp_path / "cut")
     assert "3 of 6 shards are finished" in caught.value.__notes__[0]
@@ -290,3 +290,24 @@ def test_calls_ahead_of_an_executor_are_few(tmp_path):
     executor = Backwards()
     write(tmp_path, n=200, shard_size=1, executor=executor)
     assert 1 < executor.most <= sharding.AHEAD
+
+
+def test_wrong_arguments_and_shards_that_are_not_there(tmp_path):
+    shards = write(tmp_path / "made")
+    for call in (shards.images_in, shards.path, shards.make):
+        for index in (-1, len(shards)):
+            with pytest.raises(
+                ValueError,
+                match=rf"^`index` must be a whole number between 0 and 5; got {index}\.$",
+            ):
+                call(index)
+    with pytest.raises(
+        ValueError, match="`n` 2000000 in files of `shard_size` 1 images makes 2,00"
+    ):
+        write_shards(SCENE, 2 * 10**6, tmp_path / "many", shard_size=1, progress=False)
+    for wrong in (None, 3, b"x"):
+        with pytest.raises(
+            TypeError, match=r"^`folder` must be a path, as str or pathlib\.Path; got"
+        ):
+            read_shards(wrong)
+    assert not (tmp_path / "many").exists()

@@ -142,13 +142,21 @@ def test_works_in_a_graph_with_unknown_batch():
 
 
 def test_not_a_number_stays_visible():
-    assert np.isnan(render_soft([[np.nan, 0.0, 2.0, 2.0]], SIZE).numpy()).any()
+    assert np.isnan(render_soft(tf.constant([[np.nan, 0.0, 2.0, 2.0]]), SIZE).numpy()).any()
 
 
 def test_errors():
     with pytest.raises(ValueError, match=r"^`boxes` must have shape \(n, 4\); got shape \(4,\)\.$"):
         render_soft([0.0, 0.0, 1.0, 1.0], SIZE)
-    with pytest.raises(TypeError, match=r"^`boxes` must hold numbers; got dtype string\.$"):
+    with pytest.raises(TypeError, match=r"^`boxes` must hold numbers; got an array of dtype <U1"):
         render_soft([["a", "b", "c", "d"]], SIZE)
+    with pytest.raises(
+        TypeError, match=r"^`boxes` must hold numbers; got a tensor of dtype string\.$"
+    ):
+        render_soft(tf.constant([["a", "b", "c", "d"]]), SIZE)
+    with pytest.raises(ValueError, match=r"^`boxes` must be finite; box \(0,\) is \[nan,"):
+        render_soft([[np.nan, 0.0, 2.0, 2.0]], SIZE)
+    with pytest.raises(ValueError, match=r"^`size` \(1000000000, 1000000000\) asks for 8,000,000"):
+        render_soft([[0.0, 0.0, 1.0, 1.0]], (10**9, 10**9))
     with pytest.raises(ValueError, match=r"^`size\[1\]` must be a whole number >= 1; got 0\.$"):
         render_soft([[0.0, 0.0, 1.0, 1.0]], (4, 0))

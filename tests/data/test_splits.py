@@ -43,7 +43,7 @@ def lies_in(box: tuple[int, ...], size: tuple[int, int], region: str) -> bool:
 def test_a_region_holds_the_boxes_whose_centre_is_in_it(scene, region):
     legal = [box for box in every(scene) if lies_in(box, scene.size, region)]
     if not legal:
-        with pytest.raises(ValueError, match=f"No box fits this scene: .*, region='{region}'"):
+        with pytest.raises(ValueError, match=f"No box fits this scene: .*, `region` '{region}'"):
             dataclasses.replace(scene, region=region)
         return
     assert every(dataclasses.replace(scene, region=region)) == legal
@@ -177,8 +177,8 @@ def test_the_squares_of_coordconv():
         (
             {"split": ("test", 1.0, 0)},
             ValueError,
-            "No box fits this scene: size=(8, 8), heights=(1, None), widths=(1, None), "
-            "short_side=(1, None), aspect=None, split=('test', 1.0, 0). Widen a limit or "
+            "No box fits this scene: `size` (8, 8), `heights` (1, None), `widths` (1, None), "
+            "`short_side` (1, None), `aspect` None, `split` ('test', 1.0, 0). Widen a limit or "
             "enlarge `size`.",
         ),
     ],

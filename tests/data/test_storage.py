@@ -98,7 +98,7 @@ def test_a_foreign_file_is_refused(tmp_path, content):
     path = tmp_path / "foreign.npz"
     path.write_bytes(content)
     with pytest.raises(
-        ValueError, match=r"^'.*foreign\.npz' is not a readable batch: .* `save`\.$"
+        ValueError, match=r"^`path` '.*foreign\.npz' is not a readable batch: .* `save`\.$"
     ):
         load(path)
 
@@ -142,7 +142,7 @@ def test_a_file_that_contradicts_itself_is_refused(tmp_path, changes, text):
     np.savez(path, **({"header": header()} | arrays | changes))
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - the text is compared
         load(path)
-    assert str(caught.value).startswith(f"{str(path)!r} is not a batch written by `save`: ")
+    assert str(caught.value).startswith(f"`path` {str(path)!r} is not a batch written by `save`: ")
     assert text in str(caught.value)
 
 

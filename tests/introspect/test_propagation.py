@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import whitebox_loc as wb
@@ -229,6 +229,10 @@ def test_sigmoid_passes_input_times_derivative():
 @given(seed=st.integers(0, 2**20), trunk=st.sampled_from([pooled, over_lines]))
 def test_relevance_is_kept_without_bias(seed, trunk):
     model, images = network(trunk, seed=seed), pictures(2, seed)
+    # A filter of negative weights alone (one in 500) has no positive part to pass relevance on by,
+    # and no ReLU stands behind those of `over_lines` that would give it none; so for seed 287.
+    filters = next(w for w in model.trainable_weights if w.name == "kernel").numpy()
+    assume((filters.max(axis=(0, 1, 2)) > 0).all())
     features = keras.Model(model.input, model.layers[-1].input)
     # The last layer shares out sum(|x_i w_ij|) in all; z_plus passes each share on in parts
     # of its own sign. So rounding is that of this sum, a few hundred times at most.
@@ -333,8 +337,9 @@ FIX = (
             "image.",
         ),
         (
-            lambda: layers.Conv2D(2, 3, groups=2, name="grouped"),
-            "layer 'inner/grouped' (Conv2D): there is no rule for its operation ",
+            lambda: layers.Lambda(tf.function(lambda t: 2.0 * t), name="hidden"),
+            "layer 'inner/hidden' (Lambda): there is no rule for its operation "
+            "PartitionedCall (a tf.function).",
         ),
     ],
 )

@@ -317,6 +317,50 @@ def test_absurd_sizes_are_refused_before_memory_is_asked_for(network):
     refused(lambda: introspect.maximize(network, "conv2", 0, steps=10**9), message)
 
 
+def fails(*tensors):
+    raise KeyError("box")
+
+
+OF_VALUES = {
+    "target": (lambda m: saliency(m, IMAGES, fails), "`target` must be a function of tensors, here of shapes ((None, 4),), to one number an image; it raised KeyError: 'box'."),
+    "loss": (lambda m: saliency(m, IMAGES, targets.loss(fails, [0, 0, 1, 1])), "`loss` must be a function of tensors, here of shapes ((None, 4), (None, 4)), to one number an image; it raised KeyError: 'box'."),
+    "return_info": (lambda m: saliency(m, IMAGES, return_info=None), "`return_info` must be True or False; got None of type NoneType."),
+    "warn": (lambda m: introspect.blind_spots(m, IMAGES, warn=1), "`warn` must be True or False; got 1 of type int."),
+    "fourier": (lambda m: introspect.maximize(m, "conv2", 0, fourier="no"), "`fourier` must be True or False; got 'no' of type str."),
+    "format": (lambda m: targets.iou([0, 0, 1, 1], "tlbr"), "`format` must be one of ['yxyx', 'xyxy', 'yxhw', 'xywh', 'center_yxhw', 'center_xywh', 'rel_yxyx', 'rel_xyxy', 'rel_yxhw', 'rel_xywh', 'rel_center_yxhw', 'rel_center_xywh']; got 'tlbr'."),
+    "scene": (lambda m: introspect.top_images(m, "conv2", 0, "unifrom"), "`images` must be one of ['uniform', 'notebook', 'small', 'large', 'thin', 'border', 'shapes', 'augmented']; got 'unifrom'. Did you mean 'uniform'?"),
+    "factors": (lambda m: introspect.tuning(m, "conv2", SCENE, factors="top"), "`factors` must be a list of names from ['top', 'left', 'bottom', 'right', 'height', 'width', 'center_y', 'center_x', 'area']; got 'top'. For one factor give a list of one."),
+    "parts": (lambda m: introspect.saliency_of_detections(m, IMAGES, None, 3), "`parts` must be a list of names; got 3 of type int. Some of ['top', 'left', 'bottom', 'right', 'height', 'width', 'center_y', 'center_x', 'area', 'score', 'class', 'detection']."),
+    "folder": (lambda m: introspect.read_maps(None), "`folder` must be a path, as str or pathlib.Path; got None of type NoneType."),
+    "n": (lambda m: introspect.effective_receptive_field(m, "conv2", n=10**12), "`n` 1000000000000 asks for 168,000 GB of images; at most 137 GB are tried. Take a smaller number."),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", OF_VALUES)
+def test_other_arguments_by_name(case, network):
+    call, message = OF_VALUES[case]
+    with pytest.raises((ValueError, TypeError), match=f"^{re.escape(message)}$"):
+        call(network)
+
+
+def test_a_replacement_that_fails_is_not_taken_for_a_model_that_does(network):
+    with pytest.raises(ValueError, match=r"`replacements` of 'conv1' must be a function") as found:
+        introspect.patch(network, IMAGES, {"conv1": fails})
+    assert "KeyError: 'box'" in str(found.value)
+
+
+def test_maps_that_are_written_are_finite(network, tmp_path):
+    batch = wb.data.generate(SCENE, 2, seed=0)
+    shards = introspect.saliency_shards(network, [batch], tmp_path, progress=False)
+    message = "`maps` must be finite; got inf at index (0, 0, 0), 84 such of 84 in all."
+    refused(lambda: shards.save(0, np.full((2, *SIZE), np.inf)), message)
+    refused(
+        lambda: shards.path("0"),
+        "`index` must be a whole number >= 0; got '0' of type str.",
+        TypeError,
+    )
+
+
 @pytest.mark.parametrize("layers", [5, None, {"conv1": 0}, ["conv1", 3]])
 def test_layers_that_are_no_names(layers, network):
     shown = repr(layers)

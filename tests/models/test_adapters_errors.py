@@ -57,12 +57,12 @@ ERRORS = {
     ),
     "size": (
         ValueError, lambda: wb.models.adapted(open_model(), channels=4),
-        "`size` must be given, since model 'open' does not say which images it takes; got None. "
+        "`size` must be given, since `model` 'open' does not say which images it takes; got None. "
         "Pass size=(height, width) of your images in pixels.",
     ),
     "channels": (
         ValueError, lambda: wb.models.adapted(open_model(), size=(6, 8)),
-        "`channels` must be given, since model 'open' does not say which images it takes; got "
+        "`channels` must be given, since `model` 'open' does not say which images it takes; got "
         "None. Pass channels=1 or channels=3.",
     ),
     "pixels": (

@@ -150,3 +150,41 @@ def test_unwritable_folder_is_one_line(tmp_path, capsys):
     file.write_text("")
     assert cli.main(["tour", "--out", os.fspath(file / "tour"), "--seconds", "0", "--quiet"]) == 1
     assert "Not a directory" in capsys.readouterr().err
+
+
+def test_a_tour_into_a_path_of_other_bytes_writes_its_report(tmp_path, capsys):
+    """Python stands for the byte of Latin-1 by half a surrogate, which UTF-8 cannot write."""
+    out = tmp_path / "caf\udce9"
+    scene = wb.data.Scene(size=(20, 20))
+    made = wb.report.tour(out, scene=scene, seconds=0, n=3, progress=False)
+    print(made.summary().encode("utf-8").decode())
+    assert "caf\\udce9/report.html" in capsys.readouterr().out
+    assert "caf\\udce9/report.html" in (out / "report.html").read_text("utf-8")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["tour", "--help"], ["bench", "--help"]])
+def test_help_is_for_a_terminal(arguments, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(arguments)
+    assert stop.value.code == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith(f"usage: whitebox-loc {' '.join(arguments[:-1])}")
+    # What docstrings have and terminals cannot use: examples, modules, markup.
+    assert not {">>>", "import", "``", "Submodules"} & set(re.findall(r">>>|``|\w+", shown))
+
+
+def test_the_folder_is_named_before_training(tmp_path, monkeypatch):
+    monkeypatch.setattr(wb.report.tours, "fit", lambda *_, **__: pytest.fail("training began"))
+    file = tmp_path / "file"
+    file.write_text("")
+    with pytest.raises(NotADirectoryError, match=r"`out` .* A file stands where a folder belongs"):
+        wb.report.tour(file / "tour", progress=False)
+    with pytest.raises(
+        TypeError, match=r"^`out` must be a path, as str or pathlib\.Path; got None"
+    ):
+        wb.report.tour(None, progress=False)
+    for wrong in ({"progress": "x"}, {"seed": 0.5}, {"seconds": None}):
+        (name,) = wrong
+        with pytest.raises(TypeError, match=f"^`{name}` must be "):
+            wb.report.tour(tmp_path / "new", **wrong)
+    assert not (tmp_path / "new").exists()

@@ -164,7 +164,7 @@ def test_bad_arguments():
     model = wb.models.detector((20, 30), filters=(2,))
     with pytest.raises(TypeError, match=r"`scene` must be a whitebox_loc\.data.MultiScene"):
         wb.training.evaluate_detector(model, SCENE)
-    with pytest.raises(TypeError, match=r"`model` must be a Keras model.* got 'x' of type str"):
+    with pytest.raises(TypeError, match=r"`model` must be a keras.Model .* got builtins.str"):
         wb.training.evaluate_detector("x", MULTI)
     three = wb.models.detector((20, 30), classes=3, filters=(2,))
     with pytest.raises(ValueError, match="`model` tells 3 classes apart, but `scene` has the 2"):

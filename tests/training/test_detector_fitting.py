@@ -148,7 +148,6 @@ def test_the_learning_rate_is_that_of_the_first_step():
     """Adam's first step is the learning rate for all but the least gradients."""
     assert moved() == pytest.approx(2e-3, rel=1e-3)
     assert moved(learning_rate=0.01) == pytest.approx(0.01, rel=1e-3)
-    assert moved(learning_rate=0) == 0
 
 
 def test_large_gradients_are_clipped(monkeypatch):
@@ -206,7 +205,7 @@ def test_bad_arguments():
         fit(wb.models.detector((16, 16), filters=(2,)), steps=1)
     with pytest.raises(ValueError, match="or their grid is not one of 2 or 4 pixels a cell"):
         fit(coarse_model(), steps=1)
-    with pytest.raises(TypeError, match=r"`model` must be a Keras model.* got 'x' of type str"):
+    with pytest.raises(TypeError, match=r"`model` must be a keras.Model .* got builtins.str"):
         fit("x", steps=1)
     frozen = small_model()
     frozen.trainable = False

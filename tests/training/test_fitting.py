@@ -277,7 +277,7 @@ def test_model_that_does_not_fit_the_scene():
     with pytest.raises(ValueError, match="`model` takes images of") as caught:
         wb.training.fit(small_model(), "uniform", steps=1)
     assert str(caught.value) == (
-        "`model` takes images of (height, width, channels) = (16, 20, 1); got images of "
+        "`model` takes images of (height, width, channels) = (16, 20, 1); got `scene` of "
         "(100, 100, 1). Build the model or the scene with the same size and channels."
     )
 

@@ -6,14 +6,31 @@ from typing import Any
 
 import numpy as np
 
-from whitebox_loc._validation import check_boxes
+from whitebox_loc._validation import as_array, check_boxes
 
-__all__ = ["align", "as_boxes", "check_one_box", "is_tensor", "namespace", "to_tensor"]
+__all__ = [
+    "ROUNDING",
+    "align",
+    "as_boxes",
+    "check_fractions",
+    "check_numeric",
+    "check_pair",
+    "check_weights",
+    "is_symbolic",
+    "is_tensor",
+    "namespace",
+    "numbers_of",
+    "to_tensor",
+]
 
 
 def is_tensor(value: Any) -> bool:
-    """Tell whether `value` is a TensorFlow or Keras tensor, by the module of its type."""
-    return type(value).__module__.partition(".")[0] in ("tensorflow", "keras")
+    """Tell whether `value` is a TensorFlow or Keras tensor, by the module of its type.
+
+    Datasets, layers and models of these modules have no shape and are none.
+    """
+    theirs = type(value).__module__.partition(".")[0] in ("tensorflow", "keras")
+    return theirs and hasattr(value, "shape") and hasattr(value, "dtype")
 
 
 def namespace(*values: Any) -> Any:
@@ -38,8 +55,8 @@ def as_boxes(name: str, value: Any, xp: Any, *, halves: bool = True) -> Any:
     if xp is np:
         array = check_boxes(name, value)
         return array if array.dtype.kind == "f" else array.astype(np.float64)
-    tensor = to_tensor(value, halves=halves)
-    if tensor.shape[-1] not in (None, 4):
+    tensor = to_tensor(check_numeric(name, value), halves=halves)
+    if tensor.shape == () or tensor.shape[-1] not in (None, 4):
         raise ValueError(
             f"`{name}` must have shape (..., 4), four numbers to a box; "
             f"got shape {tuple(tensor.shape)}."
@@ -47,13 +64,21 @@ def as_boxes(name: str, value: Any, xp: Any, *, halves: bool = True) -> Any:
     return tensor
 
 
+def check_numeric(name: str, value: Any) -> Any:
+    """Return a tensor of numbers as it is, anything else as an array, checked by `check_boxes`."""
+    if not is_tensor(value):
+        return check_boxes(name, value)
+    dtype = getattr(value.dtype, "name", str(value.dtype))
+    if not any(kind in dtype for kind in ("int", "float")):
+        raise TypeError(f"`{name}` must hold numbers; got a tensor of dtype {dtype}.")
+    return value
+
+
 def align(a: Any, b: Any) -> tuple[Any, Any]:
     """Give both values the dtype of the one that is a tensor, or the wider if both are.
 
     16-bit floats count as float32: the other value must not be rounded to them.
     """
-    if not is_tensor(a) and not is_tensor(b):
-        return a, b
     import keras
 
     tensors = [to_tensor(value, halves=False) for value in (a, b) if is_tensor(value)]
@@ -71,14 +96,110 @@ def to_tensor(value: Any, *, halves: bool = True) -> Any:
     return tensor if name in keep else keras.ops.cast(tensor, "float32")
 
 
-def check_one_box(*boxes: Any) -> None:
-    """Raise a ValueError if boxes are more than one an image, of which some may be padding."""
-    for value in boxes:
-        shape = value.shape if hasattr(value, "shape") else np.shape(value)
-        rank = shape.rank if hasattr(shape, "rank") else len(shape)
-        if rank is not None and rank > 2:
+def check_pair(y_true: Any, y_pred: Any, *, fractions: bool = False) -> None:
+    """Raise unless these are as many true as predicted boxes ``(n, 4)``, one an image.
+
+    Inside a graph there are only shapes to look at. Otherwise all numbers must be finite, and
+    true boxes must not be swapped; with `fractions` they must lie within the image.
+    """
+    shapes = [_one_an_image(*pair) for pair in (("y_true", y_true), ("y_pred", y_pred))]
+    if None not in shapes[0] + shapes[1] and shapes[0] != shapes[1]:
+        raise ValueError(
+            "`y_true` and `y_pred` must hold equally many boxes; got shapes "
+            f"{shapes[0]} and {shapes[1]}."
+        )
+    if not is_symbolic(y_true):
+        check_fractions("y_true", y_true, within=fractions)
+    if not is_symbolic(y_pred):
+        found = check_boxes("y_pred", numbers_of("y_pred", y_pred))
+        if found.size and not (-LARGEST <= found.min() <= found.max() <= LARGEST):
             raise ValueError(
-                f"Boxes must have shape (n, 4), one an image; got {tuple(shape)}. For several "
-                "boxes an image, some of them padding, use training.evaluate_detector, "
-                "metrics.mean_average_precision or detection_losses."
+                f"`y_pred` must hold fractions of the image, at most {LARGEST:g} in magnitude, so "
+                f"that areas do not overflow; got {found.min():g} .. {found.max():g}."
             )
+
+
+def _one_an_image(name: str, value: Any) -> tuple[int | None, ...]:
+    """Return the shape of boxes, one an image, as far as it is known."""
+    shape = value.shape if is_symbolic(value) else as_array(name, value).shape
+    rank = shape.rank if hasattr(shape, "rank") else len(shape)
+    if rank is None:
+        return (None,)
+    if rank != 2 or shape[-1] not in (None, 4):
+        raise ValueError(
+            f"`{name}` must have shape (n, 4), one box an image; got {tuple(shape)}. For several "
+            "boxes an image, some of them padding, use training.evaluate_detector, "
+            "metrics.mean_average_precision or detection_losses."
+        )
+    return tuple(shape)
+
+
+def check_fractions(name: str, boxes: Any, *, within: bool = True) -> None:
+    """Raise unless ``rel_yxyx`` boxes are finite and not swapped; `within` the image, if asked.
+
+    Rounding of fractions, by up to `ROUNDING`, is let through.
+    """
+    array = check_boxes(name, numbers_of(name, boxes))
+    where = _first((array < -ROUNDING) | (array > 1 + ROUNDING)) if within else None
+    if where is not None:
+        raise ValueError(
+            f"`{name}` must be rel_yxyx boxes within the image, fractions in [0, 1]; box "
+            f"{where} is {array[where].tolist()}. Convert pixel boxes with "
+            'boxes.convert(boxes, "yxyx", "rel_yxyx", size=size).'
+        )
+    where = _first(array[..., 2:] < array[..., :2] - ROUNDING)
+    if where is not None:
+        raise ValueError(
+            f"`{name}` must hold boxes of height and width >= 0; box {where} is "
+            f"{array[where].tolist()}. Swap its corners, or convert it from its own format to "
+            "rel_yxyx."
+        )
+
+
+LARGEST = 1e15
+"""Areas of boxes of this size, and sums of some of them, are finite in float32."""
+
+ROUNDING = 1e-5
+"""More than float32 arithmetic on a few fractions is off by."""
+
+
+def _first(wrong: Any) -> tuple[int, ...] | None:
+    """Return where the first box with something wrong is, or None."""
+    found = np.argwhere(wrong.any(axis=-1))
+    return tuple(int(i) for i in found[0]) if len(found) else None
+
+
+def check_weights(weights: Any, boxes: Any) -> None:
+    """Raise unless `weights`, the `sample_weight` of Keras, is None or at least 0, one a box."""
+    if weights is None or is_symbolic(weights):
+        return
+    array = numbers_of("sample_weight", weights)
+    if array.dtype.kind not in "iufb":
+        raise TypeError(f"`sample_weight` must hold numbers; got an array of dtype {array.dtype}.")
+    n = boxes.shape[0] if hasattr(boxes, "shape") else len(boxes)
+    if n is not None and array.shape not in ((n,), (n, 1)):
+        raise ValueError(
+            f"`sample_weight` must hold one weight a box, shape ({n},) or ({n}, 1); got shape "
+            f"{array.shape}."
+        )
+    if not (np.isfinite(array) & (array >= 0)).all():
+        raise ValueError(
+            f"`sample_weight` must hold finite numbers >= 0; got {array.min()} .. {array.max()}."
+        )
+
+
+def is_symbolic(value: Any) -> bool:
+    """Tell whether `value` is a tensor of a graph, whose numbers are not there yet."""
+    if not is_tensor(value):
+        return False
+    import keras
+    import tensorflow as tf
+
+    return keras.backend.is_keras_tensor(value) or not tf.executing_eagerly()
+
+
+def numbers_of(name: str, value: Any) -> np.ndarray:
+    """Return what NumPy can look at: tensors as arrays, 16-bit floats of tensors as float32."""
+    array = as_array(name, value)
+    # NumPy knows no bfloat16.
+    return array.astype("float32") if array.dtype.kind == "V" and is_tensor(value) else array

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from whitebox_loc._validation import check_choice
-from whitebox_loc.boxes._arrays import align, as_boxes, namespace
+from whitebox_loc._validation import check_bool, check_choice
+from whitebox_loc.boxes._arrays import align, as_boxes, check_numeric, namespace
 from whitebox_loc.boxes.formats import FORMATS, is_relative, to_columns
 
 __all__ = ["ciou", "diou", "giou", "iou"]
@@ -144,10 +144,11 @@ class _Pair(NamedTuple):
 def _pair(a: Any, b: Any, format: str, pairwise: bool, size: Any) -> _Pair:
     check_choice("format", format, FORMATS)
     xp = namespace(a, b)
-    a, b = align(a, b)
+    if xp is not np:
+        a, b = align(check_numeric("a", a), check_numeric("b", b))
     a = as_boxes("a", a, xp, halves=False)
     b = as_boxes("b", b, xp, halves=False)
-    if pairwise:
+    if check_bool("pairwise", pairwise):
         _check_rank("a", a)
         _check_rank("b", b)
     if xp is np:
@@ -228,12 +229,14 @@ def _sides(xp: Any, corners: tuple[Any, ...]) -> tuple[Any, Any]:
 
 
 def _ratio(xp: Any, numerator: Any, denominator: Any) -> Any:
-    """Return the ratio, or 0 over zero.
+    """Return the ratio, or 0 over zero; NaN over NaN.
 
     The inner `where` keeps the branch that is not taken from dividing by zero, because
     its NaN gradient would come through the outer one: 0 * NaN is NaN.
     """
-    positive = denominator > _ZERO
+    # NaN is greater than nothing, and must not become 0. Not the negation of "at most": TensorFlow
+    # takes it for "greater" when it optimizes a graph.
+    positive = (denominator > _ZERO) | xp.isnan(denominator)
     return xp.where(positive, numerator / xp.where(positive, denominator, 1.0), 0.0)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from whitebox_loc._validation import check_int
+from whitebox_loc._validation import check_int, shortened
 from whitebox_loc.data.render import draw_images
 from whitebox_loc.data.sampling import NOTEBOOK_MARGIN, Streams, count_boxes, nth_boxes
 from whitebox_loc.data.scenes import Scene, as_scene
@@ -230,7 +230,9 @@ def _shuffled(boxes: np.ndarray, counts: np.ndarray, rng: np.random.Generator) -
 def _check_numbers(value: Any) -> tuple[int, int]:
     pair = value if isinstance(value, (tuple, list)) else (value, value)
     if len(pair) != 2:
-        raise TypeError(f"`boxes` must be (fewest, most) or one whole number; got {value!r}.")
+        raise TypeError(
+            f"`boxes` must be (fewest, most) or one whole number; got {shortened(value)}."
+        )
     fewest = check_int("boxes[0]", pair[0], low=0)
     return fewest, check_int("boxes[1]", pair[1], low=max(fewest, 1))
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from whitebox_loc._validation import check_choice, check_int
+from whitebox_loc._validation import check_bool, check_choice, check_int, check_memory, shortened
 from whitebox_loc.data.crowds import MultiBatch, MultiScene, draw_multi_batch
 from whitebox_loc.data.render import DTYPES, draw_images
 from whitebox_loc.data.sampling import Streams, draw_boxes
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 __all__ = ["Batch", "batch_at", "dataset", "generate"]
+
+#: Most batches to skip and most workers: the number of a batch must fit into 64 bits.
+MOST = 2**31 - 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,6 +133,8 @@ def generate(
     """
     scene = _as_any_scene(scene)
     n = check_int("n", n, low=0)
+    check_images("n", n, scene)
+    check_bool("valid_only", valid_only)
     kind = np.dtype(check_choice("dtype", dtype, DTYPES))
     chunk = check_int("chunk", chunk, low=1)
     streams = Streams(seed)
@@ -214,6 +220,7 @@ def batch_at(
     batch_size = check_int("batch_size", batch_size, low=1)
     sequence = np.random.SeedSequence(seed, spawn_key=(index,))
     checked: Any = _as_any_scene(scene)
+    check_images("batch_size", batch_size, checked)
     return generate(checked, batch_size, seed=sequence, dtype=dtype, valid_only=valid_only)
 
 
@@ -278,10 +285,11 @@ def dataset(
     checked: Any = _as_any_scene(scene)
     kind = check_choice("dtype", dtype, DTYPES)
     worker, workers = check_shard(shard)
-    first = worker + check_int("start", start, low=0) * workers
+    first = worker + check_int("start", start, low=0, high=MOST) * workers
     at = partial(
         batch_at, checked, batch_size=batch_size, seed=seed, dtype=kind, valid_only=valid_only
     )
+    check_bool("labels", labels)
     example = at(first)  # a bad argument fails here, not inside the pipeline
 
     def draw(index: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -302,8 +310,15 @@ def _as_any_scene(scene: Any) -> Scene | MultiScene:
     return scene if isinstance(scene, MultiScene) else as_scene(scene)
 
 
+def check_images(name: str, n: int, scene: Scene | MultiScene) -> None:
+    """Refuse so many images that no machine has the memory."""
+    check_memory(name, n, 4.0 * n * math.prod(scene.size) * scene.channels, "images")
+
+
 def check_shard(shard: Any) -> tuple[int, int]:
     if not isinstance(shard, (tuple, list)) or len(shard) != 2:
-        raise TypeError(f"`shard` must be (worker, workers), such as (0, 4); got {shard!r}.")
-    workers = check_int("shard[1]", shard[1], low=1)
+        raise TypeError(
+            f"`shard` must be (worker, workers), such as (0, 4); got {shortened(shard)}."
+        )
+    workers = check_int("shard[1]", shard[1], low=1, high=MOST)
     return check_int("shard[0]", shard[0], low=0, high=workers - 1), workers

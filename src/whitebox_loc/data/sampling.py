@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from whitebox_loc._validation import check_generator
+from whitebox_loc._validation import as_array, check_generator
 from whitebox_loc.data.splits import count_part, count_places, find_places, part_numbers
 
 if TYPE_CHECKING:
@@ -80,7 +80,10 @@ def nth_boxes(scene: Scene | str, numbers: np.ndarray) -> np.ndarray:
            [0, 0, 1, 2]])
     """
     scene = _check_countable(scene)
-    numbers = np.asarray(numbers, dtype=np.int64)
+    numbers = as_array("numbers", numbers)
+    if numbers.size and numbers.dtype.kind not in "iu":
+        raise TypeError(f"`numbers` must hold whole numbers; got dtype {numbers.dtype}.")
+    numbers = numbers.astype(np.int64)
     total = count_boxes(scene)
     if numbers.size and (numbers.min() < 0 or numbers.max() >= total):
         raise ValueError(
@@ -231,7 +234,7 @@ def _check_countable(scene: Scene | str) -> Scene:
     scene = as_scene(scene)
     if scene.position == "notebook":
         raise ValueError(
-            "The boxes of position='notebook' are not equally likely and have no numbers. "
-            "Use position='anywhere' or 'border'."
+            "`scene` must not have position='notebook', whose boxes are not equally likely and "
+            "have no numbers. Use position='anywhere' or 'border'."
         )
     return scene

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from typing import Any
 
-from whitebox_loc._validation import check_choice, check_int, check_real, check_size
+from whitebox_loc._validation import (
+    check_choice,
+    check_int,
+    check_memory,
+    check_real,
+    check_size,
+    shortened,
+)
 from whitebox_loc.data.sampling import NOTEBOOK_MARGIN, count_boxes
 from whitebox_loc.data.shapes import SHAPES
 from whitebox_loc.data.splits import PARTS, REGIONS, Split
@@ -157,6 +165,7 @@ class Scene:
             checked[name] = _check_level(name, getattr(self, name), None)
         for name, value in checked.items():
             object.__setattr__(self, name, value)
+        _check_memory(self)
         _check_contrast(self)
         _check_position(self)
 
@@ -217,7 +226,8 @@ def _check_shapes(value: Any) -> tuple[str, ...]:
     names = (value,) if isinstance(value, str) else value
     if not isinstance(names, (tuple, list)) or not names:
         raise TypeError(
-            f"`shapes` must be a name or a tuple of names from {list(SHAPES)}; got {value!r}."
+            f"`shapes` must be a name or a tuple of names from {list(SHAPES)}; "
+            f"got {shortened(value)}."
         )
     names = tuple(check_choice(f"shapes[{i}]", name, SHAPES) for i, name in enumerate(names))
     if len(set(names)) < len(names):
@@ -261,7 +271,7 @@ def _check_split(value: Any) -> Split | None:
     if not isinstance(value, (tuple, list)) or len(value) != 3:
         raise TypeError(
             "`split` must be (part, share, seed), such as ('train', 0.8, 0), or None; "
-            f"got {value!r}."
+            f"got {shortened(value)}."
         )
     part, share, seed = value
     return (
@@ -273,8 +283,17 @@ def _check_split(value: Any) -> Split | None:
 
 def _pair(name: str, value: Any, meaning: str) -> tuple[Any, Any]:
     if not isinstance(value, (tuple, list)) or len(value) != 2:
-        raise TypeError(f"`{name}` must be {meaning}; got {value!r}.")
+        raise TypeError(f"`{name}` must be {meaning}; got {shortened(value)}.")
     return value[0], value[1]
+
+
+def _check_memory(scene: Scene) -> None:
+    """Refuse sizes of which one image, or the table of all heights and widths, has no room."""
+    (height, width), (rows, columns, _) = scene.size, scene.limits()
+    check_memory("size", scene.size, 4.0 * height * width, "an image")
+    check_memory("channels", scene.channels, 4.0 * height * width * scene.channels, "an image")
+    sides = (1.0 + max(high - low, 0) for low, high in (rows, columns))
+    check_memory("size", scene.size, 24.0 * math.prod(sides), "heights and widths")
 
 
 def level_range(level: Level) -> tuple[float, float]:
@@ -326,13 +345,13 @@ def _check_position(scene: Scene) -> None:
         return
     if count_boxes(scene) == 0:
         bound = [
-            f", {name}={getattr(scene, name)!r}"
+            f", `{name}` {getattr(scene, name)!r}"
             for name, free in (("region", "anywhere"), ("split", None))
             if getattr(scene, name) != free
         ]
         raise ValueError(
-            f"No box fits this scene: size={scene.size}, heights={scene.heights}, "
-            f"widths={scene.widths}, short_side={scene.short_side}, aspect={scene.aspect}"
+            f"No box fits this scene: `size` {scene.size}, `heights` {scene.heights}, "
+            f"`widths` {scene.widths}, `short_side` {scene.short_side}, `aspect` {scene.aspect}"
             f"{''.join(bound)}. Widen a limit or enlarge `size`."
         )
 

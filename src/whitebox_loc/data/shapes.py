@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from whitebox_loc._validation import check_choice, check_int, check_memory
+
 __all__ = ["SHAPES", "shape_mask"]
 
 
@@ -25,6 +27,11 @@ def shape_mask(shape: str, height: int, width: int) -> np.ndarray:
         Every border row and border column of the mask holds a lit pixel, so
         the box is the bounding box of the shape.
 
+    Raises
+    ------
+    ValueError, TypeError
+        If there is no shape of that name, or a side is no whole number from 1.
+
     Examples
     --------
     >>> shape_mask("cross", 3, 5).astype(int)
@@ -32,6 +39,11 @@ def shape_mask(shape: str, height: int, width: int) -> np.ndarray:
            [1, 1, 1, 1, 1],
            [0, 0, 1, 0, 0]])
     """
+    shape = check_choice("shape", shape, SHAPES)
+    height, width = check_int("height", height, low=1), check_int("width", width, low=1)
+    # Distances of 64 bits, several at a time.
+    check_memory("height", height, 32.0 * height, "pixels")
+    check_memory("width", width, 32.0 * height * width, "pixels")
     # Doubled distances from the box's centre to pixel centres: whole numbers,
     # so that symmetry and ties are exact.
     y = 2 * np.arange(height)[:, None] + 1 - height

@@ -23,20 +23,23 @@ from typing import Any, TypeVar
 import numpy as np
 from tqdm.auto import tqdm
 
-from whitebox_loc._files import put_first
-from whitebox_loc._validation import check_choice, check_int
+from whitebox_loc._files import naming, put_first
+from whitebox_loc._validation import check_bool, check_choice, check_executor, check_int, check_path
 from whitebox_loc._version import __version__
-from whitebox_loc.data.datasets import Batch, batch_at, check_shard
+from whitebox_loc.data.datasets import Batch, batch_at, check_images, check_shard
 from whitebox_loc.data.render import DTYPES
 from whitebox_loc.data.sampling import Streams, draw_boxes
 from whitebox_loc.data.scenes import Scene, as_scene
-from whitebox_loc.data.storage import load, save, scene_from
+from whitebox_loc.data.storage import load, scene_from, store
 
 __all__ = ["Shards", "read_shards", "write_shards"]
 
 T = TypeVar("T")
 
 FORMAT = "whitebox_loc shards 1"
+
+#: So many have different names of six digits.
+MOST_FILES = 10**6
 
 #: Shards handed to an executor for each that is being made. More would only fill its queue.
 AHEAD = 64
@@ -75,10 +78,12 @@ class Shards:
 
     def images_in(self, index: int) -> int:
         """Return the number of images in shard `index`: only the last may hold fewer."""
+        index = check_int("index", index, low=0, high=len(self) - 1)
         return min(self.shard_size, self.n - index * self.shard_size)
 
     def path(self, index: int) -> Path:
         """Return the file of shard `index`."""
+        index = check_int("index", index, low=0, high=len(self) - 1)
         return self.folder / f"shard-{index:06}.npz"
 
     def missing(self) -> list[int]:
@@ -93,7 +98,11 @@ class Shards:
         )  # fmt: skip
 
     def __getitem__(self, index: int) -> Batch:
-        return self._read(range(len(self))[check_int("index", index)])
+        index, n = check_int("index", index), len(self)
+        if not -n <= index < n:
+            # The error by which Python's sequences end.
+            raise IndexError(f"`index` must lie in {-n} .. {n - 1}; got {index}.")
+        return self._read(index % n)
 
     def __iter__(self) -> Iterator[Batch]:
         return (self._read(index) for index in range(len(self)))
@@ -200,11 +209,8 @@ def write_shards(
     >>> len(shards), [len(batch) for batch in shards], shards[1].images.dtype.name
     (3, [4, 4, 2], 'uint8')
     """
-    if executor is not None and not callable(getattr(executor, "submit", None)):
-        raise TypeError(
-            "`executor` must be a concurrent.futures.Executor or None; got "
-            f"{type(executor).__name__}."
-        )
+    check_executor(executor)
+    check_bool("progress", progress)
     about = {
         "format": FORMAT,
         "whitebox_loc": __version__,
@@ -213,11 +219,18 @@ def write_shards(
         "seed": check_int("seed", seed, low=0),
         "shard_size": check_int("shard_size", shard_size, low=1),
         "dtype": check_choice("dtype", dtype, DTYPES),
-        "valid_only": bool(valid_only),
+        "valid_only": check_bool("valid_only", valid_only),
     }
     worker, workers = check_shard(shard)
-    claim(Path(folder) / "manifest.json", about)
-    shards = Shards(Path(folder), about)
+    shards = Shards(check_path("folder", folder), about)
+    files = -(-n // shard_size)
+    if files > MOST_FILES:
+        raise ValueError(
+            f"`n` {n} in files of `shard_size` {shard_size} images makes {files:,} files; at "
+            f"most {MOST_FILES:,} are possible. Take a larger `shard_size`."
+        )
+    check_images("shard_size", min(n, shard_size), shards.scene)
+    claim(shards.folder / "manifest.json", about)
     left = [index for index in shards.missing() if index % workers == worker]
     whole = len(range(worker, len(shards), workers))
     run_shards(partial(_write, shards), left, whole, executor, progress)
@@ -256,7 +269,8 @@ def read_shards(folder: str | os.PathLike[str]) -> Shards:
 
 
 def _write(shards: Shards, index: int) -> None:
-    save(shards.make(index), shards.path(index))
+    with naming("folder", shards.folder):
+        store(shards.make(index), shards.path(index))
 
 
 def claim(path: Path, about: dict[str, Any]) -> dict[str, Any]:
@@ -264,8 +278,9 @@ def claim(path: Path, about: dict[str, Any]) -> dict[str, Any]:
 
     Returns what the manifest says, which may write the same numbers in another way.
     """
-    if not path.exists():
-        put_first(path, json.dumps(about, indent=1) + "\n")
+    with naming("folder", path.parent):
+        if not path.exists():
+            put_first(path, json.dumps(about, indent=1) + "\n")
     # Also after writing: another process may have been a moment earlier.
     found, wanted = read_manifest(path), json.loads(json.dumps(about))
     different = [key for key in wanted if found.get(key) != wanted[key]]
@@ -297,14 +312,15 @@ def opened(
     folder: str | os.PathLike[str], kind: str, name: str, make: Callable[[Path, dict[str, Any]], T]
 ) -> T:
     """Return what `make` makes of a folder and its manifest, which must be of a kind."""
-    path = Path(folder) / "manifest.json"
-    about = read_manifest(path)
+    path = check_path("folder", folder) / "manifest.json"
+    with naming("folder", folder):
+        about = read_manifest(path)
     try:
         if about["format"] != kind:
             raise ValueError(f"its format is {about['format']!r}, not {kind!r}")
         return make(Path(folder), about)
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{str(path)!r} is no manifest of {name}: {error}.") from error
+        raise ValueError(f"`folder`: {str(path)!r} is no manifest of {name}: {error}.") from error
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
@@ -316,9 +332,9 @@ def read_manifest(path: Path) -> dict[str, Any]:
             f"There is no {str(path)!r}: `folder` holds no shards. Make them first."
         ) from None
     except ValueError as error:
-        raise ValueError(f"{str(path)!r} is damaged ({error}).") from error
+        raise ValueError(f"`folder`: {str(path)!r} is damaged ({error}).") from error
     if not isinstance(found, dict):
-        raise ValueError(f"{str(path)!r} is no manifest.")
+        raise ValueError(f"`folder`: {str(path)!r} is no manifest.")
     return found
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from whitebox_loc._validation import check_size
+from whitebox_loc._validation import check_memory, check_size
+from whitebox_loc.boxes._arrays import check_numeric
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -22,7 +23,8 @@ def render_soft(boxes: Any, size: tuple[int, int]) -> tf.Tensor:
     Parameters
     ----------
     boxes : array_like or Tensor of float, shape (n, 4)
-        Boxes as ``yxyx`` in pixels. What lies outside the image is cut off.
+        Boxes as ``yxyx`` in pixels. What lies outside the image is cut off. NumPy values must
+        be finite; the numbers of a tensor are not looked at.
     size : tuple of int
         Height and width of the image in pixels.
 
@@ -58,9 +60,10 @@ def render_soft(boxes: Any, size: tuple[int, int]) -> tf.Tensor:
     import tensorflow as tf
 
     height, width = check_size("size", size)
-    boxes = tf.convert_to_tensor(boxes)
-    if not (boxes.dtype.is_floating or boxes.dtype.is_integer):
-        raise TypeError(f"`boxes` must hold numbers; got dtype {boxes.dtype.name}.")
+    boxes = tf.convert_to_tensor(check_numeric("boxes", boxes))
+    check_memory(
+        "size", size, 8.0 * height * width * (boxes.shape[:1].num_elements() or 1), "images"
+    )
     if not boxes.shape.is_compatible_with((None, 4)):
         raise ValueError(f"`boxes` must have shape (n, 4); got shape {tuple(boxes.shape)}.")
     if boxes.dtype.is_integer:

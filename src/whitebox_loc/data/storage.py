@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from whitebox_loc._files import replacing
+from whitebox_loc._files import naming, replacing
+from whitebox_loc._validation import check_path
 from whitebox_loc.data.crowds import MultiBatch
 from whitebox_loc.data.datasets import Batch
 from whitebox_loc.data.render import DTYPES
@@ -68,8 +69,16 @@ def save(batch: Batch, path: str | os.PathLike[str]) -> None:
             "the same images again."
         )
     if not isinstance(given, Batch):
-        raise TypeError(f"`batch` must be a Batch, as `generate` returns; got {type(given)}.")
+        raise TypeError(
+            f"`batch` must be a Batch, as `generate` returns; got {type(given).__name__}."
+        )
     _check_arrays(batch)
+    with naming("path", check_path("path", path)):
+        store(batch, path)
+
+
+def store(batch: Batch, path: str | os.PathLike[str]) -> None:
+    """Write a checked batch; errors of the disk are those of the system."""
     header = {"format": FORMAT, "version": VERSION, "scene": dataclasses.asdict(batch.scene)}
     arrays = {name: getattr(batch, name) for name in ARRAYS}
     # An open file, because savez would add a suffix to a bare path.
@@ -101,7 +110,7 @@ def load(path: str | os.PathLike[str]) -> Batch:
     --------
     See `save`.
     """
-    with open(path, "rb") as file:
+    with naming("path", check_path("path", path)), open(path, "rb") as file:
         try:
             with np.load(file, allow_pickle=False) as archive:
                 found = {name: archive[name] for name in archive.files}
@@ -109,14 +118,14 @@ def load(path: str | os.PathLike[str]) -> Batch:
             # Damaged bytes make the zip and array readers raise a dozen
             # different types; all mean the same to the caller.
             raise ValueError(
-                f"{os.fspath(path)!r} is not a readable batch: it is truncated, damaged or of "
-                f"another kind ({type(error).__name__}: {error}). Write it again with `save`."
+                f"`path` {os.fspath(path)!r} is not a readable batch: it is truncated, damaged or "
+                f"of another kind ({type(error).__name__}: {error}). Write it again with `save`."
             ) from error
     try:
         return _assemble(found)
     except (ValueError, TypeError) as error:
         raise ValueError(
-            f"{os.fspath(path)!r} is not a batch written by `save`: {error}"
+            f"`path` {os.fspath(path)!r} is not a batch written by `save`: {error}"
         ) from error
 
 

@@ -17,7 +17,7 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from whitebox_loc._files import csv_cell, make_folder, naming, replacing
-from whitebox_loc._validation import check_bool, check_int, check_names, check_path
+from whitebox_loc._validation import check_bool, check_executor, check_int, check_names, check_path
 from whitebox_loc.evaluation import jobs, specs
 from whitebox_loc.evaluation.jobs import Cell, Job, Outcome
 from whitebox_loc.evaluation.results import Results
@@ -113,11 +113,7 @@ def benchmark(
     >>> len(found), found.names("method")
     (16, ['gradient', 'random', 'edge_detector', 'blurred_oracle'])
     """
-    if executor is not None and not callable(getattr(executor, "submit", None)):
-        raise TypeError(
-            "`executor` must be a concurrent.futures.Executor or None; got "
-            f"{type(executor).__name__}. From a Dask client, take `client.get_executor()`."
-        )
+    check_executor(executor)
     check_bool("baselines", baselines)
     check_bool("progress", progress)
     with ExitStack() as cleaning:

@@ -13,7 +13,7 @@ import keras
 
 from whitebox_loc import models as networks
 from whitebox_loc._files import naming, replacing
-from whitebox_loc._validation import check_choice, shortened
+from whitebox_loc._validation import check_choice, check_input, shortened
 from whitebox_loc.data import SCENES, Scene, as_scene
 from whitebox_loc.evaluation.controls import CONTROLS, Control
 from whitebox_loc.evaluation.scores import METRICS
@@ -21,7 +21,6 @@ from whitebox_loc.evaluation.scores.record import Metric
 from whitebox_loc.introspect import METHODS
 from whitebox_loc.introspect.identities import describe, digest, model_digest
 from whitebox_loc.introspect.methods import Method
-from whitebox_loc.training.evaluation import check_input
 
 __all__ = [
     "BASELINES", "MethodSpec", "MetricSpec", "ModelSpec", "method_specs", "metric_specs",

@@ -56,7 +56,7 @@ class DetectionMaps:
 
     def of_image(self, index: int) -> np.ndarray:
         """Return the maps (detections, parts, height, width) of one image's boxes."""
-        return self.maps[self.images == index]
+        return self.maps[self.images == check_int("index", index, low=0)]
 
     def of_part(self, part: str) -> np.ndarray:
         """Return the maps (d, height, width) of one part, as scores of maps take them."""

@@ -260,7 +260,7 @@ def read_maps(folder: str | os.PathLike[str]) -> MapShards:
     --------
     See `saliency_shards`.
     """
-    return opened(folder, FORMAT, "maps", MapShards)
+    return opened(check_path("folder", folder), FORMAT, "maps", MapShards)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,16 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from whitebox_loc._validation import check_choice, check_int, check_size
+from whitebox_loc._validation import (
+    MOST_CHANNELS,
+    MOST_SIDE,
+    check_bool,
+    check_choice,
+    check_int,
+    check_size,
+    check_text,
+    shortened,
+)
 from whitebox_loc.boxes import FORMATS, convert
 
 __all__ = ["adapted"]
@@ -121,7 +130,11 @@ def adapted(
     if not callable(read):
         check_choice("read", read, FORMATS)
     if prepare is not None and not callable(prepare):
-        raise TypeError(f"`prepare` must be a function of images or None; got {prepare!r}.")
+        raise TypeError(
+            f"`prepare` must be a function of images or None; got {shortened(prepare)}."
+        )
+    check = check_bool("check", check)
+    name = None if name is None else check_text("name", name)
     if model.name in ("images", *_OUTPUTS):
         raise ValueError(
             f"`model` must not be named {model.name!r}, which is the name of an input or output "
@@ -132,7 +145,7 @@ def adapted(
     images = keras.Input(_image_shape(model, size, channels), name="images")
     prepared = images if prepare is None else _traced("prepare", prepare, images)
     _check_inputs(model, prepared)
-    found = model(prepared)
+    found = _answer(model, prepared)
     if isinstance(read, str):
         result = _box_in(read, found, _unit(read, pixels, prepared))
     else:
@@ -142,6 +155,17 @@ def adapted(
     if check:
         _look_at(whole)
     return whole
+
+
+def _answer(model: keras.Model, prepared: Any) -> Any:
+    """Return what a model makes of the images that are prepared for it."""
+    try:
+        return model(prepared)
+    except Exception as error:
+        raise ValueError(
+            f"`model` {model.name!r} does not take the images: `size`, `channels` and `prepare` "
+            f"must make what it takes; it raised {type(error).__name__}: {str(error)[:200]}."
+        ) from error
 
 
 def _check_inputs(model: keras.Model, prepared: Any) -> None:
@@ -162,16 +186,20 @@ def _image_shape(model: keras.Model, size: Any, channels: Any) -> tuple[int, int
     own = own[1:] if isinstance(own, tuple) and len(own) == 4 and own[0] is None else (None,) * 3
     if size is None and None in own[:2]:
         raise ValueError(
-            f"`size` must be given, since model {model.name!r} does not say which images it "
+            f"`size` must be given, since `model` {model.name!r} does not say which images it "
             "takes; got None. Pass size=(height, width) of your images in pixels."
         )
     if channels is None and own[2] is None:
         raise ValueError(
-            f"`channels` must be given, since model {model.name!r} does not say which images it "
+            f"`channels` must be given, since `model` {model.name!r} does not say which images it "
             "takes; got None. Pass channels=1 or channels=3."
         )
-    height, width = check_size("size", own[:2] if size is None else size)
-    return height, width, check_int("channels", own[2] if channels is None else channels, low=1)
+    height, width = check_size("size", own[:2] if size is None else size, high=MOST_SIDE)
+    return (
+        height,
+        width,
+        check_int("channels", own[2] if channels is None else channels, low=1, high=MOST_CHANNELS),
+    )
 
 
 def _traced(argument: str, function: Callable[[Any], Any], value: Any) -> Any:
@@ -179,8 +207,13 @@ def _traced(argument: str, function: Callable[[Any], Any], value: Any) -> Any:
     try:
         found = function(value)
     except Exception as error:
+        if not isinstance(error, (TypeError, ValueError)):
+            raise  # the function's own
         if "KerasTensor" not in str(error):
-            raise
+            raise ValueError(
+                f"`{argument}` must be a function that takes what it is given here, tensors of "
+                f"Keras; it raised {type(error).__name__}: {str(error)[:200]}."
+            ) from error
         raise TypeError(
             f"`{argument}` must be made of keras.ops functions and Keras layers, so that it "
             f"becomes part of the model; it raised {type(error).__name__}. Replace functions of "

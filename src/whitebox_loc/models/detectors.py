@@ -12,7 +12,15 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from whitebox_loc._validation import check_int, check_size
+from whitebox_loc._validation import (
+    MOST_CHANNELS,
+    MOST_SIDE,
+    check_filters,
+    check_int,
+    check_model,
+    check_size,
+    check_text,
+)
 from whitebox_loc.models.initialization import reinitialize
 
 __all__ = ["CenterMaps", "center_maps", "detector"]
@@ -101,16 +109,17 @@ def detector(
     >>> {name: tuple(part.shape) for name, part in sorted(found.items())}
     {'boxes': (2, 150, 4), 'classes': (2, 150, 3), 'scores': (2, 150)}
     """
-    height, width = check_size("size", size)
+    height, width = check_size("size", size, high=MOST_SIDE)
     check_int("size[0]", height, low=LEAST_SIDE)
     check_int("size[1]", width, low=LEAST_SIDE)
-    check_int("channels", channels, low=1)
+    check_int("channels", channels, low=1, high=MOST_CHANNELS)
     if classes is not None:
-        check_int("classes", classes, low=1)
-    if stride not in STRIDES:
+        check_int("classes", classes, low=1, high=MOST_CHANNELS)
+    check_text("name", name)
+    if check_int("stride", stride) not in STRIDES:
         raise ValueError(f"`stride` must be one of {list(STRIDES)}; got {stride!r}.")
     images = keras.Input((height, width, channels), name="image")
-    maps = _maps(images, stride, _check_filters(FILTERS if filters is None else filters))
+    maps = _maps(images, stride, check_filters("filters", FILTERS if filters is None else filters))
     outputs = _scored(maps, classes) | {"boxes": _boxes(maps, stride, (height, width))}
     model = keras.Model(images, outputs, name=name)
     return reinitialize(model, seed=seed)
@@ -141,7 +150,7 @@ def center_maps(model: keras.Model) -> CenterMaps | None:
     True
     """
     wanted = CenterMaps._fields[:3]
-    found = {layer.name: layer for layer in getattr(model, "layers", ())}
+    found = {layer.name: layer for layer in check_model(model).layers}
     if not set(wanted) <= set(found):
         return None
     logits, sizes, offset = (found[name].output for name in wanted)
@@ -221,12 +230,3 @@ def _boxes(maps: Any, stride: int, size: tuple[int, int]) -> Any:
     ]
     joined = keras.layers.Concatenate(name="corners", dtype="float32")(corners)
     return keras.layers.Reshape((rows * columns, 4), name="boxes", dtype="float32")(joined)
-
-
-def _check_filters(filters: Any) -> tuple[int, ...]:
-    if isinstance(filters, (str, int)) or not len(filters):
-        raise ValueError(
-            "`filters` must be a non-empty sequence of channel numbers such as (16, 32); "
-            f"got {filters!r}."
-        )
-    return tuple(check_int(f"filters[{i}]", c, low=1) for i, c in enumerate(filters))

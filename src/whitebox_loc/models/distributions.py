@@ -7,7 +7,14 @@ from typing import Any
 import keras
 import numpy as np
 
-from whitebox_loc._validation import check_brightness, check_int
+from whitebox_loc._validation import (
+    check_brightness,
+    check_finite,
+    check_input,
+    check_int,
+    check_model,
+    warn_of_range,
+)
 
 __all__ = ["edge_distributions", "edge_logits"]
 
@@ -35,8 +42,13 @@ def edge_distributions(
 
     Raises
     ------
-    ValueError
-        If the model has no such distributions.
+    ValueError, TypeError
+        If the model has no such distributions, or images hold NaN or infinity.
+
+    Warns
+    -----
+    ImageRangeWarning
+        If floats look like images in 0..255.
 
     Examples
     --------
@@ -46,14 +58,20 @@ def edge_distributions(
     >>> {name: p.shape for name, p in found.items()}
     {'top': (2, 21), 'left': (2, 31), 'bottom': (2, 21), 'right': (2, 31)}
     """
+    check_model(model)
     check_int("batch_size", batch_size, low=1)
-    images = check_brightness("images", images)
-    reader = keras.Model(model.input, _outputs(model, "distribution"))
+    images = check_finite("images", check_brightness("images", images))
+    warn_of_range("images", images)
+    outputs = _outputs(model, "distribution")
+    check_input(model, images.shape[1:])
+    reader = keras.Model(model.input, outputs)
+    # Without images a black one tells the shapes, since not every layer takes an empty batch.
+    some = images if len(images) else np.zeros((1, *images.shape[1:]), "float32")
     chunks = [
-        [part.numpy() for part in reader(images[i : i + batch_size], training=False)]
-        for i in range(0, max(len(images), 1), batch_size)
+        [part.numpy() for part in reader(some[i : i + batch_size], training=False)]
+        for i in range(0, len(some), batch_size)
     ]
-    rows, columns = (np.concatenate(parts) for parts in zip(*chunks, strict=True))
+    rows, columns = (np.concatenate(parts)[: len(images)] for parts in zip(*chunks, strict=True))
     return {
         "top": rows[..., 0],
         "left": columns[..., 0],
@@ -76,7 +94,7 @@ def edge_logits(model: keras.Model) -> list[Any] | None:
     >>> edge_logits(wb.models.localizer(head="dense")) is None
     True
     """
-    names = {layer.name for layer in model.layers}
+    names = {layer.name for layer in check_model(model).layers}
     if not {"row_logits", "column_logits"} <= names:
         return None
     return _outputs(model, "logits")

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from whitebox_loc._validation import check_generator
+from whitebox_loc._validation import check_generator, check_model
 
 __all__ = ["kept_random_state", "reinitialize"]
 
@@ -45,6 +45,7 @@ def reinitialize(model: keras.Model, *, seed: int | np.random.Generator = 0) -> 
     >>> bool((before == after).all())
     True
     """
+    check_model(model)
     generator = check_generator(seed)
     found = [
         (variable, _initializer_of(layer, variable))

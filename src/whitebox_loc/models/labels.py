@@ -6,6 +6,8 @@ from typing import Any
 
 import keras
 
+from whitebox_loc._validation import check_model
+
 __all__ = ["class_count", "label_logits"]
 
 
@@ -39,6 +41,7 @@ def class_count(model: keras.Model, shape: tuple[int, int, int]) -> int | None:
     >>> class_count(wb.models.localizer(size=(8, 8)), (8, 8, 1)) is None
     True
     """
+    check_model(model)
     try:
         outputs = model.output
     except AttributeError:
@@ -69,6 +72,6 @@ def label_logits(model: keras.Model) -> Any | None:
     >>> label_logits(wb.models.localizer(size=(8, 8))) is None
     True
     """
-    if "label_logits" not in {layer.name for layer in model.layers}:
+    if "label_logits" not in {layer.name for layer in check_model(model).layers}:
         return None
     return model.get_layer("label_logits").output

@@ -13,7 +13,16 @@ from typing import Any
 import keras
 import numpy as np
 
-from whitebox_loc._validation import check_choice, check_int, check_size
+from whitebox_loc._validation import (
+    MOST_CHANNELS,
+    MOST_SIDE,
+    check_choice,
+    check_filters,
+    check_int,
+    check_size,
+    check_text,
+    shortened,
+)
 from whitebox_loc.models.context import context
 from whitebox_loc.models.initialization import reinitialize
 
@@ -100,12 +109,13 @@ def localizer(
     >>> {name: tuple(part.shape) for name, part in found.items()}
     {'box': (2, 4), 'label': (2, 6)}
     """
-    height, width = check_size("size", size)
-    check_int("channels", channels, low=1)
+    height, width = check_size("size", size, high=MOST_SIDE)
+    check_int("channels", channels, low=1, high=MOST_CHANNELS)
     if classes is not None:
-        check_int("classes", classes, low=2)
+        check_int("classes", classes, low=2, high=MOST_CHANNELS)
+    name = None if name is None else check_text("name", name)
     build, default_filters, default_line = HEADS[check_choice("head", head, HEADS)]
-    widths = _check_filters(default_filters if filters is None else filters)
+    widths = check_filters("filters", default_filters if filters is None else filters)
     along = _check_line_filters(head, default_line, line_filters)
     images = keras.Input((height, width, channels), name="image")
     boxes, maps = build(images, widths, along)
@@ -191,25 +201,16 @@ def _strided(x: Any, filters: tuple[int, ...], name: str = "conv") -> Any:
     return x
 
 
-def _check_filters(filters: Sequence[int]) -> tuple[int, ...]:
-    if isinstance(filters, (str, int)) or not len(filters):
-        raise ValueError(
-            f"`filters` must be a non-empty sequence of channel numbers such as (8, 8); "
-            f"got {filters!r}."
-        )
-    return tuple(check_int(f"filters[{i}]", c, low=1) for i, c in enumerate(filters))
-
-
 def _check_line_filters(head: str, default: int | None, given: int | None) -> int | None:
     if given is None:
         return default
     if default is None:
         along = [name for name, row in HEADS.items() if row[2] is not None]
         raise ValueError(
-            f"`line_filters` {given!r} needs a head with profiles, one of {along}; got "
+            f"`line_filters` {shortened(given)} needs a head with profiles, one of {along}; got "
             f"head={head!r}. Leave it None."
         )
-    return check_int("line_filters", given, low=1)
+    return check_int("line_filters", given, low=1, high=MOST_CHANNELS)
 
 
 Head = Callable[[Any, tuple[int, ...], Any], tuple[Any, Any]]

@@ -7,7 +7,7 @@ import os
 import keras
 import numpy as np
 
-from whitebox_loc._validation import check_size
+from whitebox_loc._validation import MOST_SIDE, check_path, check_size
 from whitebox_loc.models.initialization import reinitialize
 
 __all__ = ["vgg16"]
@@ -55,7 +55,9 @@ def vgg16(
     >>> vgg16(size=(32, 32)).output_shape
     (None, 4)
     """
-    height, width = check_size("size", size)
+    if weights is not None:
+        weights = check_path("weights", weights)
+    height, width = check_size("size", size, high=MOST_SIDE)
     if min(height, width) < 32:
         raise ValueError(
             f"`size` must be at least (32, 32), since VGG16 halves it five times; got {size}."
@@ -72,7 +74,7 @@ def vgg16(
 
 
 def _load(backbone: keras.Model, weights: str | os.PathLike[str]) -> None:
-    if weights == "imagenet":
+    if str(weights) == "imagenet":
         _load_imagenet(backbone)
         return
     path = os.fspath(weights)

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
+from whitebox_loc._validation import check_memory
+from whitebox_loc.plots.checks import check_labels, check_table
 from whitebox_loc.plots.style import COLORS, one_axes
 
 __all__ = ["confusion_matrix", "reliability_diagram"]
@@ -43,12 +45,15 @@ def confusion_matrix(
     >>> [text.get_text() for text in ax.texts]
     ['3', '1', '0', '4']
     """
-    counts = np.asarray(confusion)
-    if counts.ndim != 2 or counts.shape[0] != counts.shape[1]:
+    counts = check_table("confusion", confusion, ("classes", "classes"), nan=False)
+    if counts.shape[0] != counts.shape[1]:
         raise ValueError(f"`confusion` must have shape (classes, classes); got {counts.shape}.")
-    shown = [str(k) for k in range(len(counts))] if names is None else list(names)
-    if len(shown) != len(counts):
-        raise ValueError(f"`names` must hold {len(counts)} names; got {len(shown)}.")
+    if (counts < 0).any():
+        raise ValueError(f"`confusion` must hold numbers of images; got {counts.min():g}.")
+    check_memory("confusion", counts.shape, 1e6 * counts.size, "texts")
+    shown = [str(k) for k in range(len(counts))]
+    if names is not None:
+        shown = check_labels("names", names, len(counts))
     # High enough for the colour bar's label where classes are few.
     ax = one_axes(ax, (1.8 + 0.62 * len(counts), max(2.9, 1.2 + 0.55 * len(counts))))
     totals = counts.sum(axis=1, keepdims=True)
@@ -57,7 +62,7 @@ def confusion_matrix(
     drawn = ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(counts):
         dark = shares[row, column] > 0.5
-        ax.text(column, row, f"{count}", ha="center", va="center", fontsize=8,
+        ax.text(column, row, f"{count:g}", ha="center", va="center", fontsize=8,
                 color="white" if dark else "black")  # fmt: skip
     ax.set_xticks(range(len(counts)), shown, rotation=35, ha="right", fontsize=8)
     ax.set_yticks(range(len(counts)), shown, fontsize=8)
@@ -100,8 +105,11 @@ def reliability_diagram(
     >>> [float(bar.get_height()) for bar in ax.patches]
     [0.6]
     """
-    edges, confidence, accuracy, counts = (
-        np.asarray(array, float) for array in (edges, confidence, accuracy, counts)
+    counts = check_table("counts", counts, ("bins",), nan=False)
+    edges = check_table("edges", edges, (len(counts) + 1,), ", one more than `counts`", nan=False)
+    confidence, accuracy = (
+        check_table(name, array, counts.shape, ", as `counts`")
+        for name, array in (("confidence", confidence), ("accuracy", accuracy))
     )
     ax = one_axes(ax, (5.0, 4.2))
     ax.plot([0, 1], [0, 1], color=COLORS["reference"], linestyle="--", label="perfect calibration")

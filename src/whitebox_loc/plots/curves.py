@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
+from whitebox_loc._validation import as_array, shortened
+from whitebox_loc.plots.checks import check_box, check_mapping, check_table
 from whitebox_loc.plots.style import COLORS, axes_grid, one_axes
 
 __all__ = ["check_columns", "edge_distributions", "learning_curves", "mark_of"]
@@ -52,7 +54,7 @@ def learning_curves(columns: Mapping[str, np.ndarray], axes: Any = None) -> np.n
     >>> [ax.get_ylabel() for ax in axes.flat][:3]
     ['nats', 'nats', 'IoU']
     """
-    check_columns(columns, DRAWN, "fit_detector", "detector_curves")
+    columns = check_columns(columns, DRAWN, "fit_detector", "detector_curves")
     axes = axes_grid(axes, 2, 3, (3.6, 2.6))
     steps = columns["step"]
     loss, excess, overlap, error, edges, norm = axes.flat
@@ -100,10 +102,22 @@ def edge_distributions(
     >>> ax.get_xlabel()
     'boundary between pixels'
     """
-    ax = one_axes(ax, (6.0, 2.6))
+    check_mapping("distributions", distributions, "probabilities")
     order = ("top", "left", "bottom", "right")
-    for offset, name in enumerate(n for n in order if n in distributions):
-        values = distributions[name]
+    given = {n: distributions[n] for n in order if n in distributions}
+    if not given:
+        raise ValueError(
+            f"`distributions` must hold some of {list(order)}; "
+            f"got {shortened(list(distributions))}."
+        )
+    given = {
+        name: check_table(f"distributions[{name!r}]", each, ("positions",))
+        for name, each in given.items()
+    }
+    if true is not None:
+        true = check_box("true", true)
+    ax = one_axes(ax, (6.0, 2.6))
+    for offset, (name, values) in enumerate(given.items()):
         # Narrow bars side by side: two edges at one position stay both visible.
         where = np.arange(len(values)) + 0.2 * (offset - 1.5)
         ax.bar(where, values, width=0.9, color=COLORS[name], alpha=0.85, label=name)
@@ -118,17 +132,23 @@ def edge_distributions(
 
 def check_columns(
     columns: Mapping[str, Any], wanted: tuple[str, ...], trained: str, other: str
-) -> None:
-    """Raise a ValueError that names the function for another history unless all columns are there.
+) -> dict[str, np.ndarray]:
+    """Return the columns wanted, of one length; an error names the function for another history.
 
     `trained` is the function that returns the other history, `other` the one that draws it.
     """
+    check_mapping("columns", columns, "arrays")
     missing = [name for name in wanted if name not in columns]
     if missing:
         raise ValueError(
             f"`columns` must hold {list(wanted)}; missing are {missing}. For a history of "
             f"whitebox_loc.training.{trained} call whitebox_loc.plots.{other}."
         )
+    steps = np.size(as_array("columns['step']", columns["step"]))
+    if not steps:
+        return {name: np.zeros(0) for name in wanted}
+    shape = (steps,)
+    return {n: check_table(f"columns[{n!r}]", columns[n], shape, ", one a step") for n in wanted}
 
 
 def mark_of(steps: np.ndarray) -> str:

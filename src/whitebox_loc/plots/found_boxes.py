@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from matplotlib.lines import Line2D
 
+from whitebox_loc._validation import as_array, check_bool
+from whitebox_loc.plots.checks import check_table
 from whitebox_loc.plots.curves import check_columns, mark_of
 from whitebox_loc.plots.images import boxes as draw_image
 from whitebox_loc.plots.style import COLORS, axes_grid, outline
@@ -73,6 +75,8 @@ def detections(
     _check("found", found, ("boxes", "scores", "counts"), "Detections")
     if truths is not None:
         _check("truths", truths, ("boxes", "counts"), "a MultiBatch, or like one")
+    images = _all_images(images)
+    check_bool("scores", scores)
     n, (height, width) = len(images), np.shape(images)[1:3]
     if not n or len(found.counts) != n or (truths is not None and len(truths.counts) != n):
         true = "" if truths is None else f" and `truths` of {len(truths.counts)}"
@@ -81,7 +85,7 @@ def detections(
             f"{len(found.counts)}{true}. Take the same part of each."
         )
     columns = n if ax is not None else min(n, COLUMNS)
-    axes = axes_grid(ax, -(-n // columns), columns, (2.3, 2.5))
+    axes = axes_grid(ax, -(-n // columns), columns, (2.3, 2.5), "ax")
     pixels = found.boxes * np.array([height, width, height, width])
     for i, each in enumerate(axes.flat):
         if i >= n:
@@ -126,7 +130,7 @@ def detector_curves(columns: Mapping[str, np.ndarray], axes: Any = None) -> np.n
     >>> [ax.get_ylabel() for ax in axes.flat]
     ['loss', 'share of the side', 'IoU or score', 'norm']
     """
-    check_columns(columns, DRAWN, "fit", "learning_curves")
+    columns = check_columns(columns, DRAWN, "fit", "learning_curves")
     axes = axes_grid(axes, 1, 4, (3.2, 2.6))
     total, errors, overlap, norm = axes.flat
     steps = columns["step"]
@@ -162,6 +166,15 @@ def _check(name: str, value: Any, needed: tuple[str, ...], allowed: str) -> None
             f"`{name}` must be {allowed}, with the arrays {list(needed)}; got "
             f"{type(value).__name__} without {missing}."
         )
+
+
+def _all_images(images: Any) -> np.ndarray:
+    """Return images (n, height, width, channels) as they are, perhaps none."""
+    array = as_array("images", images)
+    if not array.size:
+        return np.zeros((0, 1, 1, 1))
+    check_table("images", array, ("n", "height", "width", "channels"), nan=False)
+    return array
 
 
 def _write(ax: Any, box: np.ndarray, text: str, size: tuple[int, int]) -> None:

@@ -9,6 +9,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import ScalarFormatter
 
+from whitebox_loc._validation import check_real
+from whitebox_loc.plots.checks import check_box, check_count, check_labels, check_table
 from whitebox_loc.plots.style import COLORS, axes_grid, outline, signed_norm
 
 __all__ = ["saliency_grid"]
@@ -51,12 +53,16 @@ def saliency_grid(
     >>> axes.shape, axes[1, 0].get_ylabel(), axes[0, 2].get_title()
     ((2, 3), 'b', 'area')
     """
-    maps = np.asarray(maps)
-    if maps.ndim != 4 or maps.shape[:2] != (len(rows), len(columns)):
-        raise ValueError(
-            f"`maps` must have shape ({len(rows)}, {len(columns)}, height, width), one map a row "
-            f"and column; got {maps.shape}."
-        )
+    rows, columns = check_labels("rows", rows), check_labels("columns", columns)
+    shape = (len(rows), len(columns), "height", "width")
+    maps = check_table("maps", maps, shape, ", a map for each of `rows` and `columns`")
+    if box is not None:
+        box = check_box("box", box)
+    if margin is not None:
+        check_real("margin", margin, low=0)
+    if labels is not None:
+        labels = check_labels("labels", labels, len(rows))
+    check_count("maps", len(rows) * len(columns), "maps")
     own = axes is None
     axes = axes_grid(axes, len(rows), len(columns), (2.1, 1.9))
     if own:

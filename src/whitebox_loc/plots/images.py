@@ -8,6 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
+from whitebox_loc._validation import check_bool
+from whitebox_loc.plots.checks import check_box, check_count, check_image, check_table, check_text
 from whitebox_loc.plots.style import (
     COLORS,
     axes_grid,
@@ -60,15 +62,16 @@ def boxes(
     >>> [patch.get_label() for patch in ax.patches]
     ['true', 'predicted']
     """
+    image = check_image("image", image)
+    found = {
+        name: None if box is None else check_box(name, box)
+        for name, box in (("true", true), ("predicted", predicted))
+    }
+    check_text("title", title), check_bool("legend", legend)
     ax = one_axes(ax)
     _show(ax, image)
-    for name, box, line in (("true", true, "-"), ("predicted", predicted, "--")):
+    for name, box, line in (("true", found["true"], "-"), ("predicted", found["predicted"], "--")):
         if box is not None:
-            if np.shape(box) != (4,):
-                raise ValueError(
-                    f"`{name}` must be one box of shape (4,); got shape {np.shape(box)}. Draw an "
-                    "image of several boxes with whitebox_loc.plots.detections."
-                )
             outline(ax, box, color=COLORS[name], linestyle=line, linewidth=1.8, label=name)
     if legend and ax.patches:
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=2, frameon=False)
@@ -99,7 +102,9 @@ def feature_maps(maps: np.ndarray, axes: Any = None, *, title: str = "") -> np.n
     >>> feature_maps(np.zeros((8, 8, 3))).shape
     (1, 3)
     """
-    return _channels(np.moveaxis(maps, -1, 0), axes, title, "activation")
+    values = check_table("maps", maps, ("height", "width", "channels"))
+    check_count("maps", values.shape[-1], "channels")
+    return _channels(np.moveaxis(values, -1, 0), axes, check_text("title", title), "activation")
 
 
 def kernels(weights: np.ndarray, axes: Any = None, *, title: str = "") -> np.ndarray:
@@ -123,7 +128,10 @@ def kernels(weights: np.ndarray, axes: Any = None, *, title: str = "") -> np.nda
     >>> kernels(np.zeros((3, 3, 1, 4))).shape
     (1, 4)
     """
+    weights = check_table("weights", weights, ("height", "width", "inputs", "outputs"))
     height, width, inputs, outputs = weights.shape
+    check_count("weights", inputs * outputs, "kernels")
+    check_text("title", title)
     axes = axes_grid(axes, inputs, outputs, (1.0, 1.25))
     flat = weights.reshape(height, width, -1).transpose(2, 0, 1)
     norm = signed_norm(weights)
@@ -172,6 +180,10 @@ def saliency(
     >>> ax.images[0].get_clim()
     (-3.0, 3.0)
     """
+    values = check_table("values", values, ("height", "width"))
+    check_text("title", title), check_text("label", label)
+    if box is not None:
+        box = check_box("box", box)
     ax = one_axes(ax)
     drawn = _signed(ax, values, signed_norm(values))
     if box is not None:
@@ -208,9 +220,6 @@ def _finish(axes: np.ndarray, drawn: Any, title: str, label: str) -> None:
 
 
 def _show(ax: Axes, image: np.ndarray) -> None:
-    image = np.asarray(image)
-    if image.dtype == np.uint8:
-        image = image / 255
     if image.ndim == 3 and image.shape[-1] != 3:
         # imshow knows grey and RGB; any other number of channels is shown as its mean.
         image = image.mean(axis=-1)

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from whitebox_loc.plots.checks import check_count, check_labels, check_table
 from whitebox_loc.plots.style import COLORS, axes_grid
 
 __all__ = ["leaderboard"]
@@ -63,20 +64,26 @@ def leaderboard(
     >>> axes[0].get_title(), [label.get_text() for label in axes[0].get_yticklabels()]
     ('mass', ['ours', 'random'])
     """
-    tables = [np.asarray(table, np.float64) for table in (means, lows, highs)]
-    for name, table in zip(("means", "lows", "highs"), tables, strict=True):
-        if table.shape != (len(rows), len(columns)):
-            raise ValueError(
-                f"`{name}` must have shape ({len(rows)}, {len(columns)}), a value a row and "
-                f"column; got {table.shape}."
-            )
+    rows, columns = check_labels("rows", rows), check_labels("columns", columns)
+    shape = (len(rows), len(columns))
+    given = ("means", means), ("lows", lows), ("highs", highs)
+    tables = [
+        check_table(n, each, shape, ", a value for each of `rows` and `columns`")
+        for n, each in given
+    ]
+    marked = _marked(baselines)
+    if notes is not None:
+        notes = check_labels("notes", notes, len(columns))
+    check_count("columns", len(columns), "columns")
     own = axes is None
     axes = axes_grid(axes, 1, len(columns), (1.9, 1.0 + 0.19 * len(rows)))[0]
     if own:
         # The names at the left belong to the first panel and must not be cut.
         axes[0].figure.set_figwidth(1.9 * len(columns) + 1.6)
-    marks = np.array([row in baselines for row in rows])
-    hollow = np.zeros(tables[0].shape, bool) if incomplete is None else np.asarray(incomplete)
+    marks = np.array([row in marked for row in rows])
+    hollow = np.zeros(shape, bool)
+    if incomplete is not None:
+        hollow = check_table("incomplete", incomplete, shape, nan=False) > 0
     for index, (ax, title) in enumerate(zip(axes, columns, strict=True)):
         _panel(ax, [table[:, index] for table in tables], marks, hollow[:, index])
         ax.set_title(title, fontsize=8)
@@ -84,6 +91,12 @@ def leaderboard(
         if notes is not None:
             ax.set_xlabel(notes[index], fontsize=7)
     return axes
+
+
+def _marked(baselines: Any) -> list[str]:
+    """Return the names of baselines, which may be none."""
+    known_empty = isinstance(baselines, Collection) and not len(baselines)
+    return [] if known_empty else check_labels("baselines", baselines)
 
 
 def _panel(ax: Axes, columns: list[np.ndarray], marks: np.ndarray, hollow: np.ndarray) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 
+from whitebox_loc.plots.checks import check_labels, check_table, check_text
 from whitebox_loc.plots.style import one_axes, signed_norm
 
 __all__ = ["cross_talk_matrix", "response_matrix"]
@@ -51,7 +52,8 @@ def response_matrix(
     >>> ax.texts[0].get_text(), ax.images[0].get_clim()
     ('1.00\n0.90 to 1.10', (-1.0, 1.0))
     """
-    norm = signed_norm(np.asarray(values, np.float64))
+    rows, columns, values, interval = _checked(values, interval, rows, columns, title)
+    norm = signed_norm(values)
     ax = _matrix(values, interval, ax, rows, columns, "RdBu_r", norm, "pixels per pixel")
     ax.set_ylabel("predicted coordinate")
     ax.set_xlabel("edge that moves")
@@ -96,13 +98,14 @@ def cross_talk_matrix(
     >>> [label.get_text() for label in ax.get_xticklabels()]
     ['top', 'left', 'bottom', 'right', 'elsewhere']
     """
-    values = np.asarray(values, np.float64)
+    rows, columns, values, interval = _checked(values, interval, rows, columns, title)
     if elsewhere is not None:
         columns = [*columns, "elsewhere"]
-        values = np.concatenate([values, np.asarray(elsewhere, np.float64)[:, None]], axis=1)
+        elsewhere = check_table("elsewhere", elsewhere, (len(rows),), ", one a row")
+        values = np.concatenate([values, elsewhere[:, None]], axis=1)
         if interval is not None:
             blank = np.full((2, len(values), 1), np.nan)
-            interval = np.concatenate([np.asarray(interval, np.float64), blank], axis=2)
+            interval = np.concatenate([interval, blank], axis=2)
     norm = Normalize(0, 1)
     ax = _matrix(values, interval, ax, rows, columns, "viridis", norm, "share of |map|")
     ax.set_ylabel("map of")
@@ -113,9 +116,23 @@ def cross_talk_matrix(
     return ax
 
 
+def _checked(
+    values: Any, interval: Any, rows: Any, columns: Any, title: Any
+) -> tuple[list[str], list[str], np.ndarray, np.ndarray | None]:
+    rows, columns = check_labels("rows", rows), check_labels("columns", columns)
+    shape = (len(rows), len(columns))
+    values = check_table(
+        "values", values, shape, ", a row and a column for each of `rows` and `columns`"
+    )
+    if interval is not None:
+        interval = check_table("interval", interval, (2, *shape), ", lower and upper ends")
+    check_text("title", title)
+    return rows, columns, values, interval
+
+
 def _matrix(
-    values: Any,
-    interval: Any,
+    values: np.ndarray,
+    interval: np.ndarray | None,
     ax: Axes | None,
     rows: Sequence[str],
     columns: Sequence[str],
@@ -123,15 +140,13 @@ def _matrix(
     norm: Normalize,
     label: str,
 ) -> Axes:
-    values = np.asarray(values, np.float64)
-    _check_shapes(values, interval, (len(rows), len(columns)))
     ax = one_axes(ax, (1.9 + 0.95 * len(columns), 1.3 + 0.75 * len(rows)))
     ax.set_facecolor("0.85")
     drawn = ax.imshow(values, cmap=cmap, norm=norm, aspect="auto")
     for (row, column), value in np.ndenumerate(values):
         text = f"{value:z.2f}" if np.isfinite(value) else "none"
-        if interval is not None and np.isfinite(np.asarray(interval)[:, row, column]).all():
-            low, high = np.asarray(interval)[:, row, column]
+        if interval is not None and np.isfinite(interval[:, row, column]).all():
+            low, high = interval[:, row, column]
             text += f"\n{low:z.2f} to {high:z.2f}"
         red, green, blue, _ = drawn.cmap(norm(value)) if np.isfinite(value) else (1, 1, 1, 1)
         # Rec. 709: how bright the eye finds a colour.
@@ -143,15 +158,3 @@ def _matrix(
     bar = ax.figure.colorbar(drawn, ax=ax, label=label)
     bar.ax.tick_params(labelsize=7)
     return ax
-
-
-def _check_shapes(values: np.ndarray, interval: Any, shape: tuple[int, int]) -> None:
-    if values.shape != shape:
-        raise ValueError(
-            f"`values` must have shape {shape}, a row and a column a name; got {values.shape}."
-        )
-    if interval is not None and np.shape(interval) != (2, *shape):
-        raise ValueError(
-            f"`interval` must have shape {(2, *shape)}, lower and upper ends; got "
-            f"{np.shape(interval)}."
-        )

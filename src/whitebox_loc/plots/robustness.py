@@ -8,11 +8,16 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
+from whitebox_loc._validation import check_real
+from whitebox_loc.plots.checks import check_mapping
 from whitebox_loc.plots.style import COLORS, axes_grid, show_each
 
 __all__ = ["stress_coordinates", "stress_curves"]
 
 _COLUMNS = 4
+
+#: What tells a curve from other things.
+PARTS = ("shift", "severities", "mean_iou", "iou_interval", "error", "error_interval")
 
 
 def stress_curves(curves: Mapping[str, Any], axes: Any = None, least_iou: float = 0.95) -> Any:
@@ -46,6 +51,7 @@ def stress_curves(curves: Mapping[str, Any], axes: Any = None, least_iou: float 
     >>> axes[0, 0].get_title()
     'blur'
     """
+    check_real("least_iou", least_iou, low=0, high=1)
 
     def draw(ax: Axes, curve: Any) -> None:
         ax.axhline(least_iou, color=COLORS["reference"], linestyle=":", linewidth=1,
@@ -107,8 +113,14 @@ def stress_coordinates(curves: Mapping[str, Any], axes: Any = None) -> Any:
 
 
 def _panels(curves: Mapping[str, Any], axes: Any, draw: Any, label: str) -> np.ndarray:
+    check_mapping("curves", curves, "curves, as in `Stress.curves`")
     if not curves:
         raise ValueError("`curves` must hold at least one curve; got none.")
+    for name, curve in curves.items():
+        if not all(hasattr(curve, part) for part in PARTS):
+            raise TypeError(
+                f"`curves[{name!r}]` must be a training.Curve; got {type(curve).__name__}."
+            )
     rows = -(-len(curves) // _COLUMNS)
     axes = axes_grid(axes, rows, _COLUMNS, (3.2, 2.4))
     found = list(curves.items())

@@ -12,6 +12,8 @@ from matplotlib.colors import Normalize, TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from whitebox_loc.plots.checks import check_ax
+
 __all__ = ["COLORS", "axes_grid", "one_axes", "outline", "show_each", "signed_norm"]
 
 # The palette of Okabe and Ito, "Color universal design", 2008.
@@ -31,7 +33,7 @@ COLORS = {
 def one_axes(ax: Axes | None, figsize: tuple[float, float] = (4.0, 4.0)) -> Axes:
     """Return `ax`, or the axes of a new figure."""
     if ax is not None:
-        return ax
+        return check_ax("ax", ax)
     return new_figure(figsize).add_subplot()
 
 
@@ -47,8 +49,12 @@ def new_figure(figsize: tuple[float, float]) -> Figure:
     return Figure(figsize=figsize, layout="constrained")
 
 
-def axes_grid(axes: Any, rows: int, columns: int, cell: tuple[float, float]) -> np.ndarray:
+def axes_grid(
+    axes: Any, rows: int, columns: int, cell: tuple[float, float], name: str = "axes"
+) -> np.ndarray:
     """Return `axes` as an array (rows, columns), made on a new figure if None.
+
+    `name` is that of the argument that they were.
 
     Raises
     ------
@@ -59,9 +65,11 @@ def axes_grid(axes: Any, rows: int, columns: int, cell: tuple[float, float]) -> 
         figure = new_figure((columns * cell[0], rows * cell[1]))
         return figure.subplots(rows, columns, squeeze=False)
     given = np.asarray(axes, dtype=object)
+    for each in given.flat:
+        check_ax(name, each)
     if given.size != rows * columns:
         raise ValueError(
-            f"`axes` must hold {rows} x {columns} = {rows * columns} axes; got {given.size}. "
+            f"`{name}` must hold {rows} x {columns} = {rows * columns} axes; got {given.size}. "
             "Pass None for a new figure."
         )
     return given.reshape(rows, columns)

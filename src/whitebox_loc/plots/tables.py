@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
+from whitebox_loc.plots.checks import check_labels, check_table, check_text
 from whitebox_loc.plots.style import one_axes
 
 __all__ = ["heat_map"]
@@ -50,8 +51,15 @@ def heat_map(
     >>> [text.get_text() for text in ax.texts]
     ['1.000']
     """
+    values = check_table("values", values, ("rows", "columns"))
+    bounds = ", the limits of the bins, one more than `values` has in this direction"
+    rows, columns = values.shape
+    row_edges = check_table("row_edges", row_edges, (rows + 1,), bounds, nan=False)
+    column_edges = check_table("column_edges", column_edges, (columns + 1,), bounds, nan=False)
+    row_label, column_label = check_labels("labels", labels, 2)
+    check_text("title", title), check_text("bar", bar)
+    low, high = _limits(values, limits)
     ax = one_axes(ax, (5.2, 4.4))
-    low, high = limits or (np.nanmin(values), np.nanmax(values))
     ax.set_facecolor("0.85")
     drawn = ax.imshow(values, cmap="viridis", vmin=low, vmax=high, aspect="auto")
     middle = (low + high) / 2
@@ -61,11 +69,22 @@ def heat_map(
                     color="white" if value < middle else "black")  # fmt: skip
     _ticks(ax.set_yticks, row_edges)
     _ticks(ax.set_xticks, column_edges)
-    ax.set_ylabel(labels[0])
-    ax.set_xlabel(labels[1])
+    ax.set_ylabel(row_label)
+    ax.set_xlabel(column_label)
     ax.set_title(title, fontsize=10)
     ax.figure.colorbar(drawn, ax=ax, label=bar)
     return ax
+
+
+def _limits(values: np.ndarray, limits: Any) -> tuple[float, float]:
+    """Return the ends of the colour scale; without numbers that of shares."""
+    if limits is None:
+        known = values[np.isfinite(values)]
+        return (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
+    low, high = check_table("limits", limits, (2,), ", (least, greatest)", nan=False)
+    if low > high:
+        raise ValueError(f"`limits` must be (least, greatest); got ({low:g}, {high:g}).")
+    return float(low), float(high)
 
 
 def _ticks(setter: Any, edges: Any) -> None:

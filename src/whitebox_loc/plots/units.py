@@ -9,6 +9,16 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 
+from whitebox_loc._validation import check_ints
+from whitebox_loc.plots.checks import (
+    ANY_NAME,
+    check_box,
+    check_count,
+    check_image,
+    check_labels,
+    check_table,
+    check_text,
+)
 from whitebox_loc.plots.style import axes_grid, one_axes, outline, show_each, signed_norm
 
 __all__ = [
@@ -22,6 +32,8 @@ __all__ = [
 # Okabe and Ito's eight, the yellow left out: it cannot be seen on white.
 _CHANNEL_COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
 _CHANNEL_LINES = ("-", "--", ":", "-.")
+
+NAMED = ", a row and a column for each of `{}` and `{}`"
 
 
 def tuning_curves(
@@ -63,8 +75,18 @@ def tuning_curves(
     >>> axes[0, 0].get_xlabel(), axes[0, 0].lines[0].get_xdata()
     ('top (pixels)', array([1., 3.]))
     """
+    factors, title = check_labels("factors", factors), check_text("title", title)
+    mean = check_table(
+        "mean", mean, (len(factors), "bins", "channels"), ", a row for each of `factors`"
+    )
+    shape = (len(factors), mean.shape[1] + 1)
+    edges = check_table("edges", edges, shape, ", one more than the bins of `mean`", nan=False)
+    if std is not None:
+        std = check_table("std", std, mean.shape, ", as `mean`")
+    chosen = list(range(mean.shape[-1]))
+    if channels is not None:
+        chosen = check_ints("channels", channels, low=-mean.shape[-1], high=mean.shape[-1] - 1)
     axes = axes_grid(axes, 1, len(factors), (2.7, 2.8))
-    chosen = range(mean.shape[-1]) if channels is None else channels
     for index, (ax, factor) in enumerate(zip(axes.flat, factors, strict=True)):
         centres = (edges[index, :-1] + edges[index, 1:]) / 2
         for number, channel in enumerate(chosen):
@@ -118,6 +140,8 @@ def probe_table(
     >>> [text.get_text() for text in ax.texts]
     ['0.50', '-2.00']
     """
+    layers, factors = check_labels("layers", layers), check_labels("factors", factors)
+    r2 = check_table("r2", r2, (len(layers), len(factors)), NAMED.format("layers", "factors"))
     size = (1.8 + 0.6 * len(factors), 1.4 + 0.35 * len(layers))
     return _matrix(r2, layers, factors, ax, size, ("viridis", Normalize(0, 1)), "R²", title)
 
@@ -156,10 +180,16 @@ def ablation_matrix(
     >>> ax.images[0].get_clim()
     (-0.2, 0.2)
     """
+    rows = check_labels("rows", rows, kinds=ANY_NAME)
+    columns = check_labels("columns", columns)
     size = (2.4 + 0.75 * len(columns), 1.4 + 0.35 * len(rows))
-    colors: tuple[str, Normalize] = ("RdBu_r", signed_norm(np.asarray(values)))
-    low, high = np.nanmin(values), np.nanmax(values)
-    if low > -0.005 * high:
+    values = check_table(
+        "values", values, (len(rows), len(columns)), NAMED.format("rows", "columns")
+    )
+    colors: tuple[str, Normalize] = ("RdBu_r", signed_norm(values))
+    known = values[np.isfinite(values)]
+    high = float(known.max()) if known.size else 1.0
+    if not known.size or known.min() > -0.005 * high:
         # Nothing below zero but rounding: half of a signed scale would stand empty.
         colors = ("viridis", Normalize(0, high))
     return _matrix(values, rows, columns, ax, size, colors, label, title)
@@ -191,6 +221,9 @@ def maximized_images(
     >>> maximized_images(np.zeros((10, 6, 8, 1)), [f"unit {i}" for i in range(10)]).shape
     (2, 8)
     """
+    images = check_table("images", images, ("k", "height", "width", "channels"), nan=False)
+    check_count("images", len(images), "images")
+    labels, title = check_labels("labels", labels, len(images)), check_text("title", title)
     columns = min(len(images), 8)
     axes = axes_grid(axes, -(-len(images) // columns), columns, (1.5, 1.6))
 
@@ -245,10 +278,18 @@ def receptive_field(
     >>> [float(v) for v in ax.patches[0].get_bbox().bounds]
     [2.5, 1.5, 5.0, 3.0]
     """
+    background, window = check_image("background", background), check_box("window", window)
+    check_text("title", title)
+    if label is not None and background.ndim == 3:
+        raise ValueError(
+            "`background` must have shape (height, width) where `label` says what it measures; "
+            f"got {background.shape}. Take one channel, or label=None for an image."
+        )
     ax = one_axes(ax, (4.4, 3.6))
     if label is None:
         _picture(ax, np.atleast_3d(background))
     else:
+        check_text("label", label)
         norm = Normalize(0, float(np.max(background)) or 1.0)
         drawn = ax.imshow(background, cmap="magma", norm=norm, interpolation="nearest")
         bar = ax.figure.colorbar(drawn, ax=ax, shrink=0.8, label=label)
@@ -278,12 +319,7 @@ def _matrix(
     label: str,
     title: str,
 ) -> Axes:
-    values = np.asarray(values)
-    if values.shape != (len(rows), len(columns)):
-        raise ValueError(
-            f"The values must have shape ({len(rows)}, {len(columns)}), a row and a column a "
-            f"name; got {values.shape}."
-        )
+    check_text("label", label), check_text("title", title)
     ax = one_axes(ax, size)
     cmap, norm = colors
     ax.set_facecolor("0.85")

@@ -12,8 +12,8 @@ from typing import Any
 import keras
 from tqdm.auto import tqdm
 
-from whitebox_loc._files import replacing
-from whitebox_loc._validation import check_int
+from whitebox_loc._files import make_folder, printable, replacing
+from whitebox_loc._validation import check_bool, check_executor, check_int, check_path
 from whitebox_loc.data import Scene
 from whitebox_loc.evaluation.auditing import Audit, audit
 from whitebox_loc.evaluation.results import Results
@@ -97,7 +97,7 @@ class Leaderboard:
             f"{len(results)} rows: {len(results.names('model'))} models, "
             f"{len(results.names('method'))} methods, {len(results.names('metric'))} metrics, "
             f"{len(results.names('coordinate'))} coordinates; {failed} failed",
-            *(f"{name:<9}{path}" for name, path in self.paths.items()),
+            *(f"{name:<9}{printable(path)}" for name, path in self.paths.items()),
         ]
         return "\n".join(lines)
 
@@ -142,8 +142,13 @@ def leaderboard(
         As `benchmark`.
     """
     check_int("seed", seed, low=0)
+    check_bool("quick", quick)
+    check_bool("progress", progress)
+    if plan is not None and not isinstance(plan, Plan):
+        raise TypeError(f"`plan` must be a Plan or None; got {type(plan).__name__}.")
+    check_executor(executor)
     plan = plan or (QUICK if quick else FULL)
-    folder = Path(out)
+    folder = make_folder("out", check_path("out", out))
     scenes = {"uniform": Scene(size=plan.size)}
     metrics = [name for name in METRICS if name not in plan.left_out]
     methods = {name: (name, _options(name, plan)) for name in METHODS}

@@ -15,8 +15,8 @@ import keras
 from tqdm.auto import tqdm
 
 import whitebox_loc
-from whitebox_loc._files import replacing
-from whitebox_loc._validation import check_int
+from whitebox_loc._files import make_folder, naming, printable, replacing
+from whitebox_loc._validation import check_bool, check_int, check_path, check_real
 from whitebox_loc.data import SCENES, Scene, as_scene
 from whitebox_loc.models import localizer
 from whitebox_loc.report import figures, html
@@ -65,7 +65,7 @@ class Tour:
                 f"{name:<16}{result.mean_iou:>10.4f}{result.min_iou:>10.4f}"
                 f"{result.exact_rate:>9.2%}{result.pixel_error:>10.4f}{result.excess:>10.1e}"
             )
-        lines += [f"{name:<9}{path}" for name, path in self.paths.items()]
+        lines += [f"{name:<9}{printable(path)}" for name, path in self.paths.items()]
         return "\n".join(lines)
 
 
@@ -105,6 +105,13 @@ def tour(
     -------
     Tour
 
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not one of the above, before anything is written.
+    OSError
+        If something cannot be written into `out`.
+
     Examples
     --------
     >>> import tempfile
@@ -116,8 +123,20 @@ def tour(
     """
     scene = as_scene(scene)
     check_int("n", n, low=1)
-    folder = Path(out)
+    check_int("seed", seed, low=0)
+    check_real("seconds", seconds, low=0)
+    check_bool("progress", progress)
+    folder = check_path("out", out)
     model = localizer(scene.size, scene.channels, head, seed=seed)
+    make_folder("out", folder)
+    with naming("out", folder):
+        return _tour(model, scene, folder, seconds, head, n, seed, progress)
+
+
+def _tour(
+    model: keras.Model, scene: Scene, folder: Path, seconds: float, head: str, n: int, seed: int,
+    progress: bool,
+) -> Tour:  # fmt: skip
     checkpoint = folder / "training.npz"
     history = fit(
         model, scene, seconds, seed, target_iou=TARGET_IOU, checkpoint=checkpoint,

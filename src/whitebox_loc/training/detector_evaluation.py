@@ -8,14 +8,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from whitebox_loc._validation import check_int
+from whitebox_loc._validation import check_int, check_model
 from whitebox_loc.average_precision import AveragePrecision, mean_average_precision
 from whitebox_loc.boxes import iou
 from whitebox_loc.data import MultiBatch, MultiScene, generate
 from whitebox_loc.models import Detections, detections
 from whitebox_loc.training.detector_fitting import (
     check_classes,
-    check_keras_model,
     check_multi_scene,
 )
 from whitebox_loc.training.evaluation import outputs_of
@@ -135,7 +134,7 @@ def evaluate_detector(
     >>> result.n, result.recall
     (20, 0.0)
     """
-    check_keras_model(model)
+    check_model(model)
     batch = generate(check_multi_scene(scene), check_int("n", n, low=1), seed=seed)
     outputs = outputs_of(model, batch.images, batch_size)
     found = detections(outputs, threshold, overlap)

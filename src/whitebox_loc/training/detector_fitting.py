@@ -10,7 +10,14 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from whitebox_loc._validation import check_int, check_real
+from whitebox_loc._validation import (
+    check_input,
+    check_int,
+    check_model,
+    check_positive,
+    check_real,
+    shortened,
+)
 from whitebox_loc.boxes import iou
 from whitebox_loc.data import MultiScene, dataset
 from whitebox_loc.detection_losses import center_cells, center_loss, center_targets, heat_map_loss
@@ -20,14 +27,14 @@ from whitebox_loc.models.detectors import CenterMaps
 from whitebox_loc.training import checkpoints
 from whitebox_loc.training.averaging import AveragingAdam
 from whitebox_loc.training.distribution import is_distributed
-from whitebox_loc.training.evaluation import check_input
+from whitebox_loc.training.evaluation import check_batch
 from whitebox_loc.training.history import History
 from whitebox_loc.training.loops import Budget, Keeper, train
+from whitebox_loc.training.steps import has_good_rate, put_back, updated
 
 __all__ = [
     "DETECTOR_COLUMNS",
     "check_classes",
-    "check_keras_model",
     "check_multi_scene",
     "fit_detector",
 ]
@@ -77,7 +84,8 @@ def fit_detector(
     scene : MultiScene
         What is drawn; class k is ``scene.shapes[k]``.
     seconds : float, optional
-        Budget of wall time, compilation included. Defaults to 60 if `steps` is None.
+        Budget of wall time, compilation included; with any above 0 one step is taken at least.
+        Defaults to 60 if `steps` is None.
     seed : int, default 0
         Seed of the images. Step i sees the same images in every run with this seed, so
         give another one to train a model for a second time.
@@ -106,8 +114,8 @@ def fit_detector(
     Raises
     ------
     TrainingDivergedError
-        If the loss or a gradient stops being finite. The model and the checkpoint keep the last
-        finite weights.
+        If the loss, a gradient or a weight stops being finite. The model and the checkpoint keep
+        the last finite weights.
     KeyboardInterrupt
         After Ctrl-C, once the step is finished and the checkpoint is written. The model then
         has the weights of that step, not their average.
@@ -123,13 +131,14 @@ def fit_detector(
     >>> len(history), history.stopped
     (2, 'steps')
     """
-    check_keras_model(model)
-    scene = check_multi_scene(scene)
-    seed, batch_size = check_int("seed", seed, low=0), check_int("batch_size", batch_size, low=1)
+    batch_size = check_int("batch_size", batch_size, low=1)
     budget = Budget(seconds, steps, None, batch_size)
+    check_model(model)
+    scene, seed = check_multi_scene(scene), check_int("seed", seed, low=0)
+    check_batch(batch_size, (*scene.size, scene.channels))
     maps = _check_model(model, scene)
     optimizer = AveragingAdam(
-        check_real("learning_rate", learning_rate, low=0),
+        check_positive("learning_rate", learning_rate),
         global_clipnorm=LARGEST_GRADIENT,
     )
     optimizer.build(model.trainable_variables)
@@ -164,18 +173,9 @@ def check_multi_scene(scene: Any) -> MultiScene:
     if not isinstance(scene, MultiScene):
         raise TypeError(
             "`scene` must be a whitebox_loc.data.MultiScene, such as MultiScene(scene, boxes=(1, "
-            f"4)); got {scene!r} of type {type(scene).__name__}."
+            f"4)); got {shortened(scene)} of type {type(scene).__name__}."
         )
     return scene
-
-
-def check_keras_model(model: Any) -> None:
-    """Raise a TypeError unless `model` is a Keras model, or at least a layer."""
-    if not isinstance(model, keras.Layer):
-        raise TypeError(
-            "`model` must be a Keras model, such as whitebox_loc.models.detector builds; got "
-            f"{model!r} of type {type(model).__name__}."
-        )
 
 
 def check_classes(classes: int, scene: MultiScene) -> None:
@@ -196,7 +196,7 @@ def _check_model(model: keras.Model, scene: MultiScene) -> CenterMaps:
             "train, or their grid is not one of 2 or 4 pixels a cell. Build it with "
             "whitebox_loc.models.detector."
         )
-    check_input(model, (*scene.size, scene.channels))
+    check_input(model, (*scene.size, scene.channels), "scene")
     if "classes" in model.output:
         check_classes(maps.heat_logits.shape[-1], scene)
     if is_distributed(model):
@@ -227,15 +227,17 @@ def _make_step(
 ) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]:
     """Return a compiled function of (images, boxes, labels) that learns, and measures before.
 
-    The measures are in the order of ``DETECTOR_COLUMNS[2:]``. The update is left out if the loss
-    or the gradient is not finite, so that the weights are still good when the caller finds out.
+    The measures are in the order of ``DETECTOR_COLUMNS[2:]``, with the last number of `make_step`
+    behind them. The update is left out as there.
     """
     network = keras.Model(model.input, [*maps[:3], model.output["boxes"], model.output["scores"]])
     variables = model.trainable_variables
+    states = [*model.variables, *optimizer.variables]
     rows, columns, classes = maps.heat_logits.shape[1:]
 
-    @tf.function
+    @tf.function(autograph=False)
     def step(images: tf.Tensor, boxes: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        before = [tf.identity(state.value) for state in states]
         targets = center_targets(boxes, labels, (rows, columns), maps.stride, scene.size, classes)
         with tf.GradientTape() as tape:
             heat_logits, size_logits, offset, found, scores = network(images, training=True)
@@ -245,15 +247,18 @@ def _make_step(
         # A frozen layer's variables are not among these, and those of unused layers have None.
         gradients = tape.gradient(total, variables)
         norm = tf.linalg.global_norm([g for g in gradients if g is not None])
-        tf.cond(
-            tf.math.is_finite(total) & tf.math.is_finite(norm),
-            lambda: _applied(optimizer, gradients, variables),
+        good = tf.math.is_finite(total) & tf.math.is_finite(norm)
+        kept = tf.cond(
+            good & has_good_rate(optimizer),
+            lambda: updated(optimizer, gradients, variables),
             lambda: False,
         )
+        tf.cond(kept, lambda: False, lambda: put_back(states, before))
         cells = center_cells(boxes, (rows, columns), maps.stride, scene.size)
         numbers = cells[..., 0] * columns + cells[..., 1]
         measures = _measures(boxes, labels, found, scores, numbers)
-        return tf.stack([total, heat, size, place, *measures, norm])
+        sound = tf.cast(kept | ~good, tf.float32)
+        return tf.stack([total, heat, size, place, *measures, norm, sound])
 
     # Traced here and once: calling the function would warn of tracing in a loop over fits.
     places = (batch_size, scene.most)
@@ -262,11 +267,6 @@ def _make_step(
         tf.TensorSpec((*places, 4)),
         tf.TensorSpec(places, tf.int64),
     )
-
-
-def _applied(optimizer: Any, gradients: list[Any], variables: list[Any]) -> bool:
-    optimizer.apply(gradients, variables)
-    return True
 
 
 def _measures(boxes: Any, labels: Any, found: Any, scores: Any, cells: Any) -> list[Any]:

@@ -11,7 +11,9 @@ import tensorflow as tf
 
 from whitebox_loc.training.steps import (
     Gradients,
+    all_finite,
     apply,
+    has_good_rate,
     is_good,
     make_gradients,
     norm_of,
@@ -140,6 +142,8 @@ def make_shared_step(
     options = loss, edge_weight, label_weight, shape[1:3], replicas
     differentiate = make_gradients(model, optimizer, *options)
     states = states_of(model)
+    # The same on all replicas, so that the values of one are those of all.
+    trained = [*model.trainable_variables, *optimizer.variables]
     learned: list[Any] = []
 
     def look(*batch: tf.Tensor) -> tuple[list[Any], list[Any], list[Any]]:
@@ -149,21 +153,30 @@ def make_shared_step(
         learned[:] = found.learned
         return found.measures, found.gradients, before
 
-    @tf.function
+    def update(gradients: list[Any]) -> Any:
+        _everywhere(strategy, lambda g: apply(optimizer, g, learned), gradients)
+        return all_finite(learned)
+
+    def undo(old: list[Any], before: list[Any]) -> bool:
+        put_back(trained, old)
+        return _everywhere(strategy, lambda b: put_back(states, b), before)
+
+    @tf.function(autograph=False)
     def step(images: tf.Tensor, boxes: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        old = [tf.identity(variable.value) for variable in trained]
         seen, gradients, before = strategy.run(look, (images, boxes, labels))
         measures = [strategy.experimental_local_results(measure)[0] for measure in seen]
         norm = norm_of([strategy.experimental_local_results(g)[0] for g in gradients])
         scale = scale_of(optimizer)
         # Around the replicas and not in each, since Keras joins them to update a variable, which
         # a replica cannot do in a branch.
+        good = is_good(optimizer, measures[0], norm)
         with _summed(optimizer):
-            tf.cond(
-                is_good(optimizer, measures[0], norm),
-                lambda: _everywhere(strategy, lambda g: apply(optimizer, g, learned), gradients),
-                lambda: _everywhere(strategy, lambda b: put_back(states, b), before),
+            kept = tf.cond(
+                good & has_good_rate(optimizer), lambda: update(gradients), lambda: False
             )
-        return tf.stack([*measures, norm / scale])
+        tf.cond(kept, lambda: True, lambda: undo(old, before))
+        return tf.stack([*measures, norm / scale, tf.cast(kept | ~good, tf.float32)])
 
     kinds = tf.TensorSpec(shape), tf.TensorSpec((shape[0], 4)), tf.TensorSpec(shape[:1], tf.int64)
     return step.get_concrete_function(*kinds)

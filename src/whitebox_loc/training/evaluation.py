@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,13 +10,30 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from whitebox_loc._validation import check_brightness, check_int
+from whitebox_loc._validation import (
+    check_brightness,
+    check_finite,
+    check_input,
+    check_int,
+    check_memory,
+    check_model,
+    warn_of_range,
+)
 from whitebox_loc.boxes import convert, iou
 from whitebox_loc.data import Batch, Scene, as_scene, generate
 from whitebox_loc.losses import BoxBCE, entropy_floor
 from whitebox_loc.training.classification import Classification, score_labels
 
-__all__ = ["Evaluation", "box_of", "evaluate", "measure", "outputs_of", "predict", "predict_labels"]
+__all__ = [
+    "Evaluation",
+    "box_of",
+    "check_batch",
+    "evaluate",
+    "measure",
+    "outputs_of",
+    "predict",
+    "predict_labels",
+]
 
 
 @dataclass(frozen=True)
@@ -125,16 +143,12 @@ def measure(
     classes: bool,
 ) -> Evaluation:
     """Do what `evaluate` says; without `classes` what the model says of them is not looked at."""
+    check_model(model)
     scene = as_scene(scene)
     batch = generate(scene, check_int("n", n, low=1), seed=seed, valid_only=True)
     outputs = outputs_of(model, batch.images, batch_size)
     found = box_of(outputs)
-    if not np.isfinite(found).all():
-        bad = int((~np.isfinite(found).all(axis=1)).sum())
-        raise ValueError(
-            f"`model` must predict finite boxes; {bad} of {n} predictions hold NaN or infinity. "
-            "Its weights may have diverged."
-        )
+    _check_found("boxes", found)
     truth = convert(batch.boxes, "yxyx", "rel_yxyx", size=scene.size)
     pixels = convert(found.astype(np.float64), "rel_yxyx", "yxyx", size=scene.size)
     # The TensorFlow half of `iou` accepts swapped corners, which an untrained dense
@@ -178,13 +192,23 @@ def predict(model: keras.Model, images: np.ndarray, *, batch_size: int = 256) ->
     batch_size : int, default 256
         Images in one pass.
 
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not one of the above, or images or boxes hold NaN or infinity.
+
+    Warns
+    -----
+    ImageRangeWarning
+        If floats look like images in 0..255.
+
     Examples
     --------
     >>> import whitebox_loc as wb
     >>> predict(wb.models.localizer(size=(8, 8)), np.zeros((3, 8, 8, 1))).shape
     (3, 4)
     """
-    return box_of(outputs_of(model, images, batch_size))
+    return _check_found("boxes", box_of(outputs_of(model, images, batch_size)))
 
 
 def predict_labels(model: keras.Model, images: np.ndarray, *, batch_size: int = 256) -> np.ndarray:
@@ -199,8 +223,8 @@ def predict_labels(model: keras.Model, images: np.ndarray, *, batch_size: int = 
 
     Raises
     ------
-    ValueError
-        If the model does not classify.
+    ValueError, TypeError
+        If the model does not classify, or as for `predict`.
 
     Examples
     --------
@@ -215,13 +239,23 @@ def predict_labels(model: keras.Model, images: np.ndarray, *, batch_size: int = 
             f"`model` {model.name!r} returns no output 'label'. Build one that classifies, such "
             "as localizer(classes=6)."
         )
-    return outputs["label"]
+    return _check_found("probabilities", outputs["label"])
+
+
+def _check_found(what: str, found: np.ndarray) -> np.ndarray:
+    if not np.isfinite(found).all():
+        bad = int((~np.isfinite(found).all(axis=1)).sum())
+        raise ValueError(
+            f"`model` must predict finite {what}; {bad} of {len(found)} predictions hold NaN or "
+            "infinity. Its weights may have diverged."
+        )
+    return found
 
 
 def box_of(outputs: Any) -> Any:
     """Return the box among the outputs of a model: the only one, or that named ``"box"``."""
     if not isinstance(outputs, dict):
-        return outputs
+        return _check_box(outputs)
     if "box" not in outputs and {"boxes", "scores"} <= set(outputs):
         raise ValueError(
             "`model` must find one box an image here; it returns candidates of several boxes. Use "
@@ -229,13 +263,29 @@ def box_of(outputs: Any) -> Any:
         )
     if "box" not in outputs:
         raise ValueError(f"`model` must name its box 'box'; its outputs are {sorted(outputs)}.")
-    return outputs["box"]
+    return _check_box(outputs["box"])
+
+
+def _check_box(box: Any) -> Any:
+    """Return a box of shape (n, 4), or None as long as a model does not tell its outputs."""
+    if box is None:
+        return None
+    shape = getattr(box, "shape", ())
+    if getattr(shape, "rank", 2) is not None and tuple(shape)[1:] not in ((4,), (None,)):
+        got = tuple(shape) if hasattr(box, "shape") else type(box).__name__
+        raise ValueError(
+            f"`model` must return one box an image, shape (n, 4); got {got}. Return a dict with it "
+            "as 'box' if there are other outputs, or wrap the model by models.adapted."
+        )
+    return box
 
 
 def outputs_of(model: keras.Model, images: np.ndarray, batch_size: int) -> Any:
     """Return what the model says of all images, float32 arrays in its own structure."""
+    check_model(model)
     check_int("batch_size", batch_size, low=1)
-    images = check_brightness("images", images)
+    images = check_finite("images", check_brightness("images", images))
+    warn_of_range("images", images)
     check_input(model, images.shape[1:])
     # Eager on purpose: compiling costs more than a few large batches save. Without images one
     # black one tells the structure, since not every layer takes an empty batch.
@@ -250,14 +300,6 @@ def outputs_of(model: keras.Model, images: np.ndarray, batch_size: int) -> Any:
     return tf.nest.map_structure(joined, *chunks)
 
 
-def check_input(model: keras.Model, shape: Any) -> None:
-    """Raise a ValueError unless `model` takes images of `shape` (height, width, channels)."""
-    wanted = getattr(model, "input_shape", None)
-    if not isinstance(wanted, tuple) or len(wanted) != 4:
-        return
-    fits = all(want in (None, got) for want, got in zip(wanted[1:], shape, strict=True))
-    if not fits:
-        raise ValueError(
-            f"`model` takes images of (height, width, channels) = {wanted[1:]}; got images of "
-            f"{tuple(shape)}. Build the model or the scene with the same size and channels."
-        )
+def check_batch(batch_size: int, shape: tuple[int, int, int]) -> None:
+    """Raise a ValueError if so many images (height, width, channels) are beyond all reason."""
+    check_memory("batch_size", batch_size, 4.0 * batch_size * math.prod(shape), "images")

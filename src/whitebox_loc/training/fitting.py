@@ -11,7 +11,14 @@ from typing import Any
 import keras
 import numpy as np
 
-from whitebox_loc._validation import check_int, check_real
+from whitebox_loc._validation import (
+    check_input,
+    check_int,
+    check_model,
+    check_positive,
+    check_real,
+    shortened,
+)
 from whitebox_loc.data import Scene, as_scene, dataset
 from whitebox_loc.losses import BoxBCE, IoULoss
 from whitebox_loc.models import class_count, edge_logits, label_logits
@@ -24,7 +31,7 @@ from whitebox_loc.training.distribution import (
     find_strategy,
     make_shared_step,
 )
-from whitebox_loc.training.evaluation import box_of, check_input, predict_labels
+from whitebox_loc.training.evaluation import box_of, check_batch, predict_labels
 from whitebox_loc.training.groups import group_of
 from whitebox_loc.training.history import History
 from whitebox_loc.training.loops import Budget, Keeper, TrainingDivergedError, train
@@ -64,7 +71,8 @@ def fit(
     scene : Scene or str, default "uniform"
         What is drawn; empty boxes are drawn again. Class k is ``scene.shapes[k]``.
     seconds : float, optional
-        Budget of wall time, compilation included. Defaults to 60 if `steps` is None.
+        Budget of wall time, compilation included; with any above 0 one step is taken at least.
+        Defaults to 60 if `steps` is None.
     seed : int, default 0
         Seed of the images. Step i sees the same images in every run with this seed, so
         give another one to train a model for a second time.
@@ -107,8 +115,8 @@ def fit(
     RuntimeError
         If another worker of a `MultiWorkerMirroredStrategy` is lost.
     TrainingDivergedError
-        If the loss or a gradient stops being finite. The model and the checkpoint keep the last
-        finite weights.
+        If the loss, a gradient or a weight stops being finite, or a schedule gives a learning rate
+        that is no number of at least 0. The model and the checkpoint keep the last finite weights.
     KeyboardInterrupt
         After Ctrl-C, once the step is finished and the checkpoint is written.
     ValueError, TypeError
@@ -136,9 +144,11 @@ def fit(
     >>> len(history), history.stopped
     (3, 'steps')
     """
-    scene = as_scene(scene)
-    seed, batch_size = check_int("seed", seed, low=0), check_int("batch_size", batch_size, low=1)
+    batch_size = check_int("batch_size", batch_size, low=1)
     budget = Budget(seconds, steps, target_iou, batch_size)
+    check_model(model)
+    scene, seed = as_scene(scene), check_int("seed", seed, low=0)
+    check_batch(batch_size, (*scene.size, scene.channels))
     _prepare(model, scene, loss)
     edge_weight = _edge_weight(model, edge_weight)
     label_weight = _label_weight(model, scene, label_weight)
@@ -157,7 +167,8 @@ def fit(
     keeper = Keeper(run, checkpoint, pause, group.chief)
     with group.watch():
         # Not where the checkpoint is, since the same file may have another path elsewhere.
-        asked = {"budget": repr(vars(budget)), "checkpoint": checkpoint is not None}
+        asked = {"budget": repr([budget.seconds, budget.steps, budget.target_iou])}
+        asked |= {"checkpoint": repr(checkpoint is not None)}
         group.check_same(settings | asked, len(run.history))
         make = partial(make_shared_step, strategy) if strategy else make_step
         shape = (batch_size, *scene.size, scene.channels)
@@ -179,7 +190,7 @@ def fit(
 
 def _prepare(model: keras.Model, scene: Scene, loss: Any) -> None:
     """Build the model, and check it and the loss."""
-    check_input(model, (*scene.size, scene.channels))
+    check_input(model, (*scene.size, scene.channels), "scene")
     if not model.built:
         model(np.zeros((1, *scene.size, scene.channels), "float32"))
     # Here, where the message is not wrapped in that of a trace; a subclassed model says it there.
@@ -192,7 +203,7 @@ def _prepare(model: keras.Model, scene: Scene, loss: Any) -> None:
     if loss is not None and not isinstance(loss, keras.losses.Loss):
         raise TypeError(
             "`loss` must be a keras.losses.Loss of rel_yxyx boxes, such as BoxBCE(); got "
-            f"{loss!r} of type {type(loss).__name__}."
+            f"{shortened(loss)} of type {type(loss).__name__}."
         )
 
 
@@ -250,9 +261,38 @@ def _optimizer(
 ) -> Any:
     """Return the optimizer, built, as a part of the strategy of the model."""
     if optimizer is not None:
+        if not isinstance(optimizer, keras.optimizers.Optimizer):
+            raise TypeError(
+                "`optimizer` must be a keras.optimizers.Optimizer, such as "
+                f"keras.optimizers.Adam(1e-3); got {shortened(optimizer)} of type "
+                f"{type(optimizer).__name__}."
+            )
         check_optimizer(optimizer, strategy)
+    _check_rate(learning_rate, optimizer)
     with nullcontext() if strategy is None else strategy.scope():
         return _built_optimizer(model, learning_rate, optimizer, classifies)
+
+
+def _check_rate(learning_rate: Any, optimizer: Any) -> None:
+    """Check a learning rate or that of an optimizer: above 0, or at least 0 where it changes.
+
+    What a schedule says later is looked at step by step.
+    """
+    name = "learning_rate" if optimizer is None else "optimizer.learning_rate"
+    rate = learning_rate if optimizer is None else _own_rate(optimizer)
+    if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
+        check_real(f"{name}(0)", float(rate(0)), low=0)
+    elif callable(rate):
+        check_real(f"{name}()", float(rate()), low=0)
+    elif rate is not None:
+        check_positive(name, rate)
+
+
+def _own_rate(optimizer: Any) -> Any:
+    """Return the learning rate of an optimizer: a number, a schedule, or a function."""
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    rate = inner._learning_rate
+    return float(rate) if isinstance(rate, keras.Variable) else rate
 
 
 def _built_optimizer(
@@ -261,7 +301,7 @@ def _built_optimizer(
     if optimizer is not None and learning_rate is not None:
         raise ValueError(
             "`learning_rate` and `optimizer` exclude each other; give the learning rate to "
-            f"the optimizer. Got {learning_rate!r} and {optimizer!r}."
+            f"the optimizer. Got {shortened(learning_rate)} and {optimizer!r}."
         )
     if optimizer is None:
         # At 0.01 the layers of the classes, deeper than those of the edges, learn worse. And from

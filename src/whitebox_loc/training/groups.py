@@ -106,7 +106,7 @@ def _make_gather(strategy: tf.distribute.Strategy) -> Any:
         place = tf.one_hot(context.replica_id_in_sync_group, replicas, dtype=tf.float64)
         return context.all_reduce("SUM", place * number)
 
-    @tf.function(input_signature=[tf.TensorSpec((), tf.float64)])
+    @tf.function(input_signature=[tf.TensorSpec((), tf.float64)], autograph=False)
     def gather(number: tf.Tensor) -> tf.Tensor:
         return strategy.experimental_local_results(strategy.run(send, (number,)))[0]
 

@@ -29,7 +29,7 @@ OVERFLOWS_ALLOWED = 50
 
 
 class TrainingDivergedError(ArithmeticError):
-    """The loss or a gradient became NaN or infinite; the weights are the last finite ones."""
+    """Loss, gradient or weights became NaN or infinite; the weights are the last finite ones."""
 
 
 def train(
@@ -50,7 +50,8 @@ def train(
         When to stop.
     step : callable
         Takes one step and returns its measures, a vector in the order of
-        ``run.history.names[2:]``; they hold ``"loss"`` and ``"gradient_norm"``.
+        ``run.history.names[2:]``; they hold ``"loss"`` and ``"gradient_norm"``. Behind them is
+        1, or 0 if the step was left out although both were good.
     keeper : Keeper
         Writes the checkpoints.
     progress : bool
@@ -61,7 +62,7 @@ def train(
     Raises
     ------
     TrainingDivergedError
-        If the loss or a gradient stops being finite.
+        If the loss, a gradient or a weight stops being finite.
     KeyboardInterrupt
         After Ctrl-C, once the step is finished and the checkpoint is written.
     """
@@ -80,19 +81,17 @@ def _loop(
     interrupted: threading.Event,
     group: Alone,
 ) -> None:
-    start, overflows = time.perf_counter() - run.seconds, 0
+    # The clock began to run before the step was compiled, which is a part of the budget.
+    start, overflows = budget.started - run.seconds, 0
     while not (reason := group.reason(interrupted.is_set(), budget.spent(run))):
-        values = dict(zip(run.history.names[2:], step().numpy().tolist(), strict=True))
+        *measures, sound = step().numpy().tolist()
+        values = dict(zip(run.history.names[2:], measures, strict=True))
         run.seconds = time.perf_counter() - start
         overflows = 0 if math.isfinite(values["gradient_norm"]) else overflows + 1
         allowed = OVERFLOWS_ALLOWED if hasattr(run.optimizer, "scale_loss") else 0
-        if not math.isfinite(values["loss"]) or overflows > allowed:
+        if not math.isfinite(values["loss"]) or overflows > allowed or not sound:
             keeper.save()
-            raise TrainingDivergedError(
-                f"The loss is {values['loss']} and the gradient norm {values['gradient_norm']} at "
-                f"step {len(run.history) + 1}. The weights before it are kept in {keeper.kept()}. "
-                "Lower `learning_rate`, or look for NaN in the images or in your loss."
-            )
+            raise _diverged(run, values, sound, keeper)
         run.history.append({"step": len(run.history) + 1, "seconds": run.seconds, **values})
         _show(bar, run, budget)
         if keeper.path is not None and group.agrees(keeper.is_due()):
@@ -107,10 +106,30 @@ def _loop(
         raise error
 
 
+def _diverged(
+    run: checkpoints.Run, values: dict[str, float], sound: float, keeper: Keeper
+) -> TrainingDivergedError:
+    number, kept = len(run.history) + 1, f"The weights before it are kept in {keeper.kept()}."
+    if not sound:
+        # What counts the steps has been put back, too: this is the rate of the step left out.
+        rate = float(run.optimizer.learning_rate)
+        return TrainingDivergedError(
+            f"Step {number} at a learning rate of {rate:g} makes weights NaN or infinite, or "
+            f"goes backwards. {kept} Lower `learning_rate`, or look at the schedule and the "
+            "settings of your optimizer."
+        )
+    return TrainingDivergedError(
+        f"The loss is {values['loss']} and the gradient norm {values['gradient_norm']} at "
+        f"step {number}. {kept} "
+        "Lower `learning_rate`, or look for NaN in the images or in your loss."
+    )
+
+
 class Budget:
-    """When to stop."""
+    """When to stop. The clock runs from when it is made."""
 
     def __init__(self, seconds: Any, steps: Any, target_iou: Any, batch_size: int) -> None:
+        self.started = time.perf_counter()
         self.seconds = None if seconds is None else check_real("seconds", seconds, low=0)
         self.steps = None if steps is None else check_int("steps", steps, low=0)
         if self.seconds is None and self.steps is None:

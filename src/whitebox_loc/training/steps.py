@@ -17,7 +17,9 @@ from whitebox_loc.training.evaluation import box_of
 
 __all__ = [
     "Gradients",
+    "all_finite",
     "apply",
+    "has_good_rate",
     "is_good",
     "make_gradients",
     "make_step",
@@ -25,6 +27,7 @@ __all__ = [
     "put_back",
     "scale_of",
     "states_of",
+    "updated",
 ]
 
 
@@ -41,24 +44,30 @@ def make_step(
     `shape` is that of the images, (batch, height, width, channels). With a `label_weight`
     of 0 the labels are not looked at.
 
-    The measures are one float vector in the order of ``history.COLUMNS[2:]``. The
-    update is left out if the loss or the gradient is not finite, so that the weights
-    are still good when the caller finds out.
+    The measures are one float vector in the order of ``history.COLUMNS[2:]``, and behind them 1,
+    or 0 if loss and gradient are finite but the update makes weights that are not. The update is
+    left out if any of these is not finite, so that the weights are still good when the caller
+    finds out.
     """
     differentiate = make_gradients(model, optimizer, loss, edge_weight, label_weight, shape[1:3])
-    states = states_of(model)
+    states = [*model.variables, *optimizer.variables]
 
-    @tf.function
+    # Without AutoGraph, which takes longer than the tracing itself and finds nothing to convert:
+    # Keras keeps it from models and losses.
+    @tf.function(autograph=False)
     def step(images: tf.Tensor, boxes: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         before = [tf.identity(state.value) for state in states]
         found = differentiate(images, boxes, labels)
         norm, scale = norm_of(found.gradients), scale_of(optimizer)
-        tf.cond(
-            is_good(optimizer, found.measures[0], norm),
-            lambda: apply(optimizer, found.gradients, found.learned),
-            lambda: put_back(states, before),
+        good = is_good(optimizer, found.measures[0], norm)
+        kept = tf.cond(
+            good & has_good_rate(optimizer),
+            lambda: updated(optimizer, found.gradients, found.learned),
+            lambda: False,
         )
-        return tf.stack([*found.measures, norm / scale])
+        tf.cond(kept, lambda: False, lambda: put_back(states, before))
+        sound = tf.cast(kept | ~good, tf.float32)
+        return tf.stack([*found.measures, norm / scale, sound])
 
     # Traced here and once: calling the function would warn of tracing in a loop over fits.
     n = shape[0]
@@ -144,6 +153,23 @@ def apply(optimizer: Any, gradients: list[Any], variables: list[Any]) -> bool:
     """Update the variables; the value serves `tf.cond`, whose branches must be alike."""
     optimizer.apply(gradients, variables)
     return True
+
+
+def has_good_rate(optimizer: Any) -> Any:
+    """Return whether the learning rate of this step, perhaps of a schedule, may be one."""
+    rate = keras.ops.cast(optimizer.learning_rate, "float32")
+    return tf.math.is_finite(rate) & (rate >= 0)
+
+
+def updated(optimizer: Any, gradients: list[Any], variables: list[Any]) -> Any:
+    """Update the variables, and return whether they are still finite."""
+    apply(optimizer, gradients, variables)
+    return all_finite(variables)
+
+
+def all_finite(variables: list[Any]) -> Any:
+    """Return whether all numbers in variables are finite."""
+    return tf.reduce_all([tf.reduce_all(tf.math.is_finite(v.value)) for v in variables])
 
 
 def put_back(states: list[Any], before: list[Any]) -> bool:

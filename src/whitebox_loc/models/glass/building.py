@@ -8,7 +8,14 @@ from typing import Any
 import keras
 import numpy as np
 
-from whitebox_loc._validation import check_brightness, check_choice, check_int, check_size
+from whitebox_loc._validation import (
+    MOST_CHANNELS,
+    MOST_SIDE,
+    check_brightness,
+    check_choice,
+    check_int,
+    check_size,
+)
 from whitebox_loc.models.glass import COMPILED
 from whitebox_loc.models.glass.recognition import difference
 from whitebox_loc.models.glass.record import Compiled
@@ -49,7 +56,10 @@ def compiled(name: str, size: tuple[int, int] = (100, 100), channels: int = 1) -
     array([[0.2, 0.3, 0.7, 0.9]], dtype=float32)
     """
     row = COMPILED[check_choice("name", name, COMPILED)]
-    model = row.build(check_size("size", size), check_int("channels", channels, low=1))
+    model = row.build(
+        check_size("size", size, high=MOST_SIDE),
+        check_int("channels", channels, low=1, high=MOST_CHANNELS),
+    )
     # By its name a model is found again: another one would have another row's truth.
     for what, found in (("the row's `name`", row.name), ("the name of the model", model.name)):
         if found != name:
