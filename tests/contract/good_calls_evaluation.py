@@ -218,6 +218,7 @@ RECORDS = {
     "evaluation.METRICS": "constant",
     "evaluation.Audit": "record that `audit` makes",
     "evaluation.Control": "record of a row of `CONTROLS`",
+    "evaluation.DamagedCellWarning": "class of a warning",
     "evaluation.CrossTalk": "record that `cross_talk` makes",
     "evaluation.Metric": "record of a row of `METRICS`",
 }
