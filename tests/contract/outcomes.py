@@ -106,9 +106,10 @@ def run(mutation, world, clean):
                 return Outcome(mutation, kind, _short(error), _place(error))
             if mutation.value in call.nan:
                 return Outcome(mutation, "right")
-            if call.name not in clean:
-                clean[call.name] = set(nan_places(run_good(call, world)))
-            new = set(nan_places(result)) - clean[call.name]
+            # By row: a name may have several, of which only some leave fields empty.
+            if id(call) not in clean:
+                clean[id(call)] = set(nan_places(run_good(call, world)))
+            new = set(nan_places(result)) - clean[id(call)]
             if new:
                 return Outcome(mutation, "silent NaN", f"at {sorted(new)[0] or 'the result'}")
             return Outcome(mutation, "right")
