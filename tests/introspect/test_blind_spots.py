@@ -3,6 +3,7 @@ import warnings
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import whitebox_loc as wb
 
@@ -163,3 +164,76 @@ def test_warnings_have_a_class_of_their_own():
         warnings.simplefilter("error")
         wb.introspect.blind_spots(model, images, "top", "gradient_x_input", warn=False)
         wb.introspect.blind_spots(model, images, "top", "gradient")
+
+
+JUMPS = {
+    "Round": lambda y: keras.ops.round(12 * y) / 12,
+    "Floor": lambda y: keras.ops.floor(12 * y),
+    "Sign": lambda y: keras.ops.sign(y - 0.5),
+    "Cast": lambda y: keras.ops.cast(keras.ops.cast(12 * y, "int32"), "float32"),
+    "Greater": lambda y: keras.ops.cast(y > 0.5, "float32"),
+    "ArgMax": lambda y: keras.ops.one_hot(keras.ops.argmax(y, axis=1), 4),
+    "StopGradient": lambda y: keras.ops.stop_gradient(y),
+    "Rint": lambda y: keras.layers.Lambda(tf.function(tf.math.rint), name="hidden")(y),
+}
+
+
+def ending_in(function):
+    image = keras.Input((12, 16, 1))
+    y = keras.layers.Conv2D(2, 3, activation="relu", name="conv")(image)
+    y = keras.layers.Dense(4, activation="sigmoid")(keras.layers.Flatten()(y))
+    return keras.Model(image, function(y))
+
+
+@pytest.mark.parametrize("operation", JUMPS)
+def test_a_model_that_ends_in_jumps_is_told_with_the_operation(operation):
+    model, images = ending_in(JUMPS[operation]), wb.data.generate(SCENE, 2, seed=0).images
+    assert not wb.introspect.saliency(model, images, "top").any()
+    # A method that moves away from the image has the same derivatives.
+    for method in ("gradient", "gradcam"):
+        spot = kinds(model, images, "top", method)["jumps"]
+        assert f"'top' depends on the image through {operation} (" in spot.message
+        assert "and nothing else is left. Use 'occlusion'" in spot.message
+        np.testing.assert_array_equal(spot.pixels, np.ones((2, 12, 16), bool))
+    assert "jumps" not in kinds(model, images, "top", "occlusion", baseline=0.3)
+    assert kinds(model, images, "top", "smoothgrad", base="gradient_x_input", samples=2)["jumps"]
+    assert "jumps" not in kinds(model, images, "top", "smoothgrad", base="occlusion", samples=2)
+
+
+def test_jumps_beside_a_smooth_way():
+    model = ending_in(lambda y: y + keras.ops.round(12 * y))
+    images = wb.data.generate(SCENE, 2, seed=0).images
+    spot = kinds(model, images, "top", "gradient")["jumps"]
+    assert "and nothing else is left" not in spot.message
+    maps = wb.introspect.saliency(model, images, "top")
+    np.testing.assert_array_equal(spot.pixels, maps == 0)
+    assert 0 < spot.share.max() < 1
+    # In front of the layer it does not matter to a map of the layer.
+    image = keras.Input((12, 16, 1))
+    y = keras.layers.Conv2D(2, 3, name="conv")(image + keras.ops.round(9 * image))
+    early = keras.Model(image, keras.layers.Dense(4)(keras.layers.Flatten()(y)))
+    assert "jumps" not in kinds(early, images, "top", "layercam")
+    assert "jumps" in kinds(early, images, "top", "gradient")
+
+
+@pytest.mark.parametrize(
+    "harmless",
+    [
+        lambda y: keras.ops.where(y > 0.5, y, 0.1 * y),
+        lambda y: y * keras.ops.cast(y > 0.5, "float32"),
+        keras.layers.LayerNormalization(),
+        lambda y: y - keras.ops.logsumexp(y, axis=1, keepdims=True),
+    ],
+    ids=["choice", "switch", "variance", "logarithm"],
+)
+def test_conditions_that_only_choose_are_no_jumps(harmless):
+    model, images = ending_in(harmless), wb.data.generate(SCENE, 2, seed=0).images
+    assert "jumps" not in kinds(model, images, "top", "gradient")
+
+
+def test_unknown_options_are_refused():
+    model, images = ending_in(lambda y: y), wb.data.generate(SCENE, 2, seed=0).images
+    with pytest.raises(TypeError, match="Method 'gradient' has no option 'steps'"):
+        kinds(model, images, "top", "gradient", steps=3)
+    with pytest.raises(ValueError, match="`layer` must name layers of model"):
+        kinds(model, images, "top", "gradcam", layer="nowhere")

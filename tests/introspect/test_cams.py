@@ -341,7 +341,6 @@ def test_ablation_takes_only_the_named_channel_away():
 ERRORS = [
     ({"layer": "row_profile"}, "`layer` must put out floats of shape .*with more than one place"),
     ({"layer": "conv7"}, "`layer` must name layers of model .*Did you mean 'conv"),
-    ({"layer": 3}, "`layer` must name layers of model"),
     ({"align": "middle"}, "`align` must be one of .*got 'middle'"),
 ]
 
@@ -366,6 +365,8 @@ def test_targets_that_do_not_depend_on_the_layer(scene, method):
 
 
 def test_other_bad_options(scene):
+    with pytest.raises(TypeError, match="`layer` must be the path of a layer, or None; got 3"):
+        saliency(*scene, "top", "gradcam", layer=3)
     with pytest.raises(TypeError, match="`relu` must be True or False; got 1"):
         saliency(*scene, "top", "gradcam", relu=1)
     with pytest.raises(TypeError, match="`softmax` must be True or False; got None"):
@@ -373,7 +374,7 @@ def test_other_bad_options(scene):
     with pytest.raises(ValueError, match="`baseline` must be one number or one image"):
         saliency(*scene, "top", "scorecam", baseline=(0.0, 1.0))
     model, images = scene
-    with pytest.raises(ValueError, match="has no derivative by the layer"):
+    with pytest.raises(ValueError, match=r"what is between them, \['ArgMax \(ArgMax\)'\] has none"):
         saliency(model, images, lambda out: tf.cast(tf.argmax(out, 1), "float32"), "gradcam")
 
 
@@ -389,3 +390,75 @@ def test_options_asked_for_in_turn_are_not_mixed_up(method):
         fresh = wb.models.localizer(size=size, filters=(3, 3), seed=1)
         np.testing.assert_array_equal(saliency(fresh, images, "top", method, **way), maps)
     assert not np.array_equal(found[0], found[1])
+
+
+# --- layers whose gradients cancel -------------------------------------------------------
+
+
+def soft_argmax(hidden=True, seed=0):
+    """Scores of every place, a softmax over all places, and the mean place: (n, 4)."""
+    x = keras.Input((9, 11, 1))
+    y = x
+    if hidden:
+        y = keras.layers.Conv2D(3, 3, activation="relu", name="conv1")(y)
+        y = keras.layers.Conv2D(4, 3, activation="relu", name="conv2")(y)
+    scores = keras.layers.Conv2D(4, 1, name="scores")(y)
+    places = scores.shape[1] * scores.shape[2]
+    shares = keras.layers.Softmax(axis=1)(keras.layers.Reshape((places, 4))(scores))
+    at = np.linspace(0, 1, places, dtype=np.float32)[None, :, None]
+    model = keras.Model(x, keras.ops.sum(shares * at, axis=1))
+    random = np.random.default_rng(seed)
+    for weight in model.trainable_weights:
+        weight.assign(random.normal(0, 0.5, weight.shape))
+    return model
+
+
+ANY = np.random.default_rng(1).random((3, 9, 11, 1), np.float32)
+
+
+@pytest.mark.parametrize("method", ["gradcam", "gradcam_plus_plus"])
+def test_the_default_layer_is_not_one_whose_gradients_cancel(method):
+    # The mean place stays where all scores rise alike, and so it does where a channel in front of
+    # weights of one place each rises; conv1 is the last behind which a ReLU comes in between.
+    model = soft_argmax()
+    maps = saliency(model, ANY, 0, method)
+    np.testing.assert_array_equal(maps, saliency(model, ANY, 0, method, layer="conv1"))
+    noise = saliency(model, ANY, 0, "gradcam", layer="scores")
+    assert np.abs(noise).max() < 1e-3 * np.abs(maps).max()
+    spots = wb.introspect.blind_spots(model, ANY, 0, method, warn=False)
+    assert [spot.kind for spot in spots] == ["cancelling"]
+    assert spots[0].message == (
+        "The gradients of 'output 0' cancel over the places of layer 'scores', as they do in front "
+        "of a softmax over places, which does not change when all scores rise alike. Layer 'conv1' "
+        "is taken instead of this last one. Name another, or use 'layercam', which takes no means."
+    )
+    np.testing.assert_allclose(spots[0].share, 1, atol=1e-3)
+
+
+def test_a_named_layer_is_taken_whatever_its_gradients_do():
+    model = soft_argmax()
+    (spot,) = wb.introspect.blind_spots(model, ANY, 0, "gradcam", layer="conv2", warn=False)
+    assert "The map is rounding. Name a layer further in front" in spot.message
+    assert not wb.introspect.blind_spots(model, ANY, 0, "gradcam", layer="conv1", warn=False)
+    assert not wb.introspect.blind_spots(model, ANY, 0, "layercam", warn=False)
+
+
+def test_no_layer_is_left_where_all_gradients_cancel():
+    model = soft_argmax(hidden=False)
+    with pytest.raises(ValueError, match="`layer` is None") as caught:
+        saliency(model, ANY, [0, 1], "gradcam")
+    assert str(caught.value) == (
+        "`layer` is None, but the gradients of targets ['output 0', 'output 1'] cancel over the "
+        "places of every layer, ['scores'], as they do in front of a softmax over places: their "
+        "mean is 0. Use 'layercam' or 'ablationcam', which need no mean."
+    )
+    (spot,) = wb.introspect.blind_spots(model, ANY, 0, "gradcam", warn=False)
+    assert "No layer is left that could be taken instead." in spot.message
+
+
+@pytest.mark.parametrize("head", ["profile", "coordconv", "dense"])
+def test_own_heads_have_gradients_in_their_last_layer(head):
+    size = (12, 16)
+    images = wb.data.generate(wb.data.Scene(size=size), 2, seed=0).images
+    model = wb.models.localizer(size=size, filters=(3, 3), head=head)
+    assert not wb.introspect.blind_spots(model, images, "top", "gradcam", warn=False)

@@ -391,3 +391,39 @@ def test_a_constant_target_has_empty_maps(net, images):
         return np.ones(1, np.float32)
 
     assert not saliency(model, images, constant, "integrated_gradients").any()
+
+
+class Coordinates(keras.layers.Layer):
+    """Rows and columns beside the image, from -1 to 1, and no negative weights."""
+
+    def call(self, x):
+        size = keras.ops.shape(x)
+        rows = keras.ops.linspace(-1.0, 1.0, size[1])[:, None, None]
+        columns = keras.ops.linspace(-1.0, 1.0, size[2])[None, :, None]
+        beside = [keras.ops.broadcast_to(a, (*x.shape[1:3], 1)) for a in (rows, columns)]
+        beside = [keras.ops.zeros_like(x[..., :1]) + a for a in beside]
+        return keras.ops.concatenate([x, *beside], -1)
+
+
+@pytest.mark.parametrize("method", ["guided_backprop", "deconvnet"])
+def test_coordinates_beside_the_image_are_no_relu(method):
+    def build(coordinates):
+        x = keras.Input((6, 7, 1))
+        y = coordinates(x)
+        y = keras.layers.Conv2D(3, 3, activation="relu", name="conv")(y)
+        y = keras.layers.Conv2D(2, 3, activation="relu", name="last")(y)
+        return keras.Model(x, keras.layers.Dense(4)(keras.layers.Flatten()(y)))
+
+    def constant(x):
+        rows, columns = np.meshgrid(np.linspace(-1, 1, 6), np.linspace(-1, 1, 7), indexing="ij")
+        grid = np.stack([rows, columns], -1)[None].astype(np.float32)
+        return keras.ops.concatenate([x, keras.ops.zeros_like(x) + grid], -1)
+
+    model, twin = build(Coordinates()), build(constant)
+    twin.set_weights(model.get_weights())
+    images = np.random.default_rng(0).random((2, 6, 7, 1), np.float32)
+    found, expected = (saliency(m, images, "top", method) for m in (model, twin))
+    assert np.abs(expected).max() > 1e-3
+    # The coordinates may differ by a rounding, and with them sums of 27 products, three times.
+    bound = 100 * np.finfo(np.float32).eps * np.abs(expected).max()
+    np.testing.assert_allclose(found, expected, rtol=0, atol=bound)

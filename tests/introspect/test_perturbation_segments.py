@@ -311,7 +311,7 @@ ERRORS = [
     ("lime", {"kernel_width": 0}, "`kernel_width` must be a finite number >= 0.001; got 0"),
     ("lime", {"ridge": -1.0}, "`ridge` must be a finite number >= 0.0; got -1.0"),
     ("sobol", {"samples": 24}, "`samples` must be a power of 2, .*got 24. Take 32."),
-    ("hsic", {"samples": 1}, "`samples` must be a whole number >= 2; got 1"),
+    ("hsic", {"samples": 1}, "`samples` must be a whole number between 2 and 20000; got 1"),
 ]
 
 

@@ -337,8 +337,9 @@ FIX = (
             "image.",
         ),
         (
-            lambda: layers.Conv2D(2, 3, groups=2, name="grouped"),
-            "layer 'inner/grouped' (Conv2D): there is no rule for its operation ",
+            lambda: layers.Lambda(tf.function(lambda t: 2.0 * t), name="hidden"),
+            "layer 'inner/hidden' (Lambda): there is no rule for its operation "
+            "PartitionedCall (a tf.function).",
         ),
     ],
 )

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import scipy.special
+import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -99,6 +100,42 @@ def test_a_closed_relu_and_a_saturated_sigmoid_are_seen():
     assert saliency(model, image, 0, "gradient")[0, 0, 0] == 0
     found = saliency(model, image, 0, "deeplift")[0, 0, 0]
     np.testing.assert_allclose(found, -0.5, rtol=1e-5)
+
+
+def test_a_grouped_convolution_convolves_each_group_alone():
+    x = keras.Input((5, 6, 4))
+    y = layers.Conv2D(6, 3, groups=2, activation="relu")(x)
+    model = randomized(keras.Model(x, layers.Dense(2)(layers.Flatten()(y))))
+    kernel, b, dense, _ = (np.float64(w) for w in model.get_weights())
+    # The matrix of each group's own convolution: outputs (3, 4, 6), inputs (5, 6, 4).
+    matrix = np.zeros((3, 4, 6, 5, 6, 4))
+    for row, column, i, j in np.ndindex(3, 4, 3, 3):
+        for group in range(2):
+            outs, ins = slice(3 * group, 3 * group + 3), slice(2 * group, 2 * group + 2)
+            matrix[row, column, outs, row + i, column + j, ins] = kernel[i, j, :, outs].T
+    matrix, b = matrix.reshape(72, 120), np.tile(b, 12)
+    images, base = pictures(shape=(5, 6, 4)), pictures(1, 7, (5, 6, 4))[0]
+    maps = saliency(model, images, [0, 1], "deeplift", baseline=base)
+    v0 = np.float64(base).ravel()
+    z0 = matrix @ v0 + b
+    for n, image in enumerate(images):
+        v = np.float64(image).ravel()
+        z = matrix @ v + b
+        m = (dense * rescale(relu, z, z0)[:, None]).T @ matrix
+        expected = (m * (v - v0)).reshape(2, 5, 6, 4).sum(-1)
+        # As above.
+        bound = 2000 * EPS * np.abs(expected).max()
+        np.testing.assert_allclose(maps[:, n], expected, rtol=0, atol=bound)
+        change = (relu(z) - relu(z0)) @ dense
+        np.testing.assert_allclose(maps[:, n].sum((1, 2)), change, rtol=0, atol=30 * bound)
+
+
+def test_an_infinite_difference_is_refused():
+    # The norm is 0 at a black baseline, and one over it infinite.
+    model = line(layers.UnitNormalization(axis=1))
+    with pytest.raises(ValueError, match="`baseline`: the model computes with infinity there"):
+        shares(model, [0.2, 0.9, 0.1], [0.0, 0.0, 0.0])
+    assert np.isfinite(shares(model, [0.2, 0.9, 0.1], [0.5, 0.5, 0.5])).all()
 
 
 # --- operations of several numbers ---------------------------------------------------
@@ -327,8 +364,9 @@ def test_a_target_with_a_condition_is_refused():
             "layer 'inner/step' (ReLU): ",
         ),
         (
-            lambda: layers.Conv2D(2, 3, groups=2, name="grouped"),
-            "layer 'inner/grouped' (Conv2D): there is no rule for its operation ",
+            lambda: layers.Lambda(tf.function(lambda t: 2.0 * t), name="hidden"),
+            "layer 'inner/hidden' (Lambda): there is no rule for its operation "
+            "PartitionedCall (a tf.function).",
         ),
         (
             lambda: layers.Lambda(keras.ops.sin, name="wave"),

@@ -226,6 +226,31 @@ def test_batch_normalization_belongs_to_the_convolution(name):
     close(maps, [slow_lrp(i, parts, [name] * 2, 0, epsilon=epsilon) for i in images])
 
 
+@pytest.mark.parametrize("name", OPTIONS)
+def test_a_grouped_convolution_convolves_each_group_alone(name):
+    x = keras.Input(SHAPE)
+    y = layers.Conv2D(6, 3, groups=2, padding="same", strides=2, name="grouped")(x)
+    y = layers.BatchNormalization()(y)
+    model = randomized(keras.Model(x, layers.Dense(4)(layers.Flatten()(layers.ReLU()(y)))))
+    norm = model.layers[2]
+    norm.set_weights([np.float32([1.5, -0.7, 0.4, 0.9, -1.1, 0.6]), *norm.get_weights()[1:]])
+    weights = [w for layer in model.layers for w in layer.get_weights()]
+    kernel, b, gamma, beta, mean, variance, dense, last = (np.float64(w) for w in weights)
+    scale = gamma / np.sqrt(variance + 1e-3)
+    first = np.zeros((np.prod(SHAPE), 3 * 4, 6))
+    for group in range(2):
+        part = slice(3 * group, 3 * group + 3)
+        alone = kernel[..., part] * scale[part]
+        matrix, (*places, _) = convolution_matrix(alone, (*SHAPE[:2], 1), 2, "same", 1)
+        assert places == [3, 4]
+        first[group::2, :, part] = matrix.reshape(-1, 12, 3)
+    parts = [(first.reshape(len(first), -1), np.tile((b - mean) * scale + beta, 12)), (dense, last)]
+    images = pictures()
+    epsilon = 1e-6 if name in ("flat", "w_square") else EPSILON  # as above
+    maps = saliency(model, images, 0, "lrp", rule=name, epsilon=epsilon, **OPTIONS[name])
+    close(maps, [slow_lrp(i, parts, [name] * 2, 0, epsilon=epsilon) for i in images])
+
+
 OTHER_LAYERS = {
     "depthwise": lambda: layers.DepthwiseConv2D(3, depth_multiplier=2, padding="same"),
     "depthwise_dilated": lambda: layers.DepthwiseConv2D(2, dilation_rate=2),
@@ -233,6 +258,10 @@ OTHER_LAYERS = {
     "dense_on_places": lambda: layers.Dense(3),
     "causal_1d": lambda: keras.Sequential(
         [layers.Reshape((14, 6)), layers.Conv1D(3, 3, dilation_rate=2, padding="causal")]
+    ),
+    "grouped_dilated": lambda: layers.Conv2D(4, 2, groups=2, dilation_rate=2),
+    "grouped_1d": lambda: keras.Sequential(
+        [layers.Reshape((14, 6)), layers.Conv1D(3, 3, groups=3, padding="causal")]
     ),
     "in_3d": lambda: keras.Sequential(
         [layers.Reshape((2, 3, 7, 2)), layers.Conv3D(2, 2, padding="same")]
@@ -302,7 +331,12 @@ def test_other_layers_with_weights(kind, name):
         (
             {"rule": "z_box", "low": 1.0, "high": 0.0},
             ValueError,
-            "`high` must be a finite number >= 1.0; got 0.0.",
+            "`low` must be at most `high`; got 1.0 and 0.0.",
+        ),
+        (
+            {"bias": "no"},
+            TypeError,
+            "`bias` must be True or False; got 'no' of type str.",
         ),
     ],
 )
@@ -310,6 +344,18 @@ def test_options_are_checked(options, error, text):
     with pytest.raises(error) as caught:
         saliency(Net().keras, pictures(), 0, "lrp", **options)
     assert str(caught.value) == text
+
+
+def test_a_composite_knows_grouped_convolutions_by_name():
+    x = keras.Input(SHAPE)
+    y = layers.Flatten()(layers.Conv2D(4, 2, groups=2, name="grouped")(x))
+    model = randomized(keras.Model(x, layers.Dense(4)(y)))
+    one = rules.Composite(layers={"grouped": rules.ZPlus()})
+    found, expected = (
+        saliency(model, pictures(), 0, "lrp", composite=composite)
+        for composite in (one, rules.Composite(convolution=rules.ZPlus()))
+    )
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_composite_takes_rules_only():

@@ -228,6 +228,27 @@ def test_any_style_of_model(make):
     assert len(before) == len(model.get_weights())
 
 
+def test_an_activation_with_a_derivative_of_its_own_moves_nothing():
+    # SiLU, whose derivative TensorFlow is told: as in the blocks of EfficientNet.
+    def block(activation):
+        x = keras.Input((12, 10, 1))
+        y = L.Conv2D(4, 3, strides=2, padding="same", activation=activation, name="stem")(x)
+        part = L.Conv2D(4, 1, activation=activation)(y)
+        y = L.DepthwiseConv2D(3, padding="same", activation=activation)(y)
+        return keras.Model(x, L.Add(name="end")([y, part]))
+
+    model = block("silu")
+    for layer in ("stem", "end"):
+        found, expected = (receptive_field(m, layer) for m in (model, block("relu")))
+        assert found.size == expected.size
+        assert (found.stride, found.offset) == (expected.stride, expected.offset)
+        np.testing.assert_array_equal(windows_of(found), windows_of(expected))
+    images = np.random.default_rng(0).random((3, 12, 10, 1), np.float32)
+    best = wb.introspect.top_images(model, "end", 0, images, k=1)
+    first = int(model.predict(images, verbose=0)[..., 0].max((1, 2)).argmax())
+    np.testing.assert_array_equal(best.images[0], images[first])
+
+
 def test_a_layer_that_is_called_twice():
     shared, inputs = L.Conv2D(1, 3, name="shared"), keras.Input((9, 9, 1))
     model = keras.Model(inputs, shared(shared(inputs)))

@@ -15,8 +15,13 @@ from whitebox_loc.introspect.attribution import check_options, saliency
 from whitebox_loc.introspect.inputs import check_images
 from whitebox_loc.introspect.kinds import Coordinate, Label, Overlap
 from whitebox_loc.introspect.methods import METHODS, Method, rules
+from whitebox_loc.introspect.methods.cams import MEANS, attempts
+from whitebox_loc.introspect.methods.feature_maps import check_options as check_cam_options
+from whitebox_loc.introspect.methods.feature_maps import layers_with_places
+from whitebox_loc.introspect.methods.obstacles import place_of, severed
+from whitebox_loc.introspect.methods.operations import owners
 from whitebox_loc.introspect.methods.paths import baseline_images
-from whitebox_loc.introspect.methods.propagation import as_composite
+from whitebox_loc.introspect.methods.propagation import as_composite, read_everything
 from whitebox_loc.introspect.outputs import FORMULA
 from whitebox_loc.introspect.problem import Problem
 from whitebox_loc.introspect.refusals import check_answer, check_log_odds
@@ -42,12 +47,13 @@ class BlindSpot:
     Attributes
     ----------
     kind : str
-        ``"baseline"``, ``"relu"``, ``"saturation"`` or ``"ties"``.
+        ``"baseline"``, ``"relu"``, ``"jumps"``, ``"cancelling"``, ``"saturation"`` or ``"ties"``.
     message : str
         What is not shown, and what to do instead.
     share : ndarray (n,)
-        For each image the share, 0 to 1, of pixels (``baseline``, ``relu``), of the steepest
-        slope that is missing (``saturation``) or of the four edges that tie (``ties``).
+        For each image the share, 0 to 1, of pixels (``baseline``, ``relu``, ``jumps``), of the
+        layer's gradients that their means lose (``cancelling``), of the steepest slope that is
+        missing (``saturation``) or of the four edges that tie (``ties``).
     pixels : ndarray of bool (n, height, width) or None
         Where the map is silent whatever the model does; None if it is not about places.
     """
@@ -149,6 +155,16 @@ class _Question:
                 return record.options[name]
         return None
 
+    @property
+    def innermost(self) -> Method:
+        """The method, or the one that it wraps."""
+        base = self.options.get("base", self.record.options.get("base"))
+        return METHODS[base] if self.record.wraps and isinstance(base, str) else self.record
+
+    def problem(self) -> Problem:
+        """Return the question as methods see it."""
+        return Problem(self.model, check_images(self.images), [self.target], self.link)
+
     def picture(self) -> np.ndarray:
         """Return the image array among the inputs."""
         return check_images(self.images).image
@@ -230,6 +246,71 @@ def _blanked(question: _Question) -> BlindSpot | None:
         f"lower {question.target.label!r}. A coordinate is not a class; use relu=False.",
         share,
         blanked,
+    )
+
+
+def _jumps(question: _Question) -> BlindSpot | None:
+    """Find operations that the target depends through, and that have no derivative."""
+    record = question.innermost
+    if record.family != "gradient" and record.name not in LOCAL_METHODS:
+        return None
+    problem, layer = question.problem(), question.option("layer")
+    by_layer, notes = record.family == "cam", dict[str, Any]()
+    if by_layer:
+        check_cam_options(problem, layer, question.option("relu"), question.option("align"))
+
+    def build(read: Any, images: Any) -> Any:
+        (value,), passed = read_everything(problem.model, read, images)
+        owner, source = owners(problem.model, passed), images
+        if by_layer:
+            (_, source), *_ = layers_with_places(problem, passed, [value], layer)
+        cuts, notes["all"] = severed(source, value)
+        notes["cuts"] = [f"{cut.type} ({place_of(cut, owner.get(cut))})" for cut in cuts]
+        return value
+
+    notes = problem.function(("jumps", by_layer, layer), build, notes=notes).notes
+    if not notes["cuts"]:
+        return None
+    shape = question.picture().shape[:3]
+    silent = np.ones(shape, bool)
+    if not notes["all"]:
+        silent = question.ask(question.target, link=question.link)[0] == 0
+    return BlindSpot(
+        "jumps",
+        f"{question.target.label!r} depends on the image through {', '.join(notes['cuts'])}, "
+        "whose derivative is 0: what goes that way is missing in a map of derivatives"
+        f"{', and nothing else is left' if notes['all'] else ''}. Use 'occlusion' or another "
+        "method that changes the image, or explain a target in front of it "
+        "(introspect.targets.unit).",
+        silent.mean(axis=(1, 2)),
+        None if by_layer and not notes["all"] else silent,
+    )
+
+
+def _cancelling(question: _Question) -> BlindSpot | None:
+    """Find layers whose gradients add up to 0, so that a CAM of their means is rounding."""
+    combine = MEANS.get(question.innermost.name)
+    if combine is None:
+        return None
+    try:
+        first, *others = attempts(question.problem(), combine, question.option("layer"))
+    except ValueError:
+        return None  # there are no gradients, which `_jumps` says
+    if not first.cancels:
+        return None
+    other = others[-1].layer if others and not others[-1].cancels else None
+    if question.option("layer") is not None:
+        advice = "The map is rounding. Name a layer further in front"
+    elif other is not None:
+        advice = f"Layer {other!r} is taken instead of this last one. Name another"
+    else:
+        advice = "No layer is left that could be taken instead. Name one nevertheless"
+    return BlindSpot(
+        "cancelling",
+        f"The gradients of {question.target.label!r} cancel over the places of layer "
+        f"{first.layer!r}, as they do in front of a softmax over places, which does not change "
+        f"when all scores rise alike. {advice}, or use 'layercam', which takes no means.",
+        first.cancelled[0],
     )
 
 
@@ -350,6 +431,8 @@ INPUT_FREE_RULES = (rules.Flat, rules.WSquare, rules.ZBox)
 CHECKS: tuple[Callable[[_Question], BlindSpot | None], ...] = (
     _black_pixels,
     _blanked,
+    _jumps,
+    _cancelling,
     _saturated,
     _ties,
 )

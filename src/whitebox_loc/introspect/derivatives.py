@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import tensorflow as tf
 
-__all__ = ["gradient_of", "slopes_of"]
+__all__ = ["gradient_of", "reached_from", "slopes_of"]
 
 SCALE = 2.0**10
 """What gradients are multiplied by on their way through float16, as in loss scaling."""
@@ -35,6 +36,25 @@ def slopes_of(values: list[Any], image: Any) -> list[Any]:
     # gradient of the sum over images is each image's own gradient.
     found = [gradient_of(value, image) for value in values]
     return [tf.zeros_like(image) if gradient is None else gradient for gradient in found]
+
+
+# Their outputs are the same for all images of one shape.
+_SHAPES = frozenset({"Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike"})
+
+
+def reached_from(
+    sources: Iterable[Any], counts: Callable[[Any], bool] = lambda tensor: True
+) -> set[Any]:
+    """Return references to all tensors of a graph that depend on some of its tensors.
+
+    What depends on them only through tensors that do not count is left out.
+    """
+    given = list(sources)
+    reached = {tensor.ref() for tensor in given}
+    for operation in given[0].graph.get_operations() if given else ():
+        if operation.type not in _SHAPES and any(t.ref() in reached for t in operation.inputs):
+            reached |= {t.ref() for t in operation.outputs if counts(t)}
+    return reached
 
 
 def _has_half(graph: Any) -> bool:

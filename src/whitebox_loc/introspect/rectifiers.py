@@ -15,6 +15,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from whitebox_loc.introspect.derivatives import reached_from
 from whitebox_loc.introspect.layers import named_layers
 
 __all__ = ["RULES", "rectified"]
@@ -85,13 +86,15 @@ def _check_layers(model: keras.Model, rule: str) -> None:
 
 
 def _check_operations(operations: Any, rule: str) -> None:
-    found = False
+    found, images = False, _depend_on_images(operations)
     for operation in operations:
         kind, scope = operation.type, operation.name.rpartition("/")[0] or operation.name
         found = found or kind in ("Relu", "Relu6")
         if kind in ("LeakyRelu", "Elu", "Selu"):
             _refuse(rule, f"layer {scope!r} has a {kind}")
-        if kind == "Maximum" and any(_is_zero(t) for t in operation.inputs):
+        clips = kind == "Maximum" and any(_is_zero(t) for t in operation.inputs)
+        # What shapes and coordinates are computed with is no activation.
+        if clips and operation.outputs[0].ref() in images:
             _refuse(rule, f"layer {scope!r} computes max(x, 0) without an operation of its own")
         if _holds_relu(operation):
             _refuse(rule, f"layer {scope!r} has a ReLU inside a tf.function, loop or condition")
@@ -100,6 +103,13 @@ def _check_operations(operations: Any, rule: str) -> None:
             f"The {rule} rule needs a model with ReLU activations, and this one has none. "
             "Use method='gradient'."
         )
+
+
+def _depend_on_images(operations: Any) -> set[Any]:
+    """Return what depends on the floats that the traced function is given."""
+    graphs = {operation.graph for operation in operations}
+    given = [t for graph in graphs for t in graph.inputs if t.dtype.is_floating]
+    return reached_from(given, lambda tensor: tensor.dtype.is_floating)
 
 
 def _refuse(rule: str, why: str) -> None:

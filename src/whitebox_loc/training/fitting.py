@@ -167,8 +167,8 @@ def fit(
     keeper = Keeper(run, checkpoint, pause, group.chief)
     with group.watch():
         # Not where the checkpoint is, since the same file may have another path elsewhere.
-        asked: dict[str, Any] = {"budget": [budget.seconds, budget.steps, budget.target_iou]}
-        asked |= {"checkpoint": checkpoint is not None}
+        asked = {"budget": repr([budget.seconds, budget.steps, budget.target_iou])}
+        asked |= {"checkpoint": repr(checkpoint is not None)}
         group.check_same(settings | asked, len(run.history))
         make = partial(make_shared_step, strategy) if strategy else make_step
         shape = (batch_size, *scene.size, scene.channels)

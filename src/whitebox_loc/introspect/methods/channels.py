@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from whitebox_loc._validation import check_bool
 from whitebox_loc.introspect.inputs import fixed_spec
 from whitebox_loc.introspect.methods.cams import finished
 from whitebox_loc.introspect.methods.feature_maps import (
@@ -56,8 +57,7 @@ def scorecam(
     nearly the same for all channels: hence only by choice.
     """
     check_options(problem, layer, relu, align)
-    if not isinstance(softmax, bool):
-        raise TypeError(f"`softmax` must be True or False; got {softmax!r}.")
+    check_bool("softmax", softmax)
     base = _only_baseline(baseline, problem.images.shape[1:])
     trial = partial(_rises, size=problem.images.shape[1:3], align=align, black=not base.any())
     key = ("scorecam", align, not base.any(), softmax)

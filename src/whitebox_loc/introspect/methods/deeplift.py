@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from whitebox_loc.introspect.methods.obstacles import no_rule, refuse, unknown
 from whitebox_loc.introspect.methods.operations import (
     ACTIVATIONS,
     MATRICES,
@@ -38,7 +39,6 @@ from whitebox_loc.introspect.methods.operations import (
     as_float32,
     owners,
     pull,
-    refuse,
     sent_back,
 )
 from whitebox_loc.introspect.methods.paths import baseline_images
@@ -84,6 +84,12 @@ def _mean_over(problem: Problem, bases: np.ndarray) -> Maps:
         maps[:, rows] += found.numpy() / len(bases)
         # The image and the baseline of each pair.
         problem.count(2 * (rows.stop - rows.start) * (part.stop - part.start))
+    if not np.isfinite(maps).all():
+        raise ValueError(
+            "`baseline`: the model computes with infinity there or at an image (1 / 0, the "
+            "logarithm of 0), and the difference from infinity cannot be shared out. Use another "
+            "baseline, such as 0.5."
+        )
 
     def reference() -> np.ndarray:
         mean = np.zeros((problem.targets, len(problem)))
@@ -140,12 +146,15 @@ class _Back:
     def check(self, operation: Any) -> None:
         """Raise if there is no rule for an operation."""
         active = self.route.active(operation)
-        if operation.type in ("Select", "SelectV2") and 0 in active:
+        why = unknown(operation, active)
+        if why is not None:
+            pass
+        elif operation.type in ("Select", "SelectV2") and 0 in active:
             why = "it chooses between two signals by a condition that depends on the image"
         elif operation.type in _CONVOLUTIONS and len(active) > 1:
             why = "its weights depend on the image"
         elif operation.type not in _RULES:
-            why = f"there is no rule for its operation {operation.type}"
+            why = no_rule(operation)
         else:
             return
         raise refuse("deeplift", operation, self.owner.get(operation), why)

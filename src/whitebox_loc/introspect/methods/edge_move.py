@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from whitebox_loc._validation import check_boxes, check_int
+from whitebox_loc._validation import as_array, check_boxes, check_int
 from whitebox_loc.data import Scene, as_scene, render
 from whitebox_loc.data.scenes import level_range
 from whitebox_loc.introspect.edges import whole_boxes
@@ -40,7 +40,7 @@ def edge_move(
     the border lies the darkest brightness of the image, so a box that fills an image of one
     brightness changes nothing and has the map 0.
     """
-    step = check_int("step", step, low=1)
+    step = check_int("step", step, low=1, high=max(problem.images.shape[1:3]))
     drawn = None if scene is None else _check_scene(scene, problem)
     corners = _all_boxes(boxes, problem, drawn)
     kinds = _all_labels(labels, problem, drawn)
@@ -156,7 +156,7 @@ def _all_labels(labels: Any, problem: Problem, scene: Scene | None) -> np.ndarra
     """Return the number of each image's shape."""
     if labels is None:
         return np.zeros(len(problem), np.int64)
-    found, count = np.asarray(labels), 1 if scene is None else len(scene.shapes)
+    found, count = as_array("labels", labels), 1 if scene is None else len(scene.shapes)
     if scene is None or found.shape != (problem.given,) or found.dtype.kind not in "iu":
         raise ValueError(
             f"`labels` must be whole numbers of shape ({problem.given},), one an image, beside a "

@@ -7,11 +7,20 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from whitebox_loc._validation import check_choice
-from whitebox_loc.introspect.layers import find_layers, named_layers
+from whitebox_loc._validation import check_bool, check_choice
+from whitebox_loc.introspect.capture import Forward
+from whitebox_loc.introspect.layers import find_layers, named_layers, split_call
 from whitebox_loc.introspect.problem import Problem
 
-__all__ = ["ALIGNMENTS", "check_options", "feature_maps", "on_image", "spread"]
+__all__ = [
+    "ALIGNMENTS",
+    "all_feature_maps",
+    "check_options",
+    "feature_maps",
+    "layers_with_places",
+    "on_image",
+    "spread",
+]
 
 ALIGNMENTS = ("auto", "center", "stretch")
 """How a layer's map is laid on the image, see `on_image`."""
@@ -20,9 +29,10 @@ ALIGNMENTS = ("auto", "center", "stretch")
 def check_options(problem: Problem, layer: Any, relu: Any, align: Any) -> None:
     """Check the options that all class activation maps have."""
     if layer is not None:
+        if not isinstance(layer, str):
+            raise TypeError(f"`layer` must be the path of a layer, or None; got {layer!r}.")
         find_layers(problem.model, [layer], "layer")
-    if not isinstance(relu, bool):
-        raise TypeError(f"`relu` must be True or False; got {relu!r}.")
+    check_bool("relu", relu)
     check_choice("align", align, ALIGNMENTS)
 
 
@@ -31,10 +41,30 @@ def feature_maps(problem: Problem, read: Any, images: Any, layer: str | None) ->
 
     Without `layer`, it is the last one with more than one place that all targets depend on.
     """
+    found, targets = all_feature_maps(problem, read, images, layer)
+    return *found[0], targets
+
+
+def all_feature_maps(
+    problem: Problem, read: Any, images: Any, layer: str | None
+) -> tuple[list[tuple[str, Any]], list[Any]]:
+    """Return what `layers_with_places` does, and the targets, in a trace."""
     watch = list(named_layers(problem.model)) if layer is None else [layer]
     targets, passed = read(images, watch=watch, require=layer is not None)
+    return layers_with_places(problem, passed, targets, layer), targets
+
+
+def layers_with_places(
+    problem: Problem, passed: Forward, targets: Any, layer: str | None = None
+) -> list[tuple[str, Any]]:
+    """Return call names and outputs (n, h, w, c) of the layers that all targets depend on.
+
+    The last comes first. With `layer`, of that one only.
+    """
     upstream = [_ancestors(target) for target in targets]
     if layer is not None:
+        if split_call(layer)[0] not in passed.calls:
+            raise ValueError(f"`layer` {layer!r} is not called when the model runs in inference.")
         output = passed.single_call(layer).output
         _check_places(layer, output)
         for label, behind in zip(problem.labels, upstream, strict=True):
@@ -44,10 +74,15 @@ def feature_maps(problem: Problem, read: Any, images: Any, layer: str | None) ->
                     "which does not depend on it. Name a layer on the way, or None for the last "
                     "that serves all targets."
                 )
-        return layer, output, targets
+        return [(layer, output)]
+    found: dict[Any, tuple[str, Any]] = {}
     for name, call in reversed(passed.named_calls().items()):
-        if _has_places(call.output) and all(call.output.ref() in behind for behind in upstream):
-            return name, call.output, targets
+        output = call.output
+        if _has_places(output) and all(output.ref() in behind for behind in upstream):
+            # A model inside the model puts out what its last layer does.
+            found.setdefault(output.ref(), (name, output))
+    if found:
+        return list(found.values())
     raise ValueError(
         f"`layer` is None, but model {problem.model.name!r} has no layer whose output has shape "
         f"(n, height, width, channels) and that targets {list(problem.labels)} depend on. Use a "

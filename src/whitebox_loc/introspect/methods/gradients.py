@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from whitebox_loc._validation import check_generator, check_int, check_real
+from whitebox_loc._validation import check_generator, check_int, check_memory, check_real
 from whitebox_loc.introspect.methods.paths import baseline_images, blur_matrices, quadrature
 from whitebox_loc.introspect.methods.record import Maps
 from whitebox_loc.introspect.problem import Path, Problem
@@ -53,8 +53,8 @@ def integrated_gradients(
     Several baselines are averaged; a scene stands for eight of its images. Up to the error of
     the rule, a map adds up to the target at the image minus the (mean) target at the baseline.
     """
-    nodes, weights = quadrature(rule, steps)
     bases = baseline_images(baseline, problem.images.shape[1:])
+    nodes, weights = quadrature(rule, steps, bases.size)
     chosen = np.repeat(np.arange(len(bases)), steps)
     nodes, weights = np.tile(nodes, len(bases)), np.tile(weights / len(bases), len(bases))
     maps = problem.path_sum(_straight, (bases[chosen], nodes, weights), samples=len(nodes))
@@ -70,6 +70,7 @@ def expected_gradients(
     share the random numbers, so a map depends on its own image alone.
     """
     check_int("samples", samples, low=1)
+    check_memory("samples", samples, 4.0 * samples * problem.images[0].size, "images")
     generator = check_generator(seed)
     bases = baseline_images(baseline, problem.images.shape[1:], samples)
     chosen = generator.integers(len(bases), size=samples)
@@ -96,8 +97,9 @@ def blur_ig(
     height, width = problem.images.shape[1:3]
     if max_sigma is None:
         max_sigma = max(height, width) / 4
-    sigma = check_real("max_sigma", max_sigma, low=1e-3)
-    weights = quadrature(rule, steps)[1]
+    # Beyond, the most blurred image is one grey.
+    sigma = check_real("max_sigma", max_sigma, low=1e-3, high=10.0 * max(height, width))
+    weights = quadrature(rule, steps, 50 * max(height, width) ** 2)[1]
     rows, columns = (_blurs(length, sigma, rule, steps) for length in (height, width))
     # The path runs from sigma down to 0, hence the sign.
     parameters = (*rows, *columns, -sigma * weights)

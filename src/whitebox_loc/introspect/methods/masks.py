@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from whitebox_loc._validation import as_array
 from whitebox_loc.boxes import iou
 from whitebox_loc.introspect.inputs import fixed_spec
 from whitebox_loc.introspect.methods.paths import baseline_images
@@ -105,7 +106,7 @@ def segment_labels(segments: Any, size: tuple[int, int]) -> np.ndarray:
 
     A grid has at most as many rows and columns as the image.
     """
-    array = np.asarray(segments)
+    array = as_array("segments", segments)
     if array.dtype.kind not in "iu" or array.shape not in ((2,), tuple(size)):
         raise ValueError(
             "`segments` must be two whole numbers (rows, columns) of a grid, or whole numbers of "

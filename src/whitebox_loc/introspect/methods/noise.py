@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from whitebox_loc._validation import check_generator, check_int, check_real
+from whitebox_loc._validation import check_generator, check_int, check_memory, check_real
 from whitebox_loc.introspect.derivatives import slopes_of
 from whitebox_loc.introspect.methods.gradients import POINTWISE
 from whitebox_loc.introspect.methods.record import Maps, Method
@@ -100,6 +100,7 @@ def _collected(
 ) -> list[np.ndarray]:
     """Return what `collect` keeps of the base method's maps under noise, (k, n, ...) each."""
     check_int("samples", samples, low=1)
+    check_memory("samples", samples, 4.0 * samples * problem.images[0].size, "noise")
     check_real("noise", noise, low=0.0)
     generator = check_generator(seed)
     n, kept = len(problem), dict[int, tuple[Any, ...]]()

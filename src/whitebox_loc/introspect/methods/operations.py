@@ -8,7 +8,7 @@ reached like any other, and one without a rule cannot be passed by mistake.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -16,27 +16,28 @@ import keras
 import tensorflow as tf
 
 from whitebox_loc.introspect.capture import Forward
+from whitebox_loc.introspect.derivatives import reached_from
 from whitebox_loc.introspect.layers import named_layers
 
 __all__ = [
     "ACTIVATIONS",
+    "CALLS",
     "MATRICES",
     "MAXIMA",
     "MOVES",
     "SUMS",
     "Route",
+    "WrappedConvolution",
     "again",
     "ancestors",
     "as_float32",
+    "body_of",
+    "changes_smoothly",
     "owners",
     "pull",
-    "refuse",
     "sent_back",
     "tensors_in",
 ]
-
-# Their outputs are the same for all images of one shape.
-_SHAPES = frozenset({"Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike"})
 
 _HALVES = {kind.as_datatype_enum: kind for kind in (tf.float16, tf.bfloat16)}
 
@@ -77,6 +78,12 @@ ACTIVATIONS = frozenset({"Relu", "Relu6", "LeakyRelu", "Elu", "Selu", "Tanh", "S
 """One number to one number, and 0 to 0."""
 
 
+CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
+"""Functions within the graph."""
+
+_CONVOLUTIONS = frozenset({"Conv2D", "Conv3D"})
+
+
 @dataclass(frozen=True)
 class Route:
     """The operations on the ways from `source` to `ends`, in the order of their creation.
@@ -96,18 +103,14 @@ class Route:
     @classmethod
     def between(cls, source: Any, ends: Sequence[Any], *, floats: bool) -> Route:
         """Find the route; with `floats` only through numbers that can change a little."""
-        reached = {source.ref()}
-        for operation in source.graph.get_operations():
-            if operation.type not in _SHAPES and any(t.ref() in reached for t in operation.inputs):
-                outputs = operation.outputs
-                reached |= {t.ref() for t in outputs if t.dtype.is_floating or not floats}
+        reached = reached_from([source], lambda t: not floats or changes_smoothly(t))
         behind = ancestors(ends, stop=[source])
         on_the_way = [
             operation
             for operation in source.graph.get_operations()
             if operation in behind and any(t.ref() in reached for t in operation.outputs)
         ]
-        found = [o for o in on_the_way if o is not source.op]
+        found = [_unwrapped(o, reached) for o in on_the_way if o is not source.op]
         return cls(source, found, frozenset(reached))
 
     def active(self, operation: Any) -> list[int]:
@@ -122,6 +125,108 @@ class Route:
             for tensor in operation.inputs:
                 found.setdefault(tensor.ref(), []).append(operation)
         return found
+
+
+def changes_smoothly(tensor: Any) -> bool:
+    """Whether a tensor holds floats or, as the lists of loops do, tensors of any kind."""
+    kind = tensor.dtype
+    return not (kind.is_integer or kind.is_bool or kind == tf.string)
+
+
+@dataclass(frozen=True, eq=False)
+class WrappedConvolution:
+    """A function call that does nothing but convolve, read as the convolution.
+
+    Keras leaves grouped convolutions to the compiler XLA, which takes functions. It is found by
+    the call in sets and dicts of operations.
+
+    Attributes
+    ----------
+    call : tf.Operation
+    product : tf.Operation
+        The convolution inside.
+    signal : tensor
+        What comes in, inside.
+    inputs : list of tensors
+        What comes in and the weights, outside.
+    """
+
+    call: Any
+    product: Any
+    signal: Any
+    inputs: list[Any] = field(default_factory=list)
+
+    def __hash__(self) -> int:
+        return hash(self.call)
+
+    def __eq__(self, other: object) -> bool:
+        return self.call is getattr(other, "call", other)
+
+    @property
+    def type(self) -> str:
+        """Kind of the convolution, a key of `MATRICES`."""
+        return self.product.type
+
+    @property
+    def name(self) -> str:
+        """Name of the call."""
+        return self.call.name
+
+    @property
+    def outputs(self) -> list[Any]:
+        """Outputs of the call."""
+        return self.call.outputs
+
+    def run(self, inputs: Sequence[Any]) -> list[Any]:
+        """Convolve other inputs with other weights, outside of the function."""
+        given = {self.signal.ref(): inputs[0], self.product.inputs[1].ref(): inputs[1]}
+        return _replayed(self.product.graph.outputs, given, again)
+
+
+# What Keras and TensorFlow put around the convolution in a function of its own.
+_AROUND = frozenset(
+    {
+        *("Placeholder", "Const", "NoOp", "ReadVariableOp", "Identity", "Cast"),
+        *("ExpandDims", "Squeeze", "Pad", "SpaceToBatchND", "BatchToSpaceND"),
+    }
+)
+
+
+def body_of(operation: Any) -> Any:
+    """Return the graph of the function that an operation calls, None if it calls none."""
+    if operation.type not in CALLS:
+        return None
+    return getattr(operation.graph._get_function(operation.get_attr("f").name), "graph", None)
+
+
+def _unwrapped(operation: Any, reached: set[Any]) -> Any:
+    """Return an operation, or the convolution if it is a call of a function of only one."""
+    body = body_of(operation)
+    inside = [] if body is None else body.get_operations()
+    products = [o for o in inside if o.type in _CONVOLUTIONS]
+    if len(products) != 1 or any(o.type not in _AROUND for o in inside if o is not products[0]):
+        return operation
+    outside = {a.ref(): b for a, b in zip(body.inputs, operation.inputs, strict=True)}
+    signals = [t for t in body.inputs if t.op in ancestors([products[0].inputs[0]])]
+    depends = [t.ref() for t in body.inputs if outside[t.ref()].ref() in reached]
+    if [t.ref() for t in signals] != depends or len(depends) != 1 or len(body.outputs) != 1:
+        return operation
+    signal = outside[signals[0].ref()]
+    weights = _replayed([products[0].inputs[1]], outside, _copied)
+    return WrappedConvolution(operation, products[0], signals[0], [signal, *weights])
+
+
+def _replayed(
+    tensors: Sequence[Any], given: Mapping[Any, Any], copy: Callable[[Any, list[Any]], list[Any]]
+) -> list[Any]:
+    """Compute tensors of a function's graph outside of it, from those `given` by reference."""
+    known = dict(given)
+    needed = ancestors(tensors, stop=[key.deref() for key in given])
+    for operation in tensors[0].graph.get_operations():
+        if operation in needed:
+            made = copy(operation, [known[t.ref()] for t in operation.inputs])
+            known |= {t.ref(): new for t, new in zip(operation.outputs, made, strict=True)}
+    return [known[tensor.ref()] for tensor in tensors]
 
 
 def ancestors(tensors: Iterable[Any], stop: Iterable[Any] = ()) -> set[Any]:
@@ -168,15 +273,29 @@ def sent_back(route: Route, seeds: Iterable[tuple[Any, Any]], back: Back) -> Any
 
 def again(operation: Any, inputs: Sequence[Any]) -> list[Any]:
     """Run an operation of the graph on other inputs, float32 for float16; return its outputs."""
+    if isinstance(operation, WrappedConvolution):
+        return operation.run(inputs)
+    if operation.type in _CONVOLUTIONS:
+        groups = inputs[0].shape[-1] // inputs[1].shape[-2]
+        if groups > 1 and operation.get_attr("data_format").endswith(b"C"):
+            # Without XLA, TensorFlow has no derivative of grouped convolutions on a CPU.
+            parts = zip(*(tf.split(t, groups, -1) for t in inputs), strict=True)
+            return [tf.concat([_copied(operation, p, wide=True)[0] for p in parts], -1)]
+    return _copied(operation, inputs, wide=True)
+
+
+def _copied(operation: Any, inputs: Sequence[Any], *, wide: bool = False) -> list[Any]:
     attributes = {}
     for name, value in operation.node_def.attr.items():
         if name[0] != "_":
             attributes[name] = type(value)()
             attributes[name].CopyFrom(value)
-            if value.type in _HALVES:
+            if wide and value.type in _HALVES:
                 attributes[name].type = tf.float32.as_datatype_enum
-    kinds = [tf.float32 if t.dtype in _HALVES.values() else t.dtype for t in operation.outputs]
-    made = operation.graph.create_op(operation.type, list(inputs), kinds, attrs=attributes)
+    halves = _HALVES.values() if wide else ()
+    kinds = [tf.float32 if t.dtype in halves else t.dtype for t in operation.outputs]
+    graph = tf.compat.v1.get_default_graph()
+    made = graph.create_op(operation.type, list(inputs), kinds, attrs=attributes)
     return list(made.outputs)
 
 
@@ -243,15 +362,3 @@ def owners(model: keras.Model, passed: Forward) -> dict[Any, tuple[str, keras.La
 def tensors_in(structure: Any) -> list[Any]:
     """Return the tensors of a structure."""
     return [t for t in tf.nest.flatten(structure) if tf.is_tensor(t)]
-
-
-def refuse(method: str, operation: Any, owner: tuple[str, Any] | None, why: str) -> ValueError:
-    """Return the error for an operation that a method has no rule for."""
-    what = f"operation {operation.name!r}"
-    if owner is not None:
-        what = f"layer {owner[0]!r} ({type(owner[1]).__name__})"
-    return ValueError(
-        f"Method {method!r} cannot pass {what}: {why}. Replace it by layers that the method "
-        "knows, explain a target in front of or behind it (introspect.targets.unit), or use "
-        "method='integrated_gradients', which needs derivatives only."
-    )

@@ -8,14 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from whitebox_loc._validation import check_choice, check_int
+from whitebox_loc._validation import as_array, check_choice, check_int, check_memory
 from whitebox_loc.data import SCENES, Scene, as_scene, generate
 
 __all__ = ["RULES", "baseline_images", "blur_matrices", "quadrature"]
 
 
-def quadrature(rule: str, steps: int) -> tuple[np.ndarray, np.ndarray]:
+def quadrature(rule: str, steps: int, size: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """Return points in [0, 1] and weights that add up to 1, both (steps,) float64.
+
+    `size` is how many numbers the caller keeps for each step.
 
     Examples
     --------
@@ -23,7 +25,10 @@ def quadrature(rule: str, steps: int) -> tuple[np.ndarray, np.ndarray]:
     (array([0. , 0.5, 1. ]), array([0.25, 0.5 , 0.25]))
     """
     check_choice("rule", rule, RULES)
-    check_int("steps", steps, low=2 if rule == "trapezoid" else 1)
+    # The points of Gauss are the eigenvalues of a matrix (steps, steps).
+    high = 2000 if rule == "gauss_legendre" else None
+    check_int("steps", steps, low=2 if rule == "trapezoid" else 1, high=high)
+    check_memory("steps", steps, 8.0 * steps * size, "points on the way")
     return _cached(rule, steps)
 
 
@@ -36,7 +41,7 @@ def baseline_images(baseline: Any, shape: tuple[int, ...], count: int = 8) -> np
     """
     if isinstance(baseline, Scene) or (isinstance(baseline, str) and baseline in SCENES):
         baseline = _scene_images(baseline, shape, count)
-    array = np.asarray(baseline)
+    array = as_array("baseline", baseline)
     if array.dtype.kind not in "iuf":
         raise TypeError(
             "`baseline` must be a number, an image, several of either, or a scene; got "

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from whitebox_loc._validation import check_boxes, check_generator, check_int, check_real
+from whitebox_loc._validation import (
+    check_boxes,
+    check_generator,
+    check_int,
+    check_memory,
+    check_real,
+)
 from whitebox_loc.introspect.methods.masks import Masks, Sums, weighted_sums
 from whitebox_loc.introspect.methods.record import Maps
 from whitebox_loc.introspect.problem import Problem
@@ -28,6 +35,12 @@ def occlusion(problem: Problem, *, patch: int = 8, stride: int = 4, baseline: An
         raise ValueError(
             f"`stride` must be at most `patch`, {patch}, or pixels between windows would not be "
             f"hidden at all; got {stride}."
+        )
+    count = math.prod(-(-(n + patch - stride) // stride) for n in problem.images.shape[1:3])
+    if count > 10**6:
+        raise ValueError(
+            f"`patch` and `stride`, {patch} and {stride}, make {count} windows; at most 1000000 "
+            "are tried. Take a smaller `patch` or a larger `stride`."
         )
     starts = [np.arange(stride - patch, n, stride) for n in problem.images.shape[1:3]]
     corners = np.stack(np.meshgrid(*starts, indexing="ij"), -1).reshape(-1, 2).astype(np.int32)
@@ -91,7 +104,8 @@ def _random_grids(
     problem: Problem, samples: int, cells: int, probability: float, seed: Any
 ) -> Masks:
     check_int("samples", samples, low=2)
-    check_int("cells", cells, low=1)
+    check_int("cells", cells, low=1, high=1000)
+    check_memory("samples", samples, 8.0 * samples * cells**2, "grids")
     check_real("probability", probability, low=0.0, high=1.0)
     if probability in (0.0, 1.0):
         raise ValueError(

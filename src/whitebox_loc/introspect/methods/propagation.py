@@ -36,8 +36,10 @@ from whitebox_loc.introspect.methods.affine import (
     affine_layers,
     sees_source,
 )
+from whitebox_loc.introspect.methods.obstacles import no_rule, refuse, severed, unknown
 from whitebox_loc.introspect.methods.operations import (
     ACTIVATIONS,
+    CALLS,
     MATRICES,
     MAXIMA,
     MOVES,
@@ -47,7 +49,6 @@ from whitebox_loc.introspect.methods.operations import (
     as_float32,
     owners,
     pull,
-    refuse,
     sent_back,
     tensors_in,
 )
@@ -153,6 +154,9 @@ def _relevance(model: Any, read: Any, images: Any, composite: Composite) -> list
         for operation in route.operations:
             if operation in inside:
                 back.check(operation)
+        for cut in severed(images, value)[0]:
+            why = f"the derivative of its operation {cut.type} is 0, so relevance would be lost"
+            raise refuse("lrp", cut, owner.get(cut), why, smooth=False)
         found = sent_back(route, _seeds(value, ends), back)
         maps.append(tf.reduce_sum(found, -1))
     return maps
@@ -190,7 +194,8 @@ def _seeds(value: Any, ends: list[Any]) -> list[tuple[Any, Any]]:
 
 
 def _check_layers_option(composite: Composite, owner: Owners) -> None:
-    used = {path for operation, (path, _) in owner.items() if operation.type in MATRICES}
+    kinds = MATRICES.keys() | CALLS
+    used = {path for operation, (path, _) in owner.items() if operation.type in kinds}
     for name in composite.layers:
         if not any(path == name or path.startswith(f"{name}/") for path in used):
             raise ValueError(
@@ -227,12 +232,15 @@ class _Back:
         if operation in self.covered:
             return
         active = self.route.active(operation)
-        if operation.type in (*MATRICES, "Mul") and len(active) > 1:
+        why = unknown(operation, active)
+        if why is not None:
+            pass
+        elif operation.type in (*MATRICES, "Mul") and len(active) > 1:
             why = f"its {operation.type} multiplies two signals that depend on the image"
         elif operation.type == "RealDiv" and 1 in active:
             why = "its RealDiv divides by a signal that depends on the image"
         elif operation.type not in _PASSES:
-            why = f"there is no rule for its operation {operation.type}"
+            why = no_rule(operation)
         else:
             return
         raise refuse("lrp", operation, self.owner.get(operation), why)

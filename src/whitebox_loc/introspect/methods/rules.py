@@ -30,7 +30,7 @@ from typing import Any, Protocol
 
 import tensorflow as tf
 
-from whitebox_loc._validation import check_real
+from whitebox_loc._validation import check_bool, check_real
 
 __all__ = [
     "COMPOSITES",
@@ -114,6 +114,10 @@ class Epsilon(Rule):
 
     bias: bool = field(default=True, kw_only=True)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_bool("bias", self.bias)
+
     def __call__(self, layer: Affine, relevance: Any) -> Any:
         """Return ``x_i sum_j w_ij R_j / (z_j + epsilon)``."""
         has_bias = self.bias or layer.bias is None
@@ -127,6 +131,10 @@ class _Signed(Rule):
     """A rule that looks at the positive and the negative parts of an output."""
 
     bias: bool = field(default=True, kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_bool("bias", self.bias)
 
     def __call__(self, layer: Affine, relevance: Any) -> Any:
         positive, negative = layer.signed(layer.x)
@@ -230,7 +238,9 @@ class ZBox(Rule):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_real("low", self.low)
-        check_real("high", self.high, low=self.low)
+        check_real("high", self.high)
+        if self.low > self.high:
+            raise ValueError(f"`low` must be at most `high`; got {self.low} and {self.high}.")
 
     def __call__(self, layer: Affine, relevance: Any) -> Any:
         """Return the shares of ``x_i w_ij - low w_ij^+ - high w_ij^-``."""

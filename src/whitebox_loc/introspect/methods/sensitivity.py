@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import qmc
 
-from whitebox_loc._validation import check_generator, check_int
+from whitebox_loc._validation import check_generator, check_int, check_memory
 from whitebox_loc.introspect.methods.masks import scores, segment_labels, segment_masks
 from whitebox_loc.introspect.methods.record import Maps
 from whitebox_loc.introspect.problem import Problem
@@ -34,13 +34,19 @@ def sobol(
     (segments + 1) images are scored. The index stands at every pixel of its segment.
     """
     labels = segment_labels(segments, problem.images.shape[1:3])
+    count = int(labels.max()) + 1
+    if 2 * count > qmc.Sobol.MAXDIM:
+        raise ValueError(
+            f"`segments` must be at most {qmc.Sobol.MAXDIM // 2}, for which there are Sobol "
+            f"sequences; got {count}."
+        )
     check_int("samples", samples, low=2)
+    check_memory("samples", samples, 8.0 * samples * count * (count + 1), "masks")
     if samples & (samples - 1):
         raise ValueError(
             f"`samples` must be a power of 2, for which the Sobol sequence is balanced; got "
             f"{samples}. Take {2 ** samples.bit_length()}."
         )
-    count = int(labels.max()) + 1
     sequence = qmc.Sobol(2 * count, scramble=True, seed=check_generator(seed))
     first, second = np.split(sequence.random(samples), 2, axis=1)
     # Block 0 is the first matrix; block i + 1 has its column i from the second.
@@ -70,7 +76,8 @@ def hsic(
     whose width is the median distance between them. It stands at every pixel of the segment.
     """
     labels = segment_labels(segments, problem.images.shape[1:3])
-    check_int("samples", samples, low=2)
+    # Every sample is compared with every other.
+    check_int("samples", samples, low=2, high=20000)
     count = int(labels.max()) + 1
     shown = check_generator(seed).random((samples, count)) < 0.5
     values = scores(problem, segment_masks(shown, labels), baseline)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from whitebox_loc._validation import check_generator, check_int, check_real
+from whitebox_loc._validation import check_generator, check_int, check_memory, check_real
 from whitebox_loc.introspect.methods.masks import scores, segment_labels, segment_masks
 from whitebox_loc.introspect.methods.record import Maps
 from whitebox_loc.introspect.problem import Problem
@@ -36,8 +36,10 @@ def kernel_shap(
     target at the image minus the (mean) target at the baseline.
     """
     labels = segment_labels(segments, problem.images.shape[1:3])
-    check_int("samples", samples, low=4)
     count = int(labels.max()) + 1
+    check_int("samples", samples, low=4)
+    masks = min(samples, 2 ** min(count, 63))
+    check_memory("samples", samples, 8.0 * masks * count, "masks")
     shown, weights = _coalitions(count, samples, seed)
     values = scores(problem, segment_masks(shown, labels), baseline)
     empty, full = values[..., 0], values[..., 1]
@@ -64,10 +66,11 @@ def lime(
     `segments` and `baseline` as in `kernel_shap`.
     """
     labels = segment_labels(segments, problem.images.shape[1:3])
+    count = int(labels.max()) + 1
     check_int("samples", samples, low=2)
+    check_memory("samples", samples, 4.0 * samples * problem.images[0].size, "masks")
     width = check_real("kernel_width", kernel_width, low=1e-3)
     check_real("ridge", ridge, low=0.0)
-    count = int(labels.max()) + 1
     shown = check_generator(seed).random((samples, count)) < 0.5
     shown[0] = True
     distance = 1 - np.sqrt(shown.mean(1))
@@ -118,7 +121,7 @@ def _constrained(shown: np.ndarray, weights: np.ndarray, count: int, samples: in
 
 
 def _check_rank(square: np.ndarray, count: int, samples: int) -> None:
-    if np.linalg.matrix_rank(square, hermitian=True) < count:
+    if samples < count or np.linalg.matrix_rank(square, hermitian=True) < count:
         raise ValueError(
             f"`samples` must be larger: {samples} masks do not tell {count} segments apart. Take "
             f"some {max(4 * count, 2 * samples)}, or fewer `segments`."
