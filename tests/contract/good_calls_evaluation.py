@@ -211,6 +211,7 @@ RECORDS = {
     "evaluation.Audit": "record that `audit` makes",
     "evaluation.Control": "record of a row of `CONTROLS`",
     "evaluation.CrossTalk": "record that `cross_talk` makes",
+    "evaluation.DamagedCellWarning": "warning",
     "evaluation.Metric": "record of a row of `METRICS`",
 }
 

@@ -101,6 +101,10 @@ def run(mutation, world, clean):
                 return Outcome(mutation, "hang", f"over {SECONDS} s", _place(error))
             except MemoryError as error:
                 return Outcome(mutation, "hang", _short(error), _place(error))
+            except AssertionError as error:
+                # The contracts of `testing` answer so; anyone else's is a fault.
+                kind = "right" if call.package == "testing" else "raw"
+                return Outcome(mutation, kind, _short(error), _place(error))
             except Exception as error:
                 kind = judge(error, (mutation.argument, *call.also.get(mutation.argument, ())))
                 return Outcome(mutation, kind, _short(error), _place(error))
