@@ -79,6 +79,7 @@ def all_calls():
         good_calls_models,
         good_calls_plots,
         good_calls_report,
+        good_calls_testing,
         good_calls_training,
     )
 
@@ -91,6 +92,7 @@ def all_calls():
         good_calls_models,
         good_calls_plots,
         good_calls_report,
+        good_calls_testing,
         good_calls_training,
     )
     calls = [call for module in modules for call in module.CALLS]

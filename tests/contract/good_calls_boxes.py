@@ -10,10 +10,18 @@ TENSOR = ("tensor of nan",)
 
 CALLS = [
     *(
-        Call(f"boxes.{name}", lambda w: {"a": A, "b": B, "format": "yxyx", "size": (12, 16)})
+        Call(
+            f"boxes.{name}",
+            lambda w: {"a": A, "b": B, "format": "yxyx", "size": (12, 16)},
+            nan=TENSOR,
+        )
         for name in ("iou", "giou", "diou", "ciou")
     ),
-    Call("boxes.iou", lambda w: {"a": w.rel_boxes, "b": w.predictions, "format": "rel_yxyx"}),
+    Call(
+        "boxes.iou",
+        lambda w: {"a": w.rel_boxes, "b": w.predictions, "format": "rel_yxyx"},
+        nan=TENSOR,
+    ),
     Call(
         "boxes.convert",
         lambda w: {"boxes": A, "source": "yxyx", "target": "center_xywh"},

@@ -84,6 +84,8 @@ CALLS = [
     Call(
         "introspect.saliency_shards",
         lambda w: {"model": w.model, "batches": [w.batch], "folder": w.path, "progress": False},
+        # A path to shards is the folder of these.
+        also={"batches": ("folder",)},
     ),
     Call("introspect.read_maps", lambda w: {"folder": _shards(w).folder}),
     Call("introspect.MapShards.path", lambda w: {"index": 0}, on=_shards),

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from whitebox_loc._files import csv_cell, replacing
-from whitebox_loc._validation import check_choice
+from whitebox_loc._files import csv_cell, naming, replacing
+from whitebox_loc._validation import check_choice, check_int, check_path, shortened
 
 __all__ = ["COLUMNS", "HEADLINE", "History"]
 
@@ -78,6 +78,11 @@ class History:
 
     def append(self, row: Mapping[str, float]) -> None:
         """Add the record of one step; `row` names every column."""
+        if not isinstance(row, Mapping) or not set(self.names) <= set(row):
+            raise TypeError(
+                f"`row` must be a mapping with a number for each of {list(self.names)}; got "
+                f"{shortened(row)}."
+            )
         for name in self.names:
             self._rows[name].append(float(row[name]))
 
@@ -89,6 +94,7 @@ class History:
 
     def mean(self, name: str, last: int) -> float:
         """Return the mean of a column over the `last` steps (NaN before the first)."""
+        check_int("last", last, low=1)
         tail = self._rows[check_choice("name", name, self.names)][-last:]
         return float(np.mean(tail)) if tail else float("nan")
 
@@ -98,7 +104,11 @@ class History:
 
     def to_csv(self, path: str | os.PathLike[str]) -> Path:
         """Write one line a step with a header; return the path."""
-        with replacing(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
+        with (
+            naming("path", check_path("path", path)),
+            replacing(path) as part,
+            open(part, "w", newline="", encoding="utf-8") as file,
+        ):
             writer = csv.writer(file)
             writer.writerow(map(csv_cell, self.names))
             writer.writerows(zip(*self._rows.values(), strict=True))

@@ -13,7 +13,7 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from whitebox_loc._validation import check_int, check_real
+from whitebox_loc._validation import check_bool, check_int, check_path, check_real
 from whitebox_loc.training import checkpoints
 from whitebox_loc.training.groups import INTERRUPTED, Alone
 from whitebox_loc.training.history import HEADLINE
@@ -67,7 +67,7 @@ def train(
         After Ctrl-C, once the step is finished and the checkpoint is written.
     """
     group = group or Alone()
-    shown = progress and group.chief
+    shown = check_bool("progress", progress) and group.chief
     with _bar(run, budget, shown) as bar, _deferred_interrupt() as interrupted:
         _loop(run, budget, step, bar, keeper, interrupted, group)
 
@@ -154,6 +154,8 @@ class Keeper:
     """Reads the checkpoint, if there is one, and writes it, if there is to be one."""
 
     def __init__(self, run: checkpoints.Run, path: Any, every: float, writes: bool = True) -> None:
+        if path is not None:
+            check_path("checkpoint", path)
         self.run, self.path, self.every, self.writes = run, path, every, writes
         if path is not None and os.path.exists(path):
             checkpoints.restore(run, path)

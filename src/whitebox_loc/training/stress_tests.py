@@ -69,11 +69,12 @@ class Curve:
 
     def breaks_at(self, least_iou: float) -> int | None:
         """Return the first index where the whole interval of the mean IoU is below, or None."""
-        below = self.iou_interval[:, 1] < least_iou
+        below = self.iou_interval[:, 1] < check_real("least_iou", least_iou)
         return int(np.argmax(below)) if below.any() else None
 
     def worst(self, index: int) -> list[str]:
         """Return the coordinate of greatest error, and those it cannot be told apart from."""
+        index = check_int("index", index, low=0, high=len(self.severities) - 1)
         error, (low, high) = self.error[index], self.error_interval[index].T
         first = int(np.argmax(error))
         alike = [i for i in np.argsort(-error, kind="stable") if high[i] >= low[first]]
