@@ -292,7 +292,8 @@ def _own_rate(optimizer: Any) -> Any:
     """Return the learning rate of an optimizer: a number, a schedule, or a function."""
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     rate = inner._learning_rate
-    return float(rate) if isinstance(rate, keras.Variable) else rate
+    # Through an array, since the variables of several replicas are no numbers.
+    return float(np.asarray(rate)) if isinstance(rate, keras.Variable) else rate
 
 
 def _built_optimizer(

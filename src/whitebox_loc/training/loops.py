@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 from tqdm.auto import tqdm
 
 from whitebox_loc._validation import check_bool, check_int, check_path, check_real
@@ -112,7 +113,7 @@ def _diverged(
     number, kept = len(run.history) + 1, f"The weights before it are kept in {keeper.kept()}."
     if not sound:
         # What counts the steps has been put back, too: this is the rate of the step left out.
-        rate = float(run.optimizer.learning_rate)
+        rate = float(np.asarray(run.optimizer.learning_rate))
         return TrainingDivergedError(
             f"Step {number} at a learning rate of {rate:g} makes weights NaN or infinite, or "
             f"goes backwards. {kept} Lower `learning_rate`, or look at the schedule and the "
