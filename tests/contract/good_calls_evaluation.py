@@ -220,7 +220,6 @@ RECORDS = {
     "evaluation.Control": "record of a row of `CONTROLS`",
     "evaluation.DamagedCellWarning": "class of a warning",
     "evaluation.CrossTalk": "record that `cross_talk` makes",
-    "evaluation.DamagedCellWarning": "warning",
     "evaluation.Metric": "record of a row of `METRICS`",
 }
 

@@ -321,9 +321,18 @@ def fails(*tensors):
     raise KeyError("box")
 
 
+def one(boxes):
+    return boxes
+
+
+def none():
+    return 0
+
+
 OF_VALUES = {
-    "target": (lambda m: saliency(m, IMAGES, fails), "`target` must be a function of tensors, here of shapes ((None, 4),), to one number an image; it raised KeyError: 'box'."),
-    "loss": (lambda m: saliency(m, IMAGES, targets.loss(fails, [0, 0, 1, 1])), "`loss` must be a function of tensors, here of shapes ((None, 4), (None, 4)), to one number an image; it raised KeyError: 'box'."),
+    "target": (lambda m: saliency(m, IMAGES, lambda outputs: None), "`target` must be a function of tensors to a tensor of one number an image; it returned None of type NoneType."),
+    "loss": (lambda m: targets.loss(one, [0, 0, 1, 1]), f"`loss` must be a function of true and predicted boxes, such as a keras.Loss, of 2 arguments; got {one!r} of type function."),
+    "replacement": (lambda m: introspect.patch(m, IMAGES, {"conv1": none}), f"`replacements['conv1']` must be a function from the layer's output to a tensor of its shape, of 1 argument; got {none!r} of type function."),
     "return_info": (lambda m: saliency(m, IMAGES, return_info=None), "`return_info` must be True or False; got None of type NoneType."),
     "warn": (lambda m: introspect.blind_spots(m, IMAGES, warn=1), "`warn` must be True or False; got 1 of type int."),
     "fourier": (lambda m: introspect.maximize(m, "conv2", 0, fourier="no"), "`fourier` must be True or False; got 'no' of type str."),
@@ -343,10 +352,19 @@ def test_other_arguments_by_name(case, network):
         call(network)
 
 
-def test_a_replacement_that_fails_is_not_taken_for_a_model_that_does(network):
-    with pytest.raises(ValueError, match=r"`replacements` of 'conv1' must be a function") as found:
-        introspect.patch(network, IMAGES, {"conv1": fails})
-    assert "KeyError: 'box'" in str(found.value)
+@pytest.mark.parametrize("argument", ["target", "loss", "replacements"])
+def test_what_a_given_function_raises_stays_its_own_error(argument, network):
+    """Neither taken for a model that cannot be run nor for another kind of error."""
+    call = {
+        "target": lambda: saliency(network, IMAGES, fails),
+        "loss": lambda: saliency(network, IMAGES, targets.loss(fails, [0, 0, 1, 1])),
+        "replacements": lambda: introspect.patch(network, IMAGES, {"conv1": fails}),
+    }[argument]
+    with pytest.raises(KeyError, match="box") as caught:
+        call()
+    if argument != "replacements":  # Keras drops the notes of errors in its layers.
+        [note] = caught.value.__notes__
+        assert note.startswith(f"Raised by the function in `{argument}`, called with tensors of")
 
 
 def test_maps_that_are_written_are_finite(network, tmp_path):

@@ -327,7 +327,9 @@ def test_a_model_under_another_name_than_its_row_is_refused(monkeypatch):
 def test_bad_arguments():
     with pytest.raises(ValueError, match=r"`name` must be one of .*Did you mean 'integrator'"):
         wb.models.compiled("integrate")
-    with pytest.raises(ValueError, match=r"`size\[0\]` must be a whole number >= 1; got 0"):
+    with pytest.raises(
+        ValueError, match=r"`size\[0\]` must be a whole number between 1 and 32768; got 0"
+    ):
         wb.models.compiled("integrator", (0, 3))
     with pytest.raises(ValueError, match="`channels` must be a whole number >= 1; got 0"):
         wb.models.compiled("integrator", (3, 3), channels=0)

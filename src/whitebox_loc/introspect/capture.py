@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import threading
+import traceback
 import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
@@ -21,11 +22,21 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from whitebox_loc._validation import shortened
 from whitebox_loc.introspect.fingerprints import model_fingerprint
 from whitebox_loc.introspect.inputs import Inputs, tensor_specs
 from whitebox_loc.introspect.layers import find_layers, named_layers, split_call
 
-__all__ = ["Call", "Compiled", "Forward", "compiled", "first_line", "forward", "traced"]
+__all__ = [
+    "Call",
+    "Compiled",
+    "Forward",
+    "call_given",
+    "compiled",
+    "first_line",
+    "forward",
+    "traced",
+]
 
 Replacement = Callable[[Any], Any]
 
@@ -185,7 +196,7 @@ def _run(model: keras.Model, inputs: Any) -> Any:
     try:
         return model(inputs, training=False)
     except Exception as error:
-        if _is_ours(error):
+        if _is_ours(error) or _is_of_a_given_function(error):
             raise
         shapes = [("n", *t.shape[1:]) for t in tf.nest.flatten(inputs)]
         text = ", ".join(str(shape).replace("'", "") for shape in shapes)
@@ -202,6 +213,25 @@ def _is_ours(error: Exception) -> bool:
         trace = trace.tb_next
     name = "" if trace is None else trace.tb_frame.f_globals.get("__name__", "")
     return name.partition(".")[0] == __name__.partition(".")[0]
+
+
+def call_given(name: str, function: Callable[..., Any], *tensors: Any) -> Any:
+    """Call a function that a user gave as `name`: its errors stay theirs, with a note on where."""
+    try:
+        return function(*tensors)
+    except Exception as error:
+        shapes = tf.nest.map_structure(lambda t: tuple(t.shape), tensors)
+        error.add_note(
+            f"Raised by the function in `{name}`, called with tensors of shapes "
+            f"{shortened(shapes)}."
+        )
+        raise
+
+
+def _is_of_a_given_function(error: Exception) -> bool:
+    """Tell whether an error left `call_given`; Keras keeps no notes, but it keeps the traceback."""
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    return any(frame.f_code is call_given.__code__ for frame in frames)
 
 
 def first_line(error: Exception) -> str:

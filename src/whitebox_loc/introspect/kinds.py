@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from whitebox_loc import boxes as box_measures
 from whitebox_loc._validation import shortened
-from whitebox_loc.introspect.capture import Forward, first_line
+from whitebox_loc.introspect.capture import Forward, call_given
 from whitebox_loc.introspect.fingerprints import function_fingerprint
 from whitebox_loc.introspect.layers import named_layers, split_call
 from whitebox_loc.introspect.outputs import (
@@ -304,13 +304,13 @@ def _column(tensor: Any, index: int, link: str) -> tuple[Any, str]:
 
 def _applied(name: str, function: Callable[..., Any], *arguments: Any) -> Any:
     """Return what a user's function makes of tensors, as a tensor."""
+    value = call_given(name, function, *arguments)
     try:
-        return tf.convert_to_tensor(function(*arguments))
-    except Exception as error:
-        shapes = tf.nest.map_structure(lambda t: tuple(t.shape), arguments)
-        raise ValueError(
-            f"`{name}` must be a function of tensors, here of shapes {shortened(shapes)}, to one "
-            f"number an image; it raised {first_line(error)}"
+        return tf.convert_to_tensor(value)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"`{name}` must be a function of tensors to a tensor of one number an image; it "
+            f"returned {shortened(value)} of type {type(value).__name__}."
         ) from error
 
 

@@ -11,12 +11,13 @@ import tensorflow as tf
 
 from whitebox_loc._validation import (
     as_array,
+    check_callable,
     check_finite,
     check_int,
     check_model,
     shortened,
 )
-from whitebox_loc.introspect.capture import compiled, first_line, forward
+from whitebox_loc.introspect.capture import call_given, compiled, first_line, forward
 from whitebox_loc.introspect.fingerprints import function_fingerprint
 from whitebox_loc.introspect.inputs import check_images
 from whitebox_loc.introspect.layers import find_layers
@@ -86,7 +87,7 @@ def patch(
     arrays = {
         name: _check_array(name, value, len(inputs))
         for name, value in replacements.items()
-        if not callable(value)
+        if not _is_function(name, value)
     }
 
     def build(*tensors: Any) -> Any:
@@ -104,6 +105,11 @@ def patch(
     for output in tf.nest.flatten(found):
         check_answer("Outputs", output, model)
     return found
+
+
+def _is_function(name: str, value: Any) -> bool:
+    what = "from the layer's output to a tensor of its shape"
+    return callable(value) and bool(check_callable(f"replacements[{name!r}]", value, 1, what))
 
 
 def _replacement(name: str, value: Any, given: Any) -> Callable[[Any], Any]:
@@ -126,14 +132,15 @@ def _replacement(name: str, value: Any, given: Any) -> Callable[[Any], Any]:
 
 
 def _applied(name: str, function: Callable[[Any], Any], output: Any) -> Any:
+    fresh = call_given(f"replacements[{name!r}]", function, output)
     try:
-        fresh = function(output)
         tf.nest.assert_same_structure(output, fresh)
         return tf.nest.map_structure(tf.convert_to_tensor, fresh)
     except Exception as error:
         raise ValueError(
             f"`replacements` of {name!r} must be a function from the layer's output, "
-            f"{shortened(output)}, to a tensor of its shape; it raised {first_line(error)}"
+            f"{shortened(output)}, to a tensor of its shape; it returned {shortened(fresh)}. "
+            f"({first_line(error)})"
         ) from error
 
 

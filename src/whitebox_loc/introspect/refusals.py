@@ -13,7 +13,15 @@ from whitebox_loc.introspect.outputs import FORMULA
 from whitebox_loc.introspect.problem import Problem
 from whitebox_loc.introspect.targets import Target
 
-__all__ = ["check_answer", "check_log_odds", "check_weights", "is_finite"]
+__all__ = ["NotFiniteError", "check_answer", "check_log_odds", "check_weights", "is_finite"]
+
+
+class NotFiniteError(ValueError):
+    """An answer with NaN or infinity in it; `values` holds it."""
+
+    def __init__(self, message: str, values: np.ndarray) -> None:
+        super().__init__(message)
+        self.values = values
 
 
 def check_answer(what: str, values: np.ndarray, model: keras.Model, link: str = "identity") -> Any:
@@ -32,9 +40,10 @@ def check_answer(what: str, values: np.ndarray, model: keras.Model, link: str = 
             "images, but not for what is made of them (baselines, masked or noisy images, or "
             "replaced layers). Use link='identity'."
         )
-    raise ValueError(
+    raise NotFiniteError(
         f"{told}All weights of `model` {model.name!r} and all `images` are finite, so numbers grow "
-        "too large, or are divided by 0, in its layers: `activations` shows in which."
+        "too large, or are divided by 0, in its layers: `activations` shows in which.",
+        values,
     )
 
 

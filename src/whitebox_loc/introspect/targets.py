@@ -14,6 +14,7 @@ from whitebox_loc import boxes as box_measures
 from whitebox_loc._validation import (
     as_array,
     check_boxes,
+    check_callable,
     check_choice,
     check_int,
     check_ints,
@@ -106,8 +107,7 @@ def loss(loss: Any, boxes: Any, format: str = "rel_yxyx", *, size: Any = None) -
     >>> loss(wb.losses.BoxBCE(), [0.2, 0.2, 0.9, 0.9]).label
     'loss'
     """
-    if not callable(loss):
-        raise TypeError(f"`loss` must be a keras.Loss or a function; got {shortened(loss)}.")
+    check_callable("loss", loss, 2, "of true and predicted boxes, such as a keras.Loss")
     return Loss(loss, _relative(boxes, format, size))
 
 
@@ -317,7 +317,7 @@ def as_target(target: Any) -> Target:
     if isinstance(target, (int, np.integer)) and not isinstance(target, bool):
         return Output(int(target))
     if callable(target):
-        return Custom(target)
+        return Custom(check_callable("target", target, 1, "of the outputs"))
     raise TypeError(
         f"`target` must be one of {[*COORDINATES, *DERIVED]}, the number of an output, a function "
         "of the outputs, what a function in introspect.targets returns, or a list of those; "

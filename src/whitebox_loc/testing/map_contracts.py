@@ -15,6 +15,7 @@ from whitebox_loc._validation import check_choice, check_model
 from whitebox_loc.introspect import METHODS, saliency
 from whitebox_loc.introspect.inputs import check_images
 from whitebox_loc.introspect.methods import Method
+from whitebox_loc.introspect.refusals import NotFiniteError
 from whitebox_loc.introspect.targets import COORDINATES
 from whitebox_loc.testing.claims import claim_close, claim_finite, claim_same_bytes, rounding
 from whitebox_loc.testing.inputs import check_comparison, noisy_images, small_localizer
@@ -101,7 +102,10 @@ def check_saliency_method(
     row = _as_row(method)
 
     def explain(model: keras.Model, images: Any, target: Any, batch_size: int = 256) -> Any:
-        return saliency(model, images, target, row, batch_size=batch_size, **options)
+        try:
+            return saliency(model, images, target, row, batch_size=batch_size, **options)
+        except NotFiniteError as error:
+            return error.values  # Of which `claim_finite` says where they are not.
 
     asked = _asked(f"Method {row.name!r}", model, images, targets, oracle, tolerance)
     first = asked.check(explain, signed)
