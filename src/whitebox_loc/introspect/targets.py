@@ -308,18 +308,18 @@ def detection(
     return Detection(_beside(found, np.atleast_1d(numbers)[:, None]), "label")
 
 
-def as_target(target: Any) -> Target:
-    """Return what a public function got as `target` as a Target."""
+def as_target(target: Any, name: str = "target") -> Target:
+    """Return what a public function got as `target`, or as `name`, as a Target."""
     if isinstance(target, Target):
         return target
     if isinstance(target, str):
-        return Coordinate(check_choice("target", target, (*COORDINATES, *DERIVED)))
+        return Coordinate(check_choice(name, target, (*COORDINATES, *DERIVED)))
     if isinstance(target, (int, np.integer)) and not isinstance(target, bool):
         return Output(int(target))
     if callable(target):
-        return Custom(check_callable("target", target, 1, "of the outputs"))
+        return Custom(check_callable(name, target, 1, "of the outputs"))
     raise TypeError(
-        f"`target` must be one of {[*COORDINATES, *DERIVED]}, the number of an output, a function "
+        f"`{name}` must be one of {[*COORDINATES, *DERIVED]}, the number of an output, a function "
         "of the outputs, what a function in introspect.targets returns, or a list of those; "
         f"got {shortened(target)}."
     )

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from whitebox_loc._validation import check_real
+from whitebox_loc._validation import check_callable, check_real
 from whitebox_loc.data import Scene, generate
 from whitebox_loc.evaluation import Trial
 from whitebox_loc.introspect import saliency
@@ -63,9 +63,9 @@ def small_trial() -> Trial:
     )  # fmt: skip
 
 
-def check_comparison(oracle: Any, tolerance: Any, takes: str) -> None:
-    """Check `oracle`, a function of what `takes` says or None, and `tolerance`."""
-    if oracle is not None and not callable(oracle):
-        raise TypeError(f"`oracle` must be a function of {takes}; got {oracle!r}.")
+def check_comparison(oracle: Any, tolerance: Any, takes: int, what: str) -> None:
+    """Check `oracle`, None or a function of `takes` arguments, and `tolerance`."""
+    if oracle is not None:
+        check_callable("oracle", oracle, takes, what)
     if tolerance is not None:
         check_real("tolerance", tolerance, low=0)

@@ -73,8 +73,9 @@ def check_localizer(
     who = f"Localizer {model.name!r}"
     if images is None:
         images = noisy_images(model)
-    n, size = len(check_images(images)), check_images(images).image.shape[1:3]
-    check_comparison(oracle, tolerance, "images that returns boxes")
+    inputs = check_images(images, model)
+    n, size = len(inputs), inputs.image.shape[1:3]
+    check_comparison(oracle, tolerance, 1, "from images to boxes")
     model(images, training=False)
     with unchanged(who, model, images=images):
         first = _answers(who, model, images, n)

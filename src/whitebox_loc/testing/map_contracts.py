@@ -11,12 +11,18 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from whitebox_loc._validation import check_choice, check_model
+from whitebox_loc._validation import (
+    check_bool,
+    check_callable,
+    check_choice,
+    check_model,
+    shortened,
+)
 from whitebox_loc.introspect import METHODS, saliency
 from whitebox_loc.introspect.inputs import check_images
 from whitebox_loc.introspect.methods import Method
 from whitebox_loc.introspect.refusals import NotFiniteError
-from whitebox_loc.introspect.targets import COORDINATES
+from whitebox_loc.introspect.targets import COORDINATES, as_target
 from whitebox_loc.testing.claims import claim_close, claim_finite, claim_same_bytes, rounding
 from whitebox_loc.testing.inputs import check_comparison, noisy_images, small_localizer
 from whitebox_loc.testing.states import unchanged
@@ -100,6 +106,7 @@ def check_saliency_method(
     AssertionError: Method 'magnitude' is not signed: the least of all its numbers is ...
     """
     row = _as_row(method)
+    check_bool("signed", signed)
 
     def explain(model: keras.Model, images: Any, target: Any, batch_size: int = 256) -> Any:
         try:
@@ -164,11 +171,8 @@ def check_explainer(
         ...
     AssertionError: Explainer 'doubled_gradient' is not its oracle: the map of 'bottom' on ...
     """
-    if not callable(explain):
-        raise TypeError(
-            "`explain` must be a function of a model, images and a target that returns maps; "
-            f"got {explain!r}."
-        )
+    check_callable("explain", explain, 3, "from a model, images and a target to maps")
+    check_bool("signed", signed)
 
     def stacked(model: keras.Model, images: Any, targets: Sequence[Any]) -> list[Any]:
         return [np.asarray(explain(model, images, target)) for target in targets]
@@ -279,10 +283,14 @@ class _Asked:
 def _asked(who: str, model: Any, images: Any, targets: Any, oracle: Any, tolerance: Any) -> _Asked:
     model = small_localizer() if model is None else check_model(model)
     images = noisy_images(model) if images is None else images
-    check_images(images)
-    check_comparison(oracle, tolerance, "a model, images and a target that returns maps")
-    if isinstance(targets, str) or not len(targets):
-        raise ValueError(f"`targets` must be a sequence of one target or more; got {targets!r}.")
+    check_images(images, model)
+    check_comparison(oracle, tolerance, 3, "from a model, images and a target to maps")
+    if not isinstance(targets, (list, tuple)) or not targets:
+        raise TypeError(
+            f"`targets` must be a list or tuple of one target or more; got {shortened(targets)}."
+        )
+    for i, target in enumerate(targets):
+        as_target(target, f"targets[{i}]")
     # A model that has not run yet may have no weights.
     model(images, training=False)
     return _Asked(who, model, images, list(targets), oracle, tolerance)
@@ -292,6 +300,7 @@ def _as_row(method: Any) -> Method:
     if isinstance(method, Method):
         return method
     if callable(method):
+        check_callable("method", method, 1, "from an introspect.problem.Problem to Maps")
         name = getattr(method, "__name__", type(method).__name__)
         return Method(name, "own", method, paper="", blind_to="")
     return METHODS[check_choice("method", method, METHODS)]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from whitebox_loc._validation import check_choice
+from whitebox_loc._validation import check_bool, check_choice
 from whitebox_loc.evaluation import METRICS, Metric, Trial
 from whitebox_loc.evaluation.scores.record import check_values
 from whitebox_loc.testing.claims import claim_close, claim_same_bytes, rounding
@@ -82,7 +82,8 @@ def check_metric(
     """
     row = None if callable(metric) and not isinstance(metric, Metric) else _as_row(metric)
     name = getattr(metric, "__name__", type(metric).__name__) if row is None else row.name
-    check_comparison(oracle, tolerance, "a trial that returns scores")
+    check_comparison(oracle, tolerance, 1, "from a trial to scores")
+    check_bool("batch_invariant", batch_invariant)
     trial = small_trial() if trial is None else trial
     if not isinstance(trial, Trial):
         raise TypeError(f"`trial` must be a Trial; got {type(trial).__name__}.")

@@ -11,7 +11,7 @@ from hypothesis import note
 from hypothesis import strategies as st
 from hypothesis.control import cleanup
 
-from whitebox_loc._validation import check_choice, check_int, check_size
+from whitebox_loc._validation import check_choice, check_int, check_size, shortened
 from whitebox_loc.introspect.layers import named_layers
 from whitebox_loc.models import HEADS, localizer, reinitialize
 from whitebox_loc.models.initialization import kept_random_state
@@ -76,7 +76,8 @@ def localizers(
     names = [heads] if isinstance(heads, str) else heads
     if not isinstance(names, (list, tuple)) or not names:
         raise TypeError(
-            f"`heads` must be a name or a sequence of names from {list(HEADS)}; got {heads!r}."
+            f"`heads` must be a name or a sequence of names from {list(HEADS)}; got "
+            f"{shortened(heads)}."
         )
     settings = {
         "size": check_size("size", size),

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from whitebox_loc._validation import check_choice, check_int, check_size
+from whitebox_loc._validation import check_bool, check_choice, check_int, check_size
 from whitebox_loc.boxes import FORMATS, convert
 from whitebox_loc.data import (
     SCENES,
@@ -28,6 +28,10 @@ SIZE = (12, 16)
 
 LEVELS = 8
 """Pixels of images of no scene are multiples of one part in so many."""
+
+
+MOST = 1000
+"""Boxes or images that a test is given at most: Hypothesis gives up on larger examples."""
 
 
 def boxes(
@@ -79,7 +83,8 @@ def boxes(
     check_choice("format", format, FORMATS)
     lengths = check_size("size", size)
     least, most = _limits("n", n)
-    check_int("parts", parts, low=1)
+    check_int("parts", parts, low=1, high=1024)
+    check_bool("empty", empty)
 
     def write(found: list[Any]) -> np.ndarray:
         rows_first = [(top, left, bottom, right) for (top, bottom), (left, right) in found]
@@ -127,6 +132,7 @@ def scenes(*, plain: bool = False, **fields: Any) -> st.SearchStrategy[Scene]:
     >>> find(scenes(), lambda scene: True) == wb.data.Scene(size=(12, 16))
     True
     """
+    check_bool("plain", plain)
     fields = {"size": SIZE, **fields}
     # What cannot be is refused here and not in the middle of a test; strategies only by name.
     drawn, usual = any(map(_is_strategy, fields.values())), SCENES["uniform"]
@@ -261,9 +267,9 @@ def _edges(length: int, least: int) -> st.SearchStrategy[tuple[int, int]]:
 
 def _limits(name: str, value: Any) -> tuple[int, int]:
     if isinstance(value, (tuple, list)) and len(value) == 2:
-        least = check_int(f"{name}[0]", value[0], low=0)
-        return least, check_int(f"{name}[1]", value[1], low=least)
-    least = check_int(name, value, low=0)
+        least = check_int(f"{name}[0]", value[0], low=0, high=MOST)
+        return least, check_int(f"{name}[1]", value[1], low=least, high=MOST)
+    least = check_int(name, value, low=0, high=MOST)
     return least, least
 
 
