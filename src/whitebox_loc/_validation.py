@@ -54,17 +54,18 @@ class ImageRangeWarning(UserWarning):
     """Images look like floats in 0..255, where this library's models take [0, 1]."""
 
 
-def shortened(value: Any) -> str:
+def shortened(value: Any, length: int | None = None) -> str:
     """Return the text of a user's value for a message, a line or two of it at most."""
+    length = _SHOWN if length is None else length
     try:
         text = _BRIEF.repr(value)
     except Exception:  # A text that fails is the value's own fault, and not what is told here.
         text = f"<{type(value).__name__}>"
-    if len(text) <= 2 * _SHOWN:
+    if len(text) <= 2 * length:
         return text
     if hasattr(value, "shape") and hasattr(value, "dtype"):
         return f"an array of shape {tuple(value.shape)} and dtype {value.dtype}"
-    return f"{text[:_SHOWN]} ... {text[-_SHOWN // 4 :]}"
+    return f"{text[:length]} ... {text[-length // 4 :]}"
 
 
 _SHOWN = 120
@@ -94,7 +95,7 @@ def check_choice(name: str, value: Any, allowed: Iterable[str]) -> str:
     near = difflib.get_close_matches(value[:_SHOWN], options, n=1) if isinstance(value, str) else []
     hint = f" Did you mean {near[0]!r}?" if near else ""
     error = ValueError if isinstance(value, str) else TypeError
-    raise error(f"`{name}` must be one of {options}; got {shortened(value)}.{hint}")
+    raise error(f"`{name}` must be one of {options}; got {shortened(value, _SHOWN // 2)}.{hint}")
 
 
 def check_names(name: str, value: Any, allowed: Iterable[str], *, least: int = 1) -> list[str]:

@@ -25,6 +25,7 @@ CALLS = [
             "signed": False,
         },
         slow=True,
+        also={"targets": ("target",)},
     ),
     Call(
         "testing.check_explainer",
@@ -36,6 +37,7 @@ CALLS = [
             "signed": False,
         },
         slow=True,
+        also={"targets": ("target",)},
     ),
 ]
 

@@ -31,7 +31,7 @@ nothing of arguments; a ``vague`` one is ours and does not name the argument, or
 """
 
 FAULTS = OUTCOMES[2:]
-LONGEST = 600
+LONGEST = 700
 SECONDS = 20
 MEMORY = 4 * 2**30
 
@@ -123,12 +123,16 @@ def run(mutation, world, clean):
 
 def judge(error, names):
     """Return ``"clear"``, ``"vague"`` or ``"raw"`` for an exception."""
-    # An IndexError is how Python's sequences end.
-    kinds = (ValueError, TypeError, OSError, IndexError)
+    if any(_names(note, names) for note in getattr(error, "__notes__", ())):
+        return "clear"  # What a given function raises is its own error, with a note of whose.
+    kinds = (ValueError, TypeError, OSError)
     if not _raised_by_us(error) or not isinstance(error, kinds + _own_errors()):
         return "raw"
-    named = any(re.search(rf"`(\w+\.)*{re.escape(name)}(?!\w)", str(error)) for name in names)
-    return "clear" if named and len(str(error)) <= LONGEST else "vague"
+    return "clear" if _names(str(error), names) and len(str(error)) <= LONGEST else "vague"
+
+
+def _names(text, names):
+    return any(re.search(rf"`(\w+\.)*{re.escape(name)}(?!\w)", text) for name in names)
 
 
 def _own_errors():

@@ -51,7 +51,7 @@ CASES = {
     "boxes": (lambda: explain(targets.iou(np.ones((3, 4)))), "`target` must hold one box or class an image, 2, or one for all; got 3."),
     "box size": (lambda: targets.iou([0, 0, 3, 3], "yxyx"), "Pass size=(height, width) of the image in pixels."),
     "box shape": (lambda: targets.iou(np.ones((2, 3, 4))), "`boxes` must have shape (n, 4) or (4,); got (2, 3, 4)."),
-    "loss": (lambda: targets.loss("bce", [0, 0, 1, 1]), "`loss` must be a keras.Loss or a function; got 'bce'."),
+    "loss": (lambda: targets.loss("bce", [0, 0, 1, 1]), "`loss` must be a function of true and predicted boxes, such as a keras.Loss, of 2 arguments; got 'bce' of type str."),
     "loss shape": (lambda: explain(targets.loss(lambda t, p: t - p, [0, 0, 1, 1])), "`loss` must return one number an image, shape (n,); got shape (None, 4)."),
     "unit layer": (lambda: explain(targets.unit("conv2", 0)), "Did you mean 'conv1'?"),
     "unit channel": (lambda: explain(targets.unit("conv1", 2)), "`target` unit('conv1', channel=2, position=None) does not fit the layer's output, of shape (None, 4, 5, 2)."),

@@ -364,7 +364,7 @@ def test_what_a_given_function_raises_stays_its_own_error(argument, network):
         call()
     if argument != "replacements":  # Keras drops the notes of errors in its layers.
         [note] = caught.value.__notes__
-        assert note.startswith(f"Raised by the function in `{argument}`, called with tensors of")
+        assert note.startswith(f"Raised by the function in `{argument}`, called with numbers of")
 
 
 def test_maps_that_are_written_are_finite(network, tmp_path):

@@ -462,9 +462,14 @@ def test_a_localizer_is_compared_with_its_oracle(linear):
         (
             lambda: check_explainer(exact, oracle=3),
             TypeError,
-            "`oracle` must be a function of a model, images and a target that returns maps; got 3",
+            "`oracle` must be a function from a model, images and a target to maps, of 3 "
+            "arguments; got 3",
         ),
-        (lambda: check_explainer("gradient"), TypeError, "`explain` must be a function of a model"),
+        (
+            lambda: check_explainer("gradient"),
+            TypeError,
+            "`explain` must be a function from a model",
+        ),
         (lambda: check_metric("sparsness"), ValueError, "Did you mean 'sparseness'"),
         (lambda: check_metric(mass, trial=3), TypeError, "`trial` must be a Trial; got int"),
         (lambda: check_localizer("profile"), TypeError, r"`model` must be a keras\.Model"),

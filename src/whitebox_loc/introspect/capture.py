@@ -215,17 +215,22 @@ def _is_ours(error: Exception) -> bool:
     return name.partition(".")[0] == __name__.partition(".")[0]
 
 
-def call_given(name: str, function: Callable[..., Any], *tensors: Any) -> Any:
+def call_given(name: str, function: Callable[..., Any], *arguments: Any) -> Any:
     """Call a function that a user gave as `name`: its errors stay theirs, with a note on where."""
     try:
-        return function(*tensors)
+        return function(*arguments)
     except Exception as error:
-        shapes = tf.nest.map_structure(lambda t: tuple(t.shape), tensors)
-        error.add_note(
-            f"Raised by the function in `{name}`, called with tensors of shapes "
-            f"{shortened(shapes)}."
-        )
+        told = ", ".join(map(_shapes, arguments))
+        error.add_note(f"Raised by the function in `{name}`, called with {told}.")
         raise
+
+
+def _shapes(argument: Any) -> str:
+    parts = tf.nest.flatten(argument)
+    if not all(hasattr(part, "shape") for part in parts):
+        return f"a {type(argument).__name__}"
+    shapes = [tuple(part.shape) for part in parts]
+    return f"numbers of shape {shortened(shapes[0] if len(shapes) == 1 else shapes)}"
 
 
 def _is_of_a_given_function(error: Exception) -> bool:

@@ -323,6 +323,17 @@ def _float32(tensor: Any) -> Any:
     return tensor if name == "float32" else keras.ops.cast(tensor, "float32")
 
 
+def _run(model: keras.Model, images: Any) -> Any:
+    try:
+        return model(images, training=False)
+    except Exception as error:
+        error.add_note(
+            f"Raised by the adapted model on images of shape {tuple(images.shape)}: look at "
+            "`prepare`, `read` and the model."
+        )
+        raise
+
+
 def _look_at(model: keras.Model) -> None:
     """Raise or warn if what the model says of two images cannot be meant."""
     shape = model.input_shape[1:]
@@ -330,7 +341,7 @@ def _look_at(model: keras.Model) -> None:
     images = tf.constant(np.stack([np.zeros_like(noise), noise]))
     with tf.GradientTape() as tape:
         tape.watch(images)
-        outputs = model(images, training=False)
+        outputs = _run(model, images)
         named = outputs if isinstance(outputs, dict) else {"box": outputs}
         total = tf.add_n([tf.reduce_sum(named[key]) for key in _BOXES if key in named])
     for key in _OUTPUTS:

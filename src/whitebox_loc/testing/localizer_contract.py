@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from whitebox_loc._validation import check_model
-from whitebox_loc.introspect.capture import Forward
+from whitebox_loc.introspect.capture import Forward, call_given
 from whitebox_loc.introspect.inputs import check_images
 from whitebox_loc.introspect.outputs import COORDINATES, box_output
 from whitebox_loc.testing.claims import claim_close, claim_finite, claim_same_bytes, rounding
@@ -96,7 +96,12 @@ def check_localizer(
     if oracle is not None:
         box = first["box"]
         claim_close(
-            f"{who} is not its oracle", box, oracle(images), allowed(box), _places("box"), _ORACLE
+            f"{who} is not its oracle",
+            box,
+            call_given("oracle", oracle, images),
+            allowed(box),
+            _places("box"),
+            _ORACLE,
         )
 
 

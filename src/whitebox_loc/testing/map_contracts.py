@@ -19,6 +19,7 @@ from whitebox_loc._validation import (
     shortened,
 )
 from whitebox_loc.introspect import METHODS, saliency
+from whitebox_loc.introspect.capture import call_given
 from whitebox_loc.introspect.inputs import check_images
 from whitebox_loc.introspect.methods import Method
 from whitebox_loc.introspect.refusals import NotFiniteError
@@ -175,7 +176,9 @@ def check_explainer(
     check_bool("signed", signed)
 
     def stacked(model: keras.Model, images: Any, targets: Sequence[Any]) -> list[Any]:
-        return [np.asarray(explain(model, images, target)) for target in targets]
+        return [
+            np.asarray(call_given("explain", explain, model, images, target)) for target in targets
+        ]
 
     name = getattr(explain, "__name__", type(explain).__name__)
     asked = _asked(f"Explainer {name!r}", model, images, targets, oracle, tolerance)
@@ -235,7 +238,10 @@ class _Asked:
     def check_oracle(self, maps: np.ndarray) -> None:
         """Claim that maps are those of the oracle, if there is one."""
         if self.oracle is not None:
-            exact = [np.asarray(self.oracle(self.model, self.images, t)) for t in self.targets]
+            exact = [
+                np.asarray(call_given("oracle", self.oracle, self.model, self.images, target))
+                for target in self.targets
+            ]
             self.same(maps, np.stack(exact), "is not its oracle", _ORACLE)
 
     def stack(self, maps: Any, n: int | None = None) -> np.ndarray:
@@ -302,5 +308,6 @@ def _as_row(method: Any) -> Method:
     if callable(method):
         check_callable("method", method, 1, "from an introspect.problem.Problem to Maps")
         name = getattr(method, "__name__", type(method).__name__)
-        return Method(name, "own", method, paper="", blind_to="")
+        named = functools.partial(call_given, "method", method)
+        return Method(name, "own", named, paper="", blind_to="")
     return METHODS[check_choice("method", method, METHODS)]

@@ -12,6 +12,7 @@ import numpy as np
 from whitebox_loc._validation import check_bool, check_choice
 from whitebox_loc.evaluation import METRICS, Metric, Trial
 from whitebox_loc.evaluation.scores.record import check_values
+from whitebox_loc.introspect.capture import call_given
 from whitebox_loc.testing.claims import claim_close, claim_same_bytes, rounding
 from whitebox_loc.testing.inputs import check_comparison, small_trial
 from whitebox_loc.testing.states import unchanged
@@ -111,7 +112,14 @@ def check_metric(
         where = functools.partial(_place, first=i)
         claim_close(what, score(_one(trial, i)), first[i : i + 1], allowed, where, _BATCH)
     if oracle is not None:
-        claim_close(f"{who} is not its oracle", first, oracle(trial), allowed, _place, _ORACLE)
+        claim_close(
+            f"{who} is not its oracle",
+            first,
+            call_given("oracle", oracle, trial),
+            allowed,
+            _place,
+            _ORACLE,
+        )
 
 
 _BATCH = (

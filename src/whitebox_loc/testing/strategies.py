@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from whitebox_loc._validation import check_bool, check_choice, check_int, check_size
+from whitebox_loc._validation import check_bool, check_choice, check_int, check_size, shortened
 from whitebox_loc.boxes import FORMATS, convert
 from whitebox_loc.data import (
     SCENES,
@@ -195,8 +195,8 @@ def images(
     for name, value in (("size", size), ("channels", channels)):
         if value is not None:
             raise ValueError(
-                f"`{name}` must be None beside a `scene`, which has its own; got {value!r}. Use "
-                f"as_scene(scene, {name}={value!r})."
+                f"`{name}` must be None beside a `scene`, which has its own; got "
+                f"{shortened(value)}. Use as_scene(scene, {name}=...)."
             )
     return _scene_images(scene if _is_strategy(scene) else st.just(as_scene(scene)), least, most)
 
