@@ -156,9 +156,9 @@ def test_center_maps_tell_the_stride():
     [
         ({"size": (7, 8)}, r"`size\[0\]` must be a whole number >= 8; got 7"),
         ({"stride": 3}, r"`stride` must be one of \[2, 4\]; got 3"),
-        ({"classes": 0}, "`classes` must be a whole number >= 1"),
+        ({"classes": 0}, "`classes` must be a whole number between 1 and 16384"),
         ({"filters": ()}, "`filters` must be a non-empty sequence"),
-        ({"channels": 0}, "`channels` must be a whole number >= 1"),
+        ({"channels": 0}, "`channels` must be a whole number between 1 and 16384"),
     ],
 )
 def test_bad_arguments(options, message):

@@ -255,13 +255,21 @@ def test_reinitialize_does_not_skip_what_it_does_not_know():
             TypeError,
             "`size` must be two whole numbers (height, width) in pixels; got 100.",
         ),
-        ({"channels": 0}, ValueError, "`channels` must be a whole number >= 1; got 0."),
+        (
+            {"channels": 0},
+            ValueError,
+            "`channels` must be a whole number between 1 and 16384; got 0.",
+        ),
         (
             {"filters": ()},
             ValueError,
             "`filters` must be a non-empty sequence of channel numbers such as (8, 8); got ().",
         ),
-        ({"filters": (8, 0)}, ValueError, "`filters[1]` must be a whole number >= 1; got 0."),
+        (
+            {"filters": (8, 0)},
+            ValueError,
+            "`filters[1]` must be a whole number between 1 and 16384; got 0.",
+        ),
     ],
 )
 def test_wrong_arguments(arguments, kind, message):

@@ -188,7 +188,7 @@ class Clock:
 def test_compilation_counts_for_the_budget(monkeypatch):
     clock = Clock(monkeypatch)
     monkeypatch.setattr(fitting, "make_step", clock.during(7.0, fitting.make_step))
-    history = train(dense_model(), seconds=6.0)
+    history = train(dense_model(), seconds=6.0, steps=2)
     assert history["seconds"].tolist() == [7.0]
     assert history.stopped == "seconds"
 
@@ -198,7 +198,9 @@ def test_compilation_of_a_detector_counts_for_the_budget(monkeypatch):
     slow = clock.during(7.0, detector_fitting._make_step)
     monkeypatch.setattr(detector_fitting, "_make_step", slow)
     model = wb.models.detector(size=(8, 8), filters=(2,))
-    history = wb.training.fit_detector(model, CROWD, seconds=6.0, batch_size=2, progress=False)
+    history = wb.training.fit_detector(
+        model, CROWD, seconds=6.0, steps=2, batch_size=2, progress=False
+    )
     assert history["seconds"].tolist() == [7.0]
 
 
