@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from whitebox_loc._files import csv_cell, naming, replacing
-from whitebox_loc._validation import check_choice, check_int, check_path, shortened
+from whitebox_loc._validation import as_array, check_choice, check_int, check_path, shortened
 
 __all__ = ["COLUMNS", "HEADLINE", "History"]
 
@@ -70,9 +70,12 @@ class History:
     def __init__(
         self, columns: Mapping[str, Any] | None = None, names: tuple[str, ...] = COLUMNS
     ) -> None:
-        columns, self.names = columns or {}, tuple(names)
+        self.names = _checked_names(names)
+        columns = {} if columns is None else columns
+        if not isinstance(columns, Mapping):
+            raise TypeError(f"`columns` must be a mapping; got {shortened(columns)}.")
         self._rows: dict[str, list[float]] = {
-            name: [float(value) for value in columns.get(name, ())] for name in self.names
+            name: _checked_column(name, columns.get(name, ())) for name in self.names
         }
         self.stopped = ""
 
@@ -134,3 +137,22 @@ class History:
             f"History({len(self)} steps, {last['seconds']:.1f} s, {values}, "
             f"stopped={self.stopped!r})"
         )
+
+
+def _checked_names(names: Any) -> tuple[str, ...]:
+    several = isinstance(names, (list, tuple)) and all(isinstance(name, str) for name in names)
+    if not several or "step" not in names or len(set(names)) < len(names):
+        raise TypeError(
+            "`names` must be a tuple of different names of columns, 'step' among them; got "
+            f"{shortened(names)}."
+        )
+    return tuple(names)
+
+
+def _checked_column(name: str, values: Any) -> list[float]:
+    array = as_array(f"columns[{name!r}]", values)
+    if array.ndim != 1 or array.dtype.kind not in "biuf":
+        raise TypeError(
+            f"`columns[{name!r}]` must hold one number a step; got {shortened(values)}."
+        )
+    return [float(value) for value in array]
