@@ -356,7 +356,6 @@ def _check_maps(name: str, value: Any, shape: Any) -> Any:
         array = numbers_of(name, value)
         if array.dtype.kind not in "iuf" or not np.isfinite(array).all():
             raise ValueError(f"`{name}` must hold finite numbers; got {shortened(value)}.")
-        value = array
     tensor = tf.cast(value, tf.float32)
     if not tensor.shape.is_compatible_with(shape):
         raise ValueError(

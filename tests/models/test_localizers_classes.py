@@ -154,8 +154,12 @@ def test_class_count():
 @pytest.mark.parametrize(
     ("classes", "kind", "message"),
     [
-        (1, ValueError, "`classes` must be a whole number >= 2; got 1."),
-        (2.0, TypeError, "`classes` must be a whole number >= 2; got 2.0 of type float."),
+        (1, ValueError, "`classes` must be a whole number between 2 and 16384; got 1."),
+        (
+            2.0,
+            TypeError,
+            "`classes` must be a whole number between 2 and 16384; got 2.0 of type float.",
+        ),
     ],
 )
 def test_wrong_numbers_of_classes(classes, kind, message):

@@ -112,7 +112,8 @@ def check_pair(y_true: Any, y_pred: Any, *, fractions: bool = False) -> None:
         check_fractions("y_true", y_true, within=fractions)
     if not is_symbolic(y_pred):
         found = check_boxes("y_pred", numbers_of("y_pred", y_pred))
-        if found.size and not (-LARGEST <= found.min() <= found.max() <= LARGEST):
+        # As numbers of Python, since halves know none as large.
+        if found.size and not max(-float(found.min()), float(found.max())) <= LARGEST:
             raise ValueError(
                 f"`y_pred` must hold fractions of the image, at most {LARGEST:g} in magnitude, so "
                 f"that areas do not overflow; got {found.min():g} .. {found.max():g}."
@@ -134,8 +135,8 @@ def _one_an_image(name: str, value: Any) -> tuple[int | None, ...]:
     return tuple(shape)
 
 
-def check_fractions(name: str, boxes: Any, *, within: bool = True) -> None:
-    """Raise unless ``rel_yxyx`` boxes are finite and not swapped; `within` the image, if asked.
+def check_fractions(name: str, boxes: Any, *, within: bool = True, ordered: bool = True) -> None:
+    """Raise unless ``rel_yxyx`` boxes are finite, `within` the image and `ordered`, as asked.
 
     Rounding of fractions, by up to `ROUNDING`, is let through.
     """
@@ -147,7 +148,7 @@ def check_fractions(name: str, boxes: Any, *, within: bool = True) -> None:
             f"{where} is {array[where].tolist()}. Convert pixel boxes with "
             'boxes.convert(boxes, "yxyx", "rel_yxyx", size=size).'
         )
-    where = _first(array[..., 2:] < array[..., :2] - ROUNDING)
+    where = _first(array[..., 2:] < array[..., :2] - ROUNDING) if ordered else None
     if where is not None:
         raise ValueError(
             f"`{name}` must hold boxes of height and width >= 0; box {where} is "

@@ -157,10 +157,6 @@ def make_shared_step(
         _everywhere(strategy, lambda g: apply(optimizer, g, learned), gradients)
         return all_finite(learned)
 
-    def undo(old: list[Any], before: list[Any]) -> bool:
-        put_back(trained, old)
-        return _everywhere(strategy, lambda b: put_back(states, b), before)
-
     @tf.function(autograph=False)
     def step(images: tf.Tensor, boxes: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         old = [tf.identity(variable.value) for variable in trained]
@@ -175,11 +171,19 @@ def make_shared_step(
             kept = tf.cond(
                 good & has_good_rate(optimizer), lambda: update(gradients), lambda: False
             )
-        tf.cond(kept, lambda: True, lambda: undo(old, before))
+        tf.cond(kept, lambda: True, lambda: _undone(strategy, trained, old, states, before))
         return tf.stack([*measures, norm / scale, tf.cast(kept | ~good, tf.float32)])
 
     kinds = tf.TensorSpec(shape), tf.TensorSpec((shape[0], 4)), tf.TensorSpec(shape[:1], tf.int64)
     return step.get_concrete_function(*kinds)
+
+
+def _undone(
+    strategy: Any, trained: list[Any], old: list[Any], states: list[Any], before: list[Any]
+) -> bool:
+    """Give variables that are the same on all replicas, and states, the values before the step."""
+    put_back(trained, old)
+    return _everywhere(strategy, lambda values: put_back(states, values), before)
 
 
 def _rows(batch: tuple[tf.Tensor, ...], share: int) -> list[tf.Tensor]:

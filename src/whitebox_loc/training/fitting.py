@@ -148,8 +148,7 @@ def fit(
     budget = Budget(seconds, steps, target_iou, batch_size)
     check_model(model)
     scene, seed = as_scene(scene), check_int("seed", seed, low=0)
-    check_batch(batch_size, (*scene.size, scene.channels))
-    _prepare(model, scene, loss)
+    _prepare(model, scene, batch_size, loss)
     edge_weight = _edge_weight(model, edge_weight)
     label_weight = _label_weight(model, scene, label_weight)
     loss = BoxBCE() + 0.1 * IoULoss() if loss is None else loss
@@ -167,8 +166,7 @@ def fit(
     keeper = Keeper(run, checkpoint, pause, group.chief)
     with group.watch():
         # Not where the checkpoint is, since the same file may have another path elsewhere.
-        asked = {"budget": repr([budget.seconds, budget.steps, budget.target_iou])}
-        asked |= {"checkpoint": repr(checkpoint is not None)}
+        asked = {"budget": repr(budget), "checkpoint": checkpoint is not None}
         group.check_same(settings | asked, len(run.history))
         make = partial(make_shared_step, strategy) if strategy else make_step
         shape = (batch_size, *scene.size, scene.channels)
@@ -188,8 +186,9 @@ def fit(
     return run.history
 
 
-def _prepare(model: keras.Model, scene: Scene, loss: Any) -> None:
-    """Build the model, and check it and the loss."""
+def _prepare(model: keras.Model, scene: Scene, batch_size: int, loss: Any) -> None:
+    """Build the model, and check it, the size of a batch and the loss."""
+    check_batch(batch_size, (*scene.size, scene.channels))
     check_input(model, (*scene.size, scene.channels), "scene")
     if not model.built:
         model(np.zeros((1, *scene.size, scene.channels), "float32"))

@@ -140,6 +140,9 @@ class Budget:
         )
         self.window = math.ceil(WINDOW_IMAGES / batch_size)
 
+    def __repr__(self) -> str:
+        return repr((self.seconds, self.steps, self.target_iou))
+
     def spent(self, run: checkpoints.Run) -> str:
         """Return the name of the exhausted budget, or an empty string."""
         if self.steps is not None and len(run.history) >= self.steps:
