@@ -117,6 +117,8 @@ def run(mutation, world, clean):
             if new:
                 return Outcome(mutation, "silent NaN", f"at {sorted(new)[0] or 'the result'}")
             return Outcome(mutation, "right")
+    except TooLong as error:  # After the call itself, or as something swallowed the first.
+        return Outcome(mutation, "hang", f"over {SECONDS} s", _place(error))
     finally:
         _tidy(world)
 
