@@ -27,7 +27,8 @@ OUTCOMES = ("clear", "right", "raw", "vague", "silent NaN", "hang")
 
 A ``raw`` error is raised by another library, by Python itself, or is of a type that says
 nothing of arguments; a ``vague`` one is ours and does not name the argument, or is longer than
-`LONGEST`; a ``hang`` took longer than `SECONDS` of the processor or asked for more memory than `MEMORY`.
+`LONGEST`; a ``hang`` took longer than `SECONDS` of the processor, or asked for more memory than
+`MEMORY`.
 """
 
 FAULTS = OUTCOMES[2:]
@@ -183,7 +184,7 @@ def _parts(value):
 
 @contextlib.contextmanager
 def _limits():
-    """Bound processor time and address space, so that a wish for 10**30 images cannot stop the machine."""
+    """Bound processor time and address space: a wish for 10**30 images stops no machine."""
 
     def stop(*_):
         raise TooLong
