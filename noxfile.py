@@ -22,21 +22,21 @@ def oldest(session):
     pins = Path(session.create_tmp()) / "lowest.txt"
     pins.write_text("\n".join(lowest()), "utf-8")
     session.install("-e", ".[test]", "--constraint", str(pins))
-    session.run("pytest", *session.posargs)
+    session.run("pytest", "-n", "2", *session.posargs)
 
 
 @nox.session
 def newest(session):
     """Run the tests on the newest versions there are."""
     session.install("--upgrade", "--upgrade-strategy", "eager", "-e", ".[test]")
-    session.run("pytest", *session.posargs)
+    session.run("pytest", "-n", "2", *session.posargs)
 
 
 @nox.session
 def slow(session):
     """Run the tests that take minutes."""
     session.install("-e", ".[test]")
-    session.run("pytest", "-m", "slow", *session.posargs)
+    session.run("pytest", "-n", "2", "-m", "slow", *session.posargs)
 
 
 @nox.session

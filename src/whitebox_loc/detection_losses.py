@@ -356,7 +356,7 @@ def _check_maps(name: str, value: Any, shape: Any) -> Any:
         array = numbers_of(name, value)
         if array.dtype.kind not in "iuf" or not np.isfinite(array).all():
             raise ValueError(f"`{name}` must hold finite numbers; got {shortened(value)}.")
-    tensor = tf.cast(value, tf.float32)
+    tensor = tf.cast(value, tf.float32)  # Not the array: a tape may watch the value.
     if not tensor.shape.is_compatible_with(shape):
         raise ValueError(
             f"`{name}` must have shape {tuple(shape)}, as `targets` have; got "

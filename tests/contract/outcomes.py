@@ -27,7 +27,8 @@ OUTCOMES = ("clear", "right", "raw", "vague", "silent NaN", "hang")
 
 A ``raw`` error is raised by another library, by Python itself, or is of a type that says
 nothing of arguments; a ``vague`` one is ours and does not name the argument, or is longer than
-`LONGEST`; a ``hang`` took longer than `SECONDS` or asked for more memory than `MEMORY`.
+`LONGEST`; a ``hang`` took longer than `SECONDS` of the processor, or asked for more memory than
+`MEMORY`.
 """
 
 FAULTS = OUTCOMES[2:]
@@ -117,6 +118,8 @@ def run(mutation, world, clean):
             if new:
                 return Outcome(mutation, "silent NaN", f"at {sorted(new)[0] or 'the result'}")
             return Outcome(mutation, "right")
+    except TooLong as error:  # After the call itself, or as something swallowed the first.
+        return Outcome(mutation, "hang", f"over {SECONDS} s", _place(error))
     finally:
         _tidy(world)
 
@@ -181,20 +184,20 @@ def _parts(value):
 
 @contextlib.contextmanager
 def _limits():
-    """Bound time and address space, so that a wish for 10**30 images cannot stop the machine."""
+    """Bound processor time and address space: a wish for 10**30 images stops no machine."""
 
     def stop(*_):
         raise TooLong
 
-    before = signal.signal(signal.SIGALRM, stop)
+    before = signal.signal(signal.SIGPROF, stop)
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (_address_space() + MEMORY, hard))
-    signal.setitimer(signal.ITIMER_REAL, SECONDS, 1)
+    signal.setitimer(signal.ITIMER_PROF, SECONDS, 1)
     try:
         yield
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 

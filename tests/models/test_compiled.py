@@ -331,5 +331,7 @@ def test_bad_arguments():
         ValueError, match=r"`size\[0\]` must be a whole number between 1 and 32768; got 0"
     ):
         wb.models.compiled("integrator", (0, 3))
-    with pytest.raises(ValueError, match="`channels` must be a whole number between 1 and"):
+    with pytest.raises(
+        ValueError, match="`channels` must be a whole number between 1 and 16384; got 0"
+    ):
         wb.models.compiled("integrator", (3, 3), channels=0)

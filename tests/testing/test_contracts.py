@@ -450,8 +450,8 @@ def test_a_localizer_is_compared_with_its_oracle(linear):
         (lambda: check_saliency_method("gradient", steps=3), TypeError, "has no option 'steps'"),
         (
             lambda: check_saliency_method("gradient", targets="top"),
-            ValueError,
-            "`targets` must be a sequence of one target or more; got 'top'",
+            TypeError,
+            "`targets` must be a list or tuple of one target or more; got 'top'",
         ),
         (lambda: check_saliency_method("gradient", model=3), TypeError, "`model` must be a keras"),
         (

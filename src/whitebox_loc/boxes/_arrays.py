@@ -200,7 +200,8 @@ def is_symbolic(value: Any) -> bool:
 
 
 def numbers_of(name: str, value: Any) -> np.ndarray:
-    """Return what NumPy can look at: tensors as arrays, 16-bit floats of tensors as float32."""
+    """Return what NumPy can look at: tensors as arrays, 16-bit floats as float32."""
     array = as_array(name, value)
-    # NumPy knows no bfloat16.
-    return array.astype("float32") if array.dtype.kind == "V" and is_tensor(value) else array
+    # NumPy knows no bfloat16, and in float16 the limits that numbers are held against overflow.
+    half = array.dtype == np.float16 or (array.dtype.kind == "V" and is_tensor(value))
+    return array.astype("float32") if half else array
