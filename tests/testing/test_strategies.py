@@ -209,9 +209,21 @@ def test_a_model_that_a_test_has_changed_is_not_lent_again():
     [
         (lambda t: t.boxes("yxxy"), ValueError, r"`format` must be one of .* Did you mean 'yxyx'"),
         (lambda t: t.boxes(size=7), TypeError, r"`size` must be two whole numbers"),
-        (lambda t: t.boxes(n=-1), ValueError, r"`n` must be a whole number >= 0; got -1\."),
-        (lambda t: t.boxes(n=(3, 2)), ValueError, r"`n\[1\]` must be a whole number >= 3; got 2\."),
-        (lambda t: t.boxes(parts=0), ValueError, r"`parts` must be a whole number >= 1; got 0\."),
+        (
+            lambda t: t.boxes(n=-1),
+            ValueError,
+            r"`n` must be a whole number between 0 and 1000; got -1\.",
+        ),
+        (
+            lambda t: t.boxes(n=(3, 2)),
+            ValueError,
+            r"`n\[1\]` must be a whole number between 3 and 1000; got 2\.",
+        ),
+        (
+            lambda t: t.boxes(parts=0),
+            ValueError,
+            r"`parts` must be a whole number between 1 and 1024; got 0\.",
+        ),
         (lambda t: t.scenes(nose=1), TypeError, r"A scene has no field 'nose'; its fields are "),
         (lambda t: t.scenes(nose=st.just(1)), TypeError, r"A scene has no field 'nose'; its"),
         (lambda t: t.scenes(noise=-1), ValueError, r"`noise` must be a finite number >= 0"),

@@ -196,7 +196,7 @@ def images(
         if value is not None:
             raise ValueError(
                 f"`{name}` must be None beside a `scene`, which has its own; got "
-                f"{shortened(value)}. Use as_scene(scene, {name}=...)."
+                f"{shortened(value)}. Use as_scene(scene, {name}={shortened(value)})."
             )
     return _scene_images(scene if _is_strategy(scene) else st.just(as_scene(scene)), least, most)
 
