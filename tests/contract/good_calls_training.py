@@ -41,6 +41,7 @@ CALLS = [
             **QUICK,
         },
         slow=True,
+        nan=("0",),  # Of label_weight: no accuracy, as documented.
     ),
     Call(
         "training.fit_detector",

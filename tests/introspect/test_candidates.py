@@ -359,7 +359,7 @@ BAD = [
     (lambda: targets.candidate(0, "top", classes=1), ValueError, "`classes` must be given for"),
     (lambda: targets.candidate([0, 1], "class", classes=[1, 1, 1]), ValueError, "as many as `wh"),
     (lambda: targets.detection([1, 2]), ValueError, "`boxes` must have shape"),
-    (lambda: targets.detection(BOXES, [1, 2]), ValueError, "`classes` must be one for all boxes"),
+    (lambda: targets.detection(BOXES, [1, 2]), ValueError, "`classes` must be one for all `boxes`"),
     (lambda: targets.detection(BOXES, "ring"), TypeError, "`classes` must be probabilities"),
     (lambda: targets.detection(BOXES, -VECTORS), ValueError, "must have shape .n, c. and be fin"),
 ]

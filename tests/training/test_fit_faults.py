@@ -241,3 +241,12 @@ def test_no_model_is_a_clear_error(call):
         "`model` must be a keras.Model (Functional, Sequential or a subclass); got "
         "builtins.NoneType."
     )
+
+
+def test_a_checkpoint_that_can_be_no_file_is_refused_before_training(tmp_path):
+    model = dense_model()
+    before = [weight.numpy() for weight in model.weights]
+    with pytest.raises(OSError, match=r"`checkpoint` '.*': File name too long\. Take a short"):
+        train(model, steps=1, checkpoint=tmp_path / ("n" * 300))
+    for weight, old in zip(model.weights, before, strict=True):
+        np.testing.assert_array_equal(weight.numpy(), old)

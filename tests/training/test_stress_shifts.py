@@ -155,7 +155,7 @@ def own(severities, moderate):
 @pytest.mark.parametrize(
     ("call", "error", "text"),
     [
-        (lambda: find_shifts(["blurr"]), ValueError, r"`shifts` must be one of .*'blur'\?$"),
+        (lambda: find_shifts(["blurr"]), ValueError, r"`shifts\[0\]` must be one of .*'blur'\?$"),
         (lambda: find_shifts({"a": 1}), TypeError, r"must map names to Shift records; 'a' is 1\.$"),
         (lambda: SHIFTS["noise"].scene(BASE, -1), ValueError, "`severity` must be .* got -1"),
         (

@@ -294,7 +294,11 @@ def test_worst_lists_what_cannot_be_told_apart():
         ({"confidence": 95}, ValueError, "`confidence` must be .*between 0 and 1; got 95"),
         ({"confidence": 0}, ValueError, "`confidence` must be above 0 and below 1; got 0"),
         ({"confidence": 1}, ValueError, "`confidence` must be above 0 and below 1; got 1"),
-        ({"resamples": 0}, ValueError, "`resamples` must be a whole number >= 1; got 0"),
+        (
+            {"resamples": 0},
+            ValueError,
+            "`resamples` must be a whole number between 1 and 100000; got 0",
+        ),
         ({"seed": -1}, ValueError, "`seed` must be a whole number >= 0; got -1"),
     ],
 )

@@ -55,7 +55,8 @@ def as_boxes(name: str, value: Any, xp: Any, *, halves: bool = True) -> Any:
     if xp is np:
         array = check_boxes(name, value)
         return array if array.dtype.kind == "f" else array.astype(np.float64)
-    tensor = to_tensor(check_numeric(name, value), halves=halves)
+    check_numeric(name, value)
+    tensor = to_tensor(value, halves=halves)
     if tensor.shape == () or tensor.shape[-1] not in (None, 4):
         raise ValueError(
             f"`{name}` must have shape (..., 4), four numbers to a box; "
@@ -64,14 +65,14 @@ def as_boxes(name: str, value: Any, xp: Any, *, halves: bool = True) -> Any:
     return tensor
 
 
-def check_numeric(name: str, value: Any) -> Any:
-    """Return a tensor of numbers as it is, anything else as an array, checked by `check_boxes`."""
+def check_numeric(name: str, value: Any) -> None:
+    """Raise unless `value` is a tensor of numbers, or something else that `check_boxes` takes."""
     if not is_tensor(value):
-        return check_boxes(name, value)
+        check_boxes(name, value)
+        return
     dtype = getattr(value.dtype, "name", str(value.dtype))
     if not any(kind in dtype for kind in ("int", "float")):
         raise TypeError(f"`{name}` must hold numbers; got a tensor of dtype {dtype}.")
-    return value
 
 
 def align(a: Any, b: Any) -> tuple[Any, Any]:

@@ -145,7 +145,9 @@ def _pair(a: Any, b: Any, format: str, pairwise: bool, size: Any) -> _Pair:
     check_choice("format", format, FORMATS)
     xp = namespace(a, b)
     if xp is not np:
-        a, b = align(check_numeric("a", a), check_numeric("b", b))
+        check_numeric("a", a)
+        check_numeric("b", b)
+        a, b = align(a, b)
     a = as_boxes("a", a, xp, halves=False)
     b = as_boxes("b", b, xp, halves=False)
     if check_bool("pairwise", pairwise):

@@ -60,7 +60,8 @@ def render_soft(boxes: Any, size: tuple[int, int]) -> tf.Tensor:
     import tensorflow as tf
 
     height, width = check_size("size", size)
-    boxes = tf.convert_to_tensor(check_numeric("boxes", boxes))
+    check_numeric("boxes", boxes)
+    boxes = tf.convert_to_tensor(boxes)  # Lists of Python numbers as float32, NumPy's as they are.
     check_memory(
         "size", size, 8.0 * height * width * (boxes.shape[:1].num_elements() or 1), "images"
     )

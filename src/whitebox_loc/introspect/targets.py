@@ -368,7 +368,7 @@ def _beside(boxes: np.ndarray, classes: np.ndarray) -> np.ndarray:
     rows = {len(boxes), len(classes)} - {1}
     if len(rows) > 1:
         raise ValueError(
-            f"`classes` must be one for all boxes or one a box, {len(boxes)}; got {len(classes)}."
+            f"`classes` must be one for all `boxes` or one a box, {len(boxes)}; got {len(classes)}."
         )
     count = max(rows, default=1)
     parts = [np.broadcast_to(a, (count, a.shape[1])) for a in (boxes, classes)]

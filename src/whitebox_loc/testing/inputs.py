@@ -8,14 +8,15 @@ from typing import Any
 import keras
 import numpy as np
 
-from whitebox_loc._validation import check_callable, check_real
+from whitebox_loc._validation import check_callable, check_real, shortened
 from whitebox_loc.data import Scene, generate
 from whitebox_loc.evaluation import Trial
 from whitebox_loc.introspect import saliency
+from whitebox_loc.introspect.capture import call_given
 from whitebox_loc.models import localizer
 from whitebox_loc.testing.strategies import SIZE
 
-__all__ = ["check_comparison", "noisy_images", "small_localizer", "small_trial"]
+__all__ = ["check_comparison", "exact", "noisy_images", "small_localizer", "small_trial"]
 
 
 _GREY: dict[str, Any] = {"foreground": 0.8, "background": 0.2, "noise": 0.05}
@@ -61,6 +62,16 @@ def small_trial() -> Trial:
         maps, batch.images, batch.boxes, "left", scene, batch.labels,
         model=model, explain=explain, used=used, gap=info.gap,
     )  # fmt: skip
+
+
+def exact(oracle: Any, *arguments: Any) -> np.ndarray:
+    """Return what an oracle says, if it says numbers."""
+    value = np.asarray(call_given("oracle", oracle, *arguments))
+    if value.dtype.kind not in "biuf":
+        raise TypeError(
+            f"`oracle` must return numbers; got {shortened(value)} of dtype {value.dtype}."
+        )
+    return value
 
 
 def check_comparison(oracle: Any, tolerance: Any, takes: int, what: str) -> None:

@@ -10,11 +10,11 @@ import numpy as np
 import tensorflow as tf
 
 from whitebox_loc._validation import check_model
-from whitebox_loc.introspect.capture import Forward, call_given
+from whitebox_loc.introspect.capture import Forward
 from whitebox_loc.introspect.inputs import check_images
 from whitebox_loc.introspect.outputs import COORDINATES, box_output
 from whitebox_loc.testing.claims import claim_close, claim_finite, claim_same_bytes, rounding
-from whitebox_loc.testing.inputs import check_comparison, noisy_images
+from whitebox_loc.testing.inputs import check_comparison, exact, noisy_images
 from whitebox_loc.testing.states import unchanged
 
 __all__ = ["check_localizer"]
@@ -98,7 +98,7 @@ def check_localizer(
         claim_close(
             f"{who} is not its oracle",
             box,
-            call_given("oracle", oracle, images),
+            exact(oracle, images),
             allowed(box),
             _places("box"),
             _ORACLE,

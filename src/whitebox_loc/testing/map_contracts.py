@@ -25,7 +25,7 @@ from whitebox_loc.introspect.methods import Method
 from whitebox_loc.introspect.refusals import NotFiniteError
 from whitebox_loc.introspect.targets import COORDINATES, as_target
 from whitebox_loc.testing.claims import claim_close, claim_finite, claim_same_bytes, rounding
-from whitebox_loc.testing.inputs import check_comparison, noisy_images, small_localizer
+from whitebox_loc.testing.inputs import check_comparison, exact, noisy_images, small_localizer
 from whitebox_loc.testing.states import unchanged
 
 __all__ = ["check_explainer", "check_saliency_method"]
@@ -238,11 +238,10 @@ class _Asked:
     def check_oracle(self, maps: np.ndarray) -> None:
         """Claim that maps are those of the oracle, if there is one."""
         if self.oracle is not None:
-            exact = [
-                np.asarray(call_given("oracle", self.oracle, self.model, self.images, target))
-                for target in self.targets
+            wanted = [
+                exact(self.oracle, self.model, self.images, target) for target in self.targets
             ]
-            self.same(maps, np.stack(exact), "is not its oracle", _ORACLE)
+            self.same(maps, np.stack(wanted), "is not its oracle", _ORACLE)
 
     def stack(self, maps: Any, n: int | None = None) -> np.ndarray:
         """Return maps as an array, if they are floats (targets, images, height, width)."""

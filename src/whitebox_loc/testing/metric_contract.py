@@ -12,9 +12,8 @@ import numpy as np
 from whitebox_loc._validation import check_bool, check_choice
 from whitebox_loc.evaluation import METRICS, Metric, Trial
 from whitebox_loc.evaluation.scores.record import check_values
-from whitebox_loc.introspect.capture import call_given
 from whitebox_loc.testing.claims import claim_close, claim_same_bytes, rounding
-from whitebox_loc.testing.inputs import check_comparison, small_trial
+from whitebox_loc.testing.inputs import check_comparison, exact, small_trial
 from whitebox_loc.testing.states import unchanged
 
 __all__ = ["check_metric"]
@@ -115,7 +114,7 @@ def check_metric(
         claim_close(
             f"{who} is not its oracle",
             first,
-            call_given("oracle", oracle, trial),
+            exact(oracle, trial),
             allowed,
             _place,
             _ORACLE,

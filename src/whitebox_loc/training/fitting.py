@@ -211,7 +211,7 @@ def _edge_weight(model: keras.Model, edge_weight: float | None) -> float:
     has_edges = edge_logits(model) is not None
     if edge_weight is None:
         return 1.0 if has_edges else 0.0
-    if check_real("edge_weight", edge_weight, low=0) and not has_edges:
+    if check_real("edge_weight", edge_weight, low=0, high=1e6) and not has_edges:
         raise ValueError(
             f"`edge_weight` {edge_weight:g} needs a model with distributions over edges, a "
             f"localizer with head='profile' itself; {model.name!r} has none. Leave it None."
@@ -224,11 +224,11 @@ def _label_weight(model: keras.Model, scene: Scene, label_weight: float | None) 
     count = class_count(model, (*scene.size, scene.channels))
     if label_weight is None:
         label_weight = 0.0 if count is None else 1.0
-    if not check_real("label_weight", label_weight, low=0):
+    if not check_real("label_weight", label_weight, low=0, high=1e6):
         return 0.0
     if count is None:
         raise ValueError(
-            f"`label_weight` {label_weight:g} needs a model that returns classes, such as "
+            f"`label_weight` {label_weight:g} needs a `model` that returns classes, such as "
             f"localizer(classes=6); {model.name!r} returns a box only. Leave it None."
         )
     if count != len(scene.shapes):

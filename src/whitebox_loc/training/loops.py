@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import signal
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
+from whitebox_loc._files import naming
 from whitebox_loc._validation import check_bool, check_int, check_path, check_real
 from whitebox_loc.training import checkpoints
 from whitebox_loc.training.groups import INTERRUPTED, Alone
@@ -158,17 +160,20 @@ class Keeper:
     """Reads the checkpoint, if there is one, and writes it, if there is to be one."""
 
     def __init__(self, run: checkpoints.Run, path: Any, every: float, writes: bool = True) -> None:
+        self.run, self.path, self.every, self.writes = run, path, every, writes
         if path is not None:
             check_path("checkpoint", path)
-        self.run, self.path, self.every, self.writes = run, path, every, writes
-        if path is not None and os.path.exists(path):
-            checkpoints.restore(run, path)
+            # What can be no path is refused before the training, and not after it.
+            with naming("checkpoint", path), contextlib.suppress(FileNotFoundError):
+                os.stat(path)
+                checkpoints.restore(run, path)
         self.last = time.perf_counter()
 
     def save(self) -> None:
         """Write the checkpoint, if there is to be one."""
         if self.path is not None and self.writes:
-            checkpoints.save(self.run, self.path)
+            with naming("checkpoint", self.path):
+                checkpoints.save(self.run, self.path)
             self.last = time.perf_counter()
 
     def is_due(self) -> bool:

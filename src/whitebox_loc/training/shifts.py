@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from whitebox_loc._validation import check_choice, check_real
+from whitebox_loc._validation import check_names, check_real
 from whitebox_loc.data import SHAPES, Scene, as_scene
 from whitebox_loc.data.scenes import Level, level_range
 
@@ -256,5 +256,4 @@ def find_shifts(shifts: Any) -> dict[str, Shift]:
             name: shift if shift.name == name else dataclasses.replace(shift, name=name)
             for name, shift in shifts.items()
         }
-    names = [shifts] if isinstance(shifts, str) else list(shifts)
-    return {name: SHIFTS[check_choice("shifts", name, SHIFTS)] for name in names}
+    return {name: SHIFTS[name] for name in check_names("shifts", shifts, SHIFTS, least=0)}

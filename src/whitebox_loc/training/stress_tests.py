@@ -260,7 +260,7 @@ def stress(
     planned, impossible = _plan(chosen, scene, strict=shifts is not None)
     # One set of draws for all points, so that equal scores have equal intervals.
     draws = np.random.default_rng(seed).multinomial(
-        n, np.full(n, 1 / n), check_int("resamples", resamples, low=1)
+        n, np.full(n, 1 / n), check_int("resamples", resamples, low=1, high=100_000)
     )
     points: dict[Scene, dict[str, Any]] = {}
     curves = {}

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from whitebox_loc._validation import check_bool, check_choice
+from whitebox_loc._validation import check_bool, check_choice, shortened
 from whitebox_loc.introspect.capture import Forward
 from whitebox_loc.introspect.layers import find_layers, named_layers, split_call
 from whitebox_loc.introspect.problem import Problem
@@ -30,7 +30,9 @@ def check_options(problem: Problem, layer: Any, relu: Any, align: Any) -> None:
     """Check the options that all class activation maps have."""
     if layer is not None:
         if not isinstance(layer, str):
-            raise TypeError(f"`layer` must be the path of a layer, or None; got {layer!r}.")
+            raise TypeError(
+                f"`layer` must be the path of a layer, or None; got {shortened(layer)}."
+            )
         find_layers(problem.model, [layer], "layer")
     check_bool("relu", relu)
     check_choice("align", align, ALIGNMENTS)

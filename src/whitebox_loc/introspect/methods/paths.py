@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from whitebox_loc._validation import as_array, check_choice, check_int, check_memory
+from whitebox_loc._validation import as_array, check_choice, check_int, check_memory, shortened
 from whitebox_loc.data import SCENES, Scene, as_scene, generate
 
 __all__ = ["RULES", "baseline_images", "blur_matrices", "quadrature"]
@@ -45,7 +45,7 @@ def baseline_images(baseline: Any, shape: tuple[int, ...], count: int = 8) -> np
     if array.dtype.kind not in "iuf":
         raise TypeError(
             "`baseline` must be a number, an image, several of either, or a scene; got "
-            f"{baseline!r}. Scenes have names {list(SCENES)}."
+            f"{shortened(baseline)}. Scenes have names {list(SCENES)}."
         )
     if array.ndim <= 1:
         array = np.broadcast_to(array.reshape(-1, 1, 1, 1), (array.size, *shape))

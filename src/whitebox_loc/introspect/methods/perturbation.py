@@ -103,7 +103,7 @@ def _covariance(sums: Sums, count: int) -> np.ndarray:
 def _random_grids(
     problem: Problem, samples: int, cells: int, probability: float, seed: Any
 ) -> Masks:
-    check_int("samples", samples, low=2)
+    check_int("samples", samples, low=2, high=10**7)
     check_int("cells", cells, low=1, high=1000)
     check_memory("samples", samples, 8.0 * samples * cells**2, "grids")
     check_real("probability", probability, low=0.0, high=1.0)
