@@ -65,6 +65,7 @@ def test_killed_again_and_again_and_resumed(undisturbed, tmp_path, kills):
     assert_same_files(tmp_path, undisturbed)
 
 
+@pytest.mark.slow
 def test_process_pool(toys, undisturbed, tmp_path):
     marker = tmp_path / "marker"
     deadly = [toys.metric(toys.deadly_once, marker=str(marker))]

@@ -341,7 +341,12 @@ ERRORS = [
     ("occlusion", {"stride": 1.5}, TypeError, "`stride` must be a whole number >= 1; got 1.5"),
     ("occlusion", {"patch": 3}, ValueError, "`stride` must be at most `patch`, 3, or .*got 4"),
     ("occlusion", {"baseline": "x"}, TypeError, "`baseline` must be a number, an image"),
-    ("rise", {"samples": 1}, ValueError, "`samples` must be a whole number >= 2; got 1"),
+    (
+        "rise",
+        {"samples": 1},
+        ValueError,
+        "`samples` must be a whole number between 2 and 10000000; got 1",
+    ),
     ("rise", {"cells": 0}, ValueError, "`cells` must be a whole number between 1 and 1000; got 0"),
     ("rise", {"probability": 1.0}, ValueError, "`probability` must lie between 0 and 1, or all"),
     ("rise", {"probability": 2}, ValueError, "`probability` must be a finite number between 0"),

@@ -210,7 +210,7 @@ def test_no_images_have_no_predictions():
         (
             lambda: wb.models.localizer(size=(16, 20), filters=(4,)),
             {"label_weight": 1.0},
-            "`label_weight` 1 needs a model that returns classes, such as localizer(classes=6); "
+            "`label_weight` 1 needs a `model` that returns classes, such as localizer(classes=6); "
             "'profile_localizer' returns a box only. Leave it None.",
         ),
         (
@@ -223,7 +223,7 @@ def test_no_images_have_no_predictions():
         (
             small_model,
             {"label_weight": -1},
-            "`label_weight` must be a finite number >= 0; got -1.",
+            "`label_weight` must be a finite number between 0 and 1000000.0; got -1.",
         ),
     ],
 )

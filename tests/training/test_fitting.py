@@ -214,6 +214,7 @@ def test_budgets():
     assert len(met) == 250
 
 
+@pytest.mark.slow
 def test_half_precision_trains():
     keras.config.set_dtype_policy("mixed_float16")
     try:
