@@ -73,8 +73,9 @@ def run_example(script, arguments, monkeypatch, folder):
     runpy.run_path(str(script), run_name="__main__")
 
 
-# Fifty layers take long to trace, whatever is asked of them.
-LONG = [p for p in SCRIPTS if p.stem == "explain_resnet50"]
+# Fifty layers, and methods by metrics, take long to trace, whatever is asked of them.
+LONG = ("explain_resnet50", "benchmark_methods")
+LONG = [p for p in SCRIPTS if p.stem in LONG]
 QUICK = [p for p in SCRIPTS if "--quick" in p.read_text()]
 
 
