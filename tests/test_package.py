@@ -74,9 +74,8 @@ def run_example(script, arguments, monkeypatch, folder):
 
 
 # Fifty layers, and methods by metrics, take long to trace, whatever is asked of them.
-LONG = ("explain_resnet50", "benchmark_methods")
-LONG = [p for p in SCRIPTS if p.stem in LONG]
-QUICK = [p for p in SCRIPTS if "--quick" in p.read_text()]
+LONG = [p for p in SCRIPTS if p.stem in ("explain_resnet50", "benchmark_methods")]
+QUICK = [p for p in SCRIPTS if "--quick" in p.read_text() and p not in LONG]
 
 
 @pytest.mark.parametrize("script", [p for p in SCRIPTS if p not in LONG], ids=lambda p: p.stem)
