@@ -75,6 +75,7 @@ def few_figures(monkeypatch):
     monkeypatch.setattr(figures, "FIGURES", few)
 
 
+@pytest.mark.slow
 def test_interrupted_tour_goes_on(tmp_path, few_figures):
     command = [sys.executable, "-m", "whitebox_loc.cli", "tour", "--out", "tour", "--images", "20"]
     process = subprocess.Popen(
@@ -152,6 +153,7 @@ def test_unwritable_folder_is_one_line(tmp_path, capsys):
     assert "Not a directory" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_tour_into_a_path_of_other_bytes_writes_its_report(tmp_path, capsys):
     """Python stands for the byte of Latin-1 by half a surrogate, which UTF-8 cannot write."""
     out = tmp_path / "caf\udce9"
