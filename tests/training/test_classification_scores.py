@@ -149,3 +149,10 @@ def test_wrong_options():
         score_labels([0], [[1.0, 0.0]], names=["a"])
     with pytest.raises(ValueError, match="`bins` must be a whole number >= 1; got 0"):
         score_labels([0], [[1.0, 0.0]], bins=0)
+
+
+def test_names_and_ragged_probabilities_are_refused_by_name():
+    with pytest.raises(TypeError, match=r"`names` must be a list or tuple of texts; got -1\."):
+        score_labels([0], [[0.9, 0.1]], names=-1)
+    with pytest.raises(TypeError, match="`probabilities` must be an array; got"):
+        score_labels([0, 1], [[0.9, 0.1], [1.0]])

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from whitebox_loc._validation import check_int
+from whitebox_loc._validation import as_array, check_int, shortened
 
 __all__ = ["Classification", "score_labels"]
 
@@ -127,6 +127,8 @@ def score_labels(
     p = _check_probabilities(probabilities)
     truth = _check_labels(labels, p)
     check_int("bins", bins, low=1)
+    if names is not None and not isinstance(names, (list, tuple)):
+        raise TypeError(f"`names` must be a list or tuple of texts; got {shortened(names)}.")
     shown = tuple(str(k) for k in range(p.shape[1])) if names is None else tuple(names)
     if len(shown) != p.shape[1]:
         raise ValueError(f"`names` must hold {p.shape[1]} names, one a class; got {len(shown)}.")
@@ -165,7 +167,7 @@ def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
 
 
 def _check_probabilities(value: Any) -> np.ndarray:
-    p = np.asarray(value)
+    p = as_array("probabilities", value)
     if p.ndim != 2 or len(p) < 1 or p.shape[1] < 2 or p.dtype.kind not in "iuf":
         raise ValueError(
             "`probabilities` must hold numbers of shape (n, classes), at least one image and two "

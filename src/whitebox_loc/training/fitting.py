@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import numbers
 import os
 from contextlib import nullcontext
 from functools import partial
@@ -308,6 +309,8 @@ def _built_optimizer(
         # step to step they swing, which the average of the weights does not.
         quick = 3e-3 if classifies else 1e-2
         default = 1e-3 if edge_logits(model) is None else quick
+        if isinstance(learning_rate, numbers.Real):
+            learning_rate = float(learning_rate)  # Keras takes no whole numbers.
         kind = AveragingAdam if classifies else keras.optimizers.Adam
         optimizer = kind(default if learning_rate is None else learning_rate)
     if model.compute_dtype == "float16" and not hasattr(optimizer, "scale_loss"):
