@@ -45,6 +45,7 @@ __all__ = [
     "check_real",
     "check_size",
     "check_text",
+    "is_finite",
     "shortened",
     "warn_of_range",
 ]
@@ -360,16 +361,24 @@ def check_brightness(name: str, value: Any) -> np.ndarray:
 
 def check_finite(name: str, array: np.ndarray) -> np.ndarray:
     """Return a float or integer array if it holds neither NaN nor infinity."""
-    # The sum of finite numbers can overflow, so only a finite sum is proof; it costs one pass.
-    if array.dtype.kind == "f" and not np.isfinite(array.sum(dtype=np.float64)):
+    if not is_finite(array):
         bad = ~np.isfinite(array)
-        if bad.any():
-            first = tuple(int(i) for i in np.argwhere(bad)[0])
-            raise ValueError(
-                f"`{name}` must be finite; got {array[first]} at index {first}, "
-                f"{int(bad.sum())} such of {array.size} in all."
-            )
+        first = tuple(int(i) for i in np.argwhere(bad)[0])
+        raise ValueError(
+            f"`{name}` must be finite; got {array[first]} at index {first}, "
+            f"{int(bad.sum())} such of {array.size} in all."
+        )
     return array
+
+
+def is_finite(array: np.ndarray) -> bool:
+    """Tell whether an array holds neither NaN nor infinity, in one pass without a copy."""
+    if array.dtype.kind != "f":
+        return True
+    with np.errstate(invalid="ignore", over="ignore"):
+        total = array.sum(dtype=np.float64)
+    # The sum of finite numbers may overflow, so only a finite sum is proof.
+    return bool(np.isfinite(total) or np.isfinite(array).all())
 
 
 def check_memory(name: str, value: Any, size: float, what: str) -> None:

@@ -1,5 +1,6 @@
 """Good calls: the row of a table, and what can be replaced in it."""
 
+import importlib
 import inspect
 import operator
 from collections.abc import Callable, Collection
@@ -70,31 +71,8 @@ class Call:
 
 def all_calls():
     """Return the rows of all packages, and the names that are no calls with the reason why."""
-    from contract import (
-        good_calls_boxes,
-        good_calls_data,
-        good_calls_evaluation,
-        good_calls_introspect,
-        good_calls_losses,
-        good_calls_models,
-        good_calls_plots,
-        good_calls_report,
-        good_calls_testing,
-        good_calls_training,
-    )
-
-    modules = (
-        good_calls_boxes,
-        good_calls_data,
-        good_calls_evaluation,
-        good_calls_introspect,
-        good_calls_losses,
-        good_calls_models,
-        good_calls_plots,
-        good_calls_report,
-        good_calls_testing,
-        good_calls_training,
-    )
+    names = "boxes data evaluation introspect losses models plots report testing training"
+    modules = [importlib.import_module(f"contract.good_calls_{name}") for name in names.split()]
     calls = [call for module in modules for call in module.CALLS]
     records = {name: why for module in modules for name, why in module.RECORDS.items()}
     return calls, records

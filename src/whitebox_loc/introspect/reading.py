@@ -10,11 +10,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from whitebox_loc._validation import check_choice, check_int, check_model
+from whitebox_loc._validation import check_choice, check_int, check_model, is_finite
 from whitebox_loc.introspect.capture import Forward, compiled, forward, traced
 from whitebox_loc.introspect.inputs import Inputs, check_images
 from whitebox_loc.introspect.layers import find_layers, layer_names, named_layers, split_call
-from whitebox_loc.introspect.refusals import check_weights, is_finite
+from whitebox_loc.introspect.refusals import check_weights
 
 __all__ = ["REDUCTIONS", "LayerInfo", "activations", "list_layers", "readable", "run_in_batches"]
 

@@ -8,12 +8,13 @@ from typing import Any
 import keras
 import numpy as np
 
+from whitebox_loc._validation import is_finite
 from whitebox_loc.introspect.inputs import Inputs
 from whitebox_loc.introspect.outputs import FORMULA
 from whitebox_loc.introspect.problem import Problem
 from whitebox_loc.introspect.targets import Target
 
-__all__ = ["NotFiniteError", "check_answer", "check_log_odds", "check_weights", "is_finite"]
+__all__ = ["NotFiniteError", "check_answer", "check_log_odds", "check_weights"]
 
 
 class NotFiniteError(ValueError):
@@ -44,16 +45,6 @@ def check_answer(what: str, values: np.ndarray, model: keras.Model, link: str = 
         f"{told}All weights of `model` {model.name!r} and all `images` are finite, so numbers grow "
         "too large, or are divided by 0, in its layers: `activations` shows in which.",
         values,
-    )
-
-
-def is_finite(values: np.ndarray) -> bool:
-    """Tell whether an array holds neither NaN nor infinity, in one pass without a copy."""
-    # The sum of finite numbers may overflow, so only a finite sum is proof.
-    return bool(
-        values.dtype.kind != "f"
-        or np.isfinite(values.sum(dtype=np.float64))
-        or np.isfinite(values).all()
     )
 
 
