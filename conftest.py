@@ -1,6 +1,7 @@
 """Set-up of all tests and doctests."""
 
 import functools
+import gc
 import os
 import re
 import sys
@@ -20,6 +21,16 @@ settings.register_profile("thorough", deadline=None, max_examples=500)
 settings.load_profile("few")
 
 
+# Graphs of a thousand models fill the heap, and looking through all of it 37 times took a
+# tenth of the run. What was imported stays; the rest is looked through less often.
+gc.set_threshold(5_000, 20, 20)
+
+
+def pytest_collection_finish():
+    """Leave what was imported out of every later collection of garbage."""
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def fixed_seed():
     """Give models that a test builds without a seed the same weights in every run."""
@@ -35,6 +46,10 @@ def close_figures():
         sys.modules["matplotlib.pyplot"].close("all")
 
 
+# A whole tour: README's first command is one, and so are the tests of tours.
+SLOW_DOCTESTS = ("whitebox_loc.report.tours.tour",)
+
+
 @functools.cache
 def compares_numbers(path):
     """Whether a test file has tolerances or compares arrays."""
@@ -45,5 +60,7 @@ def compares_numbers(path):
 def pytest_collection_modifyitems(items):
     """Mark tests of numbers and doctests as `numeric`, so that no list of them can go stale."""
     for item in items:
+        if item.name in SLOW_DOCTESTS:
+            item.add_marker("slow")
         if isinstance(item, pytest.DoctestItem) or compares_numbers(item.path):
             item.add_marker("numeric")
