@@ -36,8 +36,8 @@ from scipy.stats import spearmanr
 
 import whitebox_loc as wb
 from whitebox_loc._files import replacing
+from whitebox_loc._statistics import bootstrap_interval
 from whitebox_loc.evaluation import cross_talk
-from whitebox_loc.introspect.bootstrap import bootstrap_interval
 
 NAMES = ["top", "left", "bottom", "right"]
 REFERENCE = "edge_move"

@@ -48,7 +48,7 @@ def write_metric_tables(app: object) -> None:
     """Write one table a kind from METRICS, and the audits of all metrics."""
     from pathlib import Path
 
-    from whitebox_loc.evaluation.auditing import audit, audit_table
+    from whitebox_loc.evaluation.audits.auditing import audit, audit_table
     from whitebox_loc.evaluation.scores import METRICS
 
     folder = Path(__file__).parent / "generated"

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from whitebox_loc.data import Scene
-from whitebox_loc.evaluation.certificates import Certificate
-from whitebox_loc.evaluation.certification import certify
-from whitebox_loc.evaluation.controls import CONTROLS
+from whitebox_loc.evaluation.audits.controls import CONTROLS
+from whitebox_loc.evaluation.certificates.certification import certify
+from whitebox_loc.evaluation.certificates.results import Certificate
 from whitebox_loc.evaluation.truth import evidence_mask
 from whitebox_loc.introspect import METHODS
 from whitebox_loc.models import COMPILED

@@ -12,8 +12,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 import whitebox_loc as wb
-from whitebox_loc.average_precision import AREAS
 from whitebox_loc.metrics import mean_average_precision
+from whitebox_loc.metrics.average_precision import AREAS
 
 TRUTH = [[[0, 0, 10, 10], [20, 20, 40, 40]]]
 SIZE = (200, 160)

@@ -474,3 +474,20 @@ def _between(low: float | None, high: float | None) -> str:
     if high is not None:
         return f" <= {high}"
     return ""
+
+
+def whole_boxes(boxes: Any, size: tuple[int, int]) -> np.ndarray:
+    """Return `boxes` as int64 (n, 4) if they are ordered, whole and inside the image."""
+    array = check_boxes("boxes", boxes)
+    if array.ndim != 2:
+        raise ValueError(f"`boxes` must have shape (n, 4); got shape {array.shape}.")
+    ends = np.array([*size, *size])
+    good = (array == np.floor(array)) & (array >= 0) & (array <= ends)
+    good[:, :2] &= array[:, :2] <= array[:, 2:]
+    if not good.all():
+        bad = int(np.argmin(good.all(axis=1)))
+        raise ValueError(
+            f"`boxes` must be (top, left, bottom, right) in order, in whole pixels, inside the "
+            f"image of {size[0]} x {size[1]} pixels; box {bad} is {array[bad].tolist()}."
+        )
+    return array.astype(np.int64)

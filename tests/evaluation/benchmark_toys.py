@@ -11,7 +11,7 @@ import keras
 import numpy as np
 
 import whitebox_loc as wb
-from whitebox_loc.evaluation.running import benchmark
+from whitebox_loc.evaluation.benchmarking.running import benchmark
 from whitebox_loc.evaluation.scores.record import Metric
 
 SIZE = (4, 6)

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 import whitebox_loc as wb
+from whitebox_loc._statistics import mean_interval
 from whitebox_loc.data import Scene, render
-from whitebox_loc.evaluation.auditing import audit, audit_table
-from whitebox_loc.evaluation.controls import CONTROLS
-from whitebox_loc.evaluation.intervals import mean_interval
+from whitebox_loc.evaluation.audits.auditing import audit, audit_table
+from whitebox_loc.evaluation.audits.controls import CONTROLS
+from whitebox_loc.evaluation.audits.known_models import crossed_lines
 from whitebox_loc.evaluation.scores import METRICS, gini, mass_accuracy
 from whitebox_loc.evaluation.scores.signs import evidence_of
-from whitebox_loc.evaluation.worlds import crossed_lines
 
 BLIND = {"constant", "random", "one_pixel", "empty"}
 

@@ -10,7 +10,7 @@ import pytest
 
 import whitebox_loc as wb
 from whitebox_loc import evaluation
-from whitebox_loc.evaluation.results import COLUMNS, Results
+from whitebox_loc.evaluation.benchmarking.results import COLUMNS, Results
 
 SIZE = (6, 8)
 SCENE = wb.data.Scene(size=SIZE)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import whitebox_loc as wb
-from whitebox_loc.evaluation.certification import MAJORITY, SILENCE, _checks, certify
+from whitebox_loc.evaluation.certificates.certification import MAJORITY, SILENCE, _checks, certify
 from whitebox_loc.evaluation.truth import evidence_mask
 
 EDGES = ("top", "left", "bottom", "right")

@@ -5,7 +5,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 import whitebox_loc as wb
-from whitebox_loc.evaluation.controls import CONTROLS
+from whitebox_loc.evaluation.audits.controls import CONTROLS
 from whitebox_loc.evaluation.scores import evidence_signs
 from whitebox_loc.evaluation.truth import evidence_mask
 

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from whitebox_loc._files import csv_cell
-from whitebox_loc.evaluation import DamagedCellWarning, Results, benchmark, jobs, read_results
-from whitebox_loc.evaluation.results import COLUMNS
+from whitebox_loc.evaluation import DamagedCellWarning, Results, benchmark, read_results
+from whitebox_loc.evaluation.benchmarking import jobs
+from whitebox_loc.evaluation.benchmarking.results import COLUMNS
 from whitebox_loc.training.history import History
 
 

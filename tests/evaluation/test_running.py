@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 import whitebox_loc as wb
-from whitebox_loc.evaluation import jobs
-from whitebox_loc.evaluation.results import COLUMNS, Results, read_results
-from whitebox_loc.evaluation.running import benchmark
-from whitebox_loc.evaluation.stores import DamagedCellWarning
+from whitebox_loc.evaluation.benchmarking import jobs
+from whitebox_loc.evaluation.benchmarking.results import COLUMNS, Results, read_results
+from whitebox_loc.evaluation.benchmarking.running import benchmark
+from whitebox_loc.evaluation.benchmarking.stores import DamagedCellWarning
 
 
 @pytest.fixture(scope="module")

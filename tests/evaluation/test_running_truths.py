@@ -13,11 +13,12 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 import whitebox_loc as wb
-from whitebox_loc.evaluation import METRICS, jobs
-from whitebox_loc.evaluation.controls import CONTROLS
-from whitebox_loc.evaluation.running import benchmark
+from whitebox_loc._digests import describe, digest
+from whitebox_loc.evaluation import METRICS
+from whitebox_loc.evaluation.audits.controls import CONTROLS
+from whitebox_loc.evaluation.benchmarking import jobs
+from whitebox_loc.evaluation.benchmarking.running import benchmark
 from whitebox_loc.introspect import METHODS, saliency
-from whitebox_loc.introspect.identities import describe, digest
 from whitebox_loc.introspect.methods import Maps, Method
 
 SCENE = wb.data.Scene(size=(8, 8))

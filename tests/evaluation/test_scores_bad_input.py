@@ -8,7 +8,7 @@ import pytest
 
 import whitebox_loc as wb
 from whitebox_loc import evaluation
-from whitebox_loc.evaluation.worlds import crossed_lines
+from whitebox_loc.evaluation.audits.known_models import crossed_lines
 
 SIZE = (6, 8)
 SCENE = wb.data.Scene(size=SIZE)

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from whitebox_loc.data import Scene, render
+from whitebox_loc.evaluation.audits.known_models import crossed_lines
 from whitebox_loc.evaluation.scores import completeness_gap, infidelity
 from whitebox_loc.evaluation.scores.faithfulness import _edge_moves
-from whitebox_loc.evaluation.worlds import crossed_lines
 from whitebox_loc.introspect import saliency
 
 SIZE = (8, 10)

@@ -8,9 +8,9 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from whitebox_loc.data import Scene, render
+from whitebox_loc.evaluation.audits.known_models import crossed_lines
 from whitebox_loc.evaluation.scores import deletion, insertion
 from whitebox_loc.evaluation.scores.signs import evidence_of
-from whitebox_loc.evaluation.worlds import crossed_lines
 
 SIZE = (8, 10)
 EDGES = ("top", "left", "bottom", "right")

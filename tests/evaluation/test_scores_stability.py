@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from whitebox_loc.evaluation.audits.known_models import crossed_lines
 from whitebox_loc.evaluation.scores import max_sensitivity
-from whitebox_loc.evaluation.worlds import crossed_lines
 from whitebox_loc.introspect import saliency
 
 rng = np.random.default_rng(0)

@@ -10,7 +10,7 @@ from scipy.special import logsumexp
 import whitebox_loc as wb
 from whitebox_loc import introspect
 from whitebox_loc.introspect import METHODS, saliency, targets
-from whitebox_loc.introspect.probes import _distinct
+from whitebox_loc.introspect.units.probes import _distinct
 
 SIZE = (12, 16)
 SCENE = wb.data.Scene(size=SIZE, shapes=("rectangle", "diamond", "ring"), heights=(6, None))

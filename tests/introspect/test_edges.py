@@ -10,8 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import whitebox_loc as wb
-from whitebox_loc.introspect.bootstrap import bootstrap_interval
-from whitebox_loc.introspect.edges import Look, edge_moves, mean_defined, unusual_fields
+from whitebox_loc._statistics import bootstrap_interval
+from whitebox_loc.introspect.interventions.edges import (
+    Look,
+    edge_moves,
+    mean_defined,
+    unusual_fields,
+)
 
 SIZE = (9, 12)
 SCENE = wb.data.Scene(size=SIZE)

@@ -11,11 +11,11 @@ import tensorflow as tf
 import whitebox_loc as wb
 from whitebox_loc.evaluation.truth import evidence_mask
 from whitebox_loc.introspect import METHODS, edge_moves, saliency
-from whitebox_loc.introspect.inputs import Inputs, check_images
-from whitebox_loc.introspect.methods import edge_move as module
-from whitebox_loc.introspect.methods.copied_edges import copied_images, legal_moves
-from whitebox_loc.introspect.problem import Problem
+from whitebox_loc.introspect.methods.intervention import moved_edges as module
+from whitebox_loc.introspect.methods.intervention.copied_edges import copied_images, legal_moves
 from whitebox_loc.introspect.targets import as_target
+from whitebox_loc.introspect.targets.query import Problem
+from whitebox_loc.introspect.tracing.inputs import Inputs, check_images
 
 SIZE = (9, 12)
 SCENE = wb.data.Scene(size=SIZE)

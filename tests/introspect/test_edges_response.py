@@ -10,8 +10,8 @@ import pytest
 import tensorflow as tf
 
 import whitebox_loc as wb
-from whitebox_loc.introspect.edges import edge_moves
-from whitebox_loc.introspect.slopes import NUDGE, response
+from whitebox_loc.introspect.interventions.edge_derivatives import NUDGE, response
+from whitebox_loc.introspect.interventions.edges import edge_moves
 
 SIZE = (9, 12)
 SCENE = wb.data.Scene(size=SIZE)

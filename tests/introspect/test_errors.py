@@ -10,8 +10,8 @@ import tensorflow as tf
 
 import whitebox_loc as wb
 from whitebox_loc.introspect import METHODS, activations, kernels, patch, saliency, targets
-from whitebox_loc.introspect.inputs import check_images
-from whitebox_loc.introspect.problem import Problem
+from whitebox_loc.introspect.targets.query import Problem
+from whitebox_loc.introspect.tracing.inputs import check_images
 
 LAYERS = keras.layers
 IMAGES = np.random.default_rng(0).random((2, 6, 7, 1), np.float32)

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from whitebox_loc.introspect import saliency
-from whitebox_loc.introspect.methods.feature_maps import on_image
+from whitebox_loc.introspect.methods.cam.feature_maps import on_image
 
 
 @pytest.mark.parametrize("padding", [0, 1, 2, 3])

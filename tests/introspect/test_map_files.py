@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import whitebox_loc as wb
-from whitebox_loc.introspect import map_files, read_maps, saliency, saliency_shards
+from whitebox_loc.introspect import read_maps, saliency, saliency_shards
+from whitebox_loc.introspect.attribution import map_files
 
 SCENE = wb.data.Scene(size=(8, 10))
 

@@ -138,7 +138,7 @@ def test_total_variation_smooths_and_jitter_blurs():
 
 
 def test_first_waves_have_the_stated_size():
-    from whitebox_loc.introspect.maximization import _waves
+    from whitebox_loc.introspect.units.maximization import _waves
 
     rng = np.random.default_rng(0)
     for size in ((9, 12), (16, 7)):

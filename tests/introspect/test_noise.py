@@ -6,8 +6,8 @@ import pytest
 
 import whitebox_loc as wb
 from whitebox_loc.introspect import saliency
-from whitebox_loc.introspect.methods import noise
-from whitebox_loc.introspect.methods.gradients import POINTWISE
+from whitebox_loc.introspect.methods.gradient import noise
+from whitebox_loc.introspect.methods.gradient.gradients import POINTWISE
 
 SIZE = (9, 11)
 # float32 sums of ten maps, relative to the largest number of each; the variance is a difference

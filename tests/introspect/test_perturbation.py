@@ -7,10 +7,10 @@ import tensorflow as tf
 
 import whitebox_loc as wb
 from whitebox_loc.introspect import METHODS, saliency
-from whitebox_loc.introspect.inputs import check_images
-from whitebox_loc.introspect.methods.masks import segment_labels
-from whitebox_loc.introspect.problem import Problem
+from whitebox_loc.introspect.methods.perturbation.masks import segment_labels
 from whitebox_loc.introspect.targets import as_target
+from whitebox_loc.introspect.targets.query import Problem
+from whitebox_loc.introspect.tracing.inputs import check_images
 
 FAMILY = [name for name, row in METHODS.items() if row.family == "perturbation"]
 RANDOM = [name for name in FAMILY if "seed" in METHODS[name].options]

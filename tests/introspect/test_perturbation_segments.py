@@ -9,8 +9,8 @@ import pytest
 from scipy.stats import qmc
 
 from whitebox_loc.introspect import saliency
-from whitebox_loc.introspect.methods.masks import segment_labels
-from whitebox_loc.introspect.methods.surrogates import _coalitions
+from whitebox_loc.introspect.methods.perturbation.masks import segment_labels
+from whitebox_loc.introspect.methods.perturbation.surrogates import _coalitions
 
 # A float32 model with sums of up to 100 terms is exact to 100 * 2**-24 = 6e-6 of their size.
 CLOSE = 2e-5

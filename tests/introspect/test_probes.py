@@ -4,7 +4,7 @@ import pytest
 
 import whitebox_loc as wb
 from whitebox_loc.introspect import activations, probe, tuning
-from whitebox_loc.introspect.probes import FACTORS
+from whitebox_loc.introspect.units.probes import FACTORS
 
 L = keras.layers
 SIZE = (8, 10)
@@ -86,7 +86,7 @@ def slow_r2(features, wanted, folds, ridge):
 
 @pytest.mark.parametrize("n", [40, 300])  # fewer and more images than the 80 features
 def test_readout_equals_the_normal_equations(n):
-    from whitebox_loc.introspect.probes import _held_out, _scores
+    from whitebox_loc.introspect.units.probes import _held_out, _scores
 
     rng = np.random.default_rng(0)
     features = rng.normal(size=(n, 80)).astype("float32")
@@ -157,7 +157,7 @@ def test_tuning_equals_a_direct_loop(scene):
     assert found.edges.tolist() == [np.linspace(0, top, 6).tolist() for top in (20, 24, 24, 480)]
 
     # The images again, by way of the boxes of the counts: found through the same seed.
-    from whitebox_loc.introspect.probes import _distinct
+    from whitebox_loc.introspect.units.probes import _distinct
 
     images, boxes, _ = _distinct(scene, 150, 3)
     assert len(np.unique(boxes, axis=0)) == len(boxes)

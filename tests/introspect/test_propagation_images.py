@@ -8,7 +8,7 @@ from keras import ops
 
 import whitebox_loc as wb
 from whitebox_loc.introspect import saliency
-from whitebox_loc.introspect.methods.rules import COMPOSITES
+from whitebox_loc.introspect.methods.propagation.rules import COMPOSITES
 
 MEAN = np.float32([100.0, 120.0, 90.0])
 EDGES = ["top", "left", "bottom", "right"]

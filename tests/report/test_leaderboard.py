@@ -8,7 +8,7 @@ from matplotlib.image import imread
 
 import whitebox_loc as wb
 from whitebox_loc import cli
-from whitebox_loc.evaluation.results import COLUMNS, Results, read_results
+from whitebox_loc.evaluation.benchmarking.results import COLUMNS, Results, read_results
 from whitebox_loc.evaluation.scores import METRICS
 from whitebox_loc.evaluation.scores.record import KINDS, TRUTHS, Metric
 from whitebox_loc.report import leaderboard_pages, leaderboards

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 
 import whitebox_loc as wb
 from whitebox_loc.evaluation import METRICS
-from whitebox_loc.evaluation.worlds import crossed_lines
+from whitebox_loc.evaluation.audits.known_models import crossed_lines
 from whitebox_loc.introspect import METHODS, saliency
 from whitebox_loc.introspect.methods import Maps, Method
 from whitebox_loc.introspect.targets import COORDINATES

@@ -4,14 +4,17 @@ Task truth is what the image says (`evidence_mask`), model truth what a network 
 (`whitebox_loc.models.mechanism`, `edge_moves`). Scores name the one they are measured against.
 """
 
-from whitebox_loc.evaluation.auditing import Audit, audit, audit_table
-from whitebox_loc.evaluation.certificates import Certificate
-from whitebox_loc.evaluation.certification import certify
-from whitebox_loc.evaluation.controls import CONTROLS, Control
+from whitebox_loc._statistics import mean_interval
+from whitebox_loc.evaluation.audits import CONTROLS, Audit, Control, audit, audit_table
+from whitebox_loc.evaluation.benchmarking import (
+    BASELINES,
+    DamagedCellWarning,
+    Results,
+    benchmark,
+    read_results,
+)
+from whitebox_loc.evaluation.certificates import Certificate, certify
 from whitebox_loc.evaluation.crosstalk import CrossTalk, cross_talk
-from whitebox_loc.evaluation.intervals import mean_interval
-from whitebox_loc.evaluation.results import Results, read_results
-from whitebox_loc.evaluation.running import benchmark
 from whitebox_loc.evaluation.scores import (
     METRICS,
     Metric,
@@ -30,8 +33,6 @@ from whitebox_loc.evaluation.scores import (
     randomization,
     rank_accuracy,
 )
-from whitebox_loc.evaluation.specs import BASELINES
-from whitebox_loc.evaluation.stores import DamagedCellWarning
 from whitebox_loc.evaluation.truth import evidence_mask
 from whitebox_loc.introspect import EdgeMoves, edge_moves, response
 

@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from whitebox_loc._statistics import MOST_RESAMPLES, bootstrap_interval
 from whitebox_loc._validation import check_boxes, check_int, check_numbers
-from whitebox_loc.evaluation.intervals import MOST_RESAMPLES
 from whitebox_loc.evaluation.truth import evidence_mask
-from whitebox_loc.introspect.bootstrap import bootstrap_interval
 
 __all__ = ["CrossTalk", "cross_talk"]
 

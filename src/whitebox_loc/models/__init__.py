@@ -2,10 +2,15 @@
 
 from whitebox_loc.models.adapters import adapted
 from whitebox_loc.models.choosing import Detections, detections
+from whitebox_loc.models.compiled_models import COMPILED, Compiled
+from whitebox_loc.models.compiled_models.building import (
+    Mechanism,
+    compiled,
+    has_mechanism,
+    mechanism,
+)
 from whitebox_loc.models.detectors import CenterMaps, center_maps, detector
 from whitebox_loc.models.distributions import edge_distributions, edge_logits
-from whitebox_loc.models.glass import COMPILED, Compiled
-from whitebox_loc.models.glass.building import Mechanism, compiled, has_mechanism, mechanism
 from whitebox_loc.models.hub import DETECTORS, hub_detector
 from whitebox_loc.models.initialization import reinitialize
 from whitebox_loc.models.labels import class_count, label_logits

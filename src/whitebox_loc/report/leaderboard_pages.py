@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 import whitebox_loc
 from whitebox_loc import plots
 from whitebox_loc._files import replacing
-from whitebox_loc.evaluation.auditing import Audit
-from whitebox_loc.evaluation.results import Results
+from whitebox_loc.evaluation.audits.auditing import Audit
+from whitebox_loc.evaluation.benchmarking.results import Results
 from whitebox_loc.evaluation.scores import METRICS
 from whitebox_loc.evaluation.scores.record import KINDS, TRUTHS
 from whitebox_loc.report.figures import Drawn

@@ -15,9 +15,9 @@ from tqdm.auto import tqdm
 from whitebox_loc._files import make_folder, printable, replacing
 from whitebox_loc._validation import check_bool, check_executor, check_int, check_path
 from whitebox_loc.data import Scene
-from whitebox_loc.evaluation.auditing import Audit, audit
-from whitebox_loc.evaluation.results import Results
-from whitebox_loc.evaluation.running import benchmark
+from whitebox_loc.evaluation.audits.auditing import Audit, audit
+from whitebox_loc.evaluation.benchmarking.results import Results
+from whitebox_loc.evaluation.benchmarking.running import benchmark
 from whitebox_loc.evaluation.scores import METRICS
 from whitebox_loc.introspect import METHODS
 from whitebox_loc.models import COMPILED, localizer

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from whitebox_loc.evaluation.results import Results
+from whitebox_loc.evaluation.benchmarking.results import Results
 from whitebox_loc.evaluation.scores.record import Metric
 
 __all__ = ["Standing", "standing"]

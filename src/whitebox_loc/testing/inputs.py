@@ -12,7 +12,7 @@ from whitebox_loc._validation import check_callable, check_real, shortened
 from whitebox_loc.data import Scene, generate
 from whitebox_loc.evaluation import Trial
 from whitebox_loc.introspect import saliency
-from whitebox_loc.introspect.capture import call_given
+from whitebox_loc.introspect.tracing.capture import call_given
 from whitebox_loc.models import localizer
 from whitebox_loc.testing.strategies import SIZE
 

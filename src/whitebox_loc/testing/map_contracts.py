@@ -19,11 +19,11 @@ from whitebox_loc._validation import (
     shortened,
 )
 from whitebox_loc.introspect import METHODS, saliency
-from whitebox_loc.introspect.capture import call_given
-from whitebox_loc.introspect.inputs import check_images
 from whitebox_loc.introspect.methods import Method
-from whitebox_loc.introspect.refusals import NotFiniteError
 from whitebox_loc.introspect.targets import COORDINATES, as_target
+from whitebox_loc.introspect.tracing.capture import call_given
+from whitebox_loc.introspect.tracing.inputs import check_images
+from whitebox_loc.introspect.tracing.refusals import NotFiniteError
 from whitebox_loc.testing.claims import claim_close, claim_finite, claim_same_bytes, rounding
 from whitebox_loc.testing.inputs import check_comparison, exact, noisy_images, small_localizer
 from whitebox_loc.testing.states import unchanged

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.control import cleanup
 
 from whitebox_loc._validation import check_choice, check_int, check_size, shortened
-from whitebox_loc.introspect.layers import named_layers
+from whitebox_loc.introspect.tracing.layers import named_layers
 from whitebox_loc.models import HEADS, localizer, reinitialize
 from whitebox_loc.models.initialization import kept_random_state
 from whitebox_loc.testing.strategies import SIZE

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from whitebox_loc.introspect.layers import named_layers
+from whitebox_loc.introspect.tracing.layers import named_layers
 
 __all__ = ["changes", "snapshot", "unchanged"]
 

@@ -9,9 +9,9 @@ import numpy as np
 import tensorflow as tf
 
 from whitebox_loc._validation import check_int, check_model
-from whitebox_loc.average_precision import AveragePrecision, mean_average_precision
 from whitebox_loc.boxes import iou
 from whitebox_loc.data import MultiBatch, MultiScene, generate
+from whitebox_loc.metrics.average_precision import AveragePrecision, mean_average_precision
 from whitebox_loc.models import Detections, detections
 from whitebox_loc.training.detector_fitting import (
     check_classes,

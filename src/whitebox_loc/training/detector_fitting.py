@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from whitebox_loc._digests import without_made_up_names
 from whitebox_loc._validation import (
     check_input,
     check_int,
@@ -22,7 +23,6 @@ from whitebox_loc.boxes import iou
 from whitebox_loc.data import MultiScene, dataset
 from whitebox_loc.detection_losses import center_cells, center_loss, center_targets, heat_map_loss
 from whitebox_loc.models import center_maps
-from whitebox_loc.models.configs import without_made_up_names
 from whitebox_loc.models.detectors import CenterMaps
 from whitebox_loc.training import checkpoints
 from whitebox_loc.training.averaging import AveragingAdam

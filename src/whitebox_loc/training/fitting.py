@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from whitebox_loc._digests import without_made_up_names
 from whitebox_loc._validation import (
     check_input,
     check_int,
@@ -23,7 +24,6 @@ from whitebox_loc._validation import (
 from whitebox_loc.data import Scene, as_scene, dataset
 from whitebox_loc.losses import BoxBCE, IoULoss
 from whitebox_loc.models import class_count, edge_logits, label_logits
-from whitebox_loc.models.configs import without_made_up_names
 from whitebox_loc.training import checkpoints
 from whitebox_loc.training.averaging import AveragingAdam
 from whitebox_loc.training.distribution import (

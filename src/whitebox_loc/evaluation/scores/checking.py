@@ -9,7 +9,7 @@ import numpy as np
 
 from whitebox_loc._validation import as_array, check_finite, check_memory, check_numbers
 from whitebox_loc.data.scenes import Scene
-from whitebox_loc.introspect.inputs import check_images
+from whitebox_loc.introspect.tracing.inputs import check_images
 
 __all__ = [
     "MOST_SAMPLES",

@@ -10,9 +10,9 @@ import numpy as np
 
 from whitebox_loc._validation import check_int, check_model
 from whitebox_loc.evaluation.scores.checking import check_maps, check_shown
-from whitebox_loc.introspect.inputs import Inputs
-from whitebox_loc.introspect.problem import Problem
 from whitebox_loc.introspect.targets import as_target
+from whitebox_loc.introspect.targets.query import Problem
+from whitebox_loc.introspect.tracing.inputs import Inputs
 
 __all__ = ["Responses", "pixels_per_unit"]
 

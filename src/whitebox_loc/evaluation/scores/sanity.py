@@ -19,8 +19,8 @@ from whitebox_loc._validation import (
 from whitebox_loc.evaluation.scores.checking import MOST_SAMPLES, check_shown, flat
 from whitebox_loc.evaluation.scores.similarity import SIMILARITIES
 from whitebox_loc.evaluation.scores.stability import explained
-from whitebox_loc.introspect.edges import seed_root
-from whitebox_loc.introspect.layers import named_layers
+from whitebox_loc.introspect.interventions.edges import seed_root
+from whitebox_loc.introspect.tracing.layers import named_layers
 from whitebox_loc.models.initialization import kept_random_state, reinitialize
 
 __all__ = ["efficient_randomization", "randomization"]

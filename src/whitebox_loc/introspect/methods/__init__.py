@@ -3,21 +3,20 @@
 To add a method: a function from a `Problem` and keyword options to `Maps`, and a row here.
 """
 
-from whitebox_loc.introspect.methods import (
-    cams,
-    channels,
-    deeplift,
-    edge_move,
-    gradients,
-    noise,
-    perturbation,
-    propagation,
+import sys
+
+from whitebox_loc.introspect.methods.cam import cams, channels
+from whitebox_loc.introspect.methods.gradient import gradients, noise
+from whitebox_loc.introspect.methods.intervention import moved_edges
+from whitebox_loc.introspect.methods.perturbation import (
+    occlusion_and_rise,
     sensitivity,
     surrogates,
 )
+from whitebox_loc.introspect.methods.propagation import deeplift, lrp, rules
 from whitebox_loc.introspect.methods.record import Maps, Method
 
-__all__ = ["METHODS", "Maps", "Method"]
+__all__ = ["METHODS", "Maps", "Method", "rules"]
 
 _ROWS = (
     Method(
@@ -149,7 +148,7 @@ _ROWS = (
     Method(
         "lrp",
         "propagation",
-        propagation.lrp,
+        lrp.lrp,
         "S. Bach et al., 2015, doi:10.1371/journal.pone.0130140; "
         "G. Montavon et al., 2019, doi:10.1007/978-3-030-28954-6_10",
         "black pixels, except with the rules flat, w_square and z_box in the first layer; a "
@@ -172,7 +171,7 @@ _ROWS = (
     Method(
         "occlusion",
         "perturbation",
-        perturbation.occlusion,
+        occlusion_and_rise.occlusion,
         "M. D. Zeiler and R. Fergus, 2014, arXiv:1311.2901",
         "pixels that equal the baseline, detail finer than the patch, and evidence that exists "
         "twice: hiding one place of it changes nothing",
@@ -180,14 +179,14 @@ _ROWS = (
     Method(
         "rise",
         "perturbation",
-        perturbation.rise,
+        occlusion_and_rise.rise,
         "V. Petsiuk et al., 2018, arXiv:1806.07421",
         "pixels that equal the baseline, and detail finer than a cell; it is a random estimate",
     ),
     Method(
         "drise",
         "perturbation",
-        perturbation.drise,
+        occlusion_and_rise.drise,
         "V. Petsiuk et al., 2021, arXiv:2006.03204",
         "the coordinate: all targets have the map of the whole box; and what RISE cannot",
     ),
@@ -226,7 +225,7 @@ _ROWS = (
     Method(
         "edge_move",
         "intervention",
-        edge_move.edge_move,
+        moved_edges.edge_move,
         "J. Pearl, Causality, 2009, doi:10.1017/CBO9780511803161: interventions; here on the scene "
         "that is drawn",
         "which pixels of an edge's line matter, since all of them change together; and every pixel "
@@ -236,3 +235,6 @@ _ROWS = (
 
 METHODS = {row.name: row for row in _ROWS}
 """Name to method: what `saliency` can be asked for."""
+
+# The public name of the rules of `lrp`, wherever their file lies.
+sys.modules[f"{__name__}.rules"] = rules

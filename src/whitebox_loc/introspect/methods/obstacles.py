@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from whitebox_loc.introspect.derivatives import reached_from
-from whitebox_loc.introspect.methods.operations import (
+from whitebox_loc.introspect.methods.propagation.operations import (
     CALLS,
     MATRICES,
     Route,
@@ -14,6 +13,7 @@ from whitebox_loc.introspect.methods.operations import (
     body_of,
     changes_smoothly,
 )
+from whitebox_loc.introspect.tracing.derivatives import reached_from
 
 __all__ = ["no_rule", "place_of", "refuse", "severed", "unknown"]
 

@@ -1,0 +1,268 @@
+"""Maps of every box that a model has found, each coordinate by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from whitebox_loc._validation import as_array, check_choice, check_int, check_model, shortened
+from whitebox_loc.introspect.attribution.maps import saliency
+from whitebox_loc.introspect.methods import METHODS
+from whitebox_loc.introspect.targets.one_box import Target
+from whitebox_loc.introspect.targets.outputs import COORDINATES, candidate_outputs
+from whitebox_loc.introspect.targets.several_boxes import PARTS, Candidate, Detection
+from whitebox_loc.introspect.tracing.capture import compiled, forward
+from whitebox_loc.introspect.tracing.inputs import Inputs, check_images
+
+__all__ = ["DetectionMaps", "saliency_of_detections"]
+
+
+@dataclass(frozen=True, eq=False)
+class DetectionMaps:
+    """Maps of d found boxes, in the order of images and, within one, of the detections.
+
+    Attributes
+    ----------
+    maps : float32 array (d, parts, height, width)
+        Signed, as `saliency` returns them.
+    parts : tuple of str
+    images : int64 array (d,)
+        The image that each box was found in.
+    places : int64 array (d,)
+        Its place among the image's detections.
+    candidates : int64 array (d,)
+    boxes : float array (d, 4)
+        ``rel_yxyx``.
+    scores : float array (d,)
+    labels : int64 array (d,)
+    """
+
+    maps: np.ndarray
+    parts: tuple[str, ...]
+    images: np.ndarray
+    places: np.ndarray
+    candidates: np.ndarray
+    boxes: np.ndarray
+    scores: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.maps)
+
+    def of_image(self, index: int) -> np.ndarray:
+        """Return the maps (detections, parts, height, width) of one image's boxes."""
+        return self.maps[self.images == check_int("index", index, low=0)]
+
+    def of_part(self, part: str) -> np.ndarray:
+        """Return the maps (d, height, width) of one part, as scores of maps take them."""
+        return self.maps[:, self.parts.index(check_choice("part", part, self.parts))]
+
+
+def saliency_of_detections(
+    model: keras.Model,
+    images: Any,
+    found: Any,
+    parts: Sequence[str] = COORDINATES,
+    method: str = "gradient",
+    *,
+    link: str = "identity",
+    batch_size: int = 256,
+    each: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> DetectionMaps:
+    """Return the maps of every box that a model has found in every image.
+
+    Parameters
+    ----------
+    model : keras.Model
+        A model with the outputs ``"boxes"`` (n, k, 4), ``rel_yxyx``, ``"scores"`` (n, k) and,
+        if it has classes, ``"classes"`` (n, k, c).
+    images : float array (n, height, width, channels)
+        Or the structure that a model of several inputs takes.
+    found : Detections
+        What was found in these images: an object with the arrays ``candidates`` (n, m), -1 for
+        padding, ``boxes`` (n, m, 4), ``scores`` and ``labels`` (n, m).
+    parts : sequence of str, default ("top", "left", "bottom", "right")
+        Any of `targets.PARTS`; ``"class"`` is that of the box's own label. Or ``"detection"``,
+        the likeness of the likest candidate to the found box and the probabilities of its
+        classes: with ``method="rise"`` the maps of D-RISE.
+    method, link, batch_size, **options
+        As for `saliency`. At most `batch_size` found boxes are asked about at a time, each with
+        its own copy of its image; methods of the perturbation family, but with `each`, ask
+        about all boxes of an image at once.
+    each : dict, optional
+        Options of the method that hold one thing a box, in the order of the result, such as
+        ``{"boxes": ...}`` (d, 4) for ``"edge_move"``.
+
+    Returns
+    -------
+    DetectionMaps
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not one of the above.
+
+    References
+    ----------
+    ``METHODS[method].paper``; for ``"detection"`` V. Petsiuk et al., 2021, arXiv:2006.03204.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> import keras
+    >>> x = keras.Input((8, 8, 1))
+    >>> flat = keras.layers.Flatten()(x)
+    >>> boxes = keras.layers.Reshape((3, 4))(keras.layers.Dense(12)(flat))
+    >>> scores = keras.layers.Dense(3, activation="sigmoid")(flat)
+    >>> model = keras.Model(x, {"boxes": boxes, "scores": scores})
+    >>> images = np.ones((2, 8, 8, 1), "float32")
+    >>> found = SimpleNamespace(
+    ...     candidates=np.array([[2, 0], [1, -1]]), boxes=np.zeros((2, 2, 4)),
+    ...     scores=np.ones((2, 2)), labels=np.array([[0, 0], [0, -1]]),
+    ... )
+    >>> result = saliency_of_detections(model, images, found, ("top", "score"))
+    >>> result.maps.shape, result.images.tolist(), result.candidates.tolist()
+    ((3, 2, 8, 8), [0, 0, 1], [2, 0, 1])
+    """
+    inputs, names = check_images(images, check_model(model)), _check_parts(parts)
+    places, chosen = _chosen(found, len(inputs))
+    if not len(places):
+        for _ in _outputs(model, inputs, all_images=False):
+            pass  # a model without candidates is refused also where nothing was found
+    step = check_int("batch_size", batch_size, low=1)
+    own = _check_each(each, len(places))
+    if isinstance(options.get("seed"), np.random.Generator):
+        # All slices draw the same, so that maps do not depend on the batch size.
+        options["seed"] = int(options["seed"].integers(2**63))
+    maps = np.zeros((len(places), len(names), *inputs.image.shape[1:3]), np.float32)
+    for group in _groups(places[:, 0], method, shared=not own):
+        many = max(1, step // len(group))
+        for start in range(0, group.shape[1], many):
+            boxes = group[:, start : start + many]
+            rows = places[boxes[0], 0]
+            taken = inputs.pack([a[rows] for a in (inputs.image, *inputs.others)])
+            asked = [t for b in boxes for t in _targets(model, taken, names, chosen, b)]
+            options |= {name: value[boxes[0]] for name, value in own.items()}
+            values = saliency(model, taken, asked, method, link=link, batch_size=step, **options)
+            values = values.reshape(len(boxes), len(names), *values.shape[1:])
+            maps[boxes] = values.swapaxes(1, 2)
+    return DetectionMaps(maps, names, places[:, 0], places[:, 1], **chosen)
+
+
+def _groups(images: np.ndarray, method: str, *, shared: bool) -> list[np.ndarray]:
+    """Return numbers of found boxes (together, n): those of a column are asked about at once.
+
+    Masked images cost the more by far, and serve all boxes of an image; so for methods that
+    mask, all images with equally many boxes make a group. For others it is one box at a time:
+    each further target is another way back, and another number of them another compilation.
+    """
+    if not shared or METHODS[check_choice("method", method, METHODS)].family != "perturbation":
+        return [np.arange(len(images))[None]]
+    _, first, counts = np.unique(images, return_index=True, return_counts=True)
+    return [
+        first[counts == count] + np.arange(count)[:, None] for count in np.unique(counts).tolist()
+    ]
+
+
+def _targets(
+    model: keras.Model,
+    images: Any,
+    names: tuple[str, ...],
+    chosen: Mapping[str, np.ndarray],
+    numbers: np.ndarray,
+) -> list[Target]:
+    """Return one target a part for images of which each has one of the boxes `numbers`."""
+    candidates, labels = chosen["candidates"][numbers], chosen["labels"][numbers]
+    _, scores, *classes = _outputs(model, check_images(images), all_images="detection" in names)
+    counts = (scores.shape[1], classes[0].shape[-1] if classes else 1)
+    for name, values, count in (("candidates", candidates, 0), ("labels", labels, 1)):
+        needed = name == "candidates" or "class" in names
+        if needed and (values.max() >= counts[count] or values.min() < 0):
+            raise ValueError(
+                f"`found.{name}` must lie in 0 .. {counts[count] - 1} for this model; got "
+                f"{values.min()} .. {values.max()}."
+            )
+    data = np.stack([candidates, labels if "class" in names else 0 * labels], axis=1)
+    targets: list[Target] = []
+    for name in names:
+        if name == "detection":
+            own = [chosen["boxes"][numbers]]
+            own += [c[np.arange(len(candidates)), candidates] for c in classes]
+            kind = "vector" if classes else "box"
+            targets.append(Detection(np.concatenate(own, 1, dtype=np.float32), kind))
+        else:
+            targets.append(Candidate(name, f"{name} of own candidate", data, counts))
+    return targets
+
+
+def _outputs(model: keras.Model, inputs: Inputs, *, all_images: bool) -> Iterator[np.ndarray]:
+    """Yield boxes, scores and, if there are any, classes: of the first image, or of all."""
+
+    def build(*tensors: Any) -> Any:
+        found = candidate_outputs(forward(model, inputs.pack(tensors)))
+        return [tf.cast(t, tf.float32) for t in found if t is not None]
+
+    run = compiled(model, "candidates", inputs, build)
+    rows = slice(None) if all_images else slice(1)
+    for tensor in run(*(tf.convert_to_tensor(a[rows]) for a in (inputs.image, *inputs.others))):
+        yield tensor.numpy()
+
+
+def _chosen(found: Any, n: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Return image and place (d, 2) of each detection, and what is known about it."""
+    names = ("candidates", "boxes", "scores", "labels")
+    missing = [name for name in names if not hasattr(found, name)]
+    if missing:
+        raise TypeError(
+            f"`found` must be Detections, with the arrays {list(names)}; got "
+            f"{type(found).__name__} without {missing}."
+        )
+    arrays = {name: as_array(f"found.{name}", getattr(found, name)) for name in names}
+    if arrays["candidates"].dtype.kind not in "iu":
+        raise TypeError(
+            "`found.candidates` must be whole numbers, -1 for padding; got dtype "
+            f"{arrays['candidates'].dtype}."
+        )
+    shape = arrays["candidates"].shape
+    if len(shape) != 2 or shape[0] != n:
+        raise ValueError(
+            f"`found.candidates` must have shape ({n}, detections), a row for each of the {n} "
+            f"`images`; got {shape}."
+        )
+    for name in names:
+        wanted = (*shape, 4) if name == "boxes" else shape
+        if arrays[name].shape != wanted:
+            raise ValueError(f"`found.{name}` must have shape {wanted}; got {arrays[name].shape}.")
+    real = arrays["candidates"] >= 0
+    return np.argwhere(real), {name: array[real] for name, array in arrays.items()}
+
+
+def _check_parts(parts: Any) -> tuple[str, ...]:
+    if not isinstance(parts, (str, list, tuple)):
+        raise TypeError(
+            f"`parts` must be a list of names; got {shortened(parts)} of type "
+            f"{type(parts).__name__}. Some of {[*PARTS, 'detection']}."
+        )
+    names = (parts,) if isinstance(parts, str) else tuple(parts)
+    if not names:
+        raise ValueError("`parts` must name at least one part; got none.")
+    return tuple(check_choice("parts", name, (*PARTS, "detection")) for name in names)
+
+
+def _check_each(each: Any, count: int) -> dict[str, np.ndarray]:
+    if each is not None and not isinstance(each, Mapping):
+        raise TypeError(f"`each` must be a dict of options; got {shortened(each)}.")
+    found = {name: as_array(f"each[{name!r}]", value) for name, value in (each or {}).items()}
+    for name, value in found.items():
+        if value.shape[:1] != (count,):
+            raise ValueError(
+                f"`each[{name!r}]` must hold one thing a found box, {count}; got shape "
+                f"{value.shape}."
+            )
+    return found

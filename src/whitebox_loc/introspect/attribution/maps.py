@@ -1,0 +1,208 @@
+"""Saliency: one signed map per image and target, by any method of the table."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+
+from whitebox_loc._validation import check_bool, check_choice, check_int, check_model
+from whitebox_loc.introspect.methods import METHODS, Maps, Method
+from whitebox_loc.introspect.targets import LINKS, as_target
+from whitebox_loc.introspect.targets.query import Problem, check_log_odds
+from whitebox_loc.introspect.tracing.inputs import check_images
+from whitebox_loc.introspect.tracing.refusals import check_answer
+
+__all__ = ["SaliencyInfo", "check_options", "saliency"]
+
+
+@dataclass(frozen=True)
+class SaliencyInfo:
+    """What is known about maps besides the maps.
+
+    Attributes
+    ----------
+    method : str
+    options : mapping
+        All options with the values used.
+    targets : tuple of str
+    links : tuple of str
+        How each target was read: ``"identity"``, or where its log-odds were found.
+    values : array (n,) or (k, n)
+        The targets at the images.
+    reference : array of the same shape, or None
+        The targets that the maps are compared with: at the baseline. None for methods
+        without one.
+    gap : array of the same shape, or None
+        Completeness gap: sum of the map minus (values - reference). It is the error of the
+        quadrature or sampling.
+    passes : int
+        Images that went through the model for the maps, variants of an image counted.
+    """
+
+    method: str
+    options: Mapping[str, Any]
+    targets: tuple[str, ...]
+    links: tuple[str, ...]
+    values: np.ndarray
+    reference: np.ndarray | None
+    gap: np.ndarray | None
+    passes: int
+
+
+def saliency(
+    model: keras.Model,
+    images: Any,
+    target: Any = "top",
+    method: str | Method = "gradient",
+    *,
+    link: str = "identity",
+    batch_size: int = 256,
+    return_info: bool = False,
+    **options: Any,
+) -> Any:
+    """Return how much each pixel accounts for a target, as signed maps.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Any model with one output of shape (n, 4), ``rel_yxyx`` boxes in fractions, or one
+        named ``"box"``; with an integer, callable or unit target, any model. It is run in
+        inference and left as it is.
+    images : float array (n, height, width, channels)
+        Or, for a model of several inputs, the structure that it takes, one image array in it.
+        They must be finite, and in the range that the model takes. Floats in 0..255 raise an
+        `ImageRangeWarning`, unless the model begins with what may bring them into its range: a
+        Rescaling, Normalization or Lambda layer, or operations that are no layers, such as those
+        that `models.adapted` makes of `prepare`.
+    target : default "top"
+        What is explained, or a list of such:
+
+        - ``"top"``, ``"left"``, ``"bottom"``, ``"right"``, ``"height"``, ``"width"``,
+          ``"center_y"``, ``"center_x"``, ``"area"``, in fractions of the image;
+        - the number of an output;
+        - a function of the outputs (tensors, as the model returns them) to a tensor (n,).
+          It is compiled, and compiled again when a value it refers to is replaced, but not
+          when an array it refers to is changed in place;
+        - what a function in `introspect.targets` returns.
+    method : str or Method, default "gradient"
+        A name from `METHODS`, or a row of your own.
+    link : {"identity", "logit"}, default "identity"
+        Explain the output itself or its log-odds. These are read in front of the sigmoid
+        if there is one, which is exact also where it is saturated. Otherwise the output itself
+        must be a probability: outside of (0, 1) there are no log-odds, and at exactly 0 and 1
+        they are infinite, so these are refused.
+    batch_size : int, default 256
+        Most images in one pass of the model; steps, samples and baselines count as images,
+        so memory does not grow with their number.
+    return_info : bool, default False
+        Also return a `SaliencyInfo`.
+    **options
+        Options of the method: ``METHODS[method].options``. Methods that wrap another take
+        its options, too.
+
+    Returns
+    -------
+    float32 array (n, height, width)
+        Target per unit of brightness, or target, as the method has it; summed over channels,
+        not rescaled. For a list of k targets (k, n, height, width).
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not one of the above, the method does not apply to the model, or the
+        maps would not be finite, as with a weight that is NaN.
+
+    Warns
+    -----
+    whitebox_loc.data.ImageRangeWarning
+        Of images in 0..255, see `images`.
+
+    References
+    ----------
+    ``METHODS[method].paper``.
+
+    Examples
+    --------
+    >>> import whitebox_loc as wb
+    >>> scene = wb.data.Scene(size=(12, 16))
+    >>> images = wb.data.generate(scene, 2, seed=0).images
+    >>> model = wb.models.localizer(size=(12, 16))
+    >>> saliency(model, images, "top").shape
+    (2, 12, 16)
+    >>> maps, info = saliency(
+    ...     model, images, ["top", "area"], "integrated_gradients", steps=20, return_info=True
+    ... )
+    >>> maps.shape, info.gap.shape, info.passes
+    ((2, 2, 12, 16), (2, 2), 40)
+    """
+    record = (
+        method if isinstance(method, Method) else METHODS[check_choice("method", method, METHODS)]
+    )
+    chosen = check_options(record, options)
+    inputs = check_images(images, check_model(model))
+    several = isinstance(target, (list, tuple))
+    if several and not len(target):
+        raise ValueError("`target` must name at least one target; got an empty list.")
+    targets = [as_target(t) for t in (target if several else [target])]
+    check_choice("link", link, LINKS)
+    check_int("batch_size", batch_size, low=1)
+    check_bool("return_info", return_info)
+    check_log_odds(model, inputs, targets, link, batch_size)
+    problem = Problem(model, inputs, targets, link, batch_size)
+    maps = record.function(problem, **chosen)
+    if not isinstance(maps, Maps):
+        raise TypeError(
+            f"Method {record.name!r} must return introspect.methods.Maps(values), values of shape "
+            f"(targets, images, height, width); got {type(maps).__name__}."
+        )
+    check_answer(f"Maps of method {record.name!r}", maps.values, model, link)
+    found = maps.values if several else maps.values[0]
+    if not return_info:
+        return found
+    shown = {**chosen, "base": chosen["base"].name} if record.wraps else chosen
+    return found, _info(record.name, shown, problem, maps, several)
+
+
+def _info(
+    method: str, options: Mapping[str, Any], problem: Problem, maps: Maps, several: bool
+) -> SaliencyInfo:
+    passes, values = problem.passes, problem.values_everywhere()
+    reference, gap = None, None
+    if maps.reference is not None:
+        reference = maps.reference()
+        # In float64, so that the gap shows the error of the maps and not of this sum.
+        gap = maps.values.sum((2, 3), dtype=np.float64) - (values.astype(np.float64) - reference)
+    pick = slice(None) if several else 0
+    return SaliencyInfo(
+        method=method,
+        options=options,
+        targets=problem.labels,
+        links=problem.links,
+        values=values[pick],
+        reference=None if reference is None else reference.astype(np.float32)[pick],
+        gap=None if gap is None else gap[pick],
+        passes=passes,
+    )
+
+
+def check_options(record: Method, options: dict[str, Any]) -> dict[str, Any]:
+    """Return all options of a method; those of the base method as well if it wraps one."""
+    known = dict(record.options)
+    if record.wraps:
+        bases = [row.name for row in METHODS.values() if not row.wraps]
+        base = METHODS[check_choice("base", options.get("base", known["base"]), bases)]
+        known = {**base.options, **known, "base": base}
+        options = {**options, "base": base}
+    for name in options:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise TypeError(
+                f"Method {record.name!r} has no option {name!r}; it has {sorted(known)}.{hint}"
+            )
+    return {**known, **options}

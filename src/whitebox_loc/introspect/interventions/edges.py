@@ -1,0 +1,293 @@
+"""Moving one true edge at a time, and reading what the model says to it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import keras
+import numpy as np
+
+from whitebox_loc._statistics import bootstrap_interval
+from whitebox_loc._validation import (
+    as_array,
+    check_generator,
+    check_int,
+    check_ints,
+    check_model,
+    shortened,
+    whole_boxes,
+)
+from whitebox_loc.data import Scene, as_scene, render
+from whitebox_loc.introspect.targets import as_target
+from whitebox_loc.introspect.targets.outputs import COORDINATES
+from whitebox_loc.introspect.targets.query import Problem
+from whitebox_loc.introspect.tracing.inputs import Inputs
+from whitebox_loc.introspect.tracing.refusals import check_answer
+
+__all__ = ["EdgeMoves", "edge_moves"]
+
+
+@dataclass(frozen=True, eq=False)
+class EdgeMoves:
+    """What a model says when one true edge moves.
+
+    Attributes
+    ----------
+    boxes : int64 array (n, 4)
+        The true boxes, ``yxyx`` in pixels.
+    steps : tuple of int
+        By how many pixels an edge moves; above 0 is down or right.
+    base : float64 array (n, 4)
+        Predicted boxes of the unmoved images, ``yxyx`` in pixels.
+    predictions : float64 array (n, steps, 4 edges, 4 coordinates)
+        Predicted boxes of the moved images, in pixels; NaN where a move is not legal.
+    legal : bool array (n, steps, 4)
+        Whether the moved box still lies in the image and has area.
+    """
+
+    boxes: np.ndarray
+    steps: tuple[int, ...]
+    base: np.ndarray
+    predictions: np.ndarray
+    legal: np.ndarray
+
+    @cached_property
+    def per_box(self) -> np.ndarray:
+        """Response of each box ``(n, 4, 4)``: the mean over its legal moves.
+
+        Element [i, j] is the change of predicted coordinate i, in pixels, per pixel that
+        edge j moves. With the steps -1 and 1, both legal, it is the central difference. NaN
+        where no move of the edge is legal.
+        """
+        steps = np.array(self.steps, np.float64)[:, None, None]
+        slopes = (self.predictions - self.base[:, None, None, :]) / steps
+        count = self.legal.sum(axis=1)[..., None]
+        total = np.where(self.legal[..., None], slopes, 0.0).sum(axis=1)
+        found = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+        return found.transpose(0, 2, 1)
+
+    @cached_property
+    def matrix(self) -> np.ndarray:
+        """Mean response over boxes ``(4, 4)``: the identity for a perfect model.
+
+        Element [i, j] is the change of predicted coordinate i, in pixels, per pixel that
+        edge j moves. NaN where no box has a legal move.
+        """
+        return mean_defined(self.per_box)
+
+    @cached_property
+    def interval(self) -> np.ndarray:
+        """Lower and upper ends ``(2, 4, 4)`` of 95% bootstrap intervals of `matrix` over boxes."""
+        return np.stack(bootstrap_interval(self.per_box))
+
+
+def edge_moves(
+    model: keras.Model,
+    boxes: Any,
+    scene: Scene | str = "uniform",
+    *,
+    labels: Any = None,
+    steps: int | Sequence[int] = (-1, 1),
+    batch_size: int = 256,
+    seed: Any = 0,
+) -> EdgeMoves:
+    """Move one true edge, draw a legal image of it, and read all four predictions.
+
+    An intervention on what the image shows. Unlike masked or blurred images, the moved ones
+    are images of the task: the box of another picture that might have been drawn. So the
+    response is a fact about this model on its own data, and it needs no derivative.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Any model of one image input with one output of shape (n, 4), ``rel_yxyx`` boxes in
+        fractions, or one named ``"box"``. It is run in inference and left as it is.
+    boxes : array_like (n, 4)
+        True boxes as ``yxyx`` in whole pixels, half open, inside the image. An empty box
+        draws nothing and has no legal move.
+    scene : Scene or str, default "uniform"
+        What is drawn, of the size that the model takes. Its limits on sides and position
+        do not bind the moved boxes.
+    labels : array_like of int (n,), optional
+        Index in ``scene.shapes`` of each image's shape; the first by default.
+    steps : int or sequence of int, default (-1, 1)
+        By how many pixels each edge moves, one at a time; none is 0.
+    batch_size : int, default 256
+        Most images drawn and shown at a time; memory does not grow with the number of boxes
+        or steps. It never changes the result by more than the model's rounding.
+    seed : int, SeedSequence or Generator, default 0
+        Source of the random part of the appearance. Each image has its own, and keeps it in
+        all its moves: levels, background, noise and distractors stay as they are. What is part
+        of the shape moves with it: a texture with its upper left corner, an occlusion with
+        the box.
+
+    Returns
+    -------
+    EdgeMoves
+        Its ``matrix`` is the mean response in pixels per pixel, row i for predicted
+        coordinate i, column j for edge j.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not one of the above, or the model does not fit the scene.
+
+    Examples
+    --------
+    >>> import whitebox_loc as wb
+    >>> model = wb.models.localizer(size=(12, 16))
+    >>> moves = edge_moves(model, [[2, 3, 8, 9], [0, 1, 5, 7]], wb.data.Scene(size=(12, 16)))
+    >>> moves.matrix.shape, moves.predictions.shape
+    ((4, 4), (2, 2, 4, 4))
+
+    The second box touches the upper border, so its top cannot move up:
+
+    >>> moves.legal[1, 0].tolist()
+    [False, True, True, True]
+    """
+    scene = as_scene(scene)
+    boxes = whole_boxes(boxes, scene.size)
+    given = _check_labels(labels, len(boxes))
+    steps = _check_steps(steps)
+    check_int("batch_size", batch_size, low=1)
+    moved, legal = _moved_boxes(boxes, steps, scene.size)
+    # The unmoved image comes first among those of a box.
+    n, moves = len(boxes), 4 * len(steps)
+    shown = np.concatenate([boxes[:, None], moved.reshape(n, moves, 4)], axis=1)
+    needed = np.concatenate([np.ones((n, 1), bool), legal.reshape(n, moves)], axis=1)
+    found = np.full((*needed.shape, 4), np.nan)
+    image, variant = np.nonzero(needed)
+    look = Look(scene, given, seed)
+    predict = Predictor(model, scene, batch_size)
+    for start in range(0, len(image), batch_size):
+        part = image[start : start + batch_size], variant[start : start + batch_size]
+        found[part] = predict(look.draw(shown[part], part[0]))
+    return EdgeMoves(boxes, steps, found[:, 0], found[:, 1:].reshape(*legal.shape, 4), legal)
+
+
+def mean_defined(values: np.ndarray) -> np.ndarray:
+    """Return means over the first axis without NaN; NaN where nothing else is left."""
+    count = np.isfinite(values).sum(axis=0)
+    return np.where(count > 0, np.nansum(values, axis=0) / np.maximum(count, 1), np.nan)
+
+
+class Predictor:
+    """Predicted boxes (m, 4) of images, ``yxyx`` in pixels."""
+
+    def __init__(self, model: keras.Model, scene: Scene, batch_size: int) -> None:
+        shape = (*scene.size, scene.channels)
+        _check_fit(check_model(model), shape)
+        self.scale = np.array([*scene.size, *scene.size], np.float64)
+        targets = [as_target(name) for name in COORDINATES]
+        blank = Inputs(np.zeros((1, *shape), np.float32), (), 0)
+        self.problem = Problem(model, blank, targets, "identity", batch_size)
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        values = self.problem.values(images, np.zeros(len(images), np.int64))
+        # NaN stands for moves that are not legal, and for nothing else.
+        found = check_answer("Predicted boxes", values.numpy(), self.problem.model)
+        return found.T.astype(np.float64) * self.scale
+
+
+class Look:
+    """The appearance of n images, each with a random part of its own that moves do not change."""
+
+    def __init__(self, scene: Scene, labels: np.ndarray | None, seed: Any) -> None:
+        self.scene, self.labels = scene, labels
+        self.root = seed_root(seed)
+        blur = ("blur",) if isinstance(scene.blur, float) else ()
+        self.fixed = not unusual_fields(scene, ("shapes", *blur))
+
+    def draw(self, boxes: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+        """Draw `boxes`, versions of the images of the given `numbers`."""
+        labels = None if self.labels is None else self.labels[numbers]
+        if self.fixed:
+            return render(boxes, self.scene, labels=labels)
+        images = np.empty((len(boxes), *self.scene.size, self.scene.channels), np.float32)
+        for i, number in enumerate(numbers.tolist()):
+            key = (*self.root.spawn_key, number)
+            own = np.random.SeedSequence(self.root.entropy, spawn_key=key)
+            label = None if labels is None else labels[i : i + 1]
+            images[i] = render(boxes[i : i + 1], self.scene, labels=label, seed=own)[0]
+        return images
+
+
+# What decides which boxes a scene draws, and the two levels.
+_COMMON = (
+    "size", "channels", "heights", "widths", "short_side", "aspect", "position", "region", "split",
+    "foreground", "background",
+)  # fmt: skip
+
+
+def unusual_fields(scene: Scene, allowed: Sequence[str] = ()) -> list[str]:
+    """Return the fields that make images differ from plain rectangles of two fixed levels."""
+    levels = [n for n in ("foreground", "background") if not isinstance(getattr(scene, n), float)]
+    return levels + [
+        field.name
+        for field in dataclasses.fields(scene)
+        if field.name not in (*_COMMON, *allowed) and getattr(scene, field.name) != field.default
+    ]
+
+
+def seed_root(seed: Any) -> np.random.SeedSequence:
+    """Return the sequence of a seed, from which further streams are drawn by spawn keys."""
+    if isinstance(seed, np.random.SeedSequence):
+        return seed
+    if isinstance(seed, np.random.Generator):
+        return np.random.SeedSequence(seed.integers(2**32, size=4).tolist())
+    check_generator(seed)
+    return np.random.SeedSequence(int(seed))
+
+
+def _moved_boxes(
+    boxes: np.ndarray, steps: tuple[int, ...], size: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return boxes (n, steps, 4, 4) with one edge moved, and which of them are legal."""
+    shift = np.array(steps)[:, None, None] * np.eye(4, dtype=np.int64)
+    moved = boxes[:, None, None] + shift
+    legal = (moved[..., :2] >= 0).all(-1) & (moved[..., 2:] <= np.array(size)).all(-1)
+    legal &= (moved[..., :2] < moved[..., 2:]).all(-1)
+    filled = np.all(boxes[:, None, None, :2] < boxes[:, None, None, 2:], axis=-1)
+    return moved, legal & filled
+
+
+def _check_steps(steps: Any) -> tuple[int, ...]:
+    # No image has as many pixels; far larger ones overflow where they are added to boxes.
+    found = tuple(check_ints("steps", steps, low=-(10**6), high=10**6))
+    if 0 in found or len(set(found)) < len(found):
+        raise ValueError(
+            "`steps` must be whole numbers of pixels, none 0 and none twice; got "
+            f"{shortened(steps)}."
+        )
+    return found
+
+
+def _check_labels(labels: Any, n: int) -> np.ndarray | None:
+    if labels is None:
+        return None
+    array = as_array("labels", labels)
+    if array.shape != (n,):
+        raise ValueError(f"`labels` must have shape ({n},), one a box; got shape {array.shape}.")
+    return array
+
+
+def _check_fit(model: keras.Model, shape: tuple[int, ...]) -> None:
+    """Refuse models of several inputs, and of images that the scene does not draw."""
+    try:
+        wanted = model.input_shape
+    except (AttributeError, ValueError):
+        return
+    if not (isinstance(wanted, tuple) and len(wanted) == 4 and isinstance(wanted[1], int | None)):
+        raise ValueError(
+            f"`model` must take one image array, or the scene cannot draw what it takes; model "
+            f"{model.name!r} takes {wanted}."
+        )
+    if any(w not in (None, s) for w, s in zip(wanted[1:], shape, strict=True)):
+        raise ValueError(
+            f"`scene` must draw what the model takes, images of shape {wanted[1:]}; its images "
+            f"have shape {shape}. Use as_scene(scene, size=..., channels=...)."
+        )

@@ -1,0 +1,213 @@
+"""Class activation maps without gradients: every channel is tried, one pass for each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from whitebox_loc._validation import check_bool
+from whitebox_loc.introspect.methods.baselines import baseline_images
+from whitebox_loc.introspect.methods.cam.cams import finished
+from whitebox_loc.introspect.methods.cam.feature_maps import (
+    check_options,
+    feature_maps,
+    on_image,
+    spread,
+)
+from whitebox_loc.introspect.methods.record import Maps
+from whitebox_loc.introspect.targets.query import Problem
+from whitebox_loc.introspect.tracing.inputs import fixed_spec
+
+__all__ = ["ablationcam", "scorecam"]
+
+# From `read`, images, the call name of a layer, its output there, the targets (k, r), numbers of
+# s channels and what else the method needs to what trying the channels tells of each, (k, s, r).
+Trial = Callable[..., Any]
+
+
+def ablationcam(
+    problem: Problem, *, layer: str | None = None, relu: bool = False, align: str = "auto"
+) -> Maps:
+    """Weight each feature map with the fall of the target when that map is set to zero.
+
+    The paper also divides by the target: one factor a map, without meaning for coordinates,
+    which may be 0. It is left out.
+    """
+    return _from_trials(problem, ("ablationcam",), _falls, layer, relu, align)
+
+
+def scorecam(
+    problem: Problem,
+    *,
+    layer: str | None = None,
+    relu: bool = False,
+    align: str = "auto",
+    baseline: Any = 0.0,
+    softmax: bool = False,
+) -> Maps:
+    """Weight each feature map with the rise of the target when the image is seen through it.
+
+    The map, laid on the image and scaled to 0 .. 1, mixes the image with the baseline; the
+    rise is counted from the target at the baseline. The paper takes the softmax of the rises
+    over channels, which is always positive and, for a coordinate in fractions of the image,
+    nearly the same for all channels: hence only by choice.
+    """
+    check_options(problem, layer, relu, align)
+    check_bool("softmax", softmax)
+    base = _only_baseline(baseline, problem.images.shape[1:])
+    trial = partial(_rises, size=problem.images.shape[1:3], align=align, black=not base.any())
+    key = ("scorecam", align, not base.any(), softmax)
+    return _from_trials(problem, key, trial, layer, relu, align, [base], softmax=softmax)
+
+
+def _falls(read: Any, images: Any, name: str, features: Any, values: Any, channels: Any) -> Any:
+    """Return by how much each target falls when a channel is set to zero."""
+    keep = 1.0 - tf.one_hot(channels, features.shape[-1])
+    without = features * tf.cast(keep, features.dtype)[:, None, None, None, :]
+    without = tf.reshape(without, (-1, *features.shape[1:]))
+    # TensorFlow computes of these images only what goes around the layer.
+    copies = tf.shape(channels)[0]
+    points = tf.tile(images, (copies, 1, 1, 1))
+    tried = read(points, copies, replace={name: lambda output: without})[0]
+    return values[:, None] - _by_copy(tried, copies)
+
+
+def _rises(
+    read: Any,
+    images: Any,
+    name: str,
+    features: Any,
+    values: Any,
+    channels: Any,
+    base: Any,
+    *,
+    size: tuple[int, int],
+    align: str,
+    black: bool,
+) -> Any:
+    """Return by how much each target rises when the baseline is seen through a channel."""
+    places = _matrices(features.shape[1:3], size, align)
+    points = _seen_through(features, channels, *places, images, None if black else base[0])
+    # The baseline itself goes along as one more copy.
+    points = tf.concat([points, tf.broadcast_to(base, tf.shape(images))[None]], 0)
+    copies = tf.shape(channels)[0] + 1
+    tried = _by_copy(read(tf.reshape(points, (-1, *images.shape[1:])), copies)[0], copies)
+    return tried[:, :-1] - tried[:, -1:]
+
+
+def _seen_through(
+    features: Any, channels: Any, rows: Any, columns: Any, images: Any, base: Any
+) -> Any:
+    """Return images (s, r, h, w, c) mixed with a baseline by channels laid on them."""
+    chosen = tf.gather(tf.transpose(features, (3, 0, 1, 2)), channels)
+    placed = spread(tf.cast(chosen, tf.float32), rows, columns)
+    low = tf.reduce_min(placed, (2, 3), keepdims=True)
+    high = tf.reduce_max(placed, (2, 3), keepdims=True)
+    # A constant map says nothing about places; it hides all, and so weighs nothing.
+    share = tf.math.divide_no_nan(placed - low, high - low)[..., None]
+    return share * images if base is None else share * images + (1.0 - share) * base
+
+
+def _matrices(places: Any, size: tuple[int, int], align: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return what lays a map (h, w) on the image, one side after the other.
+
+    Columns of the middle of maps that are 1 in one row and 0 elsewhere, and the reverse.
+    """
+    height, width = places
+    with tf.init_scope():
+        bands = np.broadcast_to(np.eye(height, dtype=np.float32)[:, None], (height, width, height))
+        rows = on_image(tf.constant(bands)[None], size, align)[0, :, size[1] // 2]
+        bands = np.broadcast_to(np.eye(width, dtype=np.float32), (height, width, width))
+        columns = on_image(tf.constant(bands)[None], size, align)[0, size[0] // 2]
+        return rows.numpy(), columns.numpy()
+
+
+def _by_copy(values: list[Any], copies: Any) -> Any:
+    return tf.reshape(tf.stack(values), (len(values), copies, -1))
+
+
+def _from_trials(
+    problem: Problem,
+    key: tuple[Any, ...],
+    trial: Trial,
+    layer: str | None,
+    relu: bool,
+    align: str,
+    constants: Sequence[np.ndarray] = (),
+    *,
+    softmax: bool = False,
+) -> Maps:
+    """Return maps whose channels have the weights (k, c, r) that a `trial` finds."""
+    check_options(problem, layer, relu, align)
+    weigh = partial(
+        _weighed, size=problem.images.shape[1:3], relu=relu, align=align, softmax=softmax
+    )
+    look = _reader(problem, layer)
+    name, count = look.notes["layer"], look.notes["channels"]
+    fixed = [fixed_spec(c) for c in constants]
+    # All channels of an image in one batch, if they fit.
+    together, beside = max(1, problem.batch_size // (count + 2)), 1 + len(constants)
+    whole = problem.batch_size >= count + beside
+
+    def at_once(read: Any, images: Any, *constants: Any) -> Any:
+        _, features, targets = feature_maps(problem, read, images, layer)
+        channels, values = tf.range(features.shape[-1]), tf.stack(targets)
+        return weigh(features, trial(read, images, name, features, values, channels, *constants))
+
+    def tried(read: Any, images: Any, features: Any, values: Any, *rest: Any) -> Any:
+        return trial(read, images, name, features, values, *rest)
+
+    parts = []
+    for first in range(0, len(problem), together):
+        tensors = problem.tensors(slice(first, first + together))
+        if whole:
+            run = problem.function((*key, "at once", layer, relu, align), at_once, fixed)
+            parts.append(run(*tensors, *constants).numpy())
+        else:
+            features, values = look(*tensors)
+            state = [features, tf.TensorSpec((problem.targets, None)), np.zeros(1, np.int32)]
+            run = problem.function((*key, name), tried, [*state, *fixed])
+            slices = _slices(count, max(1, problem.batch_size - len(constants)))
+            found = [run(*tensors, features, values, part, *constants) for part in slices]
+            parts.append(weigh(features, tf.concat(found, 1)).numpy())
+            problem.count(len(constants) * (len(slices) - 1) * len(tensors[0]))
+        problem.count(len(tensors[0]) * (count + beside))
+    return Maps(np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0])
+
+
+def _weighed(
+    features: Any, weights: Any, *, size: tuple[int, int], relu: bool, align: str, softmax: bool
+) -> Any:
+    weights = tf.nn.softmax(weights, axis=1) if softmax else weights
+    maps = tf.einsum("kcr,rhwc->krhw", weights, tf.cast(features, tf.float32))
+    return finished(maps, size, relu, align)
+
+
+def _reader(problem: Problem, layer: str | None) -> Any:
+    """Return a function of `Problem.tensors` to feature maps and targets, with the layer noted."""
+    notes: dict[str, Any] = {}
+
+    def build(read: Any, images: Any) -> Any:
+        notes["layer"], output, targets = feature_maps(problem, read, images, layer)
+        notes["channels"] = output.shape[-1]
+        return output, tf.stack(targets)
+
+    return problem.function(("feature_maps", layer), build, notes=notes)
+
+
+def _slices(count: int, together: int) -> list[Any]:
+    numbers = np.arange(count, dtype=np.int32)
+    return [tf.constant(numbers[i : i + together]) for i in range(0, count, together)]
+
+
+def _only_baseline(baseline: Any, shape: tuple[int, ...]) -> np.ndarray:
+    found = baseline_images(baseline, shape)
+    if len(found) != 1:
+        raise ValueError(
+            f"`baseline` must be one number or one image of shape {shape}; got {len(found)}."
+        )
+    return found

@@ -1,0 +1,182 @@
+"""What class activation maps share: a layer's feature maps, and their way onto the image."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from whitebox_loc._validation import check_bool, check_choice, shortened
+from whitebox_loc.introspect.targets.query import Problem
+from whitebox_loc.introspect.tracing.capture import Forward
+from whitebox_loc.introspect.tracing.layers import find_layers, named_layers, split_call
+
+__all__ = [
+    "ALIGNMENTS",
+    "all_feature_maps",
+    "check_options",
+    "feature_maps",
+    "layers_with_places",
+    "on_image",
+    "spread",
+]
+
+ALIGNMENTS = ("auto", "center", "stretch")
+"""How a layer's map is laid on the image, see `on_image`."""
+
+
+def check_options(problem: Problem, layer: Any, relu: Any, align: Any) -> None:
+    """Check the options that all class activation maps have."""
+    if layer is not None:
+        if not isinstance(layer, str):
+            raise TypeError(
+                f"`layer` must be the path of a layer, or None; got {shortened(layer)}."
+            )
+        find_layers(problem.model, [layer], "layer")
+    check_bool("relu", relu)
+    check_choice("align", align, ALIGNMENTS)
+
+
+def feature_maps(problem: Problem, read: Any, images: Any, layer: str | None) -> Any:
+    """Return the call name of a layer, its output (n, h, w, c) and the targets, in a trace.
+
+    Without `layer`, it is the last one with more than one place that all targets depend on.
+    """
+    found, targets = all_feature_maps(problem, read, images, layer)
+    return *found[0], targets
+
+
+def all_feature_maps(
+    problem: Problem, read: Any, images: Any, layer: str | None
+) -> tuple[list[tuple[str, Any]], list[Any]]:
+    """Return what `layers_with_places` does, and the targets, in a trace."""
+    watch = list(named_layers(problem.model)) if layer is None else [layer]
+    targets, passed = read(images, watch=watch, require=layer is not None)
+    return layers_with_places(problem, passed, targets, layer), targets
+
+
+def layers_with_places(
+    problem: Problem, passed: Forward, targets: Any, layer: str | None = None
+) -> list[tuple[str, Any]]:
+    """Return call names and outputs (n, h, w, c) of the layers that all targets depend on.
+
+    The last comes first. With `layer`, of that one only.
+    """
+    upstream = [_ancestors(target) for target in targets]
+    if layer is not None:
+        if split_call(layer)[0] not in passed.calls:
+            raise ValueError(f"`layer` {layer!r} is not called when the model runs in inference.")
+        output = passed.single_call(layer).output
+        _check_places(layer, output)
+        for label, behind in zip(problem.labels, upstream, strict=True):
+            if output.ref() not in behind:
+                raise ValueError(
+                    f"`layer` {layer!r} does not lie between the image and target {label!r}, "
+                    "which does not depend on it. Name a layer on the way, or None for the last "
+                    "that serves all targets."
+                )
+        return [(layer, output)]
+    found: dict[Any, tuple[str, Any]] = {}
+    for name, call in reversed(passed.named_calls().items()):
+        output = call.output
+        if _has_places(output) and all(output.ref() in behind for behind in upstream):
+            # A model inside the model puts out what its last layer does.
+            found.setdefault(output.ref(), (name, output))
+    if found:
+        return list(found.values())
+    raise ValueError(
+        f"`layer` is None, but model {problem.model.name!r} has no layer whose output has shape "
+        f"(n, height, width, channels) and that targets {list(problem.labels)} depend on. Use a "
+        "method without feature maps, such as 'gradient' or 'occlusion'."
+    )
+
+
+def on_image(maps: Any, size: tuple[int, int], align: str) -> Any:
+    """Lay maps (m, h, w, c) of a layer on the image: (m, height, width, c).
+
+    ``"stretch"`` takes the h x w places for equal parts of the image and interpolates
+    linearly, the usual definition. ``"center"`` takes a place for a pixel, and the middle of
+    the map for the middle of the image: exact for layers of stride 1, which are larger than
+    the image if it was padded and smaller if it was not; what they lack is 0. ``"auto"`` is
+    the second for maps of 3/4 to 3/2 the height and width of the image.
+    """
+    near = all(
+        3 * n <= 4 * m and 2 * m <= 3 * n for m, n in zip(maps.shape[1:3], size, strict=True)
+    )
+    if align == "stretch" or (align == "auto" and not near):
+        return _stretched(maps, size)
+    return _centered(_centered(maps, size[0], 1), size[1], 2)
+
+
+def _stretched(maps: Any, size: tuple[int, int]) -> Any:
+    # `tf.image.resize` is the same sum, one place after the other; these are matrix products.
+    rows, columns = (_hats(n, m) for n, m in zip(maps.shape[1:3], size, strict=True))
+    laid = spread(tf.transpose(maps, (0, 3, 1, 2)), rows, columns)
+    # Without a transposition where there is one channel, as in all finished maps.
+    return laid[:, 0, ..., None] if maps.shape[-1] == 1 else tf.transpose(laid, (0, 2, 3, 1))
+
+
+def spread(planes: Any, rows: Any, columns: Any) -> Any:
+    """Return ``rows @ plane @ columns.T`` of planes (a, b, h, w)."""
+    # Planes in one batch: TensorFlow 2.21 crashes where a matrix meets a batch of two axes.
+    flat = tf.reshape(planes, (-1, *planes.shape[2:]))
+    laid = tf.matmul(tf.matmul(rows, flat), columns, transpose_b=True)
+    return tf.reshape(laid, (*tf.unstack(tf.shape(planes)[:2]), *laid.shape[1:]))
+
+
+def _hats(places: int, length: int) -> np.ndarray:
+    """Return the weights (length, places) of linear interpolation between middles of parts."""
+    at = np.clip((np.arange(length) + 0.5) * places / length - 0.5, 0, places - 1)
+    return np.maximum(0, 1 - np.abs(at[:, None] - np.arange(places))).astype(np.float32)
+
+
+def _centered(maps: Any, length: int, axis: int) -> Any:
+    extra = maps.shape[axis] - length
+    if extra % 2:
+        # The middles lie half a place apart: the mean of neighbours lies between them.
+        if extra < 0:
+            maps = _padded(maps, 1, axis)
+        count = maps.shape[axis] - 1
+        maps = (_part(maps, 0, count, axis) + _part(maps, 1, count, axis)) / 2
+        extra = maps.shape[axis] - length
+    if extra < 0:
+        return _padded(maps, -extra // 2, axis)
+    return _part(maps, extra // 2, length, axis)
+
+
+def _padded(maps: Any, by: int, axis: int) -> Any:
+    return tf.pad(maps, [[by, by] if a == axis else [0, 0] for a in range(4)])
+
+
+def _part(maps: Any, start: int, count: int, axis: int) -> Any:
+    return maps[:, start : start + count] if axis == 1 else maps[:, :, start : start + count]
+
+
+def _has_places(output: Any) -> bool:
+    shape = getattr(output, "shape", None)
+    if shape is None or shape.rank != 4 or not output.dtype.is_floating:
+        return False
+    height, width = shape[1:3]
+    return None not in (height, width) and height * width > 1
+
+
+def _check_places(layer: str, output: Any) -> None:
+    if not _has_places(output):
+        shapes = [tuple(t.shape) for t in tf.nest.flatten(output)]
+        raise ValueError(
+            f"`layer` must put out floats of shape (n, height, width, channels), with more than "
+            f"one place; {layer!r} puts out {shapes}. Name a layer in front of it, such as a "
+            "convolution; `list_layers(model)` shows the shapes."
+        )
+
+
+def _ancestors(tensor: Any) -> set[Any]:
+    """Return references to all tensors of the graph that `tensor` is computed from."""
+    found, waiting = {tensor.ref()}, [tensor]
+    while waiting:
+        for source in waiting.pop().op.inputs:
+            if source.ref() not in found:
+                found.add(source.ref())
+                waiting.append(source)
+    return found

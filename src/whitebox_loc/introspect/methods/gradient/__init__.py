@@ -1,0 +1,1 @@
+"""Gradients, their averages over noisy images, and their integrals along paths."""

@@ -1,0 +1,179 @@
+"""The gradient family: what an infinitely small change of each pixel would do, and sums of it."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from whitebox_loc._validation import check_generator, check_int, check_memory, check_real
+from whitebox_loc.introspect.methods.baselines import baseline_images
+from whitebox_loc.introspect.methods.gradient.paths import blur_matrices, quadrature
+from whitebox_loc.introspect.methods.record import Maps
+from whitebox_loc.introspect.targets.query import Path, Problem
+
+__all__ = [
+    "POINTWISE",
+    "blur_ig",
+    "deconvnet",
+    "expected_gradients",
+    "gradient",
+    "gradient_x_input",
+    "guided_backprop",
+    "integrated_gradients",
+]
+
+
+def gradient(problem: Problem) -> Maps:
+    """Take the derivative of the target by each pixel."""
+    return _pointwise(problem, "gradient")
+
+
+def gradient_x_input(problem: Problem) -> Maps:
+    """Multiply the derivative by each pixel with the pixel."""
+    return _pointwise(problem, "gradient_x_input")
+
+
+def guided_backprop(problem: Problem) -> Maps:
+    """Take the gradient with ReLUs that pass only what is positive, forwards and backwards."""
+    return _pointwise(problem, "guided_backprop")
+
+
+def deconvnet(problem: Problem) -> Maps:
+    """Take the gradient with ReLUs that pass what is positive on the way back."""
+    return _pointwise(problem, "deconvnet")
+
+
+def integrated_gradients(
+    problem: Problem, *, steps: int = 50, rule: str = "gauss_legendre", baseline: Any = 0.0
+) -> Maps:
+    """Integrate the gradient on the straight line from a baseline, times the difference.
+
+    Several baselines are averaged; a scene stands for eight of its images. Up to the error of
+    the rule, a map adds up to the target at the image minus the (mean) target at the baseline.
+    """
+    bases = baseline_images(baseline, problem.images.shape[1:])
+    nodes, weights = quadrature(rule, steps, bases.size)
+    chosen = np.repeat(np.arange(len(bases)), steps)
+    nodes, weights = np.tile(nodes, len(bases)), np.tile(weights / len(bases), len(bases))
+    maps = problem.path_sum(_straight, (bases[chosen], nodes, weights), samples=len(nodes))
+    return Maps(maps, lambda: _mean_value(problem, bases, np.full(len(bases), 1 / len(bases))))
+
+
+def expected_gradients(
+    problem: Problem, *, samples: int = 50, baseline: Any = (0.0, 1.0), seed: Any = 0
+) -> Maps:
+    """Average gradient times difference over random baselines and points on the line.
+
+    `baseline` is what they are drawn from; of a scene, as many images as `samples`. All images
+    share the random numbers, so a map depends on its own image alone.
+    """
+    check_int("samples", samples, low=1)
+    check_memory("samples", samples, 4.0 * samples * problem.images[0].size, "images")
+    generator = check_generator(seed)
+    bases = baseline_images(baseline, problem.images.shape[1:], samples)
+    chosen = generator.integers(len(bases), size=samples)
+    nodes = generator.random(samples)
+    weights = np.full(samples, 1 / samples)
+    shares = np.bincount(chosen, minlength=len(bases)) / samples
+    maps = problem.path_sum(_straight, (bases[chosen], nodes, weights), samples=samples)
+    return Maps(maps, lambda: _mean_value(problem, bases, shares))
+
+
+def blur_ig(
+    problem: Problem,
+    *,
+    steps: int = 50,
+    rule: str = "gauss_legendre",
+    max_sigma: float | None = None,
+) -> Maps:
+    """Integrate the gradient along the path on which a blurred image becomes sharp.
+
+    `max_sigma` is the blur at the start in pixels, by default a quarter of the longer side.
+    The image is black beyond its border. Up to the error of the rule, a map adds up to the
+    target at the image minus the target at the most blurred image.
+    """
+    height, width = problem.images.shape[1:3]
+    if max_sigma is None:
+        max_sigma = max(height, width) / 4
+    # Beyond, the most blurred image is one grey.
+    sigma = check_real("max_sigma", max_sigma, low=1e-3, high=10.0 * max(height, width))
+    weights = quadrature(rule, steps, 50 * max(height, width) ** 2)[1]
+    rows, columns = (_blurs(length, sigma, rule, steps) for length in (height, width))
+    # The path runs from sigma down to 0, hence the sign.
+    parameters = (*rows, *columns, -sigma * weights)
+
+    def reference() -> np.ndarray:
+        most = np.array([sigma])
+        first, last = blur_matrices(height, most)[0][0], blur_matrices(width, most)[0][0]
+        blurred = np.einsum("ij,rjwc,vw->rivc", first, problem.images, last, optimize=True)
+        rows = np.arange(len(problem))
+        return problem.at(blurred.astype(np.float32), rows).values_everywhere()
+
+    return Maps(problem.path_sum(_blurred, parameters, samples=steps), reference)
+
+
+def _pointwise(problem: Problem, name: str) -> Maps:
+    path, rule = POINTWISE[name]
+    return Maps(problem.path_sum(path, rule=rule))
+
+
+@lru_cache(maxsize=8)
+def _blurs(length: int, sigma: float, rule: str, steps: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return `blur_matrices` of a path; they take longer than the gradients of one image."""
+    found = blur_matrices(length, sigma * quadrature(rule, steps)[0])
+    for array in found:
+        array.flags.writeable = False
+    return found
+
+
+def _plain(images: Any) -> tuple[Any, Any]:
+    return images[None], None
+
+
+def _times_itself(images: Any) -> tuple[Any, Any]:
+    return images[None], images[None]
+
+
+def _straight(images: Any, start: Any, at: Any, weight: Any) -> tuple[Any, Any]:
+    """Give the points at share `at` (s,) of the line from `start` (s, h, w, c) to images."""
+    difference = images - start[:, None]
+    at, weight = (tf.reshape(a, (-1, 1, 1, 1, 1)) for a in (at, weight))
+    return start[:, None] + at * difference, weight * difference
+
+
+def _blurred(
+    images: Any, rows: Any, rows_slope: Any, columns: Any, columns_slope: Any, weight: Any
+) -> tuple[Any, Any]:
+    """Give images blurred by the matrices (s, h, h) and (s, w, w), and their derivatives."""
+    # Rows and columns last, so that every product is a matrix product.
+    planes = tf.transpose(images, (0, 3, 1, 2))[None]
+    matrices = (rows, rows_slope, columns, columns_slope)
+    rows, rows_slope, columns, columns_slope = (m[:, None, None] for m in matrices)
+    wide, narrow = rows @ planes, rows_slope @ planes
+    slope = tf.matmul(narrow, columns, transpose_b=True)
+    slope += tf.matmul(wide, columns_slope, transpose_b=True)
+    points = tf.matmul(wide, columns, transpose_b=True)
+    points, slope = (tf.transpose(a, (0, 1, 3, 4, 2)) for a in (points, slope))
+    return points, tf.reshape(weight, (-1, 1, 1, 1, 1)) * slope
+
+
+POINTWISE: dict[str, tuple[Path, str | None]] = {
+    "gradient": (_plain, None),
+    "gradient_x_input": (_times_itself, None),
+    "guided_backprop": (_plain, "guided"),
+    "deconvnet": (_plain, "deconv"),
+}
+"""Methods whose maps are one `Problem.path_sum` without samples: its path and rule."""
+
+
+def _mean_value(problem: Problem, images: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the weighted mean (k, n) of the targets at images that do not depend on n."""
+    count = len(problem)
+    mean = np.zeros((problem.targets, count))
+    for image, weight in zip(images, weights, strict=True):
+        everywhere = np.broadcast_to(image, problem.images.shape)
+        mean += weight * problem.at(everywhere, np.arange(count)).values_everywhere()
+    return mean

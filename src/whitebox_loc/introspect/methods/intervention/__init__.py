@@ -1,0 +1,1 @@
+"""Maps from legal images with one edge moved."""

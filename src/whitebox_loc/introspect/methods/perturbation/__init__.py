@@ -1,0 +1,1 @@
+"""Maps from images with parts hidden: windows, random masks, segments."""

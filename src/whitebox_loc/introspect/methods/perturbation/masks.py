@@ -1,0 +1,211 @@
+"""Images seen through masks: drawn, mixed with a baseline and scored in one compiled graph.
+
+What leaves the host for each mask is a few numbers (a corner, a coarse grid, one share a
+segment), the same for all images, so that a map depends on its own image alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from whitebox_loc._validation import as_array
+from whitebox_loc.boxes import iou
+from whitebox_loc.introspect.methods.baselines import baseline_images
+from whitebox_loc.introspect.targets.outputs import box_output
+from whitebox_loc.introspect.targets.query import Problem
+from whitebox_loc.introspect.tracing.inputs import fixed_spec
+from whitebox_loc.introspect.tracing.refusals import check_answer
+
+__all__ = ["Masks", "Sums", "scores", "segment_labels", "segment_masks", "weighted_sums"]
+
+
+@dataclass(frozen=True)
+class Masks:
+    """A number of masks, as few numbers.
+
+    Attributes
+    ----------
+    draw : callable
+        From the image size, `arrays` of s masks and `shared` to the share of each pixel that
+        is hidden, a tensor (s, height, width). A function of a module, since it is compiled.
+    arrays : tuple of arrays (masks, ...)
+    shared : tuple of arrays
+        What all masks have in common.
+    """
+
+    draw: Callable[..., Any]
+    arrays: tuple[np.ndarray, ...]
+    shared: tuple[np.ndarray, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.arrays[0])
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Sums over masks, float64: of changes of the targets, of hidden shares, of products."""
+
+    change: np.ndarray  # (k, n)
+    hidden: np.ndarray  # (height, width)
+    product: np.ndarray  # (k, n, height, width)
+
+
+def scores(problem: Problem, masks: Masks, baseline: Any) -> np.ndarray:
+    """Return the targets (k, n, masks) of the masked images, averaged over baselines."""
+    found = np.zeros((problem.targets, len(problem), len(masks)))
+    tiles = list(problem.tiles(len(masks), split=True))
+    masks = _drawn_once(problem, masks, tiles)
+    for base, share in _weighted(baseline, problem):
+        run = _compiled(problem, masks, base, [], _score)
+        for rows, part in tiles:
+            values = run(*problem.tensors(rows), base, *_arrays(masks, part))
+            found[:, rows, part] += share * values.numpy().transpose(0, 2, 1)
+            problem.count((rows.stop - rows.start) * (part.stop - part.start))
+    # What is made of these by ranks and kernels would hide a NaN.
+    return check_answer("Targets of masked images", found, problem.model, problem.link)
+
+
+def weighted_sums(
+    problem: Problem, masks: Masks, baseline: Any, *, overlap: bool = False, boxes: Any = None
+) -> Sums:
+    """Return sums of the changes from the targets at the whole images.
+
+    With `overlap`, the IoU of the predicted box with `boxes` (n, 4) is scored, and k is 1;
+    without `boxes`, with that predicted for the whole image.
+    """
+    n, size = len(problem), problem.images.shape[1:3]
+    targets = 1 if overlap else problem.targets
+    change, hidden = np.zeros((targets, n)), np.zeros(size)
+    product = np.zeros((targets, n, *size))
+    beside = [] if boxes is None else [boxes]
+    # The whole image goes along with every slice of its masks, not into a batch of its own: the
+    # fixed cost of a batch is that of a dozen images.
+    tiles = list(problem.tiles(len(masks), beside=1))
+    masks = _drawn_once(problem, masks, tiles)
+    for base, share in _weighted(baseline, problem):
+        run = _compiled(problem, masks, base, beside, _overlap_sums if overlap else _target_sums)
+        for rows, part in tiles:
+            own = [tf.convert_to_tensor(a[rows]) for a in beside]
+            found = run(*problem.tensors(rows), base, *own, *_arrays(masks, part))
+            change[:, rows] += share * found[0].numpy()
+            product[:, rows] += share * found[2].numpy()
+            if rows.start == 0:
+                hidden += share * found[1].numpy()
+            problem.count((rows.stop - rows.start) * (part.stop - part.start + 1))
+    return Sums(change, hidden, product)
+
+
+def segment_labels(segments: Any, size: tuple[int, int]) -> np.ndarray:
+    """Return what an option `segments` stands for as numbers 0 .. m - 1 (height, width).
+
+    A grid has at most as many rows and columns as the image.
+    """
+    array = as_array("segments", segments)
+    if array.dtype.kind not in "iu" or array.shape not in ((2,), tuple(size)):
+        raise ValueError(
+            "`segments` must be two whole numbers (rows, columns) of a grid, or whole numbers of "
+            f"shape {tuple(size)} that name each pixel's segment; got shape {array.shape} of "
+            f"dtype {array.dtype}."
+        )
+    if array.shape != (2,):
+        return np.unique(array, return_inverse=True)[1].reshape(size).astype(np.int32)
+    if array.min() < 1:
+        raise ValueError(
+            f"`segments` of a grid must be at least (1, 1); got {tuple(array.tolist())}."
+        )
+    rows, columns = np.minimum(array, size)
+    row = np.arange(size[0]) * rows // size[0]
+    column = np.arange(size[1]) * columns // size[1]
+    return (row[:, None] * columns + column).astype(np.int32)
+
+
+def segment_masks(visible: np.ndarray, labels: np.ndarray) -> Masks:
+    """Return masks that show a share of each segment, (masks, m)."""
+    return Masks(_draw_segments, (np.asarray(visible, np.float32),), (labels,))
+
+
+def _draw_segments(size: tuple[int, int], visible: Any, labels: Any) -> Any:
+    return 1.0 - tf.gather(visible, labels, axis=1)
+
+
+def _weighted(baseline: Any, problem: Problem) -> list[tuple[np.ndarray, float]]:
+    bases = baseline_images(baseline, problem.images.shape[1:])
+    return [(base, 1 / len(bases)) for base in bases]
+
+
+def _arrays(masks: Masks, part: slice) -> list[Any]:
+    if masks.draw is _as_they_are:
+        return list(masks.arrays)
+    return [*(tf.convert_to_tensor(a[part]) for a in masks.arrays), *masks.shared]
+
+
+def _drawn_once(problem: Problem, masks: Masks, tiles: list[tuple[slice, slice]]) -> Masks:
+    """Return the masks as they are drawn, if more than one batch of images needs all of them.
+
+    They are then no more than a batch.
+    """
+    if len(tiles) == 1 or any(part.stop - part.start < len(masks) for _, part in tiles):
+        return masks
+    draw, arrays = _drawing(masks.draw), _arrays(masks, tiles[0][1])
+    return Masks(_as_they_are, (draw(problem.images.shape[1:3], *arrays),))
+
+
+@lru_cache(maxsize=16)
+def _drawing(draw: Callable[..., Any]) -> Any:
+    # Shapes are few: of masks, images and segments in use.
+    return tf.function(draw, autograph=False, reduce_retracing=True)
+
+
+def _as_they_are(size: tuple[int, int], hidden: Any) -> Any:
+    return hidden
+
+
+def _compiled(problem: Problem, masks: Masks, base: np.ndarray, beside: Any, finish: Any) -> Any:
+    """Return a function of images, a baseline, what goes beside the images, and masks.
+
+    It returns what `finish` makes of the model's targets at the masked images.
+    """
+    black, drawn = not base.any(), len(masks.arrays) + len(masks.shared)
+    size = problem.images.shape[1:3]
+
+    def build(read: Any, images: Any, base: Any, *arrays: Any) -> Any:
+        hidden = masks.draw(size, *arrays[-drawn:])
+        if finish is not _score:
+            hidden = tf.pad(hidden, [[1, 0], [0, 0], [0, 0]])
+        count = tf.shape(hidden)[0]
+        share = hidden[:, None, :, :, None]
+        points = (1.0 - share) * images
+        points = points if black else points + share * base
+        values, passed = read(tf.reshape(points, (-1, *images.shape[1:])), count)
+        return finish(values, passed, hidden, count, *arrays[:-drawn])
+
+    extra = [fixed_spec(base), *beside, *masks.arrays, *(fixed_spec(a) for a in masks.shared)]
+    return problem.function((masks.draw, black, finish, len(beside)), build, extra)
+
+
+def _score(values: Any, passed: Any, hidden: Any, count: Any) -> Any:
+    return tf.reshape(tf.stack(values), (len(values), count, -1))
+
+
+def _target_sums(values: Any, passed: Any, hidden: Any, count: Any) -> Any:
+    return _sums(_score(values, passed, hidden, count), hidden)
+
+
+def _overlap_sums(values: Any, passed: Any, hidden: Any, count: Any, *boxes: Any) -> Any:
+    predicted = tf.reshape(tf.cast(box_output(passed), tf.float32), (count, -1, 4))
+    wanted = tf.broadcast_to(boxes[0] if boxes else predicted[0], tf.shape(predicted))
+    flat = iou(tf.reshape(predicted, (-1, 4)), tf.reshape(wanted, (-1, 4)), "rel_yxyx")
+    return _sums(tf.reshape(flat, (1, count, -1)), hidden)
+
+
+def _sums(values: Any, hidden: Any) -> Any:
+    """Return sums of changes, hidden shares and products; the first mask hides nothing."""
+    change = values - values[:, :1]
+    product = tf.einsum("ksr,shw->krhw", change, hidden)
+    return tf.reduce_sum(change, 1), tf.reduce_sum(hidden, 0), product

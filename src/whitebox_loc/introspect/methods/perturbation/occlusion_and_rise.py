@@ -1,0 +1,155 @@
+"""Methods that hide parts of the image and see what becomes of the targets."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from whitebox_loc._validation import (
+    check_boxes,
+    check_generator,
+    check_int,
+    check_memory,
+    check_real,
+)
+from whitebox_loc.introspect.methods.perturbation.masks import Masks, Sums, weighted_sums
+from whitebox_loc.introspect.methods.record import Maps
+from whitebox_loc.introspect.targets.query import Problem
+
+__all__ = ["drise", "occlusion", "rise"]
+
+
+def occlusion(problem: Problem, *, patch: int = 8, stride: int = 4, baseline: Any = 0.0) -> Maps:
+    """Average the fall of the target over all windows that hide the pixel.
+
+    Windows of `patch` x `patch` pixels lie `stride` pixels apart, also partly beyond the
+    border, so that pixels at the border are in as many of them as others. Several baselines
+    are averaged.
+    """
+    check_int("patch", patch, low=1)
+    check_int("stride", stride, low=1)
+    if stride > patch:
+        raise ValueError(
+            f"`stride` must be at most `patch`, {patch}, or pixels between windows would not be "
+            f"hidden at all; got {stride}."
+        )
+    count = math.prod(-(-(n + patch - stride) // stride) for n in problem.images.shape[1:3])
+    if count > 10**6:
+        raise ValueError(
+            f"`patch` and `stride`, {patch} and {stride}, make {count} windows; at most 1000000 "
+            "are tried. Take a smaller `patch` or a larger `stride`."
+        )
+    starts = [np.arange(stride - patch, n, stride) for n in problem.images.shape[1:3]]
+    corners = np.stack(np.meshgrid(*starts, indexing="ij"), -1).reshape(-1, 2).astype(np.int32)
+    masks = Masks(_draw_windows, (corners,), (np.array(patch, np.int32),))
+    sums = weighted_sums(problem, masks, baseline)
+    return Maps((-sums.product / sums.hidden).astype(np.float32))
+
+
+def rise(
+    problem: Problem,
+    *,
+    samples: int = 1000,
+    cells: int = 7,
+    probability: float = 0.5,
+    baseline: Any = 0.0,
+    seed: Any = 0,
+) -> Maps:
+    """Estimate the mean of the target over random masks that show the pixel, less its mean.
+
+    Masks are random grids of `cells` x `cells`, interpolated and shifted. The paper's map is
+    this one plus the target's mean over all masks, the same number at every pixel. Taking
+    it away, with the covariance's samples - 1, leaves the estimate without bias, and without
+    the part of its noise that says nothing about pixels.
+    """
+    masks = _random_grids(problem, samples, cells, probability, seed)
+    sums = weighted_sums(problem, masks, baseline)
+    return Maps(_covariance(sums, len(masks)) / np.float32(probability))
+
+
+def drise(
+    problem: Problem,
+    *,
+    boxes: Any = None,
+    samples: int = 1000,
+    cells: int = 7,
+    probability: float = 0.5,
+    baseline: Any = 0.0,
+    seed: Any = 0,
+) -> Maps:
+    """Do as `rise` for the IoU of the predicted box with a reference box.
+
+    `boxes` are ``rel_yxyx``, one an image or one for all; by default those predicted for the
+    whole images. The map is the same for all targets. Of the paper's similarity, the IoU is
+    the part that a model of one box without classes has; `targets.detection` is the whole of it,
+    and with ``method="rise"`` D-RISE for several boxes and classes.
+    """
+    masks = _random_grids(problem, samples, cells, probability, seed)
+    chosen = None if boxes is None else _reference(boxes, problem)
+    sums = weighted_sums(problem, masks, baseline, overlap=True, boxes=chosen)
+    maps = _covariance(sums, len(masks)) / np.float32(probability)
+    return Maps(np.repeat(maps, problem.targets, axis=0))
+
+
+def _covariance(sums: Sums, count: int) -> np.ndarray:
+    """Return the covariance (k, n, h, w) of target and visibility of each pixel over masks."""
+    mean = sums.change[..., None, None] / count
+    return ((mean * sums.hidden - sums.product) / (count - 1)).astype(np.float32)
+
+
+def _random_grids(
+    problem: Problem, samples: int, cells: int, probability: float, seed: Any
+) -> Masks:
+    check_int("samples", samples, low=2, high=10**7)
+    check_int("cells", cells, low=1, high=1000)
+    check_memory("samples", samples, 8.0 * samples * cells**2, "grids")
+    check_real("probability", probability, low=0.0, high=1.0)
+    if probability in (0.0, 1.0):
+        raise ValueError(
+            f"`probability` must lie between 0 and 1, or all masks are equal; got {probability}."
+        )
+    generator = check_generator(seed)
+    height, width = problem.images.shape[1:3]
+    grids = generator.random((samples, cells, cells)) < probability
+    cell = np.array([-(-height // cells), -(-width // cells)], np.int32)
+    shifts = generator.integers(0, cell, size=(samples, 2), dtype=np.int32)
+    return Masks(_draw_grids, (grids.astype(np.float32), shifts), (cell,))
+
+
+def _draw_windows(size: tuple[int, int], corners: Any, patch: Any) -> Any:
+    def inside(length: int, first: Any) -> Any:
+        offset = tf.range(length)[None] - first[:, None]
+        return tf.cast((offset >= 0) & (offset < patch), tf.float32)
+
+    rows, columns = inside(size[0], corners[:, 0]), inside(size[1], corners[:, 1])
+    return rows[:, :, None] * columns[:, None]
+
+
+def _draw_grids(size: tuple[int, int], grids: Any, shifts: Any, cell: Any) -> Any:
+    # Interpolating the grid to (cells + 1) * cell pixels and cutting the image out at the
+    # shift is one matrix a side: hats around the middles of the grid's cells.
+    cells = grids.shape[1]
+
+    def hats(length: int, shift: Any, step: Any) -> Any:
+        scale = cells / ((cells + 1) * tf.cast(step, tf.float32))
+        pixel = tf.cast(tf.range(length)[None] + shift[:, None], tf.float32)
+        at = tf.clip_by_value((pixel + 0.5) * scale - 0.5, 0.0, cells - 1.0)
+        return tf.nn.relu(1.0 - tf.abs(at[..., None] - tf.range(float(cells))))
+
+    rows, columns = hats(size[0], shifts[:, 0], cell[0]), hats(size[1], shifts[:, 1], cell[1])
+    return 1.0 - tf.matmul(tf.matmul(rows, grids), columns, transpose_b=True)
+
+
+def _reference(boxes: Any, problem: Problem) -> np.ndarray:
+    found = np.asarray(check_boxes("boxes", boxes), np.float32)
+    if found.ndim == 1:
+        found = found[None]
+    if found.ndim != 2 or len(found) not in (1, problem.given):
+        raise ValueError(
+            f"`boxes` must have shape ({problem.given}, 4), one box an image, or (4,); got "
+            f"{np.shape(boxes)}."
+        )
+    return found[np.zeros_like(problem.rows) if len(found) == 1 else problem.rows]

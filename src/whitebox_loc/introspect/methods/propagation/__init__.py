@@ -1,0 +1,1 @@
+"""Relevance passed back layer by layer: LRP by rules, and DeepLIFT."""

@@ -1,0 +1,256 @@
+"""Which pixels each number inside a traced model can depend on, by interval arithmetic.
+
+Every tensor of the graph carries, for image rows and for image columns, the lowest and the
+highest one that reaches each of its elements. An operation that only moves numbers is run
+on the numbers of the elements themselves; one that mixes numbers takes the hull. What
+weights or data happen to be plays no part: the answer holds for every one of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import numpy as np
+
+from whitebox_loc.introspect.receptive.intervals import (
+    Reach,
+    Regular,
+    Window,
+    gather,
+    hull,
+    mix_groups,
+    over,
+    slide,
+    small,
+)
+from whitebox_loc.introspect.receptive.rearrangements import Unknown, movement, shape_of, value
+
+__all__ = ["dependence"]
+
+
+def dependence(image: Any, target: Any) -> tuple[Reach, Reach] | None:
+    """Return the rows and the columns of `image` that reach the elements of `target`.
+
+    Both are tensors of one traced graph. None means that no pixel does.
+
+    Raises
+    ------
+    Unknown
+        If an operation on the way is not known.
+    """
+    _, height, width, _ = image.shape
+    rows = np.arange(height).reshape(1, -1, 1, 1)
+    columns = np.arange(width).reshape(1, 1, -1, 1)
+    shape = (1, *image.shape[1:])
+    start = (
+        Reach(rows, rows + 1, shape, Regular(1, 1, 0, 1)),
+        Reach(columns, columns + 1, shape, Regular(2, 1, 0, 1)),
+    )
+    return _Walk({image.ref(): start}).of(target)
+
+
+Pair = tuple[Reach, Reach]
+
+
+class _Walk:
+    """Visits the operations between the image and a tensor, each once."""
+
+    def __init__(self, known: dict[Any, Pair | None]) -> None:
+        self.known = known
+
+    def of(self, target: Any) -> Pair | None:
+        """Return the reach of a tensor; an explicit stack, since graphs are deep."""
+        stack = [target]
+        while stack:
+            tensor = stack[-1]
+            missing = [t for t in tensor.op.inputs if t.ref() not in self.known]
+            if tensor.ref() in self.known:
+                stack.pop()
+            elif missing:
+                stack.extend(missing)
+            else:
+                self._visit(tensor.op)
+        return self.known[target.ref()]
+
+    def _visit(self, op: Any) -> None:
+        pairs = [self.known[t.ref()] for t in op.inputs]
+        found: list[Pair | None]
+        if op.type in _SHAPE_ONLY or not any(pairs):
+            found = [None] * len(op.outputs)
+        elif op.type in _CALLS:
+            found = self._call(op, pairs)
+        elif op.type == "IdentityN":
+            found = pairs  # a function with a derivative of its own, such as SiLU
+        else:
+            halves = [
+                _RULES.get(op.type, _refuse)(op, [None if p is None else p[half] for p in pairs])
+                for half in (0, 1)
+            ]
+            found = list(zip(*halves, strict=True))
+        for tensor, pair in zip(op.outputs, found, strict=True):
+            self.known[tensor.ref()] = pair
+
+    def _call(self, op: Any, pairs: list[Pair | None]) -> list[Pair | None]:
+        inner = op.graph._get_function(op.get_attr("f").name)
+        graph = getattr(inner, "graph", None)
+        if graph is None:
+            _refuse(op, [])
+        inputs = dict(zip([t.ref() for t in graph.inputs], pairs, strict=True))
+        walk = _Walk(inputs)
+        return [walk.of(tensor) for tensor in graph.outputs]
+
+
+Reaches = list[Reach | None]
+
+
+def _refuse(op: Any, reaches: Reaches) -> NoReturn:
+    raise Unknown(op)
+
+
+def _elementwise(op: Any, reaches: Reaches) -> list[Reach]:
+    """Let each element depend on the elements in its own place."""
+    shapes = [
+        shape_of(tensor) if reach is None else reach.shape
+        for tensor, reach in zip(op.inputs, reaches, strict=True)
+    ]
+    if op.type in ("BiasAdd", "FusedBatchNormV3"):
+        shapes = shapes[:1]  # the others are one number a channel
+    found = hull([r for r in reaches if r is not None], np.broadcast_shapes(*shapes))
+    return [found] * len(op.outputs)
+
+
+def _softmax(op: Any, reaches: Reaches) -> list[Reach]:
+    """Let each element depend on all elements of its last axis."""
+    return [over(reaches[0], (-1,), keep=True, spread=True)]
+
+
+def _matmul(op: Any, reaches: Reaches) -> list[Reach]:
+    """Mix the last axis into a new one, as a product with constant weights does."""
+    reach = reaches[0]
+    flags = ("transpose_a", "adj_x")
+    if reach is None or reaches[1] is not None or any(_flag(op, name) for name in flags):
+        _refuse(op, reaches)
+    turned = any(_flag(op, name) for name in ("transpose_b", "adj_y"))
+    weights = shape_of(op.inputs[1])
+    mixed = over(reach, (-1,), keep=True, spread=False)
+    shape = (*reach.shape[:-1], weights[-2] if turned else weights[-1])
+    return [small(mixed.low, mixed.high, shape, mixed.regular)]
+
+
+def _reduction(op: Any, reaches: Reaches) -> list[Reach]:
+    axes = np.atleast_1d(value(op.inputs[1])).tolist()
+    return [over(reaches[0], tuple(axes), keep=bool(op.get_attr("keep_dims")), spread=False)]
+
+
+def _convolution(op: Any, reaches: Reaches) -> list[Reach]:
+    """Slide a window over rows and columns; mix the channels of a group."""
+    reach = _only_first(op, reaches)
+    if op.get_attr("data_format") != b"NHWC":
+        _refuse(op, reaches)
+    kernel = shape_of(op.inputs[1])
+    dilations = op.get_attr("dilations")
+    for axis in (1, 2):
+        reach = slide(reach, axis, Window.of(op, axis, kernel[axis - 1], dilations[axis]))
+    if op.type == "Conv2D":
+        return [mix_groups(reach, kernel[2], kernel[3])]
+    low, high = (
+        np.repeat(a, kernel[3], -1) if a.shape[-1] > 1 else a for a in (reach.low, reach.high)
+    )
+    return [small(low, high, (*reach.shape[:-1], reach.shape[-1] * kernel[3]), reach.regular)]
+
+
+def _pooling(op: Any, reaches: Reaches) -> list[Reach]:
+    reach = _only_first(op, reaches)
+    sizes = op.get_attr("ksize")
+    if op.get_attr("data_format") != b"NHWC" or sizes[0] != 1 or sizes[3] != 1:
+        _refuse(op, reaches)
+    for axis in (1, 2):
+        reach = slide(reach, axis, Window.of(op, axis, sizes[axis], 1))
+    return [reach]
+
+
+def _transposed(op: Any, reaches: Reaches) -> list[Reach]:
+    """Read backwards the convolution that Conv2DBackpropInput turns round."""
+    reach = reaches[2]
+    if reach is None or op.get_attr("data_format") != b"NHWC":
+        _refuse(op, reaches)
+    kernel, lengths = shape_of(op.inputs[1]), value(op.inputs[0])
+    dilations = op.get_attr("dilations")
+    for axis in (1, 2):
+        window = Window.of(op, axis, kernel[axis - 1], dilations[axis])
+        length = int(lengths[axis])
+        before, _ = window.place(length)
+        shifted = np.arange(length)[:, None] + before
+        shifted = shifted - window.dilation * np.arange(window.kernel)
+        index = np.where(shifted % window.stride == 0, shifted // window.stride, -1)
+        reach = gather(reach, axis, index)
+    mixed = over(reach, (-1,), keep=True, spread=False)
+    return [small(mixed.low, mixed.high, (*reach.shape[:-1], kernel[2]), None)]
+
+
+def _bilinear(op: Any, reaches: Reaches) -> list[Reach]:
+    """Let each output depend on the two neighbours that it lies between."""
+    reach = _only_first(op, reaches)
+    lengths = value(op.inputs[1])
+    for axis, length in zip((1, 2), lengths.tolist(), strict=True):
+        old = reach.shape[axis]
+        if op.get_attr("align_corners"):
+            at = np.arange(length) * ((old - 1) / max(length - 1, 1))
+        elif op.get_attr("half_pixel_centers"):
+            at = np.clip((np.arange(length) + 0.5) * (old / length) - 0.5, 0, old - 1)
+        else:
+            at = np.minimum(np.arange(length) * (old / length), old - 1)
+        index = np.stack([np.floor(at), np.ceil(at)], axis=1).astype(int)
+        reach = gather(reach, axis, index)
+    return [reach]
+
+
+def _only_first(op: Any, reaches: Reaches) -> Reach:
+    if reaches[0] is None or any(r is not None for r in reaches[1:]):
+        _refuse(op, reaches)
+    return reaches[0]
+
+
+def _flag(op: Any, name: str) -> bool:
+    return any(a.name == name for a in op.op_def.attr) and bool(op.get_attr(name))
+
+
+_SHAPE_ONLY = frozenset(["Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike"])
+_CALLS = frozenset(["PartitionedCall", "StatefulPartitionedCall"])
+
+# fmt: off
+_ELEMENTWISE = [
+    "Abs", "Add", "AddN", "AddV2", "Atan", "BiasAdd", "Cast", "Ceil", "CheckNumerics",
+    "ClipByValue", "Cos", "Div", "DivNoNan", "Elu", "EnsureShape", "Equal", "Erf", "Erfc",
+    "Exp", "Expm1", "Floor", "FusedBatchNormV3", "Greater", "GreaterEqual", "Identity", "Inv",
+    "IsFinite", "IsInf", "IsNan", "LeakyRelu", "Less", "LessEqual", "Log", "Log1p",
+    "LogicalAnd", "LogicalNot", "LogicalOr", "Maximum", "Minimum", "Mul", "MulNoNan", "Neg",
+    "NotEqual", "Pow", "PreventGradient", "RealDiv", "Reciprocal", "Relu", "Relu6", "Rint",
+    "Round", "Rsqrt", "Select", "SelectV2", "Selu", "Sigmoid", "Sign", "Sin", "Softplus",
+    "Softsign", "Sqrt", "Square", "SquaredDifference", "StopGradient", "Sub", "Tan", "Tanh",
+    "TruncateDiv", "Xdivy", "Xlogy",
+]
+# fmt: on
+_REDUCTIONS = ["All", "Any", "ArgMax", "ArgMin", "Max", "Mean", "Min", "Prod", "Sum"]
+# fmt: off
+_MOVEMENTS = [
+    "BatchToSpaceND", "BroadcastTo", "ConcatV2", "DepthToSpace", "ExpandDims", "GatherV2",
+    "MirrorPad", "Pack", "Pad", "PadV2", "Reshape", "ResizeNearestNeighbor", "ReverseV2",
+    "Roll", "Slice", "SpaceToBatchND", "SpaceToDepth", "Split", "SplitV", "Squeeze",
+    "StridedSlice", "Tile", "Transpose", "Unpack",
+]
+# fmt: on
+
+_RULES: dict[str, Callable[[Any, Reaches], list[Reach]]] = {
+    **dict.fromkeys(_ELEMENTWISE, _elementwise),
+    **dict.fromkeys(_REDUCTIONS, _reduction),
+    **dict.fromkeys(_MOVEMENTS, movement),
+    **dict.fromkeys(["Softmax", "LogSoftmax"], _softmax),
+    **dict.fromkeys(["MatMul", "BatchMatMulV2"], _matmul),
+    **dict.fromkeys(["Conv2D", "DepthwiseConv2dNative"], _convolution),
+    **dict.fromkeys(["MaxPool", "AvgPool"], _pooling),
+    "Conv2DBackpropInput": _transposed,
+    "ResizeBilinear": _bilinear,
+}
+"""What is known of an operation of a graph: its reaches from those of its inputs."""

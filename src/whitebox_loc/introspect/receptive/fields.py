@@ -1,0 +1,303 @@
+"""Receptive fields: which pixels a unit can see, and which of them it listens to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from whitebox_loc._validation import (
+    check_generator,
+    check_int,
+    check_ints,
+    check_memory,
+    check_model,
+)
+from whitebox_loc.introspect.receptive.dependence import dependence
+from whitebox_loc.introspect.receptive.intervals import Reach
+from whitebox_loc.introspect.receptive.rearrangements import Unknown
+from whitebox_loc.introspect.tracing.capture import compiled, forward, traced
+from whitebox_loc.introspect.tracing.inputs import Inputs, blank, check_images
+from whitebox_loc.introspect.tracing.layers import find_layers
+from whitebox_loc.introspect.tracing.reading import activations
+
+__all__ = ["ReceptiveField", "effective_receptive_field", "receptive_field"]
+
+
+@dataclass(frozen=True, eq=False)
+class ReceptiveField:
+    """The pixels that the units of a layer can depend on, whatever the weights.
+
+    Attributes
+    ----------
+    layer : str
+    image_size : (int, int)
+        Height and width of the image in pixels.
+    shape : tuple of int
+        Of the layer's output for one image: places, then channels.
+    size : (int, int)
+        Height and width of a window in pixels. For windows that move in equal steps it
+        counts pixels beyond the border of the image, too; otherwise it is that of the
+        largest window inside the image.
+    stride : (int or None, int or None)
+        Rows between the windows of neighbouring places, and columns; None where windows do
+        not move in equal steps, such as behind global pooling.
+    offset : (int or None, int or None)
+        First row and column of the window of place 0; negative in padding.
+    rows, columns : int arrays, broadcastable to ``(*shape, 2)``
+        First row and the one behind the last of each unit's window, inside the image;
+        equal for a unit that sees no pixel.
+    """
+
+    layer: str
+    image_size: tuple[int, int]
+    shape: tuple[int, ...]
+    size: tuple[int, int]
+    stride: tuple[int | None, int | None]
+    offset: tuple[int | None, int | None]
+    rows: np.ndarray
+    columns: np.ndarray
+
+    def window(
+        self, position: int | Sequence[int] | None = None, channel: int | None = None
+    ) -> np.ndarray:
+        """Return the smallest box around the pixels that a unit can depend on.
+
+        Parameters
+        ----------
+        position : int or tuple of int, optional
+            Index on the axes between batch and channel, such as (row, column); None stands
+            for all places together. A row profile has one index.
+        channel : int, optional
+            Index on the last axis; None stands for all channels together.
+
+        Returns
+        -------
+        int array (4,)
+            ``yxyx`` in pixels, half open, inside the image; zeros for no pixel at all.
+        """
+        index = _index(self.layer, self.shape, position, channel)
+        ends = []
+        for spans in (self.rows, self.columns):
+            low, high = (np.broadcast_to(spans[..., end], self.shape)[index] for end in (0, 1))
+            seen = high > low
+            ends.append((low[seen].min(), high[seen].max()) if seen.any() else (0, 0))
+        (top, bottom), (left, right) = ends
+        if top == bottom or left == right:
+            return np.zeros(4, np.int64)
+        return np.array([top, left, bottom, right], np.int64)
+
+
+def receptive_field(model: keras.Model, layer: str, *, example: Any = None) -> ReceptiveField:
+    """Return which pixels each unit of a layer can depend on, exactly.
+
+    The operations between the image and the layer are followed one by one, with the rows
+    and the columns that reach each number: through padding, strides, dilation, pooling,
+    branches, nested models and reshapes. Weights play no part.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Any model; it is left as it is.
+    layer : str
+        Path as `list_layers` gives it, ``path#2`` for the second of several calls.
+    example : array or structure of arrays, optional
+        What the model takes, for a model that does not know the shape of its image or has
+        several inputs. Only shapes count.
+
+    Returns
+    -------
+    ReceptiveField
+        In pixels. Units behind Flatten and Dense or global pooling see the whole image.
+
+    Raises
+    ------
+    ValueError
+        If the layer does not exist, does not depend on the image, or depends on it in a way
+        that cannot be followed; the operation is named.
+
+    References
+    ----------
+    A. Araujo, W. Norris, J. Sim, "Computing receptive fields of convolutional neural
+    networks", Distill 2019, doi:10.23915/distill.00021.
+
+    Examples
+    --------
+    >>> import whitebox_loc as wb
+    >>> field = receptive_field(wb.models.localizer(size=(20, 30)), "conv2")
+    >>> field.size, field.stride, field.offset
+    ((5, 5), (1, 1), (-3, -3))
+    >>> field.window((10, 0))
+    array([ 7,  0, 12,  2])
+    """
+    find_layers(check_model(model), [layer], "layer")
+    inputs = blank(model, example)
+    # Also builds the weights, and says what is wrong with the name of a layer.
+    found = activations(model, inputs.pack((inputs.image, *inputs.others)), layer)
+    if list(found) != [layer] or not isinstance(found[layer], np.ndarray):
+        raise ValueError(
+            f"`layer` must name one tensor; {layer!r} stands for {list(found)}, some of them of "
+            "several outputs. Ask for one call, such as 'path#2'."
+        )
+    # One image, so that the trace knows every shape.
+    specs = [tf.TensorSpec(a.shape, a.dtype) for a in (inputs.image, *inputs.others)]
+
+    def build(*tensors: Any) -> Any:
+        return forward(model, inputs.pack(tensors), watch=[layer]).single_call(layer).output
+
+    function = traced(build, specs)
+    try:
+        reaches = dependence(function.inputs[0], function.outputs[0])
+    except Unknown as error:
+        raise ValueError(
+            f"`layer` {layer!r} depends on the image through {error}, which cannot be followed. "
+            "Ask for a layer in front of it, or for effective_receptive_field."
+        ) from None
+    if reaches is None:
+        raise ValueError(f"`layer` {layer!r} does not depend on the image.")
+    return _field(layer, inputs, reaches)
+
+
+def effective_receptive_field(
+    model: keras.Model,
+    layer: str,
+    position: int | Sequence[int] | None = None,
+    channel: int | None = None,
+    *,
+    images: Any = None,
+    n: int = 32,
+    seed: Any = 0,
+    example: Any = None,
+    batch_size: int = 256,
+) -> np.ndarray:
+    """Return how strongly a unit responds to each pixel, on average over images.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Any model; it is left as it is.
+    layer : str
+        Path as `list_layers` gives it, ``path#2`` for the second of several calls.
+    position : int or tuple of int, optional
+        Index on the axes between batch and channel; the middle by default.
+    channel : int, optional
+        Index on the last axis; by default the mean over all channels of what follows.
+    images : float array (n, height, width, channels) or structure, optional
+        Where derivatives are taken; by default `n` images of uniform noise in [0, 1].
+    n : int, default 32
+        Number of noise images.
+    seed : int or numpy.random.Generator, default 0
+        Source of the noise.
+    example : array or structure of arrays, optional
+        As for `receptive_field`.
+    batch_size : int, default 256
+        Images in one pass.
+
+    Returns
+    -------
+    float64 array (height, width)
+        Mean over images of ``sum over image channels of |d unit / d pixel|``, activation
+        per unit of brightness. Inside the theoretical window, and mostly much smaller.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not one of the above.
+
+    References
+    ----------
+    W. Luo et al., "Understanding the effective receptive field in deep convolutional
+    neural networks", NeurIPS 2016, arXiv:1701.04128.
+
+    Examples
+    --------
+    >>> import whitebox_loc as wb
+    >>> model = wb.models.localizer(size=(20, 30))
+    >>> seen = effective_receptive_field(model, "conv2", (10, 12))
+    >>> rows, columns = seen.nonzero()
+    >>> sorted(set(rows.tolist())), sorted(set(columns.tolist()))
+    ([7, 8, 9, 10, 11], [9, 10, 11, 12, 13])
+    """
+    find_layers(check_model(model), [layer], "layer")
+    inputs = _images(model, images, n, seed, example)
+    first = inputs.pack([a[:1] for a in (inputs.image, *inputs.others)])
+    shape = activations(model, first, layer)[layer].shape[1:]
+    middle = tuple(length // 2 for length in shape[:-1])
+    place = _index(layer, shape, middle if position is None else position, channel)
+    channels = range(shape[-1]) if channel is None else [place[-1]]
+    others = len(inputs.others)
+
+    def build(image: Any, *beside: Any) -> Any:
+        passed = forward(model, inputs.pack((image, *beside[:others])), watch=[layer])
+        units = tf.cast(passed.single_call(layer).output, tf.float32)[(slice(None), *place[:-1])]
+        (slope,) = tf.gradients(tf.reduce_sum(units * beside[others]), image)
+        slope = tf.zeros_like(image) if slope is None else slope
+        return tf.reduce_sum(tf.abs(slope), (0, 3))
+
+    weights = tf.TensorSpec((shape[-1],), tf.float32)
+    run = compiled(model, ("effective", layer, place[:-1]), inputs, build, extra=[weights])
+    total = np.zeros(inputs.image.shape[1:3])
+    for start in range(0, len(inputs), check_int("batch_size", batch_size, low=1)):
+        part = [a[start : start + batch_size] for a in (inputs.image, *inputs.others)]
+        for one in channels:
+            chosen = np.zeros(shape[-1], np.float32)
+            chosen[one] = 1.0
+            total += run(*map(tf.convert_to_tensor, part), tf.convert_to_tensor(chosen)).numpy()
+    return total / (len(inputs) * len(channels))
+
+
+def _field(layer: str, inputs: Inputs, reaches: tuple[Reach, Reach]) -> ReceptiveField:
+    spans, sizes, strides, offsets = [], [], [], []
+    for reach, axis in zip(reaches, (1, 2), strict=True):
+        seen = reach.high > reach.low
+        ends = np.stack([np.where(seen, reach.low, 0), np.where(seen, reach.high, 0)], -1)[0]
+        regular = reach.regular
+        spans.append(np.clip(ends, 0, inputs.image.shape[axis]))
+        largest = int((ends[..., 1] - ends[..., 0]).max())
+        sizes.append(regular.size if regular else largest)
+        strides.append(regular.stride if regular else None)
+        offsets.append(regular.start if regular else None)
+    return ReceptiveField(
+        layer=layer,
+        image_size=inputs.image.shape[1:3],
+        shape=reaches[0].shape[1:],
+        size=(sizes[0], sizes[1]),
+        stride=(strides[0], strides[1]),
+        offset=(offsets[0], offsets[1]),
+        rows=spans[0],
+        columns=spans[1],
+    )
+
+
+def _index(layer: str, shape: tuple[int, ...], position: Any, channel: int | None) -> tuple:
+    """Return the index of a unit, or of several, in the output for one image."""
+    places, last = shape[:-1], shape[-1]
+    index: list[Any] = [slice(None)] * len(places)
+    if position is not None:
+        given = check_ints("position", position, empty=True)
+        if len(given) != len(places):
+            raise ValueError(
+                f"`position` must have one index for each of the {len(places)} axes between "
+                f"batch and channel of layer {layer!r}, of shape {shape}; got {given}."
+            )
+        index = [
+            check_int(f"position[{i}]", place, low=-n, high=n - 1)
+            for i, (place, n) in enumerate(zip(given, places, strict=True))
+        ]
+    if channel is None:
+        return (*index, slice(None))
+    return (*index, check_int("channel", channel, low=-last, high=last - 1))
+
+
+def _images(model: keras.Model, images: Any, n: int, seed: Any, example: Any) -> Inputs:
+    if images is not None:
+        return check_images(images)
+    one, count = blank(model, example), check_int("n", n, low=1)
+    check_memory("n", n, 4.0 * count * one.image.size, "images")
+    noise = check_generator(seed).random((count, *one.image.shape[1:]), np.float32)
+    others = tuple(np.repeat(a, count, axis=0) for a in one.others)
+    return Inputs(noise, others, one.structure)

@@ -1,0 +1,375 @@
+"""Targets: the scalar of a model's outputs that is explained.
+
+`saliency` takes the name of a coordinate, the number of an output, a function of the
+outputs, or what `iou`, `loss`, `unit`, `bin`, `label`, `candidate` and `detection` return.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from whitebox_loc import boxes as box_measures
+from whitebox_loc._validation import (
+    as_array,
+    check_boxes,
+    check_callable,
+    check_choice,
+    check_int,
+    check_ints,
+    check_size,
+    shortened,
+)
+from whitebox_loc.data import Scene, as_scene
+from whitebox_loc.introspect.targets.one_box import (
+    DERIVED,
+    Bin,
+    Coordinate,
+    Custom,
+    Label,
+    Loss,
+    Output,
+    Overlap,
+    Target,
+    Unit,
+)
+from whitebox_loc.introspect.targets.outputs import COORDINATES
+from whitebox_loc.introspect.targets.several_boxes import PARTS, Candidate, Detection
+
+__all__ = [
+    "COORDINATES",
+    "DERIVED",
+    "LINKS",
+    "PARTS",
+    "Target",
+    "as_target",
+    "bin",
+    "candidate",
+    "detection",
+    "iou",
+    "label",
+    "loss",
+    "unit",
+]
+
+LINKS = ("identity", "logit")
+"""The output itself, or the log-odds behind it."""
+
+
+def iou(boxes: Any, format: str = "rel_yxyx", *, size: Any = None) -> Target:
+    """Explain the IoU of the predicted box with given boxes.
+
+    Parameters
+    ----------
+    boxes : array (n, 4) or (4,)
+        One box an image, or one for all.
+    format : str, default "rel_yxyx"
+        Format of `boxes`, a name from `whitebox_loc.boxes.FORMATS`.
+    size : (height, width), optional
+        Image size in pixels, needed for formats in pixels.
+
+    Returns
+    -------
+    Target
+        Its gradient is zero where the two boxes do not overlap.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import whitebox_loc as wb
+    >>> model = wb.models.localizer(size=(8, 8))
+    >>> images = np.ones((2, 8, 8, 1), "float32")
+    >>> wb.introspect.saliency(model, images, iou([0.2, 0.2, 0.9, 0.9])).shape
+    (2, 8, 8)
+    """
+    return Overlap(_relative(boxes, format, size))
+
+
+def loss(loss: Any, boxes: Any, format: str = "rel_yxyx", *, size: Any = None) -> Target:
+    """Explain a loss of the predicted box against given boxes.
+
+    Parameters
+    ----------
+    loss : keras.Loss or callable
+        Such as `whitebox_loc.losses.BoxBCE()`; or a function of the true and the predicted
+        ``rel_yxyx`` boxes, tensors (n, 4), to losses (n,).
+    boxes, format, size
+        The true boxes, as for `iou`.
+
+    Returns
+    -------
+    Target
+
+    Examples
+    --------
+    >>> import whitebox_loc as wb
+    >>> loss(wb.losses.BoxBCE(), [0.2, 0.2, 0.9, 0.9]).label
+    'loss'
+    """
+    check_callable("loss", loss, 2, "of true and predicted boxes, such as a keras.Loss")
+    return Loss(loss, _relative(boxes, format, size))
+
+
+def unit(layer: str, channel: int, position: tuple[int, ...] | None = None) -> Target:
+    """Explain one channel of a layer: its mean over all places, or its value at one.
+
+    Parameters
+    ----------
+    layer : str
+        Path of the layer, ``path#2`` for the second of several calls.
+    channel : int
+        Index on the last axis; negative ones count from the end.
+    position : tuple of int, optional
+        Index on the axes between batch and channel, such as (row, column).
+
+    Returns
+    -------
+    Target
+
+    Examples
+    --------
+    >>> unit("conv2", 3, position=(4, 5)).label
+    'conv2[4, 5, 3]'
+    """
+    if not isinstance(layer, str):
+        raise TypeError(f"`layer` must be the path of a layer; got {shortened(layer)}.")
+    place = None if position is None else tuple(check_ints("position", position, empty=True))
+    return Unit(layer, check_int("channel", channel), place)
+
+
+def bin(coordinate: str, index: int) -> Target:
+    """Explain one bin of a profile localizer's distribution over edges.
+
+    Parameters
+    ----------
+    coordinate : {"top", "left", "bottom", "right"}
+    index : int
+        The boundary between pixels ``index - 1`` and ``index``; negative ones count from
+        the last boundary.
+
+    Returns
+    -------
+    Target
+        The probability of the bin; with ``link="logit"`` its log-odds, from the scores in
+        front of the softmax.
+
+    Examples
+    --------
+    >>> bin("top", 12).label
+    'top=12'
+    """
+    return Bin(check_choice("coordinate", coordinate, COORDINATES), check_int("index", index))
+
+
+def label(which: Any, scene: Scene | str = "shapes") -> Target:
+    """Explain how probable a classifying model finds a class.
+
+    Parameters
+    ----------
+    which : str, int or int array (n,)
+        The name of a shape of `scene`, the number of a class, or one number for each image,
+        such as the ``labels`` of a batch.
+    scene : Scene or str, default "shapes"
+        The scene that the model was trained on: class k is ``scene.shapes[k]``. Only read
+        where `which` is a name.
+
+    Returns
+    -------
+    Target
+        The probability of the class, from the model's output ``"label"``; with
+        ``link="logit"`` its log-odds, from the scores in front of the softmax.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If `which` is none of these; on use, if the model has no such class.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import whitebox_loc as wb
+    >>> model = wb.models.localizer(size=(8, 8), classes=6)
+    >>> images = np.ones((2, 8, 8, 1), "float32")
+    >>> wb.introspect.saliency(model, images, label("ring"), link="logit").shape
+    (2, 8, 8)
+    >>> label([5, 0]).label
+    'own class'
+    """
+    if isinstance(which, str):
+        shapes = as_scene(scene).shapes
+        index = shapes.index(check_choice("which", which, shapes))
+        return Label(which, np.array([index]), len(shapes))
+    numbers = _numbers("which", which, "class", "the name of a shape, the number of a class")
+    text = "own class" if numbers.ndim else f"class {numbers}"
+    return Label(text, np.atleast_1d(numbers))
+
+
+def candidate(which: Any, part: str = "score", *, classes: Any = None) -> Target:
+    """Explain one candidate of a model that finds several boxes.
+
+    Parameters
+    ----------
+    which : int or int array (n,)
+        The number of a candidate, or one for each image, such as
+        ``detections.candidates[:, 0]``.
+    part : str, default "score"
+        A coordinate of its box, also a derived one such as ``"height"``; its ``"score"``; or
+        ``"class"``, the probability of a class.
+    classes : int or int array (n,), optional
+        For the part ``"class"``: the number of the class, or one for each image.
+
+    Returns
+    -------
+    Target
+        With ``link="logit"`` the log-odds of a score, coordinate or class, read in front of the
+        sigmoid or softmax if there is one; without, a box beyond the image has none.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is none of these; on use, if the model has no such candidate or class.
+
+    Examples
+    --------
+    >>> candidate(7, "top").label
+    'top of candidate 7'
+    >>> candidate([7, 2], "class", classes=3).label
+    'class 3 of own candidate'
+    """
+    check_choice("part", part, PARTS)
+    numbers = _numbers("which", which, "candidate")
+    if (part == "class") != (classes is not None):
+        raise ValueError(
+            f"`classes` must be given for the part 'class' and for no other; got part={part!r}, "
+            f"classes={shortened(classes)}."
+        )
+    kinds = _numbers("classes", 0 if classes is None else classes, "class")
+    if numbers.ndim and kinds.ndim and len(numbers) != len(kinds):
+        raise ValueError(
+            f"`classes` must be one number, or as many as `which`, {len(numbers)}; got "
+            f"{len(kinds)}."
+        )
+    named = ("own class" if kinds.ndim else f"class {kinds}") if part == "class" else part
+    text = "own candidate" if numbers.ndim else f"candidate {numbers}"
+    data = np.stack(np.broadcast_arrays(np.atleast_1d(numbers), np.atleast_1d(kinds)), 1)
+    return Candidate(part, f"{named} of {text}", data)
+
+
+def detection(
+    boxes: Any, classes: Any = None, format: str = "rel_yxyx", *, size: Any = None
+) -> Target:
+    """Explain how like a given box the likest of a model's candidates is.
+
+    With ``method="rise"`` the map is that of D-RISE. The likeness of a candidate is the IoU of
+    its box with the given one, times its score, times the cosine between its probabilities of
+    classes and the given ones.
+
+    Parameters
+    ----------
+    boxes : array (n, 4) or (4,)
+        One box an image, or one for all.
+    classes : int, int array (n,) or float array (n, c), optional
+        The class, one for each image, or its probabilities of each box. Without, classes do
+        not count.
+    format : str, default "rel_yxyx"
+        Format of `boxes`, a name from `whitebox_loc.boxes.FORMATS`.
+    size : (height, width), optional
+        Image size in pixels, needed for formats in pixels.
+
+    Returns
+    -------
+    Target
+        Of a model of one box, the IoU, times the cosine to its output ``"label"``.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is none of these; on use, if the model has no such class.
+
+    References
+    ----------
+    V. Petsiuk et al., "Black-box explanation of object detectors via saliency maps", 2021,
+    arXiv:2006.03204.
+
+    Examples
+    --------
+    >>> detection([0.2, 0.2, 0.9, 0.9], classes=1).label
+    'detection'
+    """
+    found = _relative(boxes, format, size)
+    if classes is None:
+        return Detection(found)
+    given = as_array("classes", classes)
+    if given.dtype.kind == "f":
+        vectors = _probabilities(given)
+        return Detection(_beside(found, vectors), "vector")
+    numbers = _numbers("classes", classes, "class", "probabilities (n, c), the number of a class")
+    return Detection(_beside(found, np.atleast_1d(numbers)[:, None]), "label")
+
+
+def as_target(target: Any, name: str = "target") -> Target:
+    """Return what a public function got as `target`, or as `name`, as a Target."""
+    if isinstance(target, Target):
+        return target
+    if isinstance(target, str):
+        return Coordinate(check_choice(name, target, (*COORDINATES, *DERIVED)))
+    if isinstance(target, (int, np.integer)) and not isinstance(target, bool):
+        return Output(int(target))
+    if callable(target):
+        return Custom(check_callable(name, target, 1, "of the outputs"))
+    raise TypeError(
+        f"`{name}` must be one of {[*COORDINATES, *DERIVED]}, the number of an output, a function "
+        "of the outputs, what a function in introspect.targets returns, or a list of those; "
+        f"got {shortened(target)}."
+    )
+
+
+def _relative(boxes: Any, format: str, size: Any) -> np.ndarray:
+    found = check_boxes("boxes", boxes)
+    if found.ndim > 2:
+        raise ValueError(f"`boxes` must have shape (n, 4) or (4,); got {found.shape}.")
+    check_choice("format", format, box_measures.FORMATS)
+    if size is not None:
+        check_size("size", size)
+    relative = box_measures.convert(found, format, "rel_yxyx", size=size)
+    return np.asarray(relative, np.float32).reshape(-1, 4)
+
+
+def _numbers(name: str, value: Any, noun: str, allowed: str | None = None) -> np.ndarray:
+    """Return a whole number >= 0, or one for each image, as int64 () or (n,)."""
+    what = f"the number of a {noun}" if allowed is None else allowed
+    numbers = as_array(name, value)
+    if not numbers.size:
+        raise ValueError(f"`{name}` is empty; give {what}, or one number for each image.")
+    if numbers.dtype.kind not in "iu":
+        raise TypeError(
+            f"`{name}` must be {what}, or one number for each image; got {shortened(value)}."
+        )
+    if numbers.ndim > 1 or numbers.min() < 0:
+        raise ValueError(
+            f"`{name}` must be a {noun} number >= 0, or an array (n,) of such; got shape "
+            f"{numbers.shape}, least {numbers.min()}."
+        )
+    return numbers.astype(np.int64)
+
+
+def _probabilities(given: np.ndarray) -> np.ndarray:
+    if given.ndim != 2 or not np.isfinite(given).all() or (given < 0).any():
+        raise ValueError(
+            "`classes` given as probabilities must have shape (n, c) and be finite and >= 0; got "
+            f"shape {given.shape}."
+        )
+    return given.astype(np.float32)
+
+
+def _beside(boxes: np.ndarray, classes: np.ndarray) -> np.ndarray:
+    """Return boxes and classes side by side, one row an image; a single row goes with all."""
+    rows = {len(boxes), len(classes)} - {1}
+    if len(rows) > 1:
+        raise ValueError(
+            f"`classes` must be one for all `boxes` or one a box, {len(boxes)}; got {len(classes)}."
+        )
+    count = max(rows, default=1)
+    parts = [np.broadcast_to(a, (count, a.shape[1])) for a in (boxes, classes)]
+    return np.concatenate(parts, axis=1, dtype=np.float32)

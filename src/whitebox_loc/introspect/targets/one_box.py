@@ -1,0 +1,323 @@
+"""The kinds of targets: how each is read from one traced pass of a model."""
+
+# ruff: noqa: D102 - the methods of every kind are those that `Target` documents.
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from whitebox_loc import boxes as box_measures
+from whitebox_loc._validation import shortened
+from whitebox_loc.introspect.targets.outputs import (
+    COORDINATES,
+    box_output,
+    label_output,
+    log_odds,
+    log_odds_of_classes,
+    log_sum_exp,
+)
+from whitebox_loc.introspect.tracing.capture import Forward, call_given
+from whitebox_loc.introspect.tracing.fingerprints import function_fingerprint
+from whitebox_loc.introspect.tracing.layers import named_layers, split_call
+
+__all__ = [
+    "DERIVED",
+    "Bin",
+    "Coordinate",
+    "Custom",
+    "Label",
+    "Loss",
+    "Output",
+    "Overlap",
+    "Target",
+    "Unit",
+]
+
+
+class Target:
+    """What is explained. `saliency` needs these four and no more.
+
+    Attributes
+    ----------
+    label : str
+        Short text for tables and figures.
+    data : array (n, ...) or (1, ...), or None
+        What differs between images and so must not be frozen into a compiled function.
+    """
+
+    label: str
+    data: np.ndarray | None = None
+
+    @property
+    def key(self) -> Hashable | None:
+        """Everything that `read` depends on besides its arguments; None if unknown."""
+        return self
+
+    def watched(self, model: keras.Model) -> tuple[str, ...]:
+        """Return the layers whose calls `read` needs."""
+        return ()
+
+    def read(self, passed: Forward, data: Any, link: str) -> tuple[Any, str]:
+        """Return the target of a traced pass, (n,) float32, and how the link was applied."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Coordinate(Target):
+    """A coordinate of the box, or one made of the four."""
+
+    label: str
+
+    def read(self, passed: Forward, data: Any, link: str) -> tuple[Any, str]:
+        box = box_output(passed)
+        if self.label in COORDINATES:
+            return _column(box, COORDINATES.index(self.label), link)
+        _refuse_logit(self.label, link)
+        return DERIVED[self.label](*tf.unstack(tf.cast(box, tf.float32), axis=-1)), "identity"
+
+
+@dataclass(frozen=True)
+class Output(Target):
+    """One number of the box, or of the only output."""
+
+    index: int
+
+    @property
+    def label(self) -> str:  # type: ignore[override]
+        return f"output {self.index}"
+
+    def read(self, passed: Forward, data: Any, link: str) -> tuple[Any, str]:
+        outputs = tf.nest.flatten(passed.outputs)
+        tensor = outputs[0] if len(outputs) == 1 else box_output(passed)
+        width = tensor.shape[-1]
+        if tensor.shape.rank != 2 or not -width <= self.index < width:
+            raise ValueError(
+                f"`target` {self.index} must be the number of one of the model's outputs; its "
+                f"output has shape {tuple(tensor.shape)}."
+            )
+        return _column(tensor, self.index, link)
+
+
+@dataclass(frozen=True)
+class Custom(Target):
+    """A user's function of the outputs."""
+
+    function: Callable[[Any], Any]
+
+    @property
+    def label(self) -> str:  # type: ignore[override]
+        return getattr(self.function, "__name__", type(self.function).__name__)
+
+    @property
+    def key(self) -> Hashable | None:
+        return function_fingerprint(self.function)
+
+    def read(self, passed: Forward, data: Any, link: str) -> tuple[Any, str]:
+        _refuse_logit(self.label, link)
+        value = _applied("target", self.function, passed.outputs)
+        if value.shape.rank != 1:
+            raise ValueError(
+                f"`target` {self.label!r} must return one number an image, shape (n,); got shape "
+                f"{tuple(value.shape)}."
+            )
+        return tf.cast(value, tf.float32), "identity"
+
+
+@dataclass(frozen=True, eq=False)
+class Overlap(Target):
+    """IoU of the predicted box with given ones."""
+
+    data: np.ndarray
+    label: str = "iou"
+
+    @property
+    def key(self) -> Hashable:
+        return "iou"
+
+    def read(self, passed: Forward, data: Any, link: str) -> tuple[Any, str]:
+        _refuse_logit(self.label, link)
+        found = tf.cast(box_output(passed), tf.float32)
+        return box_measures.iou(found, data, "rel_yxyx"), "identity"
+
+
+@dataclass(frozen=True, eq=False)
+class Loss(Target):
+    """Loss of the predicted box against given ones."""
+
+    loss: Any
+    data: np.ndarray
+    label: str = "loss"
+
+    @property
+    def key(self) -> Hashable | None:
+        known = function_fingerprint(self.loss)
+        return None if known is None else ("loss", known)
+
+    def read(self, passed: Forward, data: Any, link: str) -> tuple[Any, str]:
+        _refuse_logit(self.label, link)
+        found = tf.cast(box_output(passed), tf.float32)
+        unreduced = self.loss.call if isinstance(self.loss, keras.losses.Loss) else self.loss
+        losses = _applied("loss", unreduced, data, found)
+        if losses.shape.rank != 1:
+            raise ValueError(
+                f"`loss` must return one number an image, shape (n,); got shape "
+                f"{tuple(losses.shape)}."
+            )
+        return tf.cast(losses, tf.float32), "identity"
+
+
+@dataclass(frozen=True)
+class Unit(Target):
+    """A channel of a layer."""
+
+    layer: str
+    channel: int
+    position: tuple[int, ...] | None
+
+    @property
+    def label(self) -> str:  # type: ignore[override]
+        places = "" if self.position is None else "".join(f"{p}, " for p in self.position)
+        return f"{self.layer}[{places}{self.channel}]"
+
+    def watched(self, model: keras.Model) -> tuple[str, ...]:
+        return (split_call(self.layer)[0],)
+
+    def read(self, passed: Forward, data: Any, link: str) -> tuple[Any, str]:
+        _refuse_logit(self.label, link)
+        output = passed.single_call(self.layer).output
+        places = () if self.position is None else self.position
+        index = (*places, self.channel)
+        shape = getattr(output, "shape", None)
+        inner = tuple(shape[1:]) if shape is not None and shape.rank else ()
+        wanted = inner[-1:] if self.position is None else inner
+        if len(index) != len(wanted) or not all(
+            size is None or -size <= i < size for i, size in zip(index, wanted, strict=True)
+        ):
+            raise ValueError(
+                f"`target` unit({self.layer!r}, channel={self.channel}, position={self.position}) "
+                f"does not fit the layer's output, of shape {tuple(shape or ())}."
+            )
+        value = tf.cast(output, tf.float32)
+        value = value[:, *places, self.channel] if places else value[..., self.channel]
+        return tf.reduce_mean(value, list(range(1, value.shape.rank))), "identity"
+
+
+@dataclass(frozen=True)
+class Bin(Target):
+    """One place of a distribution over edges."""
+
+    coordinate: str
+    index: int
+
+    @property
+    def label(self) -> str:  # type: ignore[override]
+        return f"{self.coordinate}={self.index}"
+
+    def watched(self, model: keras.Model) -> tuple[str, ...]:
+        name = "row_distribution" if self.coordinate in ("top", "bottom") else "column_distribution"
+        paths = [p for p in named_layers(model) if p.rpartition("/")[2] == name]
+        if len(paths) != 1:
+            raise ValueError(
+                f"`target` bin({self.coordinate!r}, {self.index}) needs a localizer with "
+                f"head='profile', that is one layer {name!r}; model {model.name!r} has "
+                f"{len(paths)}."
+            )
+        return (paths[0],)
+
+    def read(self, passed: Forward, data: Any, link: str) -> tuple[Any, str]:
+        name = "row_distribution" if self.coordinate in ("top", "bottom") else "column_distribution"
+        path = next(p for p in passed.calls if p.rpartition("/")[2] == name)
+        call, column = passed.single_call(path), int(self.coordinate in ("bottom", "right"))
+        count = call.output.shape[1]
+        if not -count <= self.index < count:
+            raise ValueError(
+                f"`index` of bin({self.coordinate!r}, {self.index}) must lie in "
+                f"{-count} .. {count - 1}."
+            )
+        if link == "identity":
+            return tf.cast(call.output[:, self.index, column], tf.float32), "identity"
+        scores = tf.cast(call.inputs[..., column], tf.float32)
+        at = self.index % count
+        rest = tf.concat([scores[:, :at], scores[:, at + 1 :]], axis=1)
+        return scores[:, at] - log_sum_exp(rest), "input of the softmax"
+
+
+@dataclass(frozen=True, eq=False)
+class Label(Target):
+    """The probability of a class: one for all images, or each image's own.
+
+    `classes` is how many the model must have for the number in `data` to mean what the user
+    named; None if the user gave the number.
+    """
+
+    label: str
+    data: np.ndarray
+    classes: int | None = None
+
+    @property
+    def key(self) -> Hashable:
+        # `read` checks the highest number when it is traced, so that is part of the key.
+        return ("label", self.classes, int(self.data.max()))
+
+    def read(self, passed: Forward, data: Any, link: str) -> tuple[Any, str]:
+        probabilities = label_output(passed)
+        count, highest = probabilities.shape[-1], int(self.data.max())
+        if self.classes not in (None, count):
+            raise ValueError(
+                f"`scene` of label({self.label!r}) has {self.classes} shapes, but the model tells "
+                f"{count} classes apart. Give the scene that it was trained on, or the class's "
+                "number."
+            )
+        if highest >= count:
+            raise ValueError(
+                f"`which` of label({highest}) must be one of the model's {count} classes, "
+                f"0 .. {count - 1}."
+            )
+        if link == "logit":
+            return log_odds_of_classes(probabilities, data)
+        chosen = tf.one_hot(data, count, on_value=True, off_value=False, dtype=tf.bool)
+        kept = tf.where(chosen, tf.cast(probabilities, tf.float32), 0.0)
+        return tf.reduce_sum(kept, -1), link
+
+
+DERIVED: dict[str, Callable[..., Any]] = {
+    "height": lambda top, left, bottom, right: bottom - top,
+    "width": lambda top, left, bottom, right: right - left,
+    "center_y": lambda top, left, bottom, right: (top + bottom) / 2,
+    "center_x": lambda top, left, bottom, right: (left + right) / 2,
+    "area": lambda top, left, bottom, right: (bottom - top) * (right - left),
+}
+"""Coordinates made of the four, in fractions of the image."""
+
+
+def _column(tensor: Any, index: int, link: str) -> tuple[Any, str]:
+    if link == "identity":
+        return tf.cast(tensor[:, index], tf.float32), link
+    return log_odds(tensor, lambda values: values[:, index])
+
+
+def _applied(name: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Return what a user's function makes of tensors, as a tensor."""
+    value = call_given(name, function, *arguments)
+    try:
+        return tf.convert_to_tensor(value)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"`{name}` must be a function of tensors to a tensor of one number an image; it "
+            f"returned {shortened(value)} of type {type(value).__name__}."
+        ) from error
+
+
+def _refuse_logit(label: str, link: str) -> None:
+    if link == "logit":
+        raise ValueError(
+            f"`link` 'logit' needs a target that is a probability behind a sigmoid: one of "
+            f"{list(COORDINATES)}, the number of an output, a bin or a label; got {label!r}. "
+            "Use link='identity'."
+        )

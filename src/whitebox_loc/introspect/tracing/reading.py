@@ -1,0 +1,235 @@
+"""What the layers of a model say about images: all of it in one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from whitebox_loc._validation import check_choice, check_int, check_model, is_finite
+from whitebox_loc.introspect.tracing.capture import Forward, compiled, forward, traced
+from whitebox_loc.introspect.tracing.inputs import Inputs, check_images
+from whitebox_loc.introspect.tracing.layers import (
+    find_layers,
+    layer_names,
+    named_layers,
+    split_call,
+)
+from whitebox_loc.introspect.tracing.refusals import check_weights
+
+__all__ = ["REDUCTIONS", "LayerInfo", "activations", "list_layers", "readable", "run_in_batches"]
+
+REDUCTIONS: dict[str, Callable[..., Any]] = {
+    "mean": tf.reduce_mean,
+    "max": tf.reduce_max,
+    "min": tf.reduce_min,
+    "sum": tf.reduce_sum,
+}
+"""What `activations` can make of the places of a channel."""
+
+
+@dataclass(frozen=True)
+class LayerInfo:
+    """One layer of a model.
+
+    Attributes
+    ----------
+    path : str
+        Names from the model's own layers downwards: ``"backbone/conv2"``.
+    kind : str
+        Class of the layer.
+    output_shape : tuple or None
+        Shape of its output, None for the batch axis; a list of shapes if the layer has
+        several outputs or is called several times; None if it is not known.
+    """
+
+    path: str
+    kind: str
+    output_shape: Any
+
+
+def activations(
+    model: keras.Model,
+    images: Any,
+    layers: str | Sequence[str] | None = None,
+    *,
+    reduce: str | None = None,
+    batch_size: int = 256,
+) -> dict[str, Any]:
+    """Return what layers put out for images, all layers in one pass, in inference.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Any model; it is left as it is (a model without weights is built, as by any call).
+    images : float array (n, height, width, channels)
+        Or, for a model of several inputs, the structure that it takes, one image array in it.
+    layers : str or sequence of str, optional
+        Paths as `list_layers` gives them; all layers by default. A layer that is called
+        several times is returned as ``path#1``, ``path#2``, ...; either of the names ``path``
+        (all calls) and ``path#2`` (one of them) may be asked for.
+    reduce : {"mean", "max", "min", "sum"}, optional
+        Make one number of each channel's places: arrays (n, channels). By default nothing
+        is reduced.
+    batch_size : int, default 256
+        Images in one pass.
+
+    Returns
+    -------
+    dict of str to array
+        ``path -> (n, ...)``, float32 for floats of every precision, in the order of the
+        model. A layer of several outputs has a structure of arrays.
+
+    Raises
+    ------
+    ValueError
+        If a layer does not exist, or is not called where its tensors can be read.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import whitebox_loc as wb
+    >>> model = wb.models.localizer(size=(12, 16))
+    >>> found = activations(model, np.zeros((2, 12, 16, 1), "float32"), ["conv1", "box"])
+    >>> {path: a.shape for path, a in found.items()}
+    {'conv1': (2, 16, 20, 8), 'box': (2, 4)}
+    """
+    inputs = check_images(images, check_model(model))
+    names = _layer_names(model, layers)
+    # Of all layers, those that only training uses cannot be read, and nobody named them.
+    require = layers is not None
+    if reduce is not None:
+        check_choice("reduce", reduce, REDUCTIONS)
+
+    def build(*tensors: Any) -> dict[str, Any]:
+        passed = forward(model, inputs.pack(tensors), watch=names, require=require)
+        if names and not passed.calls:
+            raise ValueError(
+                f"No layer of `model` {model.name!r} can be read: its `call` is a tf.function, or "
+                "runs its layers inside of one, a loop or a condition. Take the decorator away; "
+                "Keras compiles the model anyway."
+            )
+        return {
+            name: tf.nest.map_structure(lambda t: _reduced(t, reduce), call.output)
+            for name, call in _chosen(passed, names).items()
+        }
+
+    run = compiled(model, ("activations", tuple(names), reduce, require), inputs, build)
+    found = run_in_batches(run, inputs, check_int("batch_size", batch_size, low=1))
+    if not all(map(is_finite, tf.nest.flatten(found))):
+        # Finite weights may make infinities on purpose; they are what the layer says.
+        check_weights(model, "Activations cannot be given: some are NaN or infinite. ")
+    return found
+
+
+def list_layers(model: keras.Model) -> list[LayerInfo]:
+    """Return all layers of a model, nested ones included, in the order of the model.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Any model. The shapes of a subclassed model are known after its first call.
+
+    Returns
+    -------
+    list of LayerInfo
+
+    Examples
+    --------
+    >>> import whitebox_loc as wb
+    >>> for layer in list_layers(wb.models.localizer(size=(16, 16), head="dense"))[-2:]:
+    ...     print(layer.path, layer.kind, layer.output_shape)
+    flatten Flatten (None, 32)
+    box Dense (None, 4)
+    """
+    layers = named_layers(check_model(model))
+    shapes = _output_shapes(model, layers)
+    return [
+        LayerInfo(path, type(layer).__name__, shapes.get(path)) for path, layer in layers.items()
+    ]
+
+
+def run_in_batches(
+    run: Callable[..., Any], inputs: Inputs, batch_size: int, extra: Sequence[np.ndarray] = ()
+) -> Any:
+    """Run a compiled function over all images; `extra` arrays are cut like the images."""
+    arrays = (inputs.image, *inputs.others, *extra)
+    if len(inputs) <= batch_size:
+        return tf.nest.map_structure(lambda t: t.numpy(), run(*map(tf.convert_to_tensor, arrays)))
+    results: Any = None
+    for start in range(0, len(inputs), batch_size):
+        part = run(*(tf.convert_to_tensor(a[start : start + batch_size]) for a in arrays))
+        if results is None:
+            results = tf.nest.map_structure(
+                lambda t: np.empty((len(inputs), *t.shape[1:]), t.dtype.as_numpy_dtype), part
+            )
+        for whole, piece in zip(tf.nest.flatten(results), tf.nest.flatten(part), strict=True):
+            whole[start : start + batch_size] = piece.numpy()
+    return results
+
+
+def _layer_names(model: keras.Model, layers: Any) -> list[str]:
+    if layers is None:
+        return list(named_layers(model))
+    names = layer_names(layers)
+    find_layers(model, names)
+    return names
+
+
+def _chosen(passed: Forward, names: Sequence[str]) -> dict[str, Any]:
+    wanted = set(names)
+    for name in names:
+        if split_call(name)[1] is not None:
+            passed.single_call(name)
+    return {
+        name: call
+        for name, call in passed.named_calls().items()
+        if name in wanted or split_call(name)[0] in wanted
+    }
+
+
+def readable(tensor: Any) -> Any:
+    """Return a tensor as callers get it: floats of every precision as float32."""
+    tensor = tf.convert_to_tensor(tensor)
+    return tf.cast(tensor, tf.float32) if tensor.dtype.is_floating else tensor
+
+
+def _reduced(tensor: Any, reduce: str | None) -> Any:
+    tensor = readable(tensor)
+    places = list(range(1, tensor.shape.rank - 1))
+    return REDUCTIONS[reduce](tensor, places) if reduce and places else tensor
+
+
+def _output_shapes(model: keras.Model, layers: dict[str, Any]) -> dict[str, Any]:
+    known = _input_shapes(model)
+    if known is None:
+        return {}
+    specs = tf.nest.map_structure(lambda t: tf.TensorSpec((None, *t.shape[1:]), t.dtype), known)
+
+    def build(*tensors: Any) -> dict[str, Any]:
+        inputs = tf.nest.pack_sequence_as(specs, tensors)
+        passed = forward(model, inputs, watch=list(layers), require=False)
+        return {path: [c.output for c in calls] for path, calls in passed.calls.items()}
+
+    outputs = traced(build, tf.nest.flatten(specs)).structured_outputs
+    shapes = {
+        path: [tuple(t.shape) for t in tf.nest.flatten(calls)] for path, calls in outputs.items()
+    }
+    return {path: s[0] if len(s) == 1 else s for path, s in shapes.items()}
+
+
+def _input_shapes(model: keras.Model) -> Any:
+    """Return what the model takes, as tensors or specs in its structure, or None."""
+    if isinstance(model, keras.Sequential) and not model.built:
+        return None
+    inputs = getattr(model, "inputs", None)
+    if inputs is not None:
+        return getattr(model, "_inputs_struct", inputs[0])
+    shapes = (model.get_build_config() or {}).get("input_shape")
+    if shapes is None:
+        return None
+    return keras.tree.map_shape_structure(lambda shape: tf.TensorSpec(shape, tf.float32), shapes)

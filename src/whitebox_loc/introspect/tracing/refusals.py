@@ -1,0 +1,55 @@
+"""Answers that are no numbers are not given: what is told instead is where they come from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from whitebox_loc._validation import is_finite
+
+__all__ = ["NotFiniteError", "check_answer", "check_weights"]
+
+
+class NotFiniteError(ValueError):
+    """An answer with NaN or infinity in it; `values` holds it."""
+
+    def __init__(self, message: str, values: np.ndarray) -> None:
+        super().__init__(message)
+        self.values = values
+
+
+def check_answer(what: str, values: np.ndarray, model: keras.Model, link: str = "identity") -> Any:
+    """Return `values`, computed with `model`, if all are finite; say otherwise why they are not.
+
+    One pass over the result, outside of compiled functions.
+    """
+    if is_finite(values):
+        return values
+    count = int((~np.isfinite(values)).sum())
+    told = f"{what} cannot be given: {count} of {values.size} numbers are NaN or infinite. "
+    check_weights(model, told)
+    if link == "logit":
+        raise ValueError(
+            f"{told}`link` 'logit' needs probabilities above 0 and below 1: so they are for the "
+            "images, but not for what is made of them (baselines, masked or noisy images, or "
+            "replaced layers). Use link='identity'."
+        )
+    raise NotFiniteError(
+        f"{told}All weights of `model` {model.name!r} and all `images` are finite, so numbers grow "
+        "too large, or are divided by 0, in its layers: `activations` shows in which.",
+        values,
+    )
+
+
+def check_weights(model: keras.Model, told: str = "") -> None:
+    """Raise a ValueError that names the first weight of `model` with NaN or infinity in it."""
+    for weight in model.weights:
+        values = np.asarray(weight)
+        if not is_finite(values):
+            raise ValueError(
+                f"{told}Weight {weight.path!r} of `model` {model.name!r} holds "
+                f"{int((~np.isfinite(values)).sum())} such numbers of {values.size}. Load or "
+                "train the model again."
+            )

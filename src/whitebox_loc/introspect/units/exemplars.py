@@ -1,0 +1,234 @@
+"""The images of a stream to which a unit responds most, and the patch that it sees there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from whitebox_loc._validation import check_choice, check_int, check_ints, check_model, shortened
+from whitebox_loc.data import SCENES, Scene, as_scene, batch_at
+from whitebox_loc.introspect.receptive.fields import ReceptiveField, receptive_field
+from whitebox_loc.introspect.tracing.capture import compiled, forward
+from whitebox_loc.introspect.tracing.inputs import Inputs, beside, check_images
+from whitebox_loc.introspect.tracing.layers import split_call
+from whitebox_loc.introspect.tracing.refusals import check_answer
+
+__all__ = ["TopImages", "top_images"]
+
+
+@dataclass(frozen=True, eq=False)
+class TopImages:
+    """The k images with the strongest response of one channel, strongest first.
+
+    Attributes
+    ----------
+    layer : str
+    channel : int
+    indices : int array (k,)
+        Numbers of the images in the stream, from 0.
+    values : float32 array (k,)
+        The strongest response of the channel at any place of the image.
+    positions : int array (k, axes)
+        Where that is, on the layer's axes between batch and channel.
+    windows : int array (k, 4)
+        The pixels that the unit there can depend on, ``yxyx``, half open.
+    images : float32 array (k, height, width, channels)
+    """
+
+    layer: str
+    channel: int
+    indices: np.ndarray
+    values: np.ndarray
+    positions: np.ndarray
+    windows: np.ndarray
+    images: np.ndarray
+
+    @property
+    def patches(self) -> list[np.ndarray]:
+        """The images cut to the windows; smaller at the border."""
+        pairs = zip(self.images, self.windows.tolist(), strict=True)
+        return [image[top:bottom, left:right] for image, (top, left, bottom, right) in pairs]
+
+
+def top_images(
+    model: keras.Model,
+    layer: str,
+    channel: int | Sequence[int],
+    images: Any,
+    *,
+    k: int = 9,
+    n: int | None = None,
+    seed: int = 0,
+    example: Any = None,
+    batch_size: int = 256,
+) -> Any:
+    """Return the images to which channels of a layer respond most, and where.
+
+    Memory holds one batch and the best k images of each channel, however long the stream.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Any model; it is left as it is.
+    layer : str
+        Path as `list_layers` gives it, ``path#2`` for the second of several calls.
+    channel : int or sequence of int
+        Indices on the last axis of the layer's output; all of them in one pass.
+    images : array, structure of arrays, Scene, str or iterable
+        - a float array (n, height, width, channels), or the structure that the model takes;
+        - a `whitebox_loc.data.Scene` or the name of one: its images ``batch_at(scene, 0)``,
+          ``batch_at(scene, 1)``, ...;
+        - any other iterable, such as a tf.data.Dataset or a generator, of batches: arrays,
+          or tuples with the images first.
+    k : int, default 9
+        Images kept for each channel.
+    n : int, optional
+        Images looked at, at most. By default 2000 of a scene, otherwise all.
+    seed : int, default 0
+        Of a scene's images.
+    example : structure of arrays, optional
+        What a model of several inputs takes, for the images of a scene; of the inputs
+        besides the image the first rows are held fixed.
+    batch_size : int, default 256
+        Images in one pass of an array or a scene; an iterable keeps its batches.
+
+    Returns
+    -------
+    TopImages
+        Or a list of them, for a sequence of channels. Equal responses are in the order of
+        the stream, and of the places in an image the first counts.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not one of the above.
+
+    References
+    ----------
+    B. Zhou et al., "Object detectors emerge in deep scene CNNs", ICLR 2015,
+    arXiv:1412.6856.
+
+    Examples
+    --------
+    >>> import whitebox_loc as wb
+    >>> model = wb.models.localizer(size=(20, 30))
+    >>> found = top_images(model, "conv2", 3, wb.data.Scene(size=(20, 30)), k=4, n=50)
+    >>> found.images.shape, found.windows.shape, found.patches[0].ndim
+    ((4, 20, 30, 1), (4, 4), 3)
+    """
+    check_model(model)
+    check_int("k", k, low=1)
+    several = not isinstance(channel, (int, np.integer))
+    wanted = check_ints("channel", channel)
+    best: list[_Best] = []
+    field, seen = None, 0
+    for inputs in _batches(model, images, n, seed, example, batch_size):
+        if field is None:
+            field = receptive_field(
+                model, layer, example=inputs.pack((inputs.image, *inputs.others))
+            )
+            last = field.shape[-1]
+            best = [_Best(check_int("channel", c, low=-last, high=last - 1), k) for c in wanted]
+        values, places = _responses(model, layer, inputs)
+        check_answer(f"Responses of layer {layer!r}", values, model)
+        for one in best:
+            one.add(values[:, one.channel], places[:, one.channel], inputs.image, seen)
+        seen += len(inputs)
+    if field is None:
+        raise ValueError("`images` must hold at least one image; got none.")
+    found = [one.finished(field) for one in best]
+    return found if several else found[0]
+
+
+class _Best:
+    """The k best images of one channel so far."""
+
+    def __init__(self, channel: int, k: int) -> None:
+        self.channel, self.k = channel, k
+        self.rows: list[tuple[float, int, int, np.ndarray]] = []
+
+    def add(self, values: np.ndarray, places: np.ndarray, images: np.ndarray, seen: int) -> None:
+        # A stable sort keeps the order of the stream among equals.
+        for row in np.argsort(-values, kind="stable")[: self.k].tolist():
+            entry = (float(values[row]), seen + row, int(places[row]), images[row].copy())
+            self.rows.append(entry)
+        self.rows = sorted(self.rows, key=lambda entry: (-entry[0], entry[1]))[: self.k]
+
+    def finished(self, field: ReceptiveField) -> TopImages:
+        places = field.shape[:-1]
+        flat = [place for _, _, place, _ in self.rows]
+        positions = [np.unravel_index(p, places) if places else () for p in flat]
+        windows = [field.window([int(i) for i in p], self.channel) for p in positions]
+        return TopImages(
+            layer=field.layer,
+            channel=self.channel % field.shape[-1],
+            indices=np.array([index for _, index, _, _ in self.rows]),
+            values=np.array([value for value, _, _, _ in self.rows], np.float32),
+            positions=np.array(positions, np.int64).reshape(len(flat), len(places)),
+            windows=np.array(windows),
+            images=np.stack([image for *_, image in self.rows]),
+        )
+
+
+def _responses(model: keras.Model, layer: str, inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:
+    """Return each channel's largest value and the number of its place, both (n, channels)."""
+
+    def build(*tensors: Any) -> Any:
+        passed = forward(model, inputs.pack(tensors), watch=[split_call(layer)[0]])
+        output = tf.cast(passed.single_call(layer).output, tf.float32)
+        places = int(np.prod(output.shape[1:-1]))
+        flat = tf.reshape(output, (-1, places, output.shape[-1]))
+        return tf.reduce_max(flat, 1), tf.argmax(flat, 1)
+
+    run = compiled(model, ("top images", layer), inputs, build)
+    found = run(*map(tf.convert_to_tensor, (inputs.image, *inputs.others)))
+    return found[0].numpy(), found[1].numpy()
+
+
+def _batches(
+    model: keras.Model, images: Any, n: int | None, seed: int, example: Any, batch_size: int
+) -> Iterator[Inputs]:
+    check_int("batch_size", batch_size, low=1)
+    left = None if n is None else check_int("n", n, low=1)
+    stream: Iterable[Inputs]
+    if isinstance(images, (Scene, str)):
+        left = left or 2000
+        if isinstance(images, str):
+            check_choice("images", images, SCENES)
+        scene = as_scene(images)
+        stream = (
+            beside(batch_at(scene, i, batch_size=batch_size, seed=seed).images, example)
+            for i in range(-(-left // batch_size))
+        )
+    elif isinstance(images, (np.ndarray, tf.Tensor, dict, list, tuple)):
+        given = np.asarray(images) if isinstance(images, tf.Tensor) else images
+        whole = check_images(given, model)
+        stream = (_cut(whole, slice(i, i + batch_size)) for i in range(0, len(whole), batch_size))
+    elif isinstance(images, Iterable):
+        # Of the range one batch is enough to warn.
+        stream = (_one_batch(b, None if i else model) for i, b in enumerate(images))
+    else:
+        raise TypeError(
+            "`images` must be an array of images, a Scene, the name of one, or an iterable of "
+            f"batches; got {shortened(images)} of type {type(images).__name__}."
+        )
+    for batch in stream:
+        part = batch if left is None else _cut(batch, slice(0, left))
+        yield part
+        left = None if left is None else left - len(part)
+        if left == 0:
+            return
+
+
+def _one_batch(batch: Any, model: keras.Model | None) -> Inputs:
+    first = batch[0] if isinstance(batch, tuple) and batch else batch
+    return check_images(tf.nest.map_structure(np.asarray, first), model)
+
+
+def _cut(inputs: Inputs, part: slice) -> Inputs:
+    return Inputs(inputs.image[part], tuple(a[part] for a in inputs.others), inputs.structure)

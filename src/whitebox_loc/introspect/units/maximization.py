@@ -1,0 +1,359 @@
+"""Activation maximisation: the image that a unit, or any other target, likes best."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from whitebox_loc._validation import (
+    check_bool,
+    check_generator,
+    check_int,
+    check_ints,
+    check_model,
+    check_real,
+    shortened,
+)
+from whitebox_loc.introspect.targets import Target, as_target
+from whitebox_loc.introspect.tracing.capture import compiled, forward
+from whitebox_loc.introspect.tracing.inputs import Inputs, blank
+from whitebox_loc.introspect.tracing.layers import find_layers, split_call
+from whitebox_loc.introspect.tracing.reading import activations
+from whitebox_loc.introspect.tracing.refusals import check_answer
+
+__all__ = ["Maximized", "maximize"]
+
+
+@dataclass(frozen=True, eq=False)
+class Maximized:
+    """Images made to raise something, and how far they raise it.
+
+    Attributes
+    ----------
+    labels : tuple of str
+        What each image maximises.
+    images : float32 array (k, height, width, channels)
+        In [0, 1].
+    values : float32 array (k,)
+        The target at each image: for a channel its mean over all places.
+    start : float32 array (k,)
+        The target at the grey image with faint noise from which the search began.
+    """
+
+    labels: tuple[str, ...]
+    images: np.ndarray
+    values: np.ndarray
+    start: np.ndarray
+
+
+def maximize(
+    model: keras.Model,
+    layer: str | None = None,
+    channel: int | Sequence[int] | None = None,
+    *,
+    position: int | Sequence[int] | None = None,
+    target: Any = None,
+    steps: int = 200,
+    learning_rate: float = 0.05,
+    jitter: int = 2,
+    total_variation: float = 0.0,
+    fourier: bool = True,
+    seed: Any = 0,
+    example: Any = None,
+    batch_size: int = 32,
+) -> Maximized:
+    """Search for images in [0, 1] that maximise channels of a layer, or targets.
+
+    Adam climbs from a grey image with faint noise. The derivative is divided by its root
+    mean square image by image, so that `learning_rate` means the same for every target. A
+    target without derivative there, such as a channel that a ReLU keeps at zero in all
+    places, stays at its `start`.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Any model; it is left as it is.
+    layer : str, optional
+        Path as `list_layers` gives it, ``path#2`` for the second of several calls.
+    channel : int or sequence of int, optional
+        Indices on the last axis of the layer's output; all by default. They are maximised
+        together, each by an image of its own.
+    position : int or tuple of int, optional
+        Index on the axes between batch and channel; by default the mean over all places.
+    target : str, int, callable, Target or list of those, optional
+        In place of a layer: what `saliency` takes as `target`, such as ``"top"``.
+    steps : int, default 200
+    learning_rate : float, default 0.05
+        Of Adam: a step of a pixel's brightness, or of a Fourier coefficient.
+    jitter : int, default 2
+        In every step the model sees the image shifted by at most so many rows and columns,
+        round the border; it keeps patterns away that live on one pixel.
+    total_variation : float, default 0
+        Weight of a penalty: the mean absolute difference between neighbouring pixels, in
+        units of the target per unit of brightness.
+    fourier : bool, default True
+        Climb in the coefficients of a Fourier transform, long waves scaled up, whose
+        sigmoid is the image; otherwise in the pixels, cut to [0, 1].
+    seed : int or numpy.random.Generator, default 0
+        Source of the first image and of the shifts; both are the same for all channels.
+    example : array or structure of arrays, optional
+        What the model takes, for a model that does not know the shape of its image or has
+        several inputs. Of the image only the shape counts; other inputs are held fixed.
+    batch_size : int, default 32
+        Most images at a time.
+
+    Returns
+    -------
+    Maximized
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not one of the above.
+
+    References
+    ----------
+    C. Olah, A. Mordvintsev, L. Schubert, "Feature visualization", Distill 2017,
+    doi:10.23915/distill.00007; D. P. Kingma, J. Ba, "Adam", ICLR 2015, arXiv:1412.6980.
+
+    Examples
+    --------
+    >>> import whitebox_loc as wb
+    >>> found = maximize(wb.models.localizer(size=(12, 16)), "conv2", [0, 3], steps=5)
+    >>> found.images.shape, bool((found.values > found.start).all())
+    ((2, 12, 16, 1), True)
+    """
+    inputs = blank(check_model(model), example)
+    climb = _Climb(
+        steps=check_int("steps", steps, low=1, high=_MOST),
+        learning_rate=check_real("learning_rate", learning_rate, low=0),
+        jitter=check_int("jitter", jitter, low=0, high=_MOST),
+        smoothing=check_real("total_variation", total_variation, low=0),
+        fourier=check_bool("fourier", fourier),
+        generator=check_generator(seed),
+        image_shape=inputs.image.shape[1:],
+    )
+    check_int("batch_size", batch_size, low=1)
+    labels: list[str] = []
+    parts = []
+    for goal in _goals(model, inputs, layer, channel, position, target, batch_size):
+        labels.extend(goal.labels)
+        parts.append(climb.run(model, inputs, goal))
+    images, values, start = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    return Maximized(tuple(labels), images, values, start)
+
+
+_MOST = 10**6
+"""Steps beyond are a mistake: the shift of each is drawn before the first is made."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Goal:
+    """What one batch of images maximises, an image a label.
+
+    `read` makes values (m,) of a traced pass and of `data`, an array (m, ...).
+    """
+
+    labels: list[str]
+    key: Any
+    watch: tuple[str, ...]
+    read: Callable[[Any, Any], Any]
+    data: np.ndarray
+
+
+def _goals(
+    model: keras.Model,
+    inputs: Inputs,
+    layer: Any,
+    channel: Any,
+    position: Any,
+    target: Any,
+    batch_size: int,
+) -> Iterator[_Goal]:
+    if (layer is None) == (target is None):
+        raise TypeError(
+            f"Give either `layer` or `target`; got layer={shortened(layer)} and "
+            f"target={shortened(target)}."
+        )
+    if target is not None:
+        several = isinstance(target, (list, tuple))
+        if not several or len(target):
+            for one in target if several else [target]:
+                yield _target_goal(model, as_target(one))
+            return
+        raise ValueError("`target` must name at least one target; got an empty list.")
+    yield from _unit_goals(model, inputs, layer, channel, position, batch_size)
+
+
+def _target_goal(model: keras.Model, target: Target) -> _Goal:
+    data = np.zeros((1, 0), np.float32) if target.data is None else target.data
+    if len(data) != 1:
+        raise ValueError(
+            f"`target` {target.label!r} must be about one image here; got {len(data)} boxes."
+        )
+    key = target.key
+
+    def read(passed: Any, given: Any) -> Any:
+        return target.read(passed, None if target.data is None else given, "identity")[0]
+
+    return _Goal([target.label], key, target.watched(model), read, data)
+
+
+def _unit_goals(
+    model: keras.Model, inputs: Inputs, layer: str, channel: Any, position: Any, batch_size: int
+) -> Iterator[_Goal]:
+    find_layers(model, [layer], "layer")
+    output = activations(model, inputs.pack((inputs.image, *inputs.others)), layer).get(layer)
+    if not isinstance(output, np.ndarray):
+        raise ValueError(
+            f"`layer` {layer!r} must stand for one call and one output; name one call, 'path#2'."
+        )
+    count, places = output.shape[-1], output.shape[1:-1]
+    place: tuple[int, ...] | None = None
+    if position is not None:
+        given = check_ints("position", position, empty=True)
+        if len(given) != len(places):
+            raise ValueError(
+                f"`position` must have {len(places)} indices for layer {layer!r} of shape "
+                f"{output.shape[1:]}; got {given}."
+            )
+        place = tuple(
+            check_int(f"position[{i}]", p, low=-n, high=n - 1)
+            for i, (p, n) in enumerate(zip(given, places, strict=True))
+        )
+    chosen = _channels(channel, count)
+
+    def read(passed: Any, weights: Any) -> Any:
+        values = tf.cast(passed.single_call(layer).output, tf.float32)
+        if place is not None:
+            values = values[(slice(None), *place)]
+        means = tf.reduce_mean(values, list(range(1, values.shape.rank - 1)))
+        return tf.reduce_sum(means * weights, -1)
+
+    for start in range(0, len(chosen), batch_size):
+        part = chosen[start : start + batch_size]
+        labels = [f"{layer}[{one}]" for one in part]
+        weights = np.eye(count, dtype=np.float32)[part]
+        yield _Goal(labels, ("unit", layer, place), (split_call(layer)[0],), read, weights)
+
+
+def _channels(channel: Any, count: int) -> list[int]:
+    if channel is None:
+        return list(range(count))
+    return [c % count for c in check_ints("channel", channel, low=-count, high=count - 1)]
+
+
+class _Climb:
+    """Adam from one first image and along one sequence of shifts, for any goals."""
+
+    def __init__(
+        self,
+        steps: int,
+        learning_rate: float,
+        jitter: int,
+        smoothing: float,
+        fourier: bool,
+        generator: np.random.Generator,
+        image_shape: tuple[int, ...],
+    ) -> None:
+        self.steps, self.learning_rate, self.smoothing = steps, learning_rate, smoothing
+        self.fourier = fourier
+        height, width, channels = image_shape
+        self.size, self.waves = (height, width), _waves(height, width)
+        shape = (channels, *self.waves.shape, 2) if fourier else image_shape
+        self.first = (generator.standard_normal(shape) * 0.01).astype(np.float32)
+        if not fourier:
+            self.first += np.float32(0.5)
+        self.shifts = generator.integers(-jitter, jitter + 1, (steps, 2)).astype(np.int32)
+
+    def run(
+        self, model: keras.Model, inputs: Inputs, goal: _Goal
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return images, values there, and values at the first image."""
+        count = len(goal.labels)
+        state: np.ndarray = np.repeat(self.first[None], count, axis=0)
+        evaluate = self._compile(model, inputs, goal, state, count)
+        unmoved = np.zeros(2, np.int32)
+        _, start, _ = evaluate(state, unmoved)
+        check_answer(f"Maxima of {', '.join(goal.labels)}", start, model)
+        mean: np.ndarray = np.zeros_like(state)
+        square: np.ndarray = np.zeros_like(state)
+        for step, shift in enumerate(self.shifts, start=1):
+            slope = _scaled(evaluate(state, shift)[2])
+            mean = 0.9 * mean + 0.1 * slope
+            square = 0.999 * square + 0.001 * slope**2
+            change = mean / (1 - 0.9**step) / (np.sqrt(square / (1 - 0.999**step)) + 1e-8)
+            state = (state + self.learning_rate * change).astype(np.float32)
+            if not self.fourier:
+                state = np.clip(state, 0.0, 1.0)
+        images, values, _ = evaluate(state, unmoved)
+        check_answer(f"Maxima of {', '.join(goal.labels)}", values, model)
+        check_answer(f"Maxima of {', '.join(goal.labels)}", images, model)
+        return images, values, start
+
+    def _compile(
+        self, model: keras.Model, inputs: Inputs, goal: _Goal, state: np.ndarray, count: int
+    ) -> Callable[..., list[np.ndarray]]:
+        others = len(inputs.others)
+        beside = [np.repeat(a, count, axis=0) for a in inputs.others]
+
+        def build(frame: Any, *tensors: Any) -> Any:
+            data, now, shift = tensors[others:]
+            images = frame + self._images(now)
+            seen = tf.roll(images, shift, axis=(1, 2))
+            packed = inputs.pack((seen, *tensors[:others]))
+            value = goal.read(forward(model, packed, watch=goal.watch), data)
+            climbed = tf.reduce_sum(value - self.smoothing * _variation(images))
+            slope = tf.gradients(climbed, now)[0]
+            return images, value, tf.zeros_like(now) if slope is None else slope
+
+        extra = [goal.data, state, tf.TensorSpec((2,), tf.int32)]
+        key = goal.key and ("maximize", goal.key, self.smoothing, self.fourier)
+        run = compiled(model, key, inputs, build, extra=extra)
+        # The image goes in as zeros: the model's input is made of the coefficients inside.
+        frame = np.repeat(inputs.image, count, axis=0)
+        fixed = [tf.convert_to_tensor(a) for a in (frame, *beside, goal.data)]
+        return lambda now, shift: [t.numpy() for t in run(*fixed, *map(tf.constant, (now, shift)))]
+
+    def _images(self, state: Any) -> Any:
+        if not self.fourier:
+            return state
+        waves = tf.complex(state[..., 0], state[..., 1]) * tf.constant(self.waves, tf.complex64)
+        logits = tf.signal.irfft2d(waves, self.size)
+        return tf.sigmoid(tf.transpose(logits, (0, 2, 3, 1)))
+
+
+def _waves(height: int, width: int) -> np.ndarray:
+    """Return weights (height, width // 2 + 1) of the coefficients of a Fourier transform.
+
+    One over the frequency, as in photographs, so that all scales move at once; normalised
+    so that coefficients of standard deviation 1 make pixels of standard deviation 1.
+    """
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None])
+    weights = 1 / np.maximum(frequency, 1 / max(height, width))
+    # A coefficient adds its real part to each pixel; all columns but the first (and the last,
+    # of an even width) do so twice, once for the conjugate that is left out.
+    copies = np.full(weights.shape, 2.0)
+    copies[:, 0] = 1
+    if width % 2 == 0:
+        copies[:, -1] = 1
+    # The inverse transform divides by the number of pixels.
+    variance = ((copies * weights) ** 2).sum() / (height * width) ** 2
+    return (weights / np.sqrt(variance)).astype(np.float32)
+
+
+def _variation(images: Any) -> Any:
+    """Return the mean absolute difference of neighbouring pixels (m,)."""
+    down, right = images[:, 1:] - images[:, :-1], images[:, :, 1:] - images[:, :, :-1]
+    total = tf.reduce_sum(tf.abs(down), (1, 2, 3)) + tf.reduce_sum(tf.abs(right), (1, 2, 3))
+    return total / tf.cast(tf.size(images[0]), tf.float32)
+
+
+def _scaled(slope: np.ndarray) -> np.ndarray:
+    size = np.sqrt(np.mean(slope**2, axis=tuple(range(1, slope.ndim)), keepdims=True))
+    return slope / np.where(size > 0, size, 1.0)

@@ -1,0 +1,248 @@
+"""Probes: what a linear readout finds in a layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from scipy import linalg
+
+from whitebox_loc._validation import (
+    check_choice,
+    check_int,
+    check_model,
+    check_real,
+)
+from whitebox_loc.data import Scene, as_scene
+from whitebox_loc.introspect.tracing.capture import compiled, forward
+from whitebox_loc.introspect.tracing.inputs import Inputs, beside
+from whitebox_loc.introspect.tracing.layers import find_layers, layer_names, split_call
+from whitebox_loc.introspect.tracing.reading import REDUCTIONS, activations, run_in_batches
+from whitebox_loc.introspect.tracing.refusals import check_answer
+from whitebox_loc.introspect.units.factors import FACTORS, distinct_images, factors_of
+
+__all__ = ["FEATURES", "Probe", "probe"]
+
+FEATURES = ("flatten", "mean", "max")
+"""What a probe sees of a layer: every unit, or each channel's mean or maximum over places."""
+
+
+@dataclass(frozen=True, eq=False)
+class Probe:
+    """How well a linear readout of each layer finds each factor of the box.
+
+    Attributes
+    ----------
+    layers : tuple of str
+    factors : tuple of str
+    r2 : float64 array (layers, factors)
+        1 - (squared error) / (squared deviation from the mean), over all held-out images: 1
+        is perfect, 0 no better than the mean, below 0 worse. NaN for a factor that does not
+        vary.
+    fold_r2 : float64 array (folds, layers, factors)
+        The same within each fold.
+    units, features : int arrays (layers,)
+        Numbers each layer has, and numbers that the readout saw.
+    accuracy : float64 array (layers,)
+        Share of held-out images whose shape the largest of one readout a shape names; NaN for
+        one shape.
+    """
+
+    layers: tuple[str, ...]
+    factors: tuple[str, ...]
+    r2: np.ndarray
+    fold_r2: np.ndarray
+    units: np.ndarray
+    features: np.ndarray
+    accuracy: np.ndarray
+
+
+def probe(
+    model: keras.Model,
+    layers: str | Sequence[str],
+    scene: Scene | str = "uniform",
+    *,
+    n: int = 1000,
+    folds: int = 5,
+    ridge: float = 1e-2,
+    features: str = "flatten",
+    max_features: int = 4096,
+    seed: int = 0,
+    example: Any = None,
+    batch_size: int = 256,
+) -> Probe:
+    """Return how much of box and shape can be read linearly from layers, on images held out.
+
+    Parameters
+    ----------
+    model : keras.Model
+        Any model; it is left as it is.
+    layers : str or sequence of str
+        Paths as `list_layers` gives them, ``path#2`` for the second of several calls.
+    scene : Scene or str, default "uniform"
+        What is drawn. No box is drawn twice, so that none is known to the readout; a scene
+        with fewer boxes than `n` is drawn whole.
+    n : int, default 1000
+        Images.
+    folds : int, default 5
+        Each part of the images is predicted by a readout fitted on the others.
+    ridge : float, default 1e-2
+        Penalty of the squared weights, relative to the mean variance along the directions
+        that the features span. Above 0. R2 well below 0 says that the readout learned the
+        noise of its images by heart: raise it, or `n`.
+    features : {"flatten", "mean", "max"}, default "flatten"
+        What the readout sees: every unit, or each channel's mean or maximum over places.
+    max_features : int, default 4096
+        Of a layer with more, so many are drawn at random, the same for all images; the
+        result is then a lower bound.
+    seed : int, default 0
+        Of the images, of their order and of the draw.
+    example : structure of arrays, optional
+        What a model of several inputs takes; of those besides the image the first rows are
+        held fixed.
+    batch_size : int, default 256
+        Images in one pass.
+
+    Returns
+    -------
+    Probe
+        Factors: top, left, bottom, right, height, width, center_y, center_x, area.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument is not one of the above.
+
+    Notes
+    -----
+    A high value says that the information is there in linear form, not that the network
+    uses it; `ablate` and `activation_patching` ask that.
+
+    References
+    ----------
+    G. Alain, Y. Bengio, "Understanding intermediate layers using linear classifier
+    probes", 2016, arXiv:1610.01644.
+
+    Examples
+    --------
+    >>> import whitebox_loc as wb
+    >>> model, scene = wb.models.localizer(size=(12, 16)), wb.data.Scene(size=(12, 16))
+    >>> found = probe(model, ["conv1", "row_profile"], scene, n=100)
+    >>> found.r2.shape, found.units.tolist(), found.factors[:2]
+    ((2, 9), [2560, 112], ('top', 'left'))
+    """
+    check_model(model)
+    names = layer_names(layers)
+    find_layers(model, names)
+    if check_real("ridge", ridge, low=0) == 0:
+        raise ValueError("`ridge` must be above 0; got 0. Use 1e-9 for next to none.")
+    check_choice("features", features, FEATURES)
+    check_int("max_features", max_features, low=1)
+    check_int("folds", folds, low=2)
+    scene = as_scene(scene)
+    images, boxes, labels = distinct_images(scene, check_int("n", n, low=2 * folds), seed)
+    if len(images) < 2 * folds:
+        raise ValueError(
+            f"`folds` must be at most {len(images) // 2}, half of the scene's {len(images)} "
+            f"images; got {folds}."
+        )
+    wanted, one_hot = factors_of(boxes, images.shape[1:3]), np.eye(len(scene.shapes))[labels]
+    rows = []
+    for name in names:
+        read = _Features(model, name, features, max_features, seed)
+        seen = read(beside(images, example), check_int("batch_size", batch_size, low=1))
+        check_answer(f"Readouts of layer {name!r}", seen, model)
+        found = _held_out(seen, np.concatenate([wanted, one_hot], axis=1), folds, ridge)
+        scores = _scores(wanted, found[:, : len(FACTORS)], folds)
+        named = (found[:, len(FACTORS) :].argmax(1) == labels).mean()
+        accuracy = named if len(scene.shapes) > 1 else np.nan
+        rows.append((*scores, read.units, seen.shape[1], accuracy))
+    r2, fold_r2, units, used, accuracy = zip(*rows, strict=True)
+    return Probe(
+        layers=tuple(names),
+        factors=FACTORS,
+        r2=np.stack(r2),
+        fold_r2=np.stack(fold_r2, axis=1),
+        units=np.array(units),
+        features=np.array(used),
+        accuracy=np.array(accuracy),
+    )
+
+
+class _Features:
+    """Reads what a probe sees of one layer; draws units inside the pass, to save memory."""
+
+    def __init__(self, model: keras.Model, layer: str, kind: str, most: int, seed: int) -> None:
+        self.model, self.layer, self.kind, self.most, self.seed = model, layer, kind, most, seed
+        self.units = 0
+
+    def __call__(self, inputs: Inputs, batch_size: int) -> np.ndarray:
+        one = inputs.pack([a[:1] for a in (inputs.image, *inputs.others)])
+        first = activations(self.model, one, self.layer)
+        output = first.get(self.layer)
+        if not isinstance(output, np.ndarray) or output.ndim < 2:
+            raise ValueError(
+                f"`layers` must name layers of one output; {self.layer!r} stands for {list(first)}."
+            )
+        self.units = count = int(np.prod(output.shape[1:]))
+        if self.kind != "flatten":
+            count = output.shape[-1]
+        chosen = None
+        if count > self.most:
+            generator = np.random.default_rng(self.seed)
+            chosen = np.sort(generator.choice(count, self.most, replace=False))
+
+        def build(*tensors: Any) -> Any:
+            passed = forward(self.model, inputs.pack(tensors), watch=[split_call(self.layer)[0]])
+            values = tf.cast(passed.single_call(self.layer).output, tf.float32)
+            if self.kind != "flatten":
+                values = REDUCTIONS[self.kind](values, list(range(1, values.shape.rank - 1)))
+            flat = tf.reshape(values, (-1, count))
+            return flat if chosen is None else tf.gather(flat, chosen, axis=1)
+
+        key = ("features", self.layer, self.kind, self.most, self.seed)
+        run = compiled(self.model, key, inputs, build)
+        return run_in_batches(run, inputs, batch_size)
+
+
+def _held_out(features: np.ndarray, wanted: np.ndarray, folds: int, ridge: float) -> np.ndarray:
+    """Return what is read of each row (n, k) by a readout fitted on the other folds."""
+    found, everything = np.empty_like(wanted), np.arange(len(wanted))
+    for part in np.array_split(everything, folds):
+        rest = np.setdiff1d(everything, part)
+        found[part] = _ridge(features[rest], wanted[rest], features[part], ridge)
+    return found
+
+
+def _scores(wanted: np.ndarray, found: np.ndarray, folds: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return R2 over all rows (factors,) and within each fold (folds, factors)."""
+    error, parts = wanted - found, np.array_split(np.arange(len(wanted)), folds)
+    return _r2(error, wanted), np.stack([_r2(error[part], wanted[part]) for part in parts])
+
+
+def _ridge(x: np.ndarray, y: np.ndarray, new: np.ndarray, ridge: float) -> np.ndarray:
+    """Predict `new` (m, p) by ridge regression of y (n, k) on x (n, p), with intercept.
+
+    In float64, by whichever of the two normal equations is smaller: p by p, or n by n.
+    """
+    mean_x, mean_y = x.mean(0, np.float64), y.mean(0)
+    x, new = x - mean_x, new - mean_x
+    wide = x.shape[1] > x.shape[0]
+    gram = x @ x.T if wide else x.T @ x
+    scale = np.trace(gram) / len(gram)
+    if scale == 0:
+        return np.broadcast_to(mean_y, (len(new), y.shape[1]))
+    gram[np.diag_indices_from(gram)] += ridge * scale
+    if wide:
+        return new @ (x.T @ linalg.solve(gram, y - mean_y, assume_a="pos")) + mean_y
+    return new @ linalg.solve(gram, x.T @ (y - mean_y), assume_a="pos") + mean_y
+
+
+def _r2(error: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    spread = ((wanted - wanted.mean(0)) ** 2).sum(0)
+    varies = np.ptp(wanted, axis=0) > 0
+    return np.where(varies, 1 - (error**2).sum(0) / np.where(varies, spread, 1.0), np.nan)
