@@ -21,9 +21,8 @@ settings.register_profile("thorough", deadline=None, max_examples=500)
 settings.load_profile("few")
 
 
-# Graphs of a thousand models fill the heap, and looking through all of it 37 times took a
-# tenth of the run. What was imported stays; the rest is looked through less often.
-gc.set_threshold(5_000, 20, 20)
+# Graphs of a thousand models fill the heap, and looking through it takes a tenth of the run.
+gc.set_threshold(2_000, 10, 10)
 
 
 def pytest_collection_finish():
@@ -46,8 +45,8 @@ def close_figures():
         sys.modules["matplotlib.pyplot"].close("all")
 
 
-# A whole tour: README's first command is one, and so are the tests of tours.
-SLOW_DOCTESTS = ("whitebox_loc.report.tours.tour",)
+# Examples of docstrings that are whole programs.
+WHOLE_DOCTESTS = ("whitebox_loc.report.tours.tour",)
 
 
 @functools.cache
@@ -60,7 +59,7 @@ def compares_numbers(path):
 def pytest_collection_modifyitems(items):
     """Mark tests of numbers and doctests as `numeric`, so that no list of them can go stale."""
     for item in items:
-        if item.name in SLOW_DOCTESTS:
-            item.add_marker("slow")
+        if item.name in WHOLE_DOCTESTS:
+            item.add_marker("whole")
         if isinstance(item, pytest.DoctestItem) or compares_numbers(item.path):
             item.add_marker("numeric")

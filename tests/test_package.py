@@ -50,6 +50,7 @@ def test_unknown_name_is_an_attribute_error():
         wb.box  # noqa: B018
 
 
+@pytest.mark.whole
 def test_readme_example_runs_and_does_what_it_says(capsys):
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.S)
     assert len(blocks) == 1
@@ -78,6 +79,7 @@ LONG = [p for p in SCRIPTS if p.stem in ("explain_resnet50", "benchmark_methods"
 QUICK = [p for p in SCRIPTS if "--quick" in p.read_text() and p not in LONG]
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("script", [p for p in SCRIPTS if p not in LONG], ids=lambda p: p.stem)
 def test_examples_run(script, monkeypatch, tmp_path, capsys):
     run_example(script, ["--quick"] if script in QUICK else [], monkeypatch, tmp_path)

@@ -157,6 +157,7 @@ def digests_of_the_library():
     return {k: digest(getattr(r, "function", None) or r.usage) for k, r in rows.items()}
 
 
+@pytest.mark.whole
 def test_another_process_knows_the_rows_of_the_library_again():
     # Sets, and what is made from them, have another order there.
     code = "import json, test_running_truths as t; print(json.dumps(t.digests_of_the_library()))"

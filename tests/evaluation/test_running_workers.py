@@ -40,6 +40,7 @@ def finished(folder):
     return len(list((folder / "jobs").glob("[!.]*.json")))
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("kills", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_killed_again_and_again_and_resumed(undisturbed, tmp_path, kills):
     def killed_after(jobs):

@@ -209,6 +209,7 @@ def test_recognised_after_saving_and_loading(name, channels, tmp_path):
     np.testing.assert_array_equal(truth.used(images), expected)
 
 
+@pytest.mark.whole
 def test_saved_models_load_without_this_library(tmp_path):
     for name in ROWS:
         built(name).save(tmp_path / f"{name}.keras")

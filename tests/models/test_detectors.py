@@ -106,6 +106,7 @@ def test_everything_said_depends_smoothly_on_the_image():
         assert gradient.any(), name
 
 
+@pytest.mark.whole
 def test_a_saved_model_opens_without_this_library(tmp_path):
     model = detector((18, 26), classes=3, filters=FILTERS, seed=2)
     images = images_of((18, 26))

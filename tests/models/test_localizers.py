@@ -148,6 +148,7 @@ def test_any_canvas(head, height, width, channels):
     assert ((found >= 0) & (found <= 1)).all()
 
 
+@pytest.mark.whole
 def test_a_saved_model_opens_without_this_library(tmp_path):
     batch = images()
     np.save(tmp_path / "images.npy", batch.images)

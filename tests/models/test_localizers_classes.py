@@ -97,6 +97,7 @@ def test_any_canvas(head, height, width, classes):
     np.testing.assert_allclose(np.sum(found["label"], axis=1), 1, atol=1e-6)
 
 
+@pytest.mark.whole
 def test_a_saved_model_opens_without_this_library(tmp_path):
     model = wb.models.localizer(size=SIZE, classes=3)
     model.save(tmp_path / "model.keras")

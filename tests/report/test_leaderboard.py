@@ -15,6 +15,8 @@ from whitebox_loc.report import leaderboard_pages, leaderboards
 from whitebox_loc.report.leaderboard_pages import SECTIONS
 from whitebox_loc.report.standings import standing
 
+pytestmark = pytest.mark.whole
+
 TINY = leaderboards.Plan(
     size=(8, 8), n=6, steps=3, coordinates=("top",), mechanisms=("integrator", "constant"),
     left_out=(

@@ -15,6 +15,8 @@ import whitebox_loc as wb
 from whitebox_loc import cli
 from whitebox_loc.report import figures
 
+pytestmark = pytest.mark.whole
+
 SCENE = wb.data.Scene(size=(24, 32), channels=2)
 
 

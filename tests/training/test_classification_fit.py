@@ -74,6 +74,7 @@ def test_resumes_to_the_same_bytes(tmp_path):
         train(small_model(), steps=7, checkpoint=tmp_path / "run.npz", label_weight=0.5)
 
 
+@pytest.mark.slow
 def test_learns_both():
     scene = wb.data.Scene(size=(32, 32), shapes=SCENE.shapes, heights=(8, None), widths=(8, None))
     model = wb.models.localizer(size=(32, 32), classes=3)

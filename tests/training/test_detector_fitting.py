@@ -28,6 +28,7 @@ def assert_same_weights(a, b):
         np.testing.assert_array_equal(x, y)
 
 
+@pytest.mark.slow
 def test_learns_to_find_several_boxes():
     scene = wb.data.Scene(size=(24, 24), heights=(5, 10), widths=(5, 10))
     multi = wb.data.MultiScene(scene, boxes=(1, 2))

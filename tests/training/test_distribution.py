@@ -19,6 +19,8 @@ import tensorflow as tf
 import whitebox_loc as wb
 from whitebox_loc.training.averaging import AveragingAdam
 
+pytestmark = pytest.mark.whole
+
 SCENE = wb.data.Scene(size=(16, 20), shapes=("rectangle", "ellipse"))
 BATCH, STEPS = 8, 6
 TIMEOUT = 480  # for the worst of busy machines

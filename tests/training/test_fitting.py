@@ -95,10 +95,10 @@ def averaging():
     ("build", "options"),
     [
         (small_model, dict),
-        (dropout_model, dict),
         (norm_model, decaying),
-        (norm_model, averaging),
-        (half_model, dict),
+        pytest.param(dropout_model, dict, marks=pytest.mark.slow),
+        pytest.param(norm_model, averaging, marks=pytest.mark.slow),
+        pytest.param(half_model, dict, marks=pytest.mark.slow),
     ],
 )
 def test_resumes_exactly(build, options, tmp_path):
@@ -148,6 +148,7 @@ def interrupt_after(path):
     os.kill(os.getpid(), signal.SIGINT)
 
 
+@pytest.mark.whole
 def test_a_killed_run_resumes_exactly(tmp_path):
     path = tmp_path / "run.npz"
     code = """
