@@ -159,7 +159,7 @@ def paths(folder):
 
 
 def test_a_folder_that_cannot_be_is_refused_before_the_work(tmp_path, monkeypatch):
-    monkeypatch.setattr(evaluation.jobs, "run", lambda job: pytest.fail("ran"))
+    monkeypatch.setattr(evaluation.benchmarking.jobs, "run", lambda job: pytest.fail("ran"))
     for out, (kind, what) in paths(tmp_path).items():
         with pytest.raises(kind, match=rf"(?s)`out` .*{re.escape(what)}"):
             benchmark(out=out)

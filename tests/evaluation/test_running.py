@@ -151,8 +151,8 @@ def test_the_seed_reaches_images_methods_and_controls(toys):
 def test_a_method_added_as_a_row_is_in_the_table(toys, monkeypatch):
     from whitebox_loc.introspect.methods import Maps, Method
 
-    def brightness(problem):
-        return Maps(np.repeat(problem.images[None, ..., 0], problem.targets, 0))
+    def brightness(query):
+        return Maps(np.repeat(query.images[None, ..., 0], query.targets, 0))
 
     row = Method("brightness", "gradient", brightness, "none", "the model")
     monkeypatch.setitem(wb.introspect.METHODS, "brightness", row)

@@ -263,8 +263,8 @@ def test_a_label_that_a_baseline_has_is_refused(toys):
     assert not call(*args, toys.SCENES["toy"])[0]["baseline"]
 
 
-def brightness(problem):
-    return Maps(np.repeat(problem.images[None, ..., 0], problem.targets, 0))
+def brightness(query):
+    return Maps(np.repeat(query.images[None, ..., 0], query.targets, 0))
 
 
 def test_a_row_under_another_name_is_refused(toys, monkeypatch):

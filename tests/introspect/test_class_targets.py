@@ -10,7 +10,7 @@ from scipy.special import logsumexp
 import whitebox_loc as wb
 from whitebox_loc import introspect
 from whitebox_loc.introspect import METHODS, saliency, targets
-from whitebox_loc.introspect.units.probes import _distinct
+from whitebox_loc.introspect.units.factors import distinct_images
 
 SIZE = (12, 16)
 SCENE = wb.data.Scene(size=SIZE, shapes=("rectangle", "diamond", "ring"), heights=(6, None))
@@ -322,7 +322,7 @@ def test_probes_name_shapes(model):
     found = introspect.probe(
         model, ["conv2", "label_pool"], SCENE, n=n, folds=folds, features="max", ridge=ridge
     )
-    images, _, labels = _distinct(SCENE, n, 0)
+    images, _, labels = distinct_images(SCENE, n, 0)
     for layer, accuracy in zip(found.layers, found.accuracy, strict=True):
         x = introspect.activations(model, images, layer, reduce="max")[layer].astype(float)
         right = 0
@@ -343,7 +343,7 @@ def test_probes_name_shapes(model):
 
 def test_tuning_to_shapes(model):
     found = introspect.tuning(model, "label_conv1", SCENE, n=60, bins=3)
-    images, _, labels = _distinct(SCENE, 60, 0)
+    images, _, labels = distinct_images(SCENE, 60, 0)
     seen = introspect.activations(model, images, "label_conv1", reduce="mean")["label_conv1"]
     for k in range(3):
         own = seen[labels == k].astype(float)

@@ -7,13 +7,9 @@ import numpy as np
 import pytest
 
 import whitebox_loc as wb
-from whitebox_loc.introspect import (
-    capture,
-    detection_maps,
-    saliency,
-    saliency_of_detections,
-    targets,
-)
+from whitebox_loc.introspect import saliency, saliency_of_detections, targets
+from whitebox_loc.introspect.attribution import detection_maps
+from whitebox_loc.introspect.tracing import capture
 
 LAYERS = keras.layers
 SIZE = (12, 20)

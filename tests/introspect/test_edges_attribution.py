@@ -14,7 +14,7 @@ from whitebox_loc.introspect import METHODS, edge_moves, saliency
 from whitebox_loc.introspect.methods.intervention import moved_edges as module
 from whitebox_loc.introspect.methods.intervention.copied_edges import copied_images, legal_moves
 from whitebox_loc.introspect.targets import as_target
-from whitebox_loc.introspect.targets.query import Problem
+from whitebox_loc.introspect.targets.query import Query
 from whitebox_loc.introspect.tracing.inputs import Inputs, check_images
 
 SIZE = (9, 12)
@@ -261,8 +261,8 @@ def test_a_small_blurred_box_of_unknown_levels_has_a_map():
 
 def test_boxes_and_labels_follow_the_variants_of_an_image():
     images = wb.data.render(BOXES[:3], SCENE)
-    problem = Problem(smooth(), check_images(images), [as_target("top")])
-    variants = problem.at(images[[1, 0]], np.array([1, 0]))
+    query = Query(smooth(), check_images(images), [as_target("top")])
+    variants = query.at(images[[1, 0]], np.array([1, 0]))
     scene = wb.data.Scene(size=SIZE, shapes=("cross", "rectangle"))
     options = {"boxes": BOXES[:3], "scene": scene, "labels": [1, 0, 0]}
     found = METHODS["edge_move"].function(variants, **options).values[0]
@@ -314,8 +314,8 @@ def test_an_image_without_a_number_spoils_no_other(batch_size):
     spoilt[2, 3, 3] = np.nan
     # `saliency` itself refuses such images.
     asked = [as_target(name) for name in NAMES]
-    problem = Problem(smooth(), Inputs(spoilt, (), 0), asked, batch_size=batch_size)
-    found = METHODS["edge_move"].function(problem, boxes=BOXES).values
+    query = Query(smooth(), Inputs(spoilt, (), 0), asked, batch_size=batch_size)
+    found = METHODS["edge_move"].function(query, boxes=BOXES).values
     assert np.isnan(found[:, 2]).any()
     others = np.delete(np.arange(len(BOXES)), 2)
     np.testing.assert_allclose(found[:, others], expected[:, others], rtol=0, atol=CLOSE)

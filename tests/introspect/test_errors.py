@@ -10,7 +10,7 @@ import tensorflow as tf
 
 import whitebox_loc as wb
 from whitebox_loc.introspect import METHODS, activations, kernels, patch, saliency, targets
-from whitebox_loc.introspect.targets.query import Problem
+from whitebox_loc.introspect.targets.query import Query
 from whitebox_loc.introspect.tracing.inputs import check_images
 
 LAYERS = keras.layers
@@ -127,9 +127,9 @@ def test_images_may_be_tensors_and_doubles():
 @pytest.mark.parametrize("n", [1, 3, 8])
 def test_tiles_cover_everything_once_and_never_exceed_the_batch(n, batch_size):
     inputs = check_images(np.zeros((n, 2, 2, 1), np.float32))
-    problem = Problem(MODEL, inputs, [], "identity", batch_size)
+    query = Query(MODEL, inputs, [], "identity", batch_size)
     covered = np.zeros((n, 11), int)
-    for rows, samples in problem.tiles(11):
+    for rows, samples in query.tiles(11):
         covered[rows, samples] += 1
         assert covered[rows, samples].size <= batch_size
     assert (covered == 1).all()

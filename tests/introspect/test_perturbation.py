@@ -9,7 +9,7 @@ import whitebox_loc as wb
 from whitebox_loc.introspect import METHODS, saliency
 from whitebox_loc.introspect.methods.perturbation.masks import segment_labels
 from whitebox_loc.introspect.targets import as_target
-from whitebox_loc.introspect.targets.query import Problem
+from whitebox_loc.introspect.targets.query import Query
 from whitebox_loc.introspect.tracing.inputs import check_images
 
 FAMILY = [name for name, row in METHODS.items() if row.family == "perturbation"]
@@ -210,8 +210,8 @@ def test_drise_follows_rows_under_noise():
         single = saliency(net.model, net.images[[n]], "top", "smoothgrad", boxes=boxes[n], **common)
         np.testing.assert_allclose(maps[n], single[0], rtol=0, atol=CLOSE)
         assert np.abs(maps[n] - maps[n - 1]).max() > 10 * CLOSE
-    problem = Problem(net.model, check_images(net.images), [as_target("top")])
-    swapped = problem.at(net.images[[2, 0]], np.array([2, 0]))
+    query = Query(net.model, check_images(net.images), [as_target("top")])
+    swapped = query.at(net.images[[2, 0]], np.array([2, 0]))
     found = METHODS["drise"].function(swapped, boxes=boxes, cells=3).values[0]
     np.testing.assert_allclose(found, maps[[2, 0]], rtol=0, atol=CLOSE)
 

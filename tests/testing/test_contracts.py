@@ -91,12 +91,12 @@ def exact(model, images, target):
     return kernel.reshape(SIZE) * images[..., 0].astype(np.float64)
 
 
-def slopes(problem):
-    return problem.gradients(problem.images, np.arange(len(problem))).numpy()
+def slopes(query):
+    return query.gradients(query.images, np.arange(len(query))).numpy()
 
 
-def right(problem):
-    return Maps((slopes(problem) * problem.images).sum(-1))
+def right(query):
+    return Maps((slopes(query) * query.images).sum(-1))
 
 
 def test_the_closed_form_is_met(linear):
@@ -116,7 +116,7 @@ def test_a_row_of_ones_own_can_be_asked_for_maps(linear):
     assert info.method == "mine"
     # One product a pixel: what is exact in float64 is rounded once.
     np.testing.assert_allclose(maps, exact(linear, images, "top"), rtol=2**-24, atol=0)
-    broken = dataclasses.replace(row, function=lambda problem: slopes(problem).sum(-1))
+    broken = dataclasses.replace(row, function=lambda query: slopes(query).sum(-1))
     with pytest.raises(TypeError, match=r"Method 'mine' must return introspect\.methods\.Maps\("):
         saliency(linear, images, "top", broken)
 
@@ -124,90 +124,90 @@ def test_a_row_of_ones_own_can_be_asked_for_maps(linear):
 # ---------------------------------------------------------------------- broken methods
 
 
-def absolute(problem):
-    return Maps(np.abs(right(problem).values))
+def absolute(query):
+    return Maps(np.abs(right(query).values))
 
 
-def rectified(problem):
-    return Maps(np.maximum(right(problem).values, 0)[:1].repeat(problem.targets, 0))
+def rectified(query):
+    return Maps(np.maximum(right(query).values, 0)[:1].repeat(query.targets, 0))
 
 
-def divided_by_zero(problem):
-    values = right(problem).values
+def divided_by_zero(query):
+    values = right(query).values
     values[2, 1, 3, 4] = np.nan
     return Maps(values)
 
 
-def silent(problem):
-    return Maps(np.zeros_like(right(problem).values))
+def silent(query):
+    return Maps(np.zeros_like(right(query).values))
 
 
-def scaled_by_the_batch(problem):
-    values = right(problem).values
+def scaled_by_the_batch(query):
+    values = right(query).values
     return Maps(values / np.abs(values).sum())
 
 
-def noisy(problem):
-    values = right(problem).values
+def noisy(query):
+    values = right(query).values
     return Maps(values + np.random.default_rng().normal(0, 0.01, values.shape))
 
 
-def noisy_for_the_batch(problem):
-    values = right(problem).values
-    return Maps(values + np.random.default_rng(len(problem)).normal(0, 0.01, values.shape))
+def noisy_for_the_batch(query):
+    values = right(query).values
+    return Maps(values + np.random.default_rng(len(query)).normal(0, 0.01, values.shape))
 
 
-def scaled_by_the_batch_size(problem):
-    return Maps(right(problem).values * min(problem.batch_size, 4))
+def scaled_by_the_batch_size(query):
+    return Maps(right(query).values * min(query.batch_size, 4))
 
 
-def mixed_targets(problem):
-    values = right(problem).values
+def mixed_targets(query):
+    values = right(query).values
     return Maps(values - values.mean(0) / 2)
 
 
-def summed_over_images(problem):
-    return Maps(right(problem).values.sum(1))
+def summed_over_images(query):
+    return Maps(right(query).values.sum(1))
 
 
-def rounded(problem):
-    return Maps(np.sign(right(problem).values).astype(int))
+def rounded(query):
+    return Maps(np.sign(right(query).values).astype(int))
 
 
-def doubled(problem):
-    return Maps(2 * right(problem).values)
+def doubled(query):
+    return Maps(2 * right(query).values)
 
 
-def pruned(problem):
-    kernel = problem.model.get_layer("box").kernel
+def pruned(query):
+    kernel = query.model.get_layer("box").kernel
     kernel.assign(kernel * 0.99)
-    return right(problem)
+    return right(query)
 
 
-def frozen(problem):
-    problem.model.get_layer("box").trainable = False
-    return right(problem)
+def frozen(query):
+    query.model.get_layer("box").trainable = False
+    return right(query)
 
 
-def wrapped(problem):
-    layer = problem.model.get_layer("box")
+def wrapped(query):
+    layer = query.model.get_layer("box")
     layer.call = layer.call
-    return right(problem)
+    return right(query)
 
 
-def reseeding(problem):
+def reseeding(query):
     np.random.seed(3)  # noqa: NPY002 - the fault that is to be found
-    return right(problem)
+    return right(query)
 
 
-def drawing(problem):
+def drawing(query):
     random.random()
-    return right(problem)
+    return right(query)
 
 
-def brightening(problem):
-    values = right(problem).values
-    problem.images[0, 0, 0, 0] += 0.5
+def brightening(query):
+    values = right(query).values
+    query.images[0, 0, 0, 0] += 0.5
     return Maps(values)
 
 

@@ -60,7 +60,7 @@ def check_saliency_method(
     ----------
     method : str, Method or callable
         A name in `whitebox_loc.introspect.METHODS`, a row of your own, or the function that a
-        row would hold: from a `Problem` and keyword options to `Maps`.
+        row would hold: from a `Query` and keyword options to `Maps`.
     model : keras.Model, optional
         Default: an untrained localizer for 12 x 16 pixels.
     images : float array (n, height, width, channels), optional
@@ -97,8 +97,8 @@ def check_saliency_method(
     Examples
     --------
     >>> import whitebox_loc as wb
-    >>> def magnitude(problem):
-    ...     slopes = problem.gradients(problem.images, range(len(problem))).numpy()
+    >>> def magnitude(query):
+    ...     slopes = query.gradients(query.images, range(len(query))).numpy()
     ...     return wb.introspect.methods.Maps(abs(slopes).sum(-1))
     >>> check_saliency_method(magnitude, signed=False)
     >>> check_saliency_method(magnitude)
@@ -305,7 +305,7 @@ def _as_row(method: Any) -> Method:
     if isinstance(method, Method):
         return method
     if callable(method):
-        check_callable("method", method, 1, "from an introspect.problem.Problem to Maps")
+        check_callable("method", method, 1, "from an introspect.query.Query to Maps")
         name = getattr(method, "__name__", type(method).__name__)
         named = functools.partial(call_given, "method", method)
         return Method(name, "own", named, paper="", blind_to="")

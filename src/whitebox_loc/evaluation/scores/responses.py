@@ -11,7 +11,7 @@ import numpy as np
 from whitebox_loc._validation import check_int, check_model
 from whitebox_loc.evaluation.scores.checking import check_maps, check_shown
 from whitebox_loc.introspect.targets import as_target
-from whitebox_loc.introspect.targets.query import Problem
+from whitebox_loc.introspect.targets.query import Query
 from whitebox_loc.introspect.tracing.inputs import Inputs
 
 __all__ = ["Responses", "pixels_per_unit"]
@@ -33,7 +33,7 @@ class Responses:
         self.images = check_shown(images)
         check_int("batch_size", batch_size, low=1)
         inputs = Inputs(self.images, (), 0)
-        self._problem = Problem(
+        self._problem = Query(
             check_model(model), inputs, [as_target(target)], "identity", batch_size
         )
         self._batch = batch_size

@@ -23,7 +23,7 @@ from whitebox_loc.introspect.methods.propagation.operations import owners
 from whitebox_loc.introspect.targets import COORDINATES, LINKS, Target, as_target, bin
 from whitebox_loc.introspect.targets.one_box import Coordinate, Label, Overlap
 from whitebox_loc.introspect.targets.outputs import FORMULA
-from whitebox_loc.introspect.targets.query import Problem, check_log_odds
+from whitebox_loc.introspect.targets.query import Query, check_log_odds
 from whitebox_loc.introspect.tracing.inputs import check_images
 from whitebox_loc.introspect.tracing.refusals import check_answer
 
@@ -129,7 +129,7 @@ def _check_question(question: _Question) -> None:
     check_options(question.record, question.options)
     check_choice("link", question.link, LINKS)
     inputs = check_images(question.images, check_model(question.model))
-    values = Problem(question.model, inputs, [question.target]).values_everywhere()
+    values = Query(question.model, inputs, [question.target]).values_everywhere()
     check_answer("Targets", values, question.model)
     check_log_odds(question.model, inputs, [question.target], question.link, 256)
 
@@ -161,9 +161,9 @@ class _Question:
         base = self.options.get("base", self.record.options.get("base"))
         return METHODS[base] if self.record.wraps and isinstance(base, str) else self.record
 
-    def problem(self) -> Problem:
+    def query(self) -> Query:
         """Return the question as methods see it."""
-        return Problem(self.model, check_images(self.images), [self.target], self.link)
+        return Query(self.model, check_images(self.images), [self.target], self.link)
 
     def picture(self) -> np.ndarray:
         """Return the image array among the inputs."""
@@ -172,7 +172,7 @@ class _Question:
     def odds(self, target: Any) -> Any:
         """Return the log-odds (n,) of a target; None if no sigmoid or softmax is behind it."""
         inputs = check_images(self.images)
-        [how] = Problem(self.model, inputs, [as_target(target)], "logit").links
+        [how] = Query(self.model, inputs, [as_target(target)], "logit").links
         if how == FORMULA:
             return None
         return self.ask(target, link="logit")[1].values
@@ -254,21 +254,21 @@ def _jumps(question: _Question) -> BlindSpot | None:
     record = question.innermost
     if record.family != "gradient" and record.name not in LOCAL_METHODS:
         return None
-    problem, layer = question.problem(), question.option("layer")
+    query, layer = question.query(), question.option("layer")
     by_layer, notes = record.family == "cam", dict[str, Any]()
     if by_layer:
-        check_cam_options(problem, layer, question.option("relu"), question.option("align"))
+        check_cam_options(query, layer, question.option("relu"), question.option("align"))
 
     def build(read: Any, images: Any) -> Any:
-        (value,), passed = read_everything(problem.model, read, images)
-        owner, source = owners(problem.model, passed), images
+        (value,), passed = read_everything(query.model, read, images)
+        owner, source = owners(query.model, passed), images
         if by_layer:
-            (_, source), *_ = layers_with_places(problem, passed, [value], layer)
+            (_, source), *_ = layers_with_places(query, passed, [value], layer)
         cuts, notes["all"] = severed(source, value)
         notes["cuts"] = [f"{cut.type} ({place_of(cut, owner.get(cut))})" for cut in cuts]
         return value
 
-    notes = problem.function(("jumps", by_layer, layer), build, notes=notes).notes
+    notes = query.function(("jumps", by_layer, layer), build, notes=notes).notes
     if not notes["cuts"]:
         return None
     shape = question.picture().shape[:3]
@@ -293,7 +293,7 @@ def _cancelling(question: _Question) -> BlindSpot | None:
     if combine is None:
         return None
     try:
-        first, *others = attempts(question.problem(), combine, question.option("layer"))
+        first, *others = attempts(question.query(), combine, question.option("layer"))
     except ValueError:
         return None  # there are no gradients, which `_jumps` says
     if not first.cancels:

@@ -16,7 +16,7 @@ from whitebox_loc.introspect.methods import METHODS
 from whitebox_loc.introspect.targets.one_box import Target
 from whitebox_loc.introspect.targets.outputs import COORDINATES, candidate_outputs
 from whitebox_loc.introspect.targets.several_boxes import PARTS, Candidate, Detection
-from whitebox_loc.introspect.tracing.capture import compiled, forward
+from whitebox_loc.introspect.tracing.capture import forward, traced
 from whitebox_loc.introspect.tracing.inputs import Inputs, check_images
 
 __all__ = ["DetectionMaps", "saliency_of_detections"]
@@ -208,7 +208,7 @@ def _outputs(model: keras.Model, inputs: Inputs, *, all_images: bool) -> Iterato
         found = candidate_outputs(forward(model, inputs.pack(tensors)))
         return [tf.cast(t, tf.float32) for t in found if t is not None]
 
-    run = compiled(model, "candidates", inputs, build)
+    run = traced(model, "candidates", inputs, build)
     rows = slice(None) if all_images else slice(1)
     for tensor in run(*(tf.convert_to_tensor(a[rows]) for a in (inputs.image, *inputs.others))):
         yield tensor.numpy()

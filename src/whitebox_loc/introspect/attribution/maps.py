@@ -13,7 +13,7 @@ import numpy as np
 from whitebox_loc._validation import check_bool, check_choice, check_int, check_model
 from whitebox_loc.introspect.methods import METHODS, Maps, Method
 from whitebox_loc.introspect.targets import LINKS, as_target
-from whitebox_loc.introspect.targets.query import Problem, check_log_odds
+from whitebox_loc.introspect.targets.query import Query, check_log_odds
 from whitebox_loc.introspect.tracing.inputs import check_images
 from whitebox_loc.introspect.tracing.refusals import check_answer
 
@@ -153,8 +153,8 @@ def saliency(
     check_int("batch_size", batch_size, low=1)
     check_bool("return_info", return_info)
     check_log_odds(model, inputs, targets, link, batch_size)
-    problem = Problem(model, inputs, targets, link, batch_size)
-    maps = record.function(problem, **chosen)
+    query = Query(model, inputs, targets, link, batch_size)
+    maps = record.function(query, **chosen)
     if not isinstance(maps, Maps):
         raise TypeError(
             f"Method {record.name!r} must return introspect.methods.Maps(values), values of shape "
@@ -165,13 +165,13 @@ def saliency(
     if not return_info:
         return found
     shown = {**chosen, "base": chosen["base"].name} if record.wraps else chosen
-    return found, _info(record.name, shown, problem, maps, several)
+    return found, _info(record.name, shown, query, maps, several)
 
 
 def _info(
-    method: str, options: Mapping[str, Any], problem: Problem, maps: Maps, several: bool
+    method: str, options: Mapping[str, Any], query: Query, maps: Maps, several: bool
 ) -> SaliencyInfo:
-    passes, values = problem.passes, problem.values_everywhere()
+    passes, values = query.passes, query.values_everywhere()
     reference, gap = None, None
     if maps.reference is not None:
         reference = maps.reference()
@@ -181,8 +181,8 @@ def _info(
     return SaliencyInfo(
         method=method,
         options=options,
-        targets=problem.labels,
-        links=problem.links,
+        targets=query.labels,
+        links=query.links,
         values=values[pick],
         reference=None if reference is None else reference.astype(np.float32)[pick],
         gap=None if gap is None else gap[pick],

@@ -216,8 +216,8 @@ def _slopes(predict: Predictor, boxes: np.ndarray, scene: Scene, edge: int) -> n
         # The chain rule by hand: the model's own derivatives come from its compiled pass, which
         # must not be recorded. TensorFlow has no second derivatives of loops.
         with tape.stop_recording():
-            weights = predict.problem.gradients(images, np.zeros(len(boxes), np.int64))
-            check_answer("Derivatives", weights.numpy(), predict.problem.model)
+            weights = predict.query.gradients(images, np.zeros(len(boxes), np.int64))
+            check_answer("Derivatives", weights.numpy(), predict.query.model)
         sums = [tf.reduce_sum(images * w) for w in tf.unstack(weights)]
     slopes = [tape.gradient(total, corners)[:, edge].numpy() for total in sums]
     return np.stack(slopes, axis=-1).astype(np.float64) * predict.scale

@@ -24,7 +24,7 @@ from whitebox_loc._validation import (
 from whitebox_loc.data import Scene, as_scene, render
 from whitebox_loc.introspect.targets import as_target
 from whitebox_loc.introspect.targets.outputs import COORDINATES
-from whitebox_loc.introspect.targets.query import Problem
+from whitebox_loc.introspect.targets.query import Query
 from whitebox_loc.introspect.tracing.inputs import Inputs
 from whitebox_loc.introspect.tracing.refusals import check_answer
 
@@ -184,12 +184,12 @@ class Predictor:
         self.scale = np.array([*scene.size, *scene.size], np.float64)
         targets = [as_target(name) for name in COORDINATES]
         blank = Inputs(np.zeros((1, *shape), np.float32), (), 0)
-        self.problem = Problem(model, blank, targets, "identity", batch_size)
+        self.query = Query(model, blank, targets, "identity", batch_size)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        values = self.problem.values(images, np.zeros(len(images), np.int64))
+        values = self.query.values(images, np.zeros(len(images), np.int64))
         # NaN stands for moves that are not legal, and for nothing else.
-        found = check_answer("Predicted boxes", values.numpy(), self.problem.model)
+        found = check_answer("Predicted boxes", values.numpy(), self.query.model)
         return found.T.astype(np.float64) * self.scale
 
 

@@ -13,7 +13,7 @@ from whitebox_loc._validation import check_choice
 from whitebox_loc.introspect.targets import LINKS, Target, as_target
 from whitebox_loc.introspect.targets.outputs import COORDINATES
 from whitebox_loc.introspect.targets.query import check_log_odds, one_a_row
-from whitebox_loc.introspect.tracing.capture import compiled, forward
+from whitebox_loc.introspect.tracing.capture import forward, traced
 from whitebox_loc.introspect.tracing.inputs import Inputs
 from whitebox_loc.introspect.tracing.layers import find_layers
 from whitebox_loc.introspect.tracing.reading import activations
@@ -65,7 +65,7 @@ class Swap:
             tf.TensorSpec((None, *self.shape), tf.float32),
             tf.TensorSpec(self.shape, tf.bool),
         ]
-        self._run = compiled(model, key, inputs, self._build, extra=extra)
+        self._run = traced(model, key, inputs, self._build, extra=extra)
 
     def batches(self) -> Iterator[slice]:
         """Cut the images into slices."""

@@ -17,7 +17,7 @@ from whitebox_loc._validation import (
     check_model,
     shortened,
 )
-from whitebox_loc.introspect.tracing.capture import call_given, compiled, first_line, forward
+from whitebox_loc.introspect.tracing.capture import call_given, first_line, forward, traced
 from whitebox_loc.introspect.tracing.fingerprints import function_fingerprint
 from whitebox_loc.introspect.tracing.inputs import check_images
 from whitebox_loc.introspect.tracing.layers import find_layers
@@ -100,7 +100,7 @@ def patch(
         return tf.nest.map_structure(readable, passed.outputs)
 
     extra = list(arrays.values())
-    run = compiled(model, _key(replacements), inputs, build, extra=extra)
+    run = traced(model, _key(replacements), inputs, build, extra=extra)
     found = run_in_batches(run, inputs, check_int("batch_size", batch_size, low=1), extra)
     for output in tf.nest.flatten(found):
         check_answer("Outputs", output, model)

@@ -1,6 +1,6 @@
 """The saliency methods, one row each.
 
-To add a method: a function from a `Problem` and keyword options to `Maps`, and a row here.
+To add a method: a function from a `Query` and keyword options to `Maps`, and a row here.
 """
 
 import sys

@@ -38,7 +38,7 @@ class Method:
     name : str
     family : str
     function : callable
-        From a `Problem` and keyword options to `Maps`.
+        From a `Query` and keyword options to `Maps`.
     paper : str
         Where it comes from.
     blind_to : str

@@ -20,7 +20,7 @@ from whitebox_loc._validation import (
 from whitebox_loc.introspect.receptive.dependence import dependence
 from whitebox_loc.introspect.receptive.intervals import Reach
 from whitebox_loc.introspect.receptive.rearrangements import Unknown
-from whitebox_loc.introspect.tracing.capture import compiled, forward, traced
+from whitebox_loc.introspect.tracing.capture import forward, trace, traced
 from whitebox_loc.introspect.tracing.inputs import Inputs, blank, check_images
 from whitebox_loc.introspect.tracing.layers import find_layers
 from whitebox_loc.introspect.tracing.reading import activations
@@ -149,7 +149,7 @@ def receptive_field(model: keras.Model, layer: str, *, example: Any = None) -> R
     def build(*tensors: Any) -> Any:
         return forward(model, inputs.pack(tensors), watch=[layer]).single_call(layer).output
 
-    function = traced(build, specs)
+    function = trace(build, specs)
     try:
         reaches = dependence(function.inputs[0], function.outputs[0])
     except Unknown as error:
@@ -239,7 +239,7 @@ def effective_receptive_field(
         return tf.reduce_sum(tf.abs(slope), (0, 3))
 
     weights = tf.TensorSpec((shape[-1],), tf.float32)
-    run = compiled(model, ("effective", layer, place[:-1]), inputs, build, extra=[weights])
+    run = traced(model, ("effective", layer, place[:-1]), inputs, build, extra=[weights])
     total = np.zeros(inputs.image.shape[1:3])
     for start in range(0, len(inputs), check_int("batch_size", batch_size, low=1)):
         part = [a[start : start + batch_size] for a in (inputs.image, *inputs.others)]

@@ -12,17 +12,17 @@ import tensorflow as tf
 
 from whitebox_loc.introspect.targets.one_box import Target
 from whitebox_loc.introspect.targets.outputs import FORMULA
-from whitebox_loc.introspect.tracing.capture import Compiled, Forward, compiled, forward
+from whitebox_loc.introspect.tracing.capture import Forward, Traced, forward, traced
 from whitebox_loc.introspect.tracing.derivatives import rectified, slopes_of
 from whitebox_loc.introspect.tracing.inputs import Inputs
 from whitebox_loc.introspect.tracing.refusals import check_answer
 
-__all__ = ["Path", "Problem", "check_log_odds", "one_a_row"]
+__all__ = ["Path", "Query", "check_log_odds", "one_a_row"]
 
 Path = Callable[..., tuple[Any, Any]]
 
 
-class Problem:
+class Query:
     """A model, the images and targets of one call, and the two things methods ask.
 
     Parameters
@@ -66,9 +66,9 @@ class Problem:
         """Images that have gone through the model so far."""
         return self._engine.passes
 
-    def at(self, images: np.ndarray, rows: np.ndarray) -> Problem:
+    def at(self, images: np.ndarray, rows: np.ndarray) -> Query:
         """Return the same question about other images; `rows` tells whose variants they are."""
-        other = object.__new__(Problem)
+        other = object.__new__(Query)
         other.images, other.batch_size = images, self.batch_size
         other._engine, other._rows = self._engine, self._rows[rows]
         return other
@@ -155,14 +155,14 @@ class Problem:
         build: Callable[..., Any],
         extra: Sequence[Any] = (),
         notes: dict[str, Any] | None = None,
-    ) -> Compiled:
+    ) -> Traced:
         """Compile ``build(read, images, *extra)``, once per model, targets and `key`.
 
         ``read(points, copies=1, rows=None, rule=None, **options)`` runs the model inside the
         trace and returns the targets, k tensors (m,), and the `Forward`. `points` are `copies`
         times as many as the images, copy after copy, or variants of the images `rows`, a tensor
         (m,); `rule` is one of `derivatives.RELU_RULES`; the options are those of `forward`. Run it
-        as ``function(*problem.tensors(rows), *extra)``; `extra` and `notes` as in `compiled`.
+        as ``function(*query.tensors(rows), *extra)``; `extra` and `notes` as in `compiled`.
         """
         return self._engine.function(key, build, extra, {} if notes is None else notes)
 
@@ -226,7 +226,7 @@ class _Engine:
         return [tf.convert_to_tensor(a[rows]) for a in (*self.inputs.others, *self._data)]
 
     @cached_property
-    def values(self) -> Compiled:
+    def values(self) -> Traced:
         """Images (m, ...) and what goes beside them to targets (k, m)."""
         notes: dict[str, Any] = {}
 
@@ -236,7 +236,7 @@ class _Engine:
         return self._compile("values", build, notes=notes)
 
     @cached_property
-    def gradients(self) -> Compiled:
+    def gradients(self) -> Traced:
         """Images (m, ...) and what goes beside them to gradients (k, m, h, w, c)."""
 
         def build(image: Any, *beside: Any) -> Any:
@@ -244,7 +244,7 @@ class _Engine:
 
         return self._compile("gradients", build)
 
-    def path_sum(self, path: Path, rule: str | None, parameters: Sequence[np.ndarray]) -> Compiled:
+    def path_sum(self, path: Path, rule: str | None, parameters: Sequence[np.ndarray]) -> Traced:
         """Images (r, ...), what goes beside them and parameters to maps (k, r, h, w)."""
         count = len(self.inputs.others) + len(self._data)
 
@@ -268,15 +268,15 @@ class _Engine:
         build: Callable[..., Any],
         parameters: Sequence[np.ndarray] = (),
         notes: dict[str, Any] | None = None,
-    ) -> Compiled:
+    ) -> Traced:
         keys = [target.key for target in self.targets]
         key = None if None in keys else (kind, self.link, *keys)
         extra = [*self._data, *parameters]
-        return compiled(self.model, key, self.inputs, build, extra=extra, notes=notes)
+        return traced(self.model, key, self.inputs, build, extra=extra, notes=notes)
 
     def function(
         self, key: Hashable, build: Callable[..., Any], extra: Sequence[Any], notes: dict[str, Any]
-    ) -> Compiled:
+    ) -> Traced:
         """Images (r, ...), what goes beside them and `extra` to what `build` returns."""
         count = len(self.inputs.others) + len(self._data)
 
@@ -342,11 +342,11 @@ def check_log_odds(
     """
     if link != "logit":
         return
-    links = Problem(model, inputs, targets, link, batch_size).links
+    links = Query(model, inputs, targets, link, batch_size).links
     asked = [target for target, how in zip(targets, links, strict=True) if how == FORMULA]
     if not asked:
         return
-    values = Problem(model, inputs, asked, "identity", batch_size).values_everywhere()
+    values = Query(model, inputs, asked, "identity", batch_size).values_everywhere()
     check_answer("Targets", values, model)
     outside = np.argwhere((values <= 0) | (values >= 1))
     if not len(outside):

@@ -2,13 +2,12 @@
 
 from whitebox_loc.introspect.tracing.capture import (
     Call,
-    Compiled,
     Forward,
+    Traced,
     call_given,
-    compiled,
     first_line,
     forward,
-    traced,
+    trace,
 )
 from whitebox_loc.introspect.tracing.derivatives import (
     RELU_RULES,
@@ -52,12 +51,12 @@ __all__ = [
     "REDUCTIONS",
     "RELU_RULES",
     "Call",
-    "Compiled",
     "Forward",
     "Inputs",
     "LayerInfo",
     "NotFiniteError",
     "Same",
+    "Traced",
     "activations",
     "beside",
     "blank",
@@ -66,7 +65,6 @@ __all__ = [
     "check_fit",
     "check_images",
     "check_weights",
-    "compiled",
     "find_layers",
     "first_line",
     "fixed_spec",
@@ -85,5 +83,6 @@ __all__ = [
     "slopes_of",
     "split_call",
     "tensor_specs",
+    "trace",
     "traced",
 ]

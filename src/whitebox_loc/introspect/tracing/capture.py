@@ -29,12 +29,12 @@ from whitebox_loc.introspect.tracing.layers import find_layers, named_layers, sp
 
 __all__ = [
     "Call",
-    "Compiled",
     "Forward",
+    "Traced",
     "call_given",
-    "compiled",
     "first_line",
     "forward",
+    "trace",
     "traced",
 ]
 
@@ -54,7 +54,7 @@ class Call:
 
 
 @dataclass(frozen=True)
-class Compiled:
+class Traced:
     """A traced function, and what was noted about it while it was traced."""
 
     function: Callable[..., Any]
@@ -93,7 +93,7 @@ class Forward:
         return calls[(number or 1) - 1]
 
 
-def compiled(
+def traced(
     model: keras.Model,
     key: Hashable | None,
     inputs: Inputs,
@@ -101,7 +101,7 @@ def compiled(
     *,
     extra: Sequence[Any] = (),
     notes: dict[str, Any] | None = None,
-) -> Compiled:
+) -> Traced:
     """Return ``build(*tensors)`` as a compiled function, traced once per model and `key`.
 
     Parameters
@@ -132,7 +132,7 @@ def compiled(
             functions.move_to_end(key)
             return known
         _build_weights(model, inputs)
-        function = Compiled(traced(build, specs), {} if notes is None else notes)
+        function = Traced(trace(build, specs), {} if notes is None else notes)
         if key is not None:
             functions[key] = function
             if len(functions) > _FUNCTIONS_PER_MODEL:
@@ -142,7 +142,7 @@ def compiled(
     return function
 
 
-def traced(build: Callable[..., Any], specs: Sequence[tf.TensorSpec]) -> Any:
+def trace(build: Callable[..., Any], specs: Sequence[tf.TensorSpec]) -> Any:
     """Trace ``build(*tensors)`` into a concrete function, alone among all threads."""
     with _tracing:
         # Keras' own predict runs user code without autograph, too.

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from whitebox_loc._validation import check_choice, check_int, check_model, is_finite
-from whitebox_loc.introspect.tracing.capture import Forward, compiled, forward, traced
+from whitebox_loc.introspect.tracing.capture import Forward, forward, trace, traced
 from whitebox_loc.introspect.tracing.inputs import Inputs, check_images
 from whitebox_loc.introspect.tracing.layers import (
     find_layers,
@@ -118,7 +118,7 @@ def activations(
             for name, call in _chosen(passed, names).items()
         }
 
-    run = compiled(model, ("activations", tuple(names), reduce, require), inputs, build)
+    run = traced(model, ("activations", tuple(names), reduce, require), inputs, build)
     found = run_in_batches(run, inputs, check_int("batch_size", batch_size, low=1))
     if not all(map(is_finite, tf.nest.flatten(found))):
         # Finite weights may make infinities on purpose; they are what the layer says.
@@ -215,7 +215,7 @@ def _output_shapes(model: keras.Model, layers: dict[str, Any]) -> dict[str, Any]
         passed = forward(model, inputs, watch=list(layers), require=False)
         return {path: [c.output for c in calls] for path, calls in passed.calls.items()}
 
-    outputs = traced(build, tf.nest.flatten(specs)).structured_outputs
+    outputs = trace(build, tf.nest.flatten(specs)).structured_outputs
     shapes = {
         path: [tuple(t.shape) for t in tf.nest.flatten(calls)] for path, calls in outputs.items()
     }

@@ -13,7 +13,7 @@ import tensorflow as tf
 from whitebox_loc._validation import check_choice, check_int, check_ints, check_model, shortened
 from whitebox_loc.data import SCENES, Scene, as_scene, batch_at
 from whitebox_loc.introspect.receptive.fields import ReceptiveField, receptive_field
-from whitebox_loc.introspect.tracing.capture import compiled, forward
+from whitebox_loc.introspect.tracing.capture import forward, traced
 from whitebox_loc.introspect.tracing.inputs import Inputs, beside, check_images
 from whitebox_loc.introspect.tracing.layers import split_call
 from whitebox_loc.introspect.tracing.refusals import check_answer
@@ -185,7 +185,7 @@ def _responses(model: keras.Model, layer: str, inputs: Inputs) -> tuple[np.ndarr
         flat = tf.reshape(output, (-1, places, output.shape[-1]))
         return tf.reduce_max(flat, 1), tf.argmax(flat, 1)
 
-    run = compiled(model, ("top images", layer), inputs, build)
+    run = traced(model, ("top images", layer), inputs, build)
     found = run(*map(tf.convert_to_tensor, (inputs.image, *inputs.others)))
     return found[0].numpy(), found[1].numpy()
 

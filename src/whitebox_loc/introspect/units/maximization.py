@@ -20,7 +20,7 @@ from whitebox_loc._validation import (
     shortened,
 )
 from whitebox_loc.introspect.targets import Target, as_target
-from whitebox_loc.introspect.tracing.capture import compiled, forward
+from whitebox_loc.introspect.tracing.capture import forward, traced
 from whitebox_loc.introspect.tracing.inputs import Inputs, blank
 from whitebox_loc.introspect.tracing.layers import find_layers, split_call
 from whitebox_loc.introspect.tracing.reading import activations
@@ -314,7 +314,7 @@ class _Climb:
 
         extra = [goal.data, state, tf.TensorSpec((2,), tf.int32)]
         key = goal.key and ("maximize", goal.key, self.smoothing, self.fourier)
-        run = compiled(model, key, inputs, build, extra=extra)
+        run = traced(model, key, inputs, build, extra=extra)
         # The image goes in as zeros: the model's input is made of the coefficients inside.
         frame = np.repeat(inputs.image, count, axis=0)
         fixed = [tf.convert_to_tensor(a) for a in (frame, *beside, goal.data)]

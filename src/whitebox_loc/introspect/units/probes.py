@@ -18,7 +18,7 @@ from whitebox_loc._validation import (
     check_real,
 )
 from whitebox_loc.data import Scene, as_scene
-from whitebox_loc.introspect.tracing.capture import compiled, forward
+from whitebox_loc.introspect.tracing.capture import forward, traced
 from whitebox_loc.introspect.tracing.inputs import Inputs, beside
 from whitebox_loc.introspect.tracing.layers import find_layers, layer_names, split_call
 from whitebox_loc.introspect.tracing.reading import REDUCTIONS, activations, run_in_batches
@@ -205,7 +205,7 @@ class _Features:
             return flat if chosen is None else tf.gather(flat, chosen, axis=1)
 
         key = ("features", self.layer, self.kind, self.most, self.seed)
-        run = compiled(self.model, key, inputs, build)
+        run = traced(self.model, key, inputs, build)
         return run_in_batches(run, inputs, batch_size)
 
 

@@ -23,7 +23,7 @@ from whitebox_loc.introspect.methods.cam.feature_maps import (
 )
 from whitebox_loc.introspect.methods.obstacles import severed
 from whitebox_loc.introspect.methods.record import Maps
-from whitebox_loc.introspect.targets.query import Problem
+from whitebox_loc.introspect.targets.query import Query
 from whitebox_loc.introspect.tracing.derivatives import gradient_of
 
 __all__ = [
@@ -43,49 +43,49 @@ _EPS = {tf.float16: 2.0**-10, tf.bfloat16: 2.0**-7}
 
 
 def gradcam(
-    problem: Problem, *, layer: str | None = None, relu: bool = False, align: str = "auto"
+    query: Query, *, layer: str | None = None, relu: bool = False, align: str = "auto"
 ) -> Maps:
     """Weight each feature map with the mean of its gradient."""
-    return _from_means(problem, _gradcam, layer, relu, align)
+    return _from_means(query, _gradcam, layer, relu, align)
 
 
 def gradcam_plus_plus(
-    problem: Problem, *, layer: str | None = None, relu: bool = False, align: str = "auto"
+    query: Query, *, layer: str | None = None, relu: bool = False, align: str = "auto"
 ) -> Maps:
     """Weight each feature map with a sum of its gradient that favours rare activations.
 
     The paper uses positive gradients only; negative ones count here as the positive ones of
     the negated target do there. ``relu=True`` is the paper's map, up to its factor exp(target).
     """
-    return _from_means(problem, _gradcam_plus_plus, layer, relu, align)
+    return _from_means(query, _gradcam_plus_plus, layer, relu, align)
 
 
 def layercam(
-    problem: Problem, *, layer: str | None = None, relu: bool = False, align: str = "auto"
+    query: Query, *, layer: str | None = None, relu: bool = False, align: str = "auto"
 ) -> Maps:
     """Multiply each feature with its own gradient; with ``relu=True`` if that is positive."""
-    return _from_gradients(problem, _layercam, layer, relu, align)
+    return _from_gradients(query, _layercam, layer, relu, align)
 
 
 def xgradcam(
-    problem: Problem, *, layer: str | None = None, relu: bool = False, align: str = "auto"
+    query: Query, *, layer: str | None = None, relu: bool = False, align: str = "auto"
 ) -> Maps:
     """Weight each feature map with the mean of its gradient, weighted by the features.
 
     Before it is laid on the image, a map adds up to the sum of feature times gradient.
     """
-    return _from_gradients(problem, _xgradcam, layer, relu, align)
+    return _from_gradients(query, _xgradcam, layer, relu, align)
 
 
 def eigencam(
-    problem: Problem, *, layer: str | None = None, relu: bool = False, align: str = "auto"
+    query: Query, *, layer: str | None = None, relu: bool = False, align: str = "auto"
 ) -> Maps:
     """Project the features of each place on their first singular vector.
 
     The target does not matter. Singular vectors have no sign: the one is taken with which
     the map adds up to a positive number.
     """
-    return Maps(_from_features(problem, _eigencam, layer, relu, align, slopes=False).maps)
+    return Maps(_from_features(query, _eigencam, layer, relu, align, slopes=False).maps)
 
 
 def _gradcam(features: Any, slopes: Any, relu: bool) -> Any:
@@ -134,17 +134,17 @@ MEANS = {"gradcam": _gradcam, "gradcam_plus_plus": _gradcam_plus_plus}
 """Methods whose weights are means of gradients, and how they combine features and gradients."""
 
 
-def _from_gradients(problem: Problem, combine: Any, layer: Any, relu: bool, align: str) -> Maps:
-    return Maps(_from_features(problem, combine, layer, relu, align, slopes=True).maps)
+def _from_gradients(query: Query, combine: Any, layer: Any, relu: bool, align: str) -> Maps:
+    return Maps(_from_features(query, combine, layer, relu, align, slopes=True).maps)
 
 
-def _from_means(problem: Problem, combine: Any, layer: str | None, relu: bool, align: str) -> Maps:
+def _from_means(query: Query, combine: Any, layer: str | None, relu: bool, align: str) -> Maps:
     """Return maps whose weights are means of gradients, of a layer where they do not cancel."""
-    *others, last = attempts(problem, combine, layer, relu, align)
+    *others, last = attempts(query, combine, layer, relu, align)
     if layer is None and last.cancels:
         names = [found.layer for found in (*others, last)]
         raise ValueError(
-            f"`layer` is None, but the gradients of targets {list(problem.labels)} cancel over the "
+            f"`layer` is None, but the gradients of targets {list(query.labels)} cancel over the "
             f"places of every layer, {names}, as they do in front of a softmax over places: their "
             "mean is 0. Use 'layercam' or 'ablationcam', which need no mean."
         )
@@ -175,22 +175,22 @@ class Attempt:
 
 
 def attempts(
-    problem: Problem,
+    query: Query,
     combine: Callable[[Any, Any, bool], Any],
     layer: str | None = None,
     relu: bool = False,
     align: str = "auto",
 ) -> list[Attempt]:
     """Return the maps of `layer`; without, of the last, and of others until one does not cancel."""
-    found = [_from_features(problem, combine, layer, relu, align, slopes=True)]
+    found = [_from_features(query, combine, layer, relu, align, slopes=True)]
     waiting = list(found[0].rest)
     while waiting and found[-1].cancels:
-        found.append(_from_features(problem, combine, waiting.pop(0), relu, align, slopes=True))
+        found.append(_from_features(query, combine, waiting.pop(0), relu, align, slopes=True))
     return found
 
 
 def _from_features(
-    problem: Problem,
+    query: Query,
     combine: Callable[[Any, Any, bool], Any],
     layer: str | None,
     relu: bool,
@@ -199,25 +199,25 @@ def _from_features(
     slopes: bool,
 ) -> Attempt:
     """Return maps that `combine` makes of features and their gradients, (k, n, h, w, c)."""
-    check_options(problem, layer, relu, align)
-    size, notes = problem.images.shape[1:3], dict[str, Any]()
+    check_options(query, layer, relu, align)
+    size, notes = query.images.shape[1:3], dict[str, Any]()
 
     def build(read: Any, images: Any) -> Any:
-        found, targets = all_feature_maps(problem, read, images, layer)
+        found, targets = all_feature_maps(query, read, images, layer)
         output = found[0][1]
         notes["layers"], notes["eps"] = [name for name, _ in found], _EPS.get(output.dtype, 0.0)
-        gradients = _gradients(problem, targets, output) if slopes else None
+        gradients = _gradients(query, targets, output) if slopes else None
         maps = combine(tf.cast(output, tf.float32), gradients, relu)
         return finished(maps, size, relu, align), _means(gradients, output)
 
-    run = problem.function((combine.__name__, layer, relu, align), build, notes=notes)
+    run = query.function((combine.__name__, layer, relu, align), build, notes=notes)
     parts, means = list[np.ndarray](), list[np.ndarray]()
-    for rows, _ in problem.tiles(1):
-        for kept, found in zip((parts, means), run(*problem.tensors(rows)), strict=True):
+    for rows, _ in query.tiles(1):
+        for kept, found in zip((parts, means), run(*query.tensors(rows)), strict=True):
             kept.append(found.numpy())
-        problem.count(len(parts[-1][0]))
+        query.count(len(parts[-1][0]))
     maps = np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]
-    shape = (problem.targets, *maps.shape[1:])
+    shape = (query.targets, *maps.shape[1:])
     maps = np.ascontiguousarray(np.broadcast_to(maps, shape))
     left, size_of_all = np.concatenate(means, axis=-1)
     name, *rest = run.notes["layers"]
@@ -245,9 +245,9 @@ def finished(maps: Any, size: tuple[int, int], relu: bool, align: str) -> Any:
     return tf.reshape(on_image(flat, size, align), (shape[0], shape[1], *size))
 
 
-def _gradients(problem: Problem, targets: list[Any], output: Any) -> Any:
+def _gradients(query: Query, targets: list[Any], output: Any) -> Any:
     found = [gradient_of(target, output) for target in targets]
-    for label, target, slope in zip(problem.labels, targets, found, strict=True):
+    for label, target, slope in zip(query.labels, targets, found, strict=True):
         if slope is None:
             between = [f"{o.type} ({o.name})" for o in severed(output, target)[0]]
             raise ValueError(

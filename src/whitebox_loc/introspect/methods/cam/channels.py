@@ -19,7 +19,7 @@ from whitebox_loc.introspect.methods.cam.feature_maps import (
     spread,
 )
 from whitebox_loc.introspect.methods.record import Maps
-from whitebox_loc.introspect.targets.query import Problem
+from whitebox_loc.introspect.targets.query import Query
 from whitebox_loc.introspect.tracing.inputs import fixed_spec
 
 __all__ = ["ablationcam", "scorecam"]
@@ -30,18 +30,18 @@ Trial = Callable[..., Any]
 
 
 def ablationcam(
-    problem: Problem, *, layer: str | None = None, relu: bool = False, align: str = "auto"
+    query: Query, *, layer: str | None = None, relu: bool = False, align: str = "auto"
 ) -> Maps:
     """Weight each feature map with the fall of the target when that map is set to zero.
 
     The paper also divides by the target: one factor a map, without meaning for coordinates,
     which may be 0. It is left out.
     """
-    return _from_trials(problem, ("ablationcam",), _falls, layer, relu, align)
+    return _from_trials(query, ("ablationcam",), _falls, layer, relu, align)
 
 
 def scorecam(
-    problem: Problem,
+    query: Query,
     *,
     layer: str | None = None,
     relu: bool = False,
@@ -56,12 +56,12 @@ def scorecam(
     over channels, which is always positive and, for a coordinate in fractions of the image,
     nearly the same for all channels: hence only by choice.
     """
-    check_options(problem, layer, relu, align)
+    check_options(query, layer, relu, align)
     check_bool("softmax", softmax)
-    base = _only_baseline(baseline, problem.images.shape[1:])
-    trial = partial(_rises, size=problem.images.shape[1:3], align=align, black=not base.any())
+    base = _only_baseline(baseline, query.images.shape[1:])
+    trial = partial(_rises, size=query.images.shape[1:3], align=align, black=not base.any())
     key = ("scorecam", align, not base.any(), softmax)
-    return _from_trials(problem, key, trial, layer, relu, align, [base], softmax=softmax)
+    return _from_trials(query, key, trial, layer, relu, align, [base], softmax=softmax)
 
 
 def _falls(read: Any, images: Any, name: str, features: Any, values: Any, channels: Any) -> Any:
@@ -131,7 +131,7 @@ def _by_copy(values: list[Any], copies: Any) -> Any:
 
 
 def _from_trials(
-    problem: Problem,
+    query: Query,
     key: tuple[Any, ...],
     trial: Trial,
     layer: str | None,
@@ -142,19 +142,17 @@ def _from_trials(
     softmax: bool = False,
 ) -> Maps:
     """Return maps whose channels have the weights (k, c, r) that a `trial` finds."""
-    check_options(problem, layer, relu, align)
-    weigh = partial(
-        _weighed, size=problem.images.shape[1:3], relu=relu, align=align, softmax=softmax
-    )
-    look = _reader(problem, layer)
+    check_options(query, layer, relu, align)
+    weigh = partial(_weighed, size=query.images.shape[1:3], relu=relu, align=align, softmax=softmax)
+    look = _reader(query, layer)
     name, count = look.notes["layer"], look.notes["channels"]
     fixed = [fixed_spec(c) for c in constants]
     # All channels of an image in one batch, if they fit.
-    together, beside = max(1, problem.batch_size // (count + 2)), 1 + len(constants)
-    whole = problem.batch_size >= count + beside
+    together, beside = max(1, query.batch_size // (count + 2)), 1 + len(constants)
+    whole = query.batch_size >= count + beside
 
     def at_once(read: Any, images: Any, *constants: Any) -> Any:
-        _, features, targets = feature_maps(problem, read, images, layer)
+        _, features, targets = feature_maps(query, read, images, layer)
         channels, values = tf.range(features.shape[-1]), tf.stack(targets)
         return weigh(features, trial(read, images, name, features, values, channels, *constants))
 
@@ -162,20 +160,20 @@ def _from_trials(
         return trial(read, images, name, features, values, *rest)
 
     parts = []
-    for first in range(0, len(problem), together):
-        tensors = problem.tensors(slice(first, first + together))
+    for first in range(0, len(query), together):
+        tensors = query.tensors(slice(first, first + together))
         if whole:
-            run = problem.function((*key, "at once", layer, relu, align), at_once, fixed)
+            run = query.function((*key, "at once", layer, relu, align), at_once, fixed)
             parts.append(run(*tensors, *constants).numpy())
         else:
             features, values = look(*tensors)
-            state = [features, tf.TensorSpec((problem.targets, None)), np.zeros(1, np.int32)]
-            run = problem.function((*key, name), tried, [*state, *fixed])
-            slices = _slices(count, max(1, problem.batch_size - len(constants)))
+            state = [features, tf.TensorSpec((query.targets, None)), np.zeros(1, np.int32)]
+            run = query.function((*key, name), tried, [*state, *fixed])
+            slices = _slices(count, max(1, query.batch_size - len(constants)))
             found = [run(*tensors, features, values, part, *constants) for part in slices]
             parts.append(weigh(features, tf.concat(found, 1)).numpy())
-            problem.count(len(constants) * (len(slices) - 1) * len(tensors[0]))
-        problem.count(len(tensors[0]) * (count + beside))
+            query.count(len(constants) * (len(slices) - 1) * len(tensors[0]))
+        query.count(len(tensors[0]) * (count + beside))
     return Maps(np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0])
 
 
@@ -187,16 +185,16 @@ def _weighed(
     return finished(maps, size, relu, align)
 
 
-def _reader(problem: Problem, layer: str | None) -> Any:
-    """Return a function of `Problem.tensors` to feature maps and targets, with the layer noted."""
+def _reader(query: Query, layer: str | None) -> Any:
+    """Return a function of `Query.tensors` to feature maps and targets, with the layer noted."""
     notes: dict[str, Any] = {}
 
     def build(read: Any, images: Any) -> Any:
-        notes["layer"], output, targets = feature_maps(problem, read, images, layer)
+        notes["layer"], output, targets = feature_maps(query, read, images, layer)
         notes["channels"] = output.shape[-1]
         return output, tf.stack(targets)
 
-    return problem.function(("feature_maps", layer), build, notes=notes)
+    return query.function(("feature_maps", layer), build, notes=notes)
 
 
 def _slices(count: int, together: int) -> list[Any]:

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from whitebox_loc._validation import check_bool, check_choice, shortened
-from whitebox_loc.introspect.targets.query import Problem
+from whitebox_loc.introspect.targets.query import Query
 from whitebox_loc.introspect.tracing.capture import Forward
 from whitebox_loc.introspect.tracing.layers import find_layers, named_layers, split_call
 
@@ -26,38 +26,38 @@ ALIGNMENTS = ("auto", "center", "stretch")
 """How a layer's map is laid on the image, see `on_image`."""
 
 
-def check_options(problem: Problem, layer: Any, relu: Any, align: Any) -> None:
+def check_options(query: Query, layer: Any, relu: Any, align: Any) -> None:
     """Check the options that all class activation maps have."""
     if layer is not None:
         if not isinstance(layer, str):
             raise TypeError(
                 f"`layer` must be the path of a layer, or None; got {shortened(layer)}."
             )
-        find_layers(problem.model, [layer], "layer")
+        find_layers(query.model, [layer], "layer")
     check_bool("relu", relu)
     check_choice("align", align, ALIGNMENTS)
 
 
-def feature_maps(problem: Problem, read: Any, images: Any, layer: str | None) -> Any:
+def feature_maps(query: Query, read: Any, images: Any, layer: str | None) -> Any:
     """Return the call name of a layer, its output (n, h, w, c) and the targets, in a trace.
 
     Without `layer`, it is the last one with more than one place that all targets depend on.
     """
-    found, targets = all_feature_maps(problem, read, images, layer)
+    found, targets = all_feature_maps(query, read, images, layer)
     return *found[0], targets
 
 
 def all_feature_maps(
-    problem: Problem, read: Any, images: Any, layer: str | None
+    query: Query, read: Any, images: Any, layer: str | None
 ) -> tuple[list[tuple[str, Any]], list[Any]]:
     """Return what `layers_with_places` does, and the targets, in a trace."""
-    watch = list(named_layers(problem.model)) if layer is None else [layer]
+    watch = list(named_layers(query.model)) if layer is None else [layer]
     targets, passed = read(images, watch=watch, require=layer is not None)
-    return layers_with_places(problem, passed, targets, layer), targets
+    return layers_with_places(query, passed, targets, layer), targets
 
 
 def layers_with_places(
-    problem: Problem, passed: Forward, targets: Any, layer: str | None = None
+    query: Query, passed: Forward, targets: Any, layer: str | None = None
 ) -> list[tuple[str, Any]]:
     """Return call names and outputs (n, h, w, c) of the layers that all targets depend on.
 
@@ -69,7 +69,7 @@ def layers_with_places(
             raise ValueError(f"`layer` {layer!r} is not called when the model runs in inference.")
         output = passed.single_call(layer).output
         _check_places(layer, output)
-        for label, behind in zip(problem.labels, upstream, strict=True):
+        for label, behind in zip(query.labels, upstream, strict=True):
             if output.ref() not in behind:
                 raise ValueError(
                     f"`layer` {layer!r} does not lie between the image and target {label!r}, "
@@ -86,8 +86,8 @@ def layers_with_places(
     if found:
         return list(found.values())
     raise ValueError(
-        f"`layer` is None, but model {problem.model.name!r} has no layer whose output has shape "
-        f"(n, height, width, channels) and that targets {list(problem.labels)} depend on. Use a "
+        f"`layer` is None, but model {query.model.name!r} has no layer whose output has shape "
+        f"(n, height, width, channels) and that targets {list(query.labels)} depend on. Use a "
         "method without feature maps, such as 'gradient' or 'occlusion'."
     )
 

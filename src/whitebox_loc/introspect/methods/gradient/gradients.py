@@ -12,7 +12,7 @@ from whitebox_loc._validation import check_generator, check_int, check_memory, c
 from whitebox_loc.introspect.methods.baselines import baseline_images
 from whitebox_loc.introspect.methods.gradient.paths import blur_matrices, quadrature
 from whitebox_loc.introspect.methods.record import Maps
-from whitebox_loc.introspect.targets.query import Path, Problem
+from whitebox_loc.introspect.targets.query import Path, Query
 
 __all__ = [
     "POINTWISE",
@@ -26,44 +26,44 @@ __all__ = [
 ]
 
 
-def gradient(problem: Problem) -> Maps:
+def gradient(query: Query) -> Maps:
     """Take the derivative of the target by each pixel."""
-    return _pointwise(problem, "gradient")
+    return _pointwise(query, "gradient")
 
 
-def gradient_x_input(problem: Problem) -> Maps:
+def gradient_x_input(query: Query) -> Maps:
     """Multiply the derivative by each pixel with the pixel."""
-    return _pointwise(problem, "gradient_x_input")
+    return _pointwise(query, "gradient_x_input")
 
 
-def guided_backprop(problem: Problem) -> Maps:
+def guided_backprop(query: Query) -> Maps:
     """Take the gradient with ReLUs that pass only what is positive, forwards and backwards."""
-    return _pointwise(problem, "guided_backprop")
+    return _pointwise(query, "guided_backprop")
 
 
-def deconvnet(problem: Problem) -> Maps:
+def deconvnet(query: Query) -> Maps:
     """Take the gradient with ReLUs that pass what is positive on the way back."""
-    return _pointwise(problem, "deconvnet")
+    return _pointwise(query, "deconvnet")
 
 
 def integrated_gradients(
-    problem: Problem, *, steps: int = 50, rule: str = "gauss_legendre", baseline: Any = 0.0
+    query: Query, *, steps: int = 50, rule: str = "gauss_legendre", baseline: Any = 0.0
 ) -> Maps:
     """Integrate the gradient on the straight line from a baseline, times the difference.
 
     Several baselines are averaged; a scene stands for eight of its images. Up to the error of
     the rule, a map adds up to the target at the image minus the (mean) target at the baseline.
     """
-    bases = baseline_images(baseline, problem.images.shape[1:])
+    bases = baseline_images(baseline, query.images.shape[1:])
     nodes, weights = quadrature(rule, steps, bases.size)
     chosen = np.repeat(np.arange(len(bases)), steps)
     nodes, weights = np.tile(nodes, len(bases)), np.tile(weights / len(bases), len(bases))
-    maps = problem.path_sum(_straight, (bases[chosen], nodes, weights), samples=len(nodes))
-    return Maps(maps, lambda: _mean_value(problem, bases, np.full(len(bases), 1 / len(bases))))
+    maps = query.path_sum(_straight, (bases[chosen], nodes, weights), samples=len(nodes))
+    return Maps(maps, lambda: _mean_value(query, bases, np.full(len(bases), 1 / len(bases))))
 
 
 def expected_gradients(
-    problem: Problem, *, samples: int = 50, baseline: Any = (0.0, 1.0), seed: Any = 0
+    query: Query, *, samples: int = 50, baseline: Any = (0.0, 1.0), seed: Any = 0
 ) -> Maps:
     """Average gradient times difference over random baselines and points on the line.
 
@@ -71,19 +71,19 @@ def expected_gradients(
     share the random numbers, so a map depends on its own image alone.
     """
     check_int("samples", samples, low=1)
-    check_memory("samples", samples, 4.0 * samples * problem.images[0].size, "images")
+    check_memory("samples", samples, 4.0 * samples * query.images[0].size, "images")
     generator = check_generator(seed)
-    bases = baseline_images(baseline, problem.images.shape[1:], samples)
+    bases = baseline_images(baseline, query.images.shape[1:], samples)
     chosen = generator.integers(len(bases), size=samples)
     nodes = generator.random(samples)
     weights = np.full(samples, 1 / samples)
     shares = np.bincount(chosen, minlength=len(bases)) / samples
-    maps = problem.path_sum(_straight, (bases[chosen], nodes, weights), samples=samples)
-    return Maps(maps, lambda: _mean_value(problem, bases, shares))
+    maps = query.path_sum(_straight, (bases[chosen], nodes, weights), samples=samples)
+    return Maps(maps, lambda: _mean_value(query, bases, shares))
 
 
 def blur_ig(
-    problem: Problem,
+    query: Query,
     *,
     steps: int = 50,
     rule: str = "gauss_legendre",
@@ -95,7 +95,7 @@ def blur_ig(
     The image is black beyond its border. Up to the error of the rule, a map adds up to the
     target at the image minus the target at the most blurred image.
     """
-    height, width = problem.images.shape[1:3]
+    height, width = query.images.shape[1:3]
     if max_sigma is None:
         max_sigma = max(height, width) / 4
     # Beyond, the most blurred image is one grey.
@@ -108,16 +108,16 @@ def blur_ig(
     def reference() -> np.ndarray:
         most = np.array([sigma])
         first, last = blur_matrices(height, most)[0][0], blur_matrices(width, most)[0][0]
-        blurred = np.einsum("ij,rjwc,vw->rivc", first, problem.images, last, optimize=True)
-        rows = np.arange(len(problem))
-        return problem.at(blurred.astype(np.float32), rows).values_everywhere()
+        blurred = np.einsum("ij,rjwc,vw->rivc", first, query.images, last, optimize=True)
+        rows = np.arange(len(query))
+        return query.at(blurred.astype(np.float32), rows).values_everywhere()
 
-    return Maps(problem.path_sum(_blurred, parameters, samples=steps), reference)
+    return Maps(query.path_sum(_blurred, parameters, samples=steps), reference)
 
 
-def _pointwise(problem: Problem, name: str) -> Maps:
+def _pointwise(query: Query, name: str) -> Maps:
     path, rule = POINTWISE[name]
-    return Maps(problem.path_sum(path, rule=rule))
+    return Maps(query.path_sum(path, rule=rule))
 
 
 @lru_cache(maxsize=8)
@@ -166,14 +166,14 @@ POINTWISE: dict[str, tuple[Path, str | None]] = {
     "guided_backprop": (_plain, "guided"),
     "deconvnet": (_plain, "deconv"),
 }
-"""Methods whose maps are one `Problem.path_sum` without samples: its path and rule."""
+"""Methods whose maps are one `Query.path_sum` without samples: its path and rule."""
 
 
-def _mean_value(problem: Problem, images: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def _mean_value(query: Query, images: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Return the weighted mean (k, n) of the targets at images that do not depend on n."""
-    count = len(problem)
-    mean = np.zeros((problem.targets, count))
+    count = len(query)
+    mean = np.zeros((query.targets, count))
     for image, weight in zip(images, weights, strict=True):
-        everywhere = np.broadcast_to(image, problem.images.shape)
-        mean += weight * problem.at(everywhere, np.arange(count)).values_everywhere()
+        everywhere = np.broadcast_to(image, query.images.shape)
+        mean += weight * query.at(everywhere, np.arange(count)).values_everywhere()
     return mean

@@ -11,14 +11,14 @@ import tensorflow as tf
 from whitebox_loc._validation import check_generator, check_int, check_memory, check_real
 from whitebox_loc.introspect.methods.gradient.gradients import POINTWISE
 from whitebox_loc.introspect.methods.record import Maps, Method
-from whitebox_loc.introspect.targets.query import Problem
+from whitebox_loc.introspect.targets.query import Query
 from whitebox_loc.introspect.tracing.derivatives import slopes_of
 
 __all__ = ["smoothgrad", "squaregrad", "vargrad"]
 
 
 def smoothgrad(
-    problem: Problem,
+    query: Query,
     *,
     base: Method | str = "gradient",
     samples: int = 32,
@@ -31,12 +31,12 @@ def smoothgrad(
     `noise` is the standard deviation of the Gaussian noise, in brightness. All images share
     the noise, so a map depends on its own image alone.
     """
-    (total,) = _collected(problem, base, samples, noise, seed, options, _sum)
+    (total,) = _collected(query, base, samples, noise, seed, options, _sum)
     return Maps(total / np.float32(samples))
 
 
 def squaregrad(
-    problem: Problem,
+    query: Query,
     *,
     base: Method | str = "gradient",
     samples: int = 32,
@@ -45,12 +45,12 @@ def squaregrad(
     **options: Any,
 ) -> Maps:
     """Average the squares of the base method's maps of the image plus noise."""
-    (total,) = _collected(problem, base, samples, noise, seed, options, _sum_of_squares)
+    (total,) = _collected(query, base, samples, noise, seed, options, _sum_of_squares)
     return Maps(total / np.float32(samples))
 
 
 def vargrad(
-    problem: Problem,
+    query: Query,
     *,
     base: Method | str = "gradient",
     samples: int = 32,
@@ -59,7 +59,7 @@ def vargrad(
     **options: Any,
 ) -> Maps:
     """Take the variance, divided by the number of samples, of maps of the image plus noise."""
-    found = _collected(problem, base, samples, noise, seed, options, _sums_from_first)
+    found = _collected(query, base, samples, noise, seed, options, _sums_from_first)
     total, square, _ = (part / np.float32(samples) for part in found)
     return Maps(np.maximum(square - total**2, 0.0))
 
@@ -90,7 +90,7 @@ def _added(kept: tuple[Any, ...] | None, *parts: Any) -> tuple[Any, ...]:
 
 
 def _collected(
-    problem: Problem,
+    query: Query,
     base: Any,
     samples: int,
     noise: float,
@@ -100,32 +100,32 @@ def _collected(
 ) -> list[np.ndarray]:
     """Return what `collect` keeps of the base method's maps under noise, (k, n, ...) each."""
     check_int("samples", samples, low=1)
-    check_memory("samples", samples, 4.0 * samples * problem.images[0].size, "noise")
+    check_memory("samples", samples, 4.0 * samples * query.images[0].size, "noise")
     check_real("noise", noise, low=0.0)
     generator = check_generator(seed)
-    n, kept = len(problem), dict[int, tuple[Any, ...]]()
+    n, kept = len(query), dict[int, tuple[Any, ...]]()
     # All images share the noise, so samples are drawn once and images go through them in turn.
-    together = max(1, min(samples, problem.batch_size // n))
-    most = min(n, max(1, problem.batch_size // together))
+    together = max(1, min(samples, query.batch_size // n))
+    most = min(n, max(1, query.batch_size // together))
     found: Any = _found_in_graph if base.name in POINTWISE else _found_by_base
     for start in range(0, samples, together):
         count = min(together, samples - start)
-        grain = generator.standard_normal((count, *problem.images.shape[1:]), np.float32)
+        grain = generator.standard_normal((count, *query.images.shape[1:]), np.float32)
         grain *= np.float32(noise)
         for first in range(0, n, most):
             rows = slice(first, min(first + most, n))
-            kept[first] = found(problem, base, options, rows, grain, collect, kept.get(first))
+            kept[first] = found(query, base, options, rows, grain, collect, kept.get(first))
     return [
         np.concatenate([p.numpy() for p in parts], 1) for parts in zip(*kept.values(), strict=True)
     ]
 
 
 def _found_in_graph(
-    problem: Problem, base: Any, options: Any, rows: slice, grain: Any, collect: Collect, kept: Any
+    query: Query, base: Any, options: Any, rows: slice, grain: Any, collect: Collect, kept: Any
 ) -> tuple[Any, ...]:
     """Draw, differentiate and collect in one compiled graph: nothing but sums leaves it."""
     path, rule = POINTWISE[base.name]
-    size = problem.images.shape[1:3]
+    size = query.images.shape[1:3]
 
     def build(read: Any, images: Any, grain: Any, *before: Any) -> tuple[Any, ...]:
         samples = tf.shape(grain)[0]
@@ -138,18 +138,18 @@ def _found_in_graph(
         return collect(before or None, maps)
 
     before = () if kept is None else kept
-    state = [tf.TensorSpec((problem.targets, None, *size))] * len(before)
+    state = [tf.TensorSpec((query.targets, None, *size))] * len(before)
     key = ("noise", collect, path, rule, len(before))
-    run = problem.function(key, build, [grain, *state])
-    problem.count(len(grain) * (rows.stop - rows.start))
-    return run(*problem.tensors(rows), tf.constant(grain), *before)
+    run = query.function(key, build, [grain, *state])
+    query.count(len(grain) * (rows.stop - rows.start))
+    return run(*query.tensors(rows), tf.constant(grain), *before)
 
 
 def _found_by_base(
-    problem: Problem, base: Any, options: Any, rows: slice, grain: Any, collect: Collect, kept: Any
+    query: Query, base: Any, options: Any, rows: slice, grain: Any, collect: Collect, kept: Any
 ) -> tuple[Any, ...]:
-    images, numbers = problem.images[rows], np.arange(rows.start, rows.stop)
+    images, numbers = query.images[rows], np.arange(rows.start, rows.stop)
     noisy = (images + grain[:, None]).reshape(-1, *images.shape[1:])
-    part = problem.at(noisy, np.tile(numbers, len(grain)))
+    part = query.at(noisy, np.tile(numbers, len(grain)))
     maps = base.function(part, **options).values
     return collect(kept, tf.reshape(maps, (-1, len(grain), *images.shape[:3])))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from whitebox_loc.introspect.targets.query import Problem
+from whitebox_loc.introspect.targets.query import Query
 
 __all__ = ["Moves", "copied_images", "copied_maps", "legal_moves"]
 
@@ -56,24 +56,24 @@ def legal_moves(boxes: np.ndarray, step: int, size: tuple[int, int]) -> Moves:
     return Moves(rows, edges, places[rows, edges, sides])
 
 
-def copied_maps(problem: Problem, boxes: np.ndarray, moves: Moves) -> np.ndarray:
+def copied_maps(query: Query, boxes: np.ndarray, moves: Moves) -> np.ndarray:
     """Return the maps (k, n, height, width) of the moves."""
-    shape = problem.images.shape
+    shape = query.images.shape
     extra = [np.zeros((1, 4), np.int32), *[np.zeros(1, np.int32)] * 3]
-    run = problem.function(("copied_edges",), _build, extra)
-    maps = np.zeros((problem.targets, *shape[:3]), np.float32)
+    run = query.function(("copied_edges",), _build, extra)
+    maps = np.zeros((query.targets, *shape[:3]), np.float32)
     # Whole images go along with their moves, of which there are eight at most.
-    together = max(1, problem.batch_size // 9)
-    most = max(1, problem.batch_size - together)
+    together = max(1, query.batch_size // 9)
+    most = max(1, query.batch_size - together)
     for first in range(0, shape[0], together):
         rows = slice(first, min(first + together, shape[0]))
         begin, end = np.searchsorted(moves.rows, [rows.start, rows.stop])
         for start in range(begin, max(end, begin + 1), most):
             part = moves[start : min(start + most, end)]
             numbers = (boxes[rows], part.rows - first, part.edges, part.places)
-            found = run(*problem.tensors(rows), *(tf.constant(a.astype(np.int32)) for a in numbers))
+            found = run(*query.tensors(rows), *(tf.constant(a.astype(np.int32)) for a in numbers))
             maps[:, rows] += found.numpy()
-            problem.count(rows.stop - rows.start + len(part))
+            query.count(rows.stop - rows.start + len(part))
     return maps
 
 

@@ -15,13 +15,13 @@ from whitebox_loc.introspect.methods.intervention.copied_edges import (
     legal_moves,
 )
 from whitebox_loc.introspect.methods.record import Maps
-from whitebox_loc.introspect.targets.query import Problem
+from whitebox_loc.introspect.targets.query import Query
 
 __all__ = ["edge_move"]
 
 
 def edge_move(
-    problem: Problem, *, boxes: Any = None, scene: Any = None, labels: Any = None, step: int = 1
+    query: Query, *, boxes: Any = None, scene: Any = None, labels: Any = None, step: int = 1
 ) -> Maps:
     """Share what the target does when an edge moves among the pixels that the move changes.
 
@@ -43,28 +43,28 @@ def edge_move(
     the border lies the darkest brightness of the image, so a box that fills an image of one
     brightness changes nothing and has the map 0.
     """
-    step = check_int("step", step, low=1, high=max(problem.images.shape[1:3]))
-    drawn = None if scene is None else _check_scene(scene, problem)
-    corners = _all_boxes(boxes, problem, drawn)
-    kinds = _all_labels(labels, problem, drawn)
-    moves = legal_moves(corners, step, problem.images.shape[1:3])
+    step = check_int("step", step, low=1, high=max(query.images.shape[1:3]))
+    drawn = None if scene is None else _check_scene(scene, query)
+    corners = _all_boxes(boxes, query, drawn)
+    kinds = _all_labels(labels, query, drawn)
+    moves = legal_moves(corners, step, query.images.shape[1:3])
     if drawn is None:
-        return Maps(copied_maps(problem, corners, moves))
-    return Maps(_redrawn_maps(problem, corners, moves, drawn, kinds))
+        return Maps(copied_maps(query, corners, moves))
+    return Maps(_redrawn_maps(query, corners, moves, drawn, kinds))
 
 
 def _redrawn_maps(
-    problem: Problem, boxes: np.ndarray, moves: Moves, scene: Scene, labels: np.ndarray
+    query: Query, boxes: np.ndarray, moves: Moves, scene: Scene, labels: np.ndarray
 ) -> np.ndarray:
     """Return the maps of moves that are drawn as the scene draws."""
-    start = problem.values_everywhere().astype(np.float64)
-    maps = np.zeros((problem.targets, *problem.images.shape[:3]))
-    for first in range(0, len(moves), problem.batch_size):
-        part = moves[first : first + problem.batch_size]
+    start = query.values_everywhere().astype(np.float64)
+    maps = np.zeros((query.targets, *query.images.shape[:3]))
+    for first in range(0, len(moves), query.batch_size):
+        part = moves[first : first + query.batch_size]
         rows = part.rows
-        moved = _redrawn_images(problem.images, boxes, part, scene, labels)
-        change = moved - problem.images[rows]
-        effect = problem.values(moved, rows).numpy() - start[:, rows]
+        moved = _redrawn_images(query.images, boxes, part, scene, labels)
+        change = moved - query.images[rows]
+        effect = query.values(moved, rows).numpy() - start[:, rows]
         size = np.square(change, dtype=np.float64).sum((1, 2, 3))
         share = effect / np.where(size > 0, size, 1.0)
         change = change.sum(-1, dtype=np.float64)
@@ -111,7 +111,7 @@ def _contrast(image: np.ndarray, shape: np.ndarray, scene: Scene) -> np.ndarray:
     return np.median(image[lit], axis=0).astype(np.float64) - np.median(dark, axis=0)
 
 
-def _all_boxes(boxes: Any, problem: Problem, scene: Scene | None) -> np.ndarray:
+def _all_boxes(boxes: Any, query: Query, scene: Scene | None) -> np.ndarray:
     """Return a box for each image: the given ones, or those found in the images."""
     if boxes is None:
         if scene is not None and scene.inverted:
@@ -122,16 +122,16 @@ def _all_boxes(boxes: Any, problem: Problem, scene: Scene | None) -> np.ndarray:
         inverted = scene is not None and (
             level_range(scene.foreground)[0] < level_range(scene.background)[0]
         )
-        return np.stack([_find_box(-image if inverted else image) for image in problem.images])
+        return np.stack([_find_box(-image if inverted else image) for image in query.images])
     found = check_boxes("boxes", boxes)
     found = found[None] if found.ndim == 1 else found
-    if found.ndim != 2 or len(found) not in (1, problem.given):
+    if found.ndim != 2 or len(found) not in (1, query.given):
         raise ValueError(
-            f"`boxes` must have shape ({problem.given}, 4), one box an image, or (4,); got "
+            f"`boxes` must have shape ({query.given}, 4), one box an image, or (4,); got "
             f"{np.shape(boxes)}."
         )
-    rows = np.zeros_like(problem.rows) if len(found) == 1 else problem.rows
-    height, width = problem.images.shape[1:3]
+    rows = np.zeros_like(query.rows) if len(found) == 1 else query.rows
+    height, width = query.images.shape[1:3]
     return whole_boxes(found, (height, width))[rows]
 
 
@@ -145,24 +145,24 @@ def _find_box(image: np.ndarray) -> np.ndarray:
     return np.array([rows[0], columns[0], rows[-1] + 1, columns[-1] + 1])
 
 
-def _check_scene(scene: Any, problem: Problem) -> Scene:
+def _check_scene(scene: Any, query: Query) -> Scene:
     drawn = as_scene(scene)
-    if drawn.size != problem.images.shape[1:3]:
+    if drawn.size != query.images.shape[1:3]:
         raise ValueError(
-            f"`scene` must be of the images' size, {problem.images.shape[1:3]}; got {drawn.size}. "
+            f"`scene` must be of the images' size, {query.images.shape[1:3]}; got {drawn.size}. "
             "Use as_scene(scene, size=...)."
         )
     return drawn
 
 
-def _all_labels(labels: Any, problem: Problem, scene: Scene | None) -> np.ndarray:
+def _all_labels(labels: Any, query: Query, scene: Scene | None) -> np.ndarray:
     """Return the number of each image's shape."""
     if labels is None:
-        return np.zeros(len(problem), np.int64)
+        return np.zeros(len(query), np.int64)
     found, count = as_array("labels", labels), 1 if scene is None else len(scene.shapes)
-    if scene is None or found.shape != (problem.given,) or found.dtype.kind not in "iu":
+    if scene is None or found.shape != (query.given,) or found.dtype.kind not in "iu":
         raise ValueError(
-            f"`labels` must be whole numbers of shape ({problem.given},), one an image, beside a "
+            f"`labels` must be whole numbers of shape ({query.given},), one an image, beside a "
             f"`scene` that has the shapes; got {labels!r} and scene={scene!r}."
         )
     if found.size and not 0 <= found.min() <= found.max() < count:
@@ -170,4 +170,4 @@ def _all_labels(labels: Any, problem: Problem, scene: Scene | None) -> np.ndarra
             f"`labels` must lie in 0 .. {count - 1}, the scene's shapes {scene.shapes}; got "
             f"{found.min()} .. {found.max()}."
         )
-    return found[problem.rows]
+    return found[query.rows]

@@ -18,7 +18,7 @@ from whitebox_loc._validation import as_array
 from whitebox_loc.boxes import iou
 from whitebox_loc.introspect.methods.baselines import baseline_images
 from whitebox_loc.introspect.targets.outputs import box_output
-from whitebox_loc.introspect.targets.query import Problem
+from whitebox_loc.introspect.targets.query import Query
 from whitebox_loc.introspect.tracing.inputs import fixed_spec
 from whitebox_loc.introspect.tracing.refusals import check_answer
 
@@ -56,48 +56,48 @@ class Sums:
     product: np.ndarray  # (k, n, height, width)
 
 
-def scores(problem: Problem, masks: Masks, baseline: Any) -> np.ndarray:
+def scores(query: Query, masks: Masks, baseline: Any) -> np.ndarray:
     """Return the targets (k, n, masks) of the masked images, averaged over baselines."""
-    found = np.zeros((problem.targets, len(problem), len(masks)))
-    tiles = list(problem.tiles(len(masks), split=True))
-    masks = _drawn_once(problem, masks, tiles)
-    for base, share in _weighted(baseline, problem):
-        run = _compiled(problem, masks, base, [], _score)
+    found = np.zeros((query.targets, len(query), len(masks)))
+    tiles = list(query.tiles(len(masks), split=True))
+    masks = _drawn_once(query, masks, tiles)
+    for base, share in _weighted(baseline, query):
+        run = _compiled(query, masks, base, [], _score)
         for rows, part in tiles:
-            values = run(*problem.tensors(rows), base, *_arrays(masks, part))
+            values = run(*query.tensors(rows), base, *_arrays(masks, part))
             found[:, rows, part] += share * values.numpy().transpose(0, 2, 1)
-            problem.count((rows.stop - rows.start) * (part.stop - part.start))
+            query.count((rows.stop - rows.start) * (part.stop - part.start))
     # What is made of these by ranks and kernels would hide a NaN.
-    return check_answer("Targets of masked images", found, problem.model, problem.link)
+    return check_answer("Targets of masked images", found, query.model, query.link)
 
 
 def weighted_sums(
-    problem: Problem, masks: Masks, baseline: Any, *, overlap: bool = False, boxes: Any = None
+    query: Query, masks: Masks, baseline: Any, *, overlap: bool = False, boxes: Any = None
 ) -> Sums:
     """Return sums of the changes from the targets at the whole images.
 
     With `overlap`, the IoU of the predicted box with `boxes` (n, 4) is scored, and k is 1;
     without `boxes`, with that predicted for the whole image.
     """
-    n, size = len(problem), problem.images.shape[1:3]
-    targets = 1 if overlap else problem.targets
+    n, size = len(query), query.images.shape[1:3]
+    targets = 1 if overlap else query.targets
     change, hidden = np.zeros((targets, n)), np.zeros(size)
     product = np.zeros((targets, n, *size))
     beside = [] if boxes is None else [boxes]
     # The whole image goes along with every slice of its masks, not into a batch of its own: the
     # fixed cost of a batch is that of a dozen images.
-    tiles = list(problem.tiles(len(masks), beside=1))
-    masks = _drawn_once(problem, masks, tiles)
-    for base, share in _weighted(baseline, problem):
-        run = _compiled(problem, masks, base, beside, _overlap_sums if overlap else _target_sums)
+    tiles = list(query.tiles(len(masks), beside=1))
+    masks = _drawn_once(query, masks, tiles)
+    for base, share in _weighted(baseline, query):
+        run = _compiled(query, masks, base, beside, _overlap_sums if overlap else _target_sums)
         for rows, part in tiles:
             own = [tf.convert_to_tensor(a[rows]) for a in beside]
-            found = run(*problem.tensors(rows), base, *own, *_arrays(masks, part))
+            found = run(*query.tensors(rows), base, *own, *_arrays(masks, part))
             change[:, rows] += share * found[0].numpy()
             product[:, rows] += share * found[2].numpy()
             if rows.start == 0:
                 hidden += share * found[1].numpy()
-            problem.count((rows.stop - rows.start) * (part.stop - part.start + 1))
+            query.count((rows.stop - rows.start) * (part.stop - part.start + 1))
     return Sums(change, hidden, product)
 
 
@@ -134,8 +134,8 @@ def _draw_segments(size: tuple[int, int], visible: Any, labels: Any) -> Any:
     return 1.0 - tf.gather(visible, labels, axis=1)
 
 
-def _weighted(baseline: Any, problem: Problem) -> list[tuple[np.ndarray, float]]:
-    bases = baseline_images(baseline, problem.images.shape[1:])
+def _weighted(baseline: Any, query: Query) -> list[tuple[np.ndarray, float]]:
+    bases = baseline_images(baseline, query.images.shape[1:])
     return [(base, 1 / len(bases)) for base in bases]
 
 
@@ -145,7 +145,7 @@ def _arrays(masks: Masks, part: slice) -> list[Any]:
     return [*(tf.convert_to_tensor(a[part]) for a in masks.arrays), *masks.shared]
 
 
-def _drawn_once(problem: Problem, masks: Masks, tiles: list[tuple[slice, slice]]) -> Masks:
+def _drawn_once(query: Query, masks: Masks, tiles: list[tuple[slice, slice]]) -> Masks:
     """Return the masks as they are drawn, if more than one batch of images needs all of them.
 
     They are then no more than a batch.
@@ -153,7 +153,7 @@ def _drawn_once(problem: Problem, masks: Masks, tiles: list[tuple[slice, slice]]
     if len(tiles) == 1 or any(part.stop - part.start < len(masks) for _, part in tiles):
         return masks
     draw, arrays = _drawing(masks.draw), _arrays(masks, tiles[0][1])
-    return Masks(_as_they_are, (draw(problem.images.shape[1:3], *arrays),))
+    return Masks(_as_they_are, (draw(query.images.shape[1:3], *arrays),))
 
 
 @lru_cache(maxsize=16)
@@ -166,13 +166,13 @@ def _as_they_are(size: tuple[int, int], hidden: Any) -> Any:
     return hidden
 
 
-def _compiled(problem: Problem, masks: Masks, base: np.ndarray, beside: Any, finish: Any) -> Any:
+def _compiled(query: Query, masks: Masks, base: np.ndarray, beside: Any, finish: Any) -> Any:
     """Return a function of images, a baseline, what goes beside the images, and masks.
 
     It returns what `finish` makes of the model's targets at the masked images.
     """
     black, drawn = not base.any(), len(masks.arrays) + len(masks.shared)
-    size = problem.images.shape[1:3]
+    size = query.images.shape[1:3]
 
     def build(read: Any, images: Any, base: Any, *arrays: Any) -> Any:
         hidden = masks.draw(size, *arrays[-drawn:])
@@ -186,7 +186,7 @@ def _compiled(problem: Problem, masks: Masks, base: np.ndarray, beside: Any, fin
         return finish(values, passed, hidden, count, *arrays[:-drawn])
 
     extra = [fixed_spec(base), *beside, *masks.arrays, *(fixed_spec(a) for a in masks.shared)]
-    return problem.function((masks.draw, black, finish, len(beside)), build, extra)
+    return query.function((masks.draw, black, finish, len(beside)), build, extra)
 
 
 def _score(values: Any, passed: Any, hidden: Any, count: Any) -> Any:

@@ -17,12 +17,12 @@ from whitebox_loc._validation import (
 )
 from whitebox_loc.introspect.methods.perturbation.masks import Masks, Sums, weighted_sums
 from whitebox_loc.introspect.methods.record import Maps
-from whitebox_loc.introspect.targets.query import Problem
+from whitebox_loc.introspect.targets.query import Query
 
 __all__ = ["drise", "occlusion", "rise"]
 
 
-def occlusion(problem: Problem, *, patch: int = 8, stride: int = 4, baseline: Any = 0.0) -> Maps:
+def occlusion(query: Query, *, patch: int = 8, stride: int = 4, baseline: Any = 0.0) -> Maps:
     """Average the fall of the target over all windows that hide the pixel.
 
     Windows of `patch` x `patch` pixels lie `stride` pixels apart, also partly beyond the
@@ -36,21 +36,21 @@ def occlusion(problem: Problem, *, patch: int = 8, stride: int = 4, baseline: An
             f"`stride` must be at most `patch`, {patch}, or pixels between windows would not be "
             f"hidden at all; got {stride}."
         )
-    count = math.prod(-(-(n + patch - stride) // stride) for n in problem.images.shape[1:3])
+    count = math.prod(-(-(n + patch - stride) // stride) for n in query.images.shape[1:3])
     if count > 10**6:
         raise ValueError(
             f"`patch` and `stride`, {patch} and {stride}, make {count} windows; at most 1000000 "
             "are tried. Take a smaller `patch` or a larger `stride`."
         )
-    starts = [np.arange(stride - patch, n, stride) for n in problem.images.shape[1:3]]
+    starts = [np.arange(stride - patch, n, stride) for n in query.images.shape[1:3]]
     corners = np.stack(np.meshgrid(*starts, indexing="ij"), -1).reshape(-1, 2).astype(np.int32)
     masks = Masks(_draw_windows, (corners,), (np.array(patch, np.int32),))
-    sums = weighted_sums(problem, masks, baseline)
+    sums = weighted_sums(query, masks, baseline)
     return Maps((-sums.product / sums.hidden).astype(np.float32))
 
 
 def rise(
-    problem: Problem,
+    query: Query,
     *,
     samples: int = 1000,
     cells: int = 7,
@@ -65,13 +65,13 @@ def rise(
     it away, with the covariance's samples - 1, leaves the estimate without bias, and without
     the part of its noise that says nothing about pixels.
     """
-    masks = _random_grids(problem, samples, cells, probability, seed)
-    sums = weighted_sums(problem, masks, baseline)
+    masks = _random_grids(query, samples, cells, probability, seed)
+    sums = weighted_sums(query, masks, baseline)
     return Maps(_covariance(sums, len(masks)) / np.float32(probability))
 
 
 def drise(
-    problem: Problem,
+    query: Query,
     *,
     boxes: Any = None,
     samples: int = 1000,
@@ -87,11 +87,11 @@ def drise(
     the part that a model of one box without classes has; `targets.detection` is the whole of it,
     and with ``method="rise"`` D-RISE for several boxes and classes.
     """
-    masks = _random_grids(problem, samples, cells, probability, seed)
-    chosen = None if boxes is None else _reference(boxes, problem)
-    sums = weighted_sums(problem, masks, baseline, overlap=True, boxes=chosen)
+    masks = _random_grids(query, samples, cells, probability, seed)
+    chosen = None if boxes is None else _reference(boxes, query)
+    sums = weighted_sums(query, masks, baseline, overlap=True, boxes=chosen)
     maps = _covariance(sums, len(masks)) / np.float32(probability)
-    return Maps(np.repeat(maps, problem.targets, axis=0))
+    return Maps(np.repeat(maps, query.targets, axis=0))
 
 
 def _covariance(sums: Sums, count: int) -> np.ndarray:
@@ -100,9 +100,7 @@ def _covariance(sums: Sums, count: int) -> np.ndarray:
     return ((mean * sums.hidden - sums.product) / (count - 1)).astype(np.float32)
 
 
-def _random_grids(
-    problem: Problem, samples: int, cells: int, probability: float, seed: Any
-) -> Masks:
+def _random_grids(query: Query, samples: int, cells: int, probability: float, seed: Any) -> Masks:
     check_int("samples", samples, low=2, high=10**7)
     check_int("cells", cells, low=1, high=1000)
     check_memory("samples", samples, 8.0 * samples * cells**2, "grids")
@@ -112,7 +110,7 @@ def _random_grids(
             f"`probability` must lie between 0 and 1, or all masks are equal; got {probability}."
         )
     generator = check_generator(seed)
-    height, width = problem.images.shape[1:3]
+    height, width = query.images.shape[1:3]
     grids = generator.random((samples, cells, cells)) < probability
     cell = np.array([-(-height // cells), -(-width // cells)], np.int32)
     shifts = generator.integers(0, cell, size=(samples, 2), dtype=np.int32)
@@ -143,13 +141,13 @@ def _draw_grids(size: tuple[int, int], grids: Any, shifts: Any, cell: Any) -> An
     return 1.0 - tf.matmul(tf.matmul(rows, grids), columns, transpose_b=True)
 
 
-def _reference(boxes: Any, problem: Problem) -> np.ndarray:
+def _reference(boxes: Any, query: Query) -> np.ndarray:
     found = np.asarray(check_boxes("boxes", boxes), np.float32)
     if found.ndim == 1:
         found = found[None]
-    if found.ndim != 2 or len(found) not in (1, problem.given):
+    if found.ndim != 2 or len(found) not in (1, query.given):
         raise ValueError(
-            f"`boxes` must have shape ({problem.given}, 4), one box an image, or (4,); got "
+            f"`boxes` must have shape ({query.given}, 4), one box an image, or (4,); got "
             f"{np.shape(boxes)}."
         )
-    return found[np.zeros_like(problem.rows) if len(found) == 1 else problem.rows]
+    return found[np.zeros_like(query.rows) if len(found) == 1 else query.rows]

@@ -10,7 +10,7 @@ from scipy.stats import qmc
 from whitebox_loc._validation import check_generator, check_int, check_memory
 from whitebox_loc.introspect.methods.perturbation.masks import scores, segment_labels, segment_masks
 from whitebox_loc.introspect.methods.record import Maps
-from whitebox_loc.introspect.targets.query import Problem
+from whitebox_loc.introspect.targets.query import Query
 
 __all__ = ["hsic", "sobol"]
 
@@ -19,7 +19,7 @@ _ROUNDING = 1e-6
 
 
 def sobol(
-    problem: Problem,
+    query: Query,
     *,
     segments: Any = (8, 8),
     samples: int = 32,
@@ -33,7 +33,7 @@ def sobol(
     shares come from a scrambled Sobol sequence; `samples` must be a power of 2, and samples x
     (segments + 1) images are scored. The index stands at every pixel of its segment.
     """
-    labels = segment_labels(segments, problem.images.shape[1:3])
+    labels = segment_labels(segments, query.images.shape[1:3])
     count = int(labels.max()) + 1
     if 2 * count > qmc.Sobol.MAXDIM:
         raise ValueError(
@@ -52,7 +52,7 @@ def sobol(
     # Block 0 is the first matrix; block i + 1 has its column i from the second.
     shown = np.repeat(first[None], count + 1, axis=0)
     shown[np.arange(1, count + 1), :, np.arange(count)] = second.T
-    values = scores(problem, segment_masks(shown.reshape(-1, count), labels), baseline)
+    values = scores(query, segment_masks(shown.reshape(-1, count), labels), baseline)
     blocks = values.reshape(*values.shape[:2], count + 1, samples)
     remaining = ((blocks[:, :, 1:] - blocks[:, :, :1]) ** 2).mean(-1) / 2
     # Every block is a sample of the same distribution, so all tell the variance.
@@ -61,7 +61,7 @@ def sobol(
 
 
 def hsic(
-    problem: Problem,
+    query: Query,
     *,
     segments: Any = (8, 8),
     samples: int = 512,
@@ -75,12 +75,12 @@ def hsic(
     both or in none of two samples and -1/2 otherwise, and a Gaussian kernel L of the targets,
     whose width is the median distance between them. It stands at every pixel of the segment.
     """
-    labels = segment_labels(segments, problem.images.shape[1:3])
+    labels = segment_labels(segments, query.images.shape[1:3])
     # Every sample is compared with every other.
     check_int("samples", samples, low=2, high=20000)
     count = int(labels.max()) + 1
     shown = check_generator(seed).random((samples, count)) < 0.5
-    values = scores(problem, segment_masks(shown, labels), baseline)
+    values = scores(query, segment_masks(shown, labels), baseline)
     # K is z z' / 2 with z = 1 or -1, so the trace is a quadratic form of centered z.
     sign = np.where(shown, 1.0, -1.0)
     sign -= sign.mean(0)

@@ -14,13 +14,13 @@ import numpy as np
 from whitebox_loc._validation import check_generator, check_int, check_memory, check_real
 from whitebox_loc.introspect.methods.perturbation.masks import scores, segment_labels, segment_masks
 from whitebox_loc.introspect.methods.record import Maps
-from whitebox_loc.introspect.targets.query import Problem
+from whitebox_loc.introspect.targets.query import Query
 
 __all__ = ["kernel_shap", "lime"]
 
 
 def kernel_shap(
-    problem: Problem,
+    query: Query,
     *,
     segments: Any = (4, 4),
     samples: int = 512,
@@ -35,13 +35,13 @@ def kernel_shap(
     sets are drawn in pairs of one and what it leaves out. Either way a map adds up to the
     target at the image minus the (mean) target at the baseline.
     """
-    labels = segment_labels(segments, problem.images.shape[1:3])
+    labels = segment_labels(segments, query.images.shape[1:3])
     count = int(labels.max()) + 1
     check_int("samples", samples, low=4)
     masks = min(samples, 2 ** min(count, 63))
     check_memory("samples", samples, 8.0 * masks * count, "masks")
     shown, weights = _coalitions(count, samples, seed)
-    values = scores(problem, segment_masks(shown, labels), baseline)
+    values = scores(query, segment_masks(shown, labels), baseline)
     empty, full = values[..., 0], values[..., 1]
     solve = _constrained(shown[2:].astype(np.float64), weights, count, samples)
     found = solve(values[..., 2:] - empty[..., None], full - empty)
@@ -49,7 +49,7 @@ def kernel_shap(
 
 
 def lime(
-    problem: Problem,
+    query: Query,
     *,
     segments: Any = (4, 4),
     samples: int = 512,
@@ -65,17 +65,17 @@ def lime(
     sum of squares is added to the squared errors; the reference implementation takes 1.
     `segments` and `baseline` as in `kernel_shap`.
     """
-    labels = segment_labels(segments, problem.images.shape[1:3])
+    labels = segment_labels(segments, query.images.shape[1:3])
     count = int(labels.max()) + 1
     check_int("samples", samples, low=2)
-    check_memory("samples", samples, 4.0 * samples * problem.images[0].size, "masks")
+    check_memory("samples", samples, 4.0 * samples * query.images[0].size, "masks")
     width = check_real("kernel_width", kernel_width, low=1e-3)
     check_real("ridge", ridge, low=0.0)
     shown = check_generator(seed).random((samples, count)) < 0.5
     shown[0] = True
     distance = 1 - np.sqrt(shown.mean(1))
     weights = np.exp(-((distance / width) ** 2))
-    values = scores(problem, segment_masks(shown, labels), baseline)
+    values = scores(query, segment_masks(shown, labels), baseline)
     # Around the weighted means the constant of the fit drops out, which is not shrunk.
     away: np.ndarray = shown - np.average(shown, axis=0, weights=weights)
     square = (away * weights[:, None]).T @ away + ridge * np.eye(count)

@@ -44,46 +44,46 @@ from whitebox_loc.introspect.methods.propagation.operations import (
     sent_back,
 )
 from whitebox_loc.introspect.methods.record import Maps
-from whitebox_loc.introspect.targets.query import Problem
+from whitebox_loc.introspect.targets.query import Query
 
 __all__ = ["deep_shap", "deeplift"]
 
 Pairs = Iterable[tuple[Any, Any]]
 
 
-def deeplift(problem: Problem, *, baseline: Any = 0.0) -> Maps:
+def deeplift(query: Query, *, baseline: Any = 0.0) -> Maps:
     """Share out the difference from a baseline, a number or an image.
 
     A map adds up to the target at the image minus the target at the baseline.
     """
-    bases = baseline_images(baseline, problem.images.shape[1:])
+    bases = baseline_images(baseline, query.images.shape[1:])
     if len(bases) != 1:
         raise ValueError(
             f"`baseline` must be one number or one image; got {len(bases)}. Use "
             "method='deep_shap' for the mean over several."
         )
-    return _mean_over(problem, bases)
+    return _mean_over(query, bases)
 
 
-def deep_shap(problem: Problem, *, baseline: Any = (0.0, 1.0)) -> Maps:
+def deep_shap(query: Query, *, baseline: Any = (0.0, 1.0)) -> Maps:
     """Average DeepLIFT over several baselines.
 
     They are numbers, images, or a scene, which stands for eight of its images.
     """
-    return _mean_over(problem, baseline_images(baseline, problem.images.shape[1:]))
+    return _mean_over(query, baseline_images(baseline, query.images.shape[1:]))
 
 
-def _mean_over(problem: Problem, bases: np.ndarray) -> Maps:
+def _mean_over(query: Query, bases: np.ndarray) -> Maps:
     def build(read: Any, images: Any, baselines: Any) -> Any:
-        return _shares(problem.model, read, images, baselines)
+        return _shares(query.model, read, images, baselines)
 
-    run = problem.function("deeplift", build, extra=[bases])
-    maps = np.zeros((problem.targets, len(problem), *problem.images.shape[1:3]), np.float32)
-    for rows, part in problem.tiles(len(bases)):
-        found = run(*problem.tensors(rows), tf.constant(bases[part]))
+    run = query.function("deeplift", build, extra=[bases])
+    maps = np.zeros((query.targets, len(query), *query.images.shape[1:3]), np.float32)
+    for rows, part in query.tiles(len(bases)):
+        found = run(*query.tensors(rows), tf.constant(bases[part]))
         maps[:, rows] += found.numpy() / len(bases)
         # The image and the baseline of each pair.
-        problem.count(2 * (rows.stop - rows.start) * (part.stop - part.start))
+        query.count(2 * (rows.stop - rows.start) * (part.stop - part.start))
     if not np.isfinite(maps).all():
         raise ValueError(
             "`baseline`: the model computes with infinity there or at an image (1 / 0, the "
@@ -92,10 +92,10 @@ def _mean_over(problem: Problem, bases: np.ndarray) -> Maps:
         )
 
     def reference() -> np.ndarray:
-        mean = np.zeros((problem.targets, len(problem)))
+        mean = np.zeros((query.targets, len(query)))
         for image in bases:
-            everywhere = np.broadcast_to(image, problem.images.shape)
-            mean += problem.at(everywhere, np.arange(len(problem))).values_everywhere()
+            everywhere = np.broadcast_to(image, query.images.shape)
+            mean += query.at(everywhere, np.arange(len(query))).values_everywhere()
         return mean / len(bases)
 
     return Maps(maps, reference)

@@ -58,7 +58,7 @@ from whitebox_loc.introspect.methods.propagation.rules import (
     Rule,
 )
 from whitebox_loc.introspect.methods.record import Maps
-from whitebox_loc.introspect.targets.query import Problem
+from whitebox_loc.introspect.targets.query import Query
 from whitebox_loc.introspect.tracing.capture import Forward
 from whitebox_loc.introspect.tracing.layers import find_layers, named_layers
 
@@ -68,7 +68,7 @@ Owners = dict[Any, tuple[str, Any]]
 
 
 def lrp(
-    problem: Problem,
+    query: Query,
     *,
     rule: Any = None,
     composite: Any = None,
@@ -102,16 +102,16 @@ def lrp(
         rule, composite, epsilon=epsilon, bias=bias, alpha=alpha, beta=beta, gamma=gamma, low=low,
         high=high,
     )  # fmt: skip
-    find_layers(problem.model, chosen.layers)
+    find_layers(query.model, chosen.layers)
 
     def build(read: Any, images: Any) -> Any:
-        return tf.stack(_relevance(problem.model, read, images, chosen))
+        return tf.stack(_relevance(query.model, read, images, chosen))
 
-    run = problem.function(("lrp", chosen), build)
+    run = query.function(("lrp", chosen), build)
     parts = []
-    for rows, _ in problem.tiles(1):
-        parts.append(run(*problem.tensors(rows)).numpy())
-        problem.count(parts[-1].shape[1])
+    for rows, _ in query.tiles(1):
+        parts.append(run(*query.tensors(rows)).numpy())
+        query.count(parts[-1].shape[1])
     maps = np.concatenate(parts, axis=1)
     return Maps(maps, lambda: np.zeros(maps.shape[:2]))
 
