@@ -1,6 +1,6 @@
 """Score some methods on a trained and on two compiled models; add a metric in one function.
 
-python examples/benchmark_methods.py [--out bench] [--quick]
+python examples/benchmark_methods.py [--out examples_out/bench] [--quick]
 """
 
 import argparse
@@ -11,7 +11,7 @@ import whitebox_loc as wb
 from whitebox_loc.evaluation import Metric, benchmark
 
 parser = argparse.ArgumentParser()
-parser.add_argument("--out", default="bench")
+parser.add_argument("--out", default="examples_out/bench")
 parser.add_argument("--quick", action="store_true", help="little of each, to see it run")
 options = parser.parse_args()
 

@@ -1,6 +1,6 @@
 """Find a shape and name it; then ask which pixels speak for which name.
 
-python examples/classify_shapes.py [--steps 150] [--out .] [--quick]
+python examples/classify_shapes.py [--steps 150] [--out examples_out] [--quick]
 """
 
 import argparse
@@ -10,9 +10,11 @@ import whitebox_loc as wb
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--steps", type=int, default=150)
-parser.add_argument("--out", default=".")
+parser.add_argument("--out", default="examples_out")
 parser.add_argument("--quick", action="store_true", help="little of each, to see it run")
 options = parser.parse_args()
+out = Path(options.out)
+out.mkdir(parents=True, exist_ok=True)
 steps, n = (3, 100) if options.quick else (options.steps, 1000)
 
 scene = wb.data.Scene(
@@ -46,5 +48,5 @@ figures = {
     ).flat[0],
 }
 for name, ax in figures.items():
-    ax.figure.savefig(Path(options.out) / name, dpi=120)
+    ax.figure.savefig(out / name, dpi=120)
     print(f"wrote {name}")

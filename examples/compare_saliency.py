@@ -1,15 +1,17 @@
 """One image, four coordinates, a method of each family, on one page.
 
-python examples/compare_saliency.py [--out saliency.png]
+python examples/compare_saliency.py [--out examples_out]
 """
 
 import argparse
+from pathlib import Path
 
 import whitebox_loc as wb
 
 parser = argparse.ArgumentParser()
-parser.add_argument("--out", default="saliency.png")
-out = parser.parse_args().out
+parser.add_argument("--out", default="examples_out")
+out = Path(parser.parse_args().out)
+out.mkdir(parents=True, exist_ok=True)
 
 scene, box = wb.data.Scene(size=(40, 40)), [12, 8, 26, 30]
 model = wb.models.localizer(size=scene.size, head="dense", seed=0)
@@ -28,5 +30,5 @@ maps = [
     for name, options in methods.items()
 ]
 axes = wb.plots.saliency_grid(maps, list(methods), coordinates, box=box)
-axes.flat[0].figure.savefig(out, dpi=120)
-print(f"wrote {out}")
+axes.flat[0].figure.savefig(out / "saliency.png", dpi=120)
+print(f"wrote {out / 'saliency.png'}")

@@ -1,6 +1,6 @@
 """What one candidate of a RetinaNet looks at, before any candidate is thrown away.
 
-python examples/explain_a_hub_detector.py [--out detector.png]
+python examples/explain_a_hub_detector.py [--out examples_out]
 
 Needs `pip install "whitebox_loc[hub]"`. The weights are random, so the maps show how the network
 is built, not what a trained one has learned; see "Your own model" in the documentation for
@@ -8,6 +8,7 @@ pretrained ones.
 """
 
 import argparse
+from pathlib import Path
 
 import keras
 import keras_hub
@@ -15,8 +16,9 @@ import keras_hub
 import whitebox_loc as wb
 
 parser = argparse.ArgumentParser()
-parser.add_argument("--out", default="detector.png")
-out = parser.parse_args().out
+parser.add_argument("--out", default="examples_out")
+out = Path(parser.parse_args().out)
+out.mkdir(parents=True, exist_ok=True)
 keras.utils.set_random_seed(0)
 
 shape = (64, 96, 3)
@@ -77,5 +79,5 @@ maps = [
 ]
 names = [target.__name__ for target in targets]
 axes = wb.plots.saliency_grid(maps, list(methods), names, box=found)
-axes.flat[0].figure.savefig(out, dpi=120)
-print(f"wrote {out}")
+axes.flat[0].figure.savefig(out / "detector.png", dpi=120)
+print(f"wrote {out / 'detector.png'}")

@@ -1,12 +1,13 @@
 """A layer amid a nested ResNet50: what it looks at, which of its rows carry an edge.
 
-python examples/explain_resnet50.py [--weights imagenet] [--out resnet50.png]
+python examples/explain_resnet50.py [--weights imagenet] [--out examples_out]
 
 Only the last layer is fitted, by ridge regression on what ResNet50 makes of 120 images: random
 weights do without a download, and are what the maps are about.
 """
 
 import argparse
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -15,8 +16,10 @@ import whitebox_loc as wb
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--weights", choices=["imagenet"], help="downloaded by Keras; default: random")
-parser.add_argument("--out", default="resnet50.png")
+parser.add_argument("--out", default="examples_out")
 options = parser.parse_args()
+out = Path(options.out)
+out.mkdir(parents=True, exist_ok=True)
 keras.utils.set_random_seed(0)
 
 scene = wb.data.Scene(size=(48, 48), short_side=(10, None))
@@ -70,5 +73,5 @@ maps = [
     for name, settings in methods.items()
 ]
 axes = wb.plots.saliency_grid(maps, list(methods), coordinates, box=box)
-axes.flat[0].figure.savefig(options.out, dpi=120)
-print(f"wrote {options.out}")
+axes.flat[0].figure.savefig(out / "resnet50.png", dpi=120)
+print(f"wrote {out / 'resnet50.png'}")

@@ -1,12 +1,13 @@
 """VGG16 that takes RGB in 0..255 and answers row, column, height, width: adapted, then explained.
 
-python examples/explain_vgg16.py [--weights imagenet] [--out vgg16.png] [--quick]
+python examples/explain_vgg16.py [--weights imagenet] [--out examples_out] [--quick]
 
 Only the last layer is fitted, by ridge regression on what VGG16 makes of 200 images: random
 weights do without a download, and are what the maps are about.
 """
 
 import argparse
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -15,9 +16,11 @@ import whitebox_loc as wb
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--weights", choices=["imagenet"], help="downloaded by Keras; default: random")
-parser.add_argument("--out", default="vgg16.png")
+parser.add_argument("--out", default="examples_out")
 parser.add_argument("--quick", action="store_true", help="little of each, to see it run")
 options = parser.parse_args()
+out = Path(options.out)
+out.mkdir(parents=True, exist_ok=True)
 keras.utils.set_random_seed(0)
 
 # A model as one finds it: nothing in it knows of this library.
@@ -66,5 +69,5 @@ maps = [
     for name, settings in methods.items()
 ]
 axes = wb.plots.saliency_grid(maps, list(methods), coordinates, box=box)
-axes.flat[0].figure.savefig(options.out, dpi=120)
-print(f"wrote {options.out}")
+axes.flat[0].figure.savefig(out / "vgg16.png", dpi=120)
+print(f"wrote {out / 'vgg16.png'}")

@@ -1,6 +1,6 @@
 """Find every box of images that hold one to three, and look at the heat map of their centres.
 
-python examples/find_several_boxes.py [--steps 120] [--out .] [--quick]
+python examples/find_several_boxes.py [--steps 120] [--out examples_out] [--quick]
 """
 
 import argparse
@@ -10,7 +10,7 @@ import whitebox_loc as wb
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--steps", type=int, default=120)
-parser.add_argument("--out", default=".")
+parser.add_argument("--out", default="examples_out")
 parser.add_argument("--quick", action="store_true", help="little of each, to see it run")
 options = parser.parse_args()
 steps, n = (3, 20) if options.quick else (options.steps, 300)

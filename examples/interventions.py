@@ -2,10 +2,11 @@
 
 python examples/interventions.py [--quick]
 
-Writes ablation.png, layers.png and rows.png.
+Writes ablation.png, layers.png and rows.png into examples_out/.
 """
 
 import argparse
+from pathlib import Path
 
 import numpy as np
 
@@ -14,6 +15,8 @@ import whitebox_loc as wb
 parser = argparse.ArgumentParser()
 parser.add_argument("--quick", action="store_true", help="little of each, to see it run")
 quick = parser.parse_args().quick
+out = Path("examples_out")
+out.mkdir(exist_ok=True)
 
 scene = wb.data.Scene(size=(32, 40))
 model = wb.models.localizer(size=scene.size, seed=0)
@@ -29,7 +32,7 @@ size = 100 * np.abs(lost.change).mean(axis=1)
 ax = wb.plots.ablation_matrix(
     size, names, label="mean |change| (% of the image)", title="conv2, channels resampled"
 )
-ax.figure.savefig("ablation.png", dpi=120)
+ax.figure.savefig(out / "ablation.png", dpi=120)
 
 # The same boxes twice, the top edge 4 rows further down.
 boxes = np.array([[8, 6, 24, 30], [4, 10, 20, 22], [10, 3, 28, 20]])
@@ -41,7 +44,7 @@ share = np.stack([whole[layer].restored[..., 0].mean() for layer in layers])
 ax = wb.plots.ablation_matrix(
     share[:, None], layers, ["top"], label="share restored", title="Clean layer, moved image"
 )
-ax.figure.savefig("layers.png", dpi=120)
+ax.figure.savefig(out / "layers.png", dpi=120)
 
 rows = wb.introspect.activation_patching(model, clean[:1], moved[:1], "row_profile", by="row")
 part = rows["row_profile"].restored[:, 0, :1]
@@ -53,7 +56,7 @@ ax = wb.plots.ablation_matrix(
     label="share restored",
     title="row_profile (3 rows of frame)",
 )
-ax.figure.savefig("rows.png", dpi=120)
+ax.figure.savefig(out / "rows.png", dpi=120)
 
 print(
     f"IoU without channel {lost.iou_change.mean(1).argmin()} of conv2 changes most, by "

@@ -2,16 +2,19 @@
 
 python examples/look_inside_layers.py [--quick]
 
-Writes tuning.png, probe.png, best_images.png and receptive_field.png.
+Writes tuning.png, probe.png, best_images.png and receptive_field.png into examples_out/.
 """
 
 import argparse
+from pathlib import Path
 
 import whitebox_loc as wb
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--quick", action="store_true", help="little of each, to see it run")
 quick = parser.parse_args().quick
+out = Path("examples_out")
+out.mkdir(exist_ok=True)
 
 look = wb.introspect
 scene = wb.data.Scene(size=(16, 20) if quick else (32, 40))
@@ -23,9 +26,9 @@ for row in look.list_layers(model):
     print(f"{row.path:<22} {row.kind:<14} {row.output_shape}")
 
 
-def save(axes, path):
+def save(axes, name):
     """Save the figure that some axes belong to."""
-    getattr(axes, "flat", [axes])[0].figure.savefig(path, dpi=120)
+    getattr(axes, "flat", [axes])[0].figure.savefig(out / name, dpi=120)
 
 
 curves = look.tuning(model, "row_profile", scene, bins=16, n=200 if quick else 1500, reduce="sum")

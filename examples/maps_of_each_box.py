@@ -1,6 +1,6 @@
 """Find two boxes, score what was found, and ask which pixels each coordinate of each box reads.
 
-python examples/maps_of_each_box.py [--out .]
+python examples/maps_of_each_box.py [--out examples_out]
 
 The network is wired by hand: each half of the image is read by a compiled localizer, so that it
 is known where the maps of a box must lie. Writes each_box.png.
@@ -17,7 +17,7 @@ from matplotlib.patches import Rectangle
 import whitebox_loc as wb
 
 parser = argparse.ArgumentParser()
-parser.add_argument("--out", default=".")
+parser.add_argument("--out", default="examples_out")
 out = Path(parser.parse_args().out)
 out.mkdir(parents=True, exist_ok=True)
 
@@ -97,4 +97,4 @@ for line, box in zip(axes, [*truth[shown]] * len(runs), strict=True):
         place = (left - 0.5, top - 0.5)
         ax.add_patch(Rectangle(place, right - left, bottom - top, fill=False, linewidth=0.6))
 axes.flat[0].figure.savefig(out / "each_box.png", dpi=120)
-print("wrote each_box.png")
+print(f"wrote {out / 'each_box.png'}")

@@ -1,6 +1,6 @@
 """Move one true edge at a time: what a localizer answers, and which maps lie on the edge.
 
-python examples/move_edges.py [--out .] [--quick]
+python examples/move_edges.py [--out examples_out] [--quick]
 
 Writes response.png, maps.png and cross_talk.png.
 """
@@ -14,7 +14,7 @@ import whitebox_loc as wb
 from whitebox_loc.evaluation import cross_talk
 
 parser = argparse.ArgumentParser()
-parser.add_argument("--out", default=".")
+parser.add_argument("--out", default="examples_out")
 parser.add_argument("--quick", action="store_true", help="little of each, to see it run")
 options = parser.parse_args()
 out = Path(options.out)

@@ -1,18 +1,21 @@
 """Watch the network make up its mind: the distributions over edges while it learns.
 
-python examples/read_the_distributions.py [--out distributions.png] [--quick]
+python examples/read_the_distributions.py [--out examples_out] [--quick]
 """
 
 import argparse
+from pathlib import Path
 
 from matplotlib.figure import Figure
 
 import whitebox_loc as wb
 
 parser = argparse.ArgumentParser()
-parser.add_argument("--out", default="distributions.png")
+parser.add_argument("--out", default="examples_out")
 parser.add_argument("--quick", action="store_true", help="little of each, to see it run")
 options = parser.parse_args()
+out = Path(options.out)
+out.mkdir(parents=True, exist_ok=True)
 
 scene = wb.data.Scene(size=(48, 64))
 model = wb.models.localizer(size=scene.size, seed=0)
@@ -27,5 +30,5 @@ for part, steps in zip(figure.subfigures(len(budgets), 1), budgets, strict=True)
     ax = part.subplots()
     wb.plots.edge_distributions({name: p[0] for name, p in found.items()}, [10, 20, 30, 50], ax)
     ax.set_ylabel(f"after {steps} more")
-figure.savefig(options.out, dpi=120)
-print(f"wrote {options.out}")
+figure.savefig(out / "distributions.png", dpi=120)
+print(f"wrote {out / 'distributions.png'}")

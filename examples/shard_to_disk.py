@@ -1,6 +1,6 @@
 """Write images to disk in shards, explain them shard by shard, and go on after a stop.
 
-python examples/shard_to_disk.py [--out shards] [--images 2000]
+python examples/shard_to_disk.py [--out examples_out/shards] [--images 2000]
 """
 
 import argparse
@@ -10,7 +10,7 @@ import numpy as np
 import whitebox_loc as wb
 
 parser = argparse.ArgumentParser()
-parser.add_argument("--out", default="shards")
+parser.add_argument("--out", default="examples_out/shards")
 parser.add_argument("--images", type=int, default=2000)
 given = parser.parse_args()
 
