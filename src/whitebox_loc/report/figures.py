@@ -262,7 +262,7 @@ def _tuning(subject: Subject) -> Figure:
 def _moves(subject: Subject) -> Figure:
     batch = subject.result.batch
     boxes, images = batch.boxes[:SOME], batch.images[:SOME]
-    moves = evaluation.edge_moves(subject.model, boxes, batch.scene, labels=batch.labels[:SOME])
+    moves = introspect.edge_moves(subject.model, boxes, batch.scene, labels=batch.labels[:SOME])
     figure = Figure(figsize=(14.5, 4.4), layout="constrained")
     axes = figure.subplots(1, 3)
     plots.response_matrix(moves.matrix, moves.interval, axes[0], title="Answers to moved edges")
