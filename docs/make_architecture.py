@@ -32,6 +32,7 @@ def contracts():
 
 
 def files(container, name):
+    """Return the files of a part of a container."""
     path = PACKAGE.parent / container.replace(".", "/") / name
     return sorted(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
 
@@ -81,8 +82,8 @@ def draw(ax, container, floors):
         lines = sum(len(file.read_text("utf-8").splitlines()) for file in files(container, name))
         ax.add_patch(
             FancyBboxPatch(
-                (x - WIDTH / 2, y - HEIGHT / 2), WIDTH, HEIGHT, boxstyle="round,pad=0,rounding_size=0.1",
-                facecolor="#dbe9f6", edgecolor="#08519c", zorder=2,
+                (x - WIDTH / 2, y - HEIGHT / 2), WIDTH, HEIGHT, zorder=2,
+                boxstyle="round,pad=0,rounding_size=0.1", facecolor="#dbe9f6", edgecolor="#08519c",
             )
         )  # fmt: skip
         ax.text(x, y + 0.07, name, ha="center", va="center", fontsize=9, zorder=3)
@@ -97,6 +98,7 @@ def draw(ax, container, floors):
 
 
 def main():
+    """Draw the picture."""
     parts = contracts()
     figure = Figure(figsize=(13, 9.5), layout="constrained")
     grid = figure.subplot_mosaic([["whitebox_loc", "whitebox_loc.introspect"],
