@@ -157,9 +157,9 @@ def test_tuning_equals_a_direct_loop(scene):
     assert found.edges.tolist() == [np.linspace(0, top, 6).tolist() for top in (20, 24, 24, 480)]
 
     # The images again, by way of the boxes of the counts: found through the same seed.
-    from whitebox_loc.introspect.units.probes import _distinct
+    from whitebox_loc.introspect.units.factors import distinct_images
 
-    images, boxes, _ = _distinct(scene, 150, 3)
+    images, boxes, _ = distinct_images(scene, 150, 3)
     assert len(np.unique(boxes, axis=0)) == len(boxes)
     lit = images[..., 0] > 0
     np.testing.assert_array_equal(
