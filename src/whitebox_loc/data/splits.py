@@ -50,7 +50,7 @@ def find_places(
     return top, left
 
 
-def _quadrant(rows: np.ndarray, columns: np.ndarray, region: str) -> tuple[tuple, tuple]:
+def _quadrant(rows: np.ndarray, columns: np.ndarray, region: str) -> tuple[tuple[int, int], tuple[int, int]]:
     """Return (first, number) of the rows and of the columns of places in a quadrant.
 
     A box of height h in a canvas of height H has H - h + 1 rows to begin in. Its centre,
