@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 __all__ = ["PARTS", "REGIONS", "count_part", "count_places", "find_places", "part_numbers"]
@@ -50,7 +52,9 @@ def find_places(
     return top, left
 
 
-def _quadrant(rows: np.ndarray, columns: np.ndarray, region: str) -> tuple[tuple[int, int], tuple[int, int]]:
+def _quadrant(
+    rows: np.ndarray, columns: np.ndarray, region: str
+) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
     """Return (first, number) of the rows and of the columns of places in a quadrant.
 
     A box of height h in a canvas of height H has H - h + 1 rows to begin in. Its centre,

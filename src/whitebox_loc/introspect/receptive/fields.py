@@ -273,7 +273,9 @@ def _field(layer: str, inputs: Inputs, reaches: tuple[Reach, Reach]) -> Receptiv
     )
 
 
-def _index(layer: str, shape: tuple[int, ...], position: Any, channel: int | None) -> tuple[Any, ...]:
+def _index(
+    layer: str, shape: tuple[int, ...], position: Any, channel: int | None
+) -> tuple[Any, ...]:
     """Return the index of a unit, or of several, in the output for one image."""
     places, last = shape[:-1], shape[-1]
     index: list[Any] = [slice(None)] * len(places)
