@@ -16,7 +16,7 @@ for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "OMP_NUM_THREAD
 
 # The first TensorFlow call of a test takes far longer than the rest: no time limit a case. Every
 # run draws other cases, so that few a run do; `--hypothesis-profile=thorough` draws many.
-settings.register_profile("few", deadline=None, max_examples=50)
+settings.register_profile("few", deadline=None, max_examples=30)
 settings.register_profile("thorough", deadline=None, max_examples=500)
 settings.load_profile("few")
 

@@ -36,7 +36,7 @@ def threads(count):
 def run(environment, tests, plugins=()):
     """Return the outcome of pytest's last line and the tests that failed."""
     command = [sys.executable, "-m", "pytest", "-q", "--tb=no", "-p", "no:cacheprovider"]
-    command += ["-m", "numeric and not slow", *plugins, *tests]
+    command += ["-m", "numeric and not slow and not whole", *plugins, *tests]
     done = subprocess.run(
         command, env=os.environ | environment, capture_output=True, text=True, check=False
     )

@@ -7,8 +7,8 @@ import whitebox_loc as wb
 from contract.bad_values import VALUES
 from contract.calls import Call
 
-QUICK = {"steps": 1, "batch_size": 2, "progress": False}
-"""Tracing takes seconds all the same."""
+QUICK = {"steps": 1, "seconds": 5.0, "batch_size": 2, "progress": False}
+"""Tracing takes seconds all the same; without steps, the seconds end it."""
 
 CALLS = [
     Call("training.History", lambda w: {"columns": {"step": [1, 2], "loss": [0.7, 0.6]}}),

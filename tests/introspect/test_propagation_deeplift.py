@@ -266,7 +266,11 @@ def test_own_heads_and_derived_targets(head):
         size = np.abs(maps).sum((2, 3)) + 1
         assert (np.abs(info.gap) <= 500 * EPS * size).all()
         assert np.abs(maps).max() > 1e-3
+    # Weights as they are initialized: with those above, outputs of the context head round to 1,
+    # where there are no log-odds.
+    model = wb.models.localizer((12, 10), head=head, filters=(4, 4), seed=3)
     maps, info = saliency(model, images, EDGES, "deeplift", link="logit", return_info=True)
+    assert np.abs(maps).max() > 1e-3
     size = np.abs(maps).sum((2, 3)) + np.abs(info.values) + 1
     # The odds of these outputs are p / (1 - p) of a rounded p: near 1, 1 - p is off by EPS of
     # itself times the odds.

@@ -132,6 +132,7 @@ def test_any_images_have_pixels_whose_sums_are_exact(found):
     assert found.sum(dtype=np.float32) == found[..., ::-1, :].sum(dtype=np.float64)
 
 
+@pytest.mark.slow
 def test_what_is_drawn_shrinks_to_the_plainest():
     always = lambda found: True  # noqa: E731
     np.testing.assert_array_equal(find(wb.testing.boxes(), always), [[0, 0, 1, 1]])
