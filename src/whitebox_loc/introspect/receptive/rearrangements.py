@@ -18,7 +18,7 @@ from whitebox_loc.introspect.receptive.intervals import (
     small,
 )
 
-__all__ = ["Unknown", "movement", "shape_of", "value"]
+__all__ = ["Unknown", "rearranged", "shape_of", "value"]
 
 # What shapes and axes are computed with.
 # fmt: off
@@ -40,7 +40,7 @@ class Unknown(Exception):  # noqa: N818 - it is caught, and said with the layer'
         super().__init__(f"operation {operation.type!r} ({operation.name})")
 
 
-def movement(op: Any, reaches: list[Reach | None]) -> list[Reach]:
+def rearranged(op: Any, reaches: list[Reach | None]) -> list[Reach]:
     """Run an operation that only moves numbers on the numbers of the elements.
 
     Number 0 stands for what is not an element: padding, or a part that no pixel reaches.

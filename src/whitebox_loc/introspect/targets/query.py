@@ -1,4 +1,4 @@
-"""One question to a model, as methods see it: values and gradients of targets at images."""
+"""A query as methods see it: values and gradients of targets of a model at images."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from whitebox_loc.introspect.tracing.derivatives import rectified, slopes_of
 from whitebox_loc.introspect.tracing.inputs import Inputs
 from whitebox_loc.introspect.tracing.refusals import check_answer
 
-__all__ = ["Path", "Query", "check_log_odds", "one_a_row"]
+__all__ = ["Path", "Query", "read_targets"]
 
 Path = Callable[..., tuple[Any, Any]]
 
 
 class Query:
-    """A model, the images and targets of one call, and the two things methods ask.
+    """A model, the images and targets of one call: their values and gradients, compiled.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ class Query:
         return self._engine.passes
 
     def at(self, images: np.ndarray, rows: np.ndarray) -> Query:
-        """Return the same question about other images; `rows` tells whose variants they are."""
+        """Return the same query of other images, variants of the images `rows`."""
         other = object.__new__(Query)
         other.images, other.batch_size = images, self.batch_size
         other._engine, other._rows = self._engine, self._rows[rows]
@@ -141,12 +141,10 @@ class Query:
         run = self._engine.path_sum(path, rule, constants)
         parts: dict[int, np.ndarray] = {}
         for row, part in self.tiles(samples):
-            images = tf.convert_to_tensor(self.images[row])
-            beside = self._engine.beside(self._rows[row])
-            found = run(images, *beside, *(tf.convert_to_tensor(c[part]) for c in constants))
-            self._engine.passes += len(images) * (part.stop - part.start)
+            maps = run(*self.tensors(row), *(tf.convert_to_tensor(c[part]) for c in constants))
+            self.count((row.stop - row.start) * (part.stop - part.start))
             before = parts.get(row.start)
-            parts[row.start] = found.numpy() if before is None else before + found.numpy()
+            parts[row.start] = maps.numpy() if before is None else before + maps.numpy()
         return np.concatenate(list(parts.values()), axis=1) if len(parts) > 1 else parts[0]
 
     def function(
@@ -162,9 +160,9 @@ class Query:
         trace and returns the targets, k tensors (m,), and the `Forward`. `points` are `copies`
         times as many as the images, copy after copy, or variants of the images `rows`, a tensor
         (m,); `rule` is one of `derivatives.RELU_RULES`; the options are those of `forward`. Run it
-        as ``function(*query.tensors(rows), *extra)``; `extra` and `notes` as in `compiled`.
+        as ``function(*query.tensors(rows), *extra)``; `extra` and `notes` as in `traced`.
         """
-        return self._engine.function(key, build, extra, {} if notes is None else notes)
+        return self._engine.function(key, build, extra, notes)
 
     def tensors(self, rows: slice) -> list[tf.Tensor]:
         """Return images, and what goes beside them, as functions from `function` take them."""
@@ -186,12 +184,12 @@ class Query:
 
     @property
     def given(self) -> int:
-        """Number of images first given."""
+        """Number of images of the call."""
         return len(self._engine.inputs)
 
     @property
     def rows(self) -> np.ndarray:
-        """Which of the images first given each image is a variant of."""
+        """Which of the images of the call each image is a variant of."""
         return self._rows
 
     def values_everywhere(self) -> np.ndarray:
@@ -210,150 +208,142 @@ class Query:
         """How the link was applied, target by target."""
         return self._engine.values.notes["links"]
 
+    def check_log_odds(self) -> None:
+        """Raise a ValueError if the link is "logit" and a target is no probability.
+
+        Where a sigmoid or softmax is found in the graph nothing is looked at.
+        """
+        if self.link != "logit":
+            return
+        engine = self._engine
+        plain = [t for t, how in zip(engine.targets, self.links, strict=True) if how == FORMULA]
+        if not plain:
+            return
+        query = Query(self.model, engine.inputs, plain, "identity", self.batch_size)
+        values = check_answer("Targets", query.values_everywhere(), self.model)
+        outside = np.argwhere((values <= 0) | (values >= 1))
+        if len(outside):
+            row, image = outside[0].tolist()
+            raise ValueError(
+                f"`link` 'logit' needs probabilities, above 0 and below 1; target "
+                f"{plain[row].label!r} is {values[row, image]:.9g} for image {image}. Use "
+                "link='identity', or end the model with a sigmoid, in front of which log-odds "
+                "are read."
+            )
+
 
 class _Engine:
-    """The compiled functions of one question, and the arrays that go beside the images."""
+    """The compiled functions of one query, and the arrays that go beside the images."""
 
     def __init__(
         self, model: keras.Model, inputs: Inputs, targets: Sequence[Target], link: str
     ) -> None:
         self.model, self.inputs, self.targets, self.link = model, inputs, tuple(targets), link
-        self._data = [one_a_row(t.data, len(inputs)) for t in targets if t.data is not None]
+        self._data = [_one_a_row(t.data, len(inputs)) for t in targets if t.data is not None]
+        self._beside = len(inputs.others) + len(self._data)
         self.passes = 0
 
     def beside(self, rows: np.ndarray) -> list[tf.Tensor]:
-        """Return the other inputs and the targets' data of the given rows."""
+        """Return the other inputs and the targets' data of some rows."""
         return [tf.convert_to_tensor(a[rows]) for a in (*self.inputs.others, *self._data)]
 
     @cached_property
     def values(self) -> Traced:
         """Images (m, ...) and what goes beside them to targets (k, m)."""
-        notes: dict[str, Any] = {}
-
-        def build(image: Any, *beside: Any) -> Any:
-            return tf.stack(self._read(image, beside, None, notes))
-
-        return self._compile("values", build, notes=notes)
+        return self.function("values", lambda read, images: tf.stack(read(images)[0]))
 
     @cached_property
     def gradients(self) -> Traced:
         """Images (m, ...) and what goes beside them to gradients (k, m, h, w, c)."""
-
-        def build(image: Any, *beside: Any) -> Any:
-            return tf.stack(slopes_of(self._read(image, beside, None, {}), image))
-
-        return self._compile("gradients", build)
+        return self.function(
+            "gradients", lambda read, images: tf.stack(slopes_of(read(images)[0], images))
+        )
 
     def path_sum(self, path: Path, rule: str | None, parameters: Sequence[np.ndarray]) -> Traced:
         """Images (r, ...), what goes beside them and parameters to maps (k, r, h, w)."""
-        count = len(self.inputs.others) + len(self._data)
 
-        def build(image: Any, *arrays: Any) -> Any:
-            points, factors = path(image, *arrays[count:])
-            samples = tf.shape(points)[0]
-            flat = tf.reshape(points, (-1, *image.shape[1:]))
-            beside = [_repeated(a, samples) for a in arrays[:count]]
+        def build(read: Any, images: Any, *parameters: Any) -> Any:
+            points, factors = path(images, *parameters)
+            flat = tf.reshape(points, (-1, *images.shape[1:]))
+            values, _ = read(flat, tf.shape(points)[0], rule=rule)
             maps = []
-            for slope in slopes_of(self._read(flat, beside, rule, {}), flat):
+            for slope in slopes_of(values, flat):
                 product = tf.reshape(slope, tf.shape(points))
                 product = product if factors is None else product * factors
                 maps.append(tf.reduce_sum(product, (0, 4)))
             return tf.stack(maps)
 
-        return self._compile(("path_sum", path, rule), build, parameters)
-
-    def _compile(
-        self,
-        kind: Hashable,
-        build: Callable[..., Any],
-        parameters: Sequence[np.ndarray] = (),
-        notes: dict[str, Any] | None = None,
-    ) -> Traced:
-        keys = [target.key for target in self.targets]
-        key = None if None in keys else (kind, self.link, *keys)
-        extra = [*self._data, *parameters]
-        return traced(self.model, key, self.inputs, build, extra=extra, notes=notes)
+        return self.function(("path_sum", path, rule), build, parameters)
 
     def function(
-        self, key: Hashable, build: Callable[..., Any], extra: Sequence[Any], notes: dict[str, Any]
+        self,
+        key: Hashable,
+        build: Callable[..., Any],
+        extra: Sequence[Any] = (),
+        notes: dict[str, Any] | None = None,
     ) -> Traced:
         """Images (r, ...), what goes beside them and `extra` to what `build` returns."""
-        count = len(self.inputs.others) + len(self._data)
+        notes = {} if notes is None else notes
+        keys = [target.key for target in self.targets]
 
-        def trace(image: Any, *tensors: Any) -> Any:
+        def trace(images: Any, *tensors: Any) -> Any:
+            beside, rest = list(tensors[: self._beside]), tensors[self._beside :]
+
             def read(
                 points: Any, copies: Any = 1, rows: Any = None, rule: Any = None, **options: Any
             ) -> tuple[list[Any], Forward]:
-                if rows is None:
-                    beside = [_repeated(t, copies) for t in tensors[:count]]
+                if rows is not None:
+                    own = [tf.gather(t, rows) for t in beside]
+                elif isinstance(copies, int) and copies == 1:
+                    own = beside
                 else:
-                    beside = [tf.gather(t, rows) for t in tensors[:count]]
-                return self._pass(points, beside, rule, notes, **options)
+                    own = [tf.tile(t, [copies] + [1] * (t.shape.rank - 1)) for t in beside]
+                return self._pass(points, own, rule, notes, **options)
 
-            return build(read, image, *tensors[count:])
+            return build(read, images, *rest)
 
-        return self._compile(key, trace, extra, notes)
-
-    def _read(self, image: Any, beside: Any, rule: str | None, notes: dict[str, Any]) -> list[Any]:
-        return self._pass(image, beside, rule, notes)[0]
+        return traced(
+            self.model,
+            None if None in keys else (key, self.link, *keys),
+            self.inputs,
+            trace,
+            extra=[*self._data, *extra],
+            notes=notes,
+        )
 
     def _pass(
         self,
-        image: Any,
-        beside: Any,
+        images: Any,
+        beside: Sequence[Any],
         rule: str | None,
         notes: dict[str, Any],
         watch: Sequence[str] = (),
         **options: Any,
     ) -> tuple[list[Any], Forward]:
         others = len(self.inputs.others)
-        read = {name for target in self.targets for name in target.watched(self.model)}
+        layers = {name for target in self.targets for name in target.watched(self.model)}
         with rectified(self.model, rule):
-            packed = self.inputs.pack((image, *beside[:others]))
-            passed = forward(self.model, packed, watch=[*watch, *sorted(read)], **options)
-        data = iter(beside[others:])
-        found = [
-            target.read(passed, None if target.data is None else next(data), self.link)
-            for target in self.targets
-        ]
-        notes["links"] = tuple(how for _, how in found)
-        return [value for value, _ in found], passed
+            packed = self.inputs.pack((images, *beside[:others]))
+            passed = forward(self.model, packed, watch=[*watch, *sorted(layers)], **options)
+        values = read_targets(self.targets, passed, beside[others:], self.link)
+        notes["links"] = tuple(how for _, how in values)
+        return [value for value, _ in values], passed
 
 
-def _repeated(array: Any, samples: Any) -> Any:
-    return tf.tile(array, [samples] + [1] * (array.shape.rank - 1))
+def read_targets(
+    targets: Sequence[Target], passed: Forward, data: Sequence[Any], link: str
+) -> list[tuple[Any, str]]:
+    """Return targets of a traced pass, and how the link was applied; `data` of those that have."""
+    rest = iter(data)
+    return [
+        target.read(passed, None if target.data is None else next(rest), link) for target in targets
+    ]
 
 
-def one_a_row(data: np.ndarray, n: int) -> np.ndarray:
+def _one_a_row(data: np.ndarray, n: int) -> np.ndarray:
     """Return the data of a target with one row for each of n images."""
     if len(data) not in (1, n):
         raise ValueError(
             f"`target` must hold one box or class an image, {n}, or one for all; got {len(data)}."
         )
     return np.broadcast_to(data, (n, *data.shape[1:]))
-
-
-def check_log_odds(
-    model: keras.Model, inputs: Inputs, targets: Sequence[Target], link: str, batch_size: int
-) -> None:
-    """Raise a ValueError if log-odds are asked for of a target that is no probability.
-
-    Where a sigmoid or softmax is found in the graph nothing is looked at.
-    """
-    if link != "logit":
-        return
-    links = Query(model, inputs, targets, link, batch_size).links
-    asked = [target for target, how in zip(targets, links, strict=True) if how == FORMULA]
-    if not asked:
-        return
-    values = Query(model, inputs, asked, "identity", batch_size).values_everywhere()
-    check_answer("Targets", values, model)
-    outside = np.argwhere((values <= 0) | (values >= 1))
-    if not len(outside):
-        return
-    row, image = outside[0].tolist()
-    raise ValueError(
-        f"`link` 'logit' needs probabilities, above 0 and below 1; target {asked[row].label!r} is "
-        f"{values[row, image]:.9g} for image {image}. Use link='identity', or end the model with "
-        "a sigmoid, in front of which log-odds are read."
-    )

@@ -41,6 +41,7 @@ __all__ = [
 Replacement = Callable[[Any], Any]
 
 _FUNCTIONS_PER_MODEL = 64
+_PACKAGE = __name__.partition(".")[0]
 # One lock for all models, since models can share layers.
 _tracing = threading.RLock()
 
@@ -120,17 +121,17 @@ def traced(
     notes : dict, optional
         An empty dict that `build` fills while it is traced; kept with the function.
     """
-    specs = tensor_specs((inputs.image, *inputs.others))
+    specs = tensor_specs(inputs.arrays)
     specs += [s if isinstance(s, tf.TensorSpec) else tensor_specs([s])[0] for s in extra]
     if key is not None:
         key = (key, inputs.signature, *((tuple(s.shape), s.dtype) for s in specs))
     # Under the lock also for a look: another thread's wrappers would pass for new settings.
     with _tracing:
         functions = _cache_of(model)
-        known = functions.get(key)
-        if known is not None:
+        function = functions.get(key)
+        if function is not None:
             functions.move_to_end(key)
-            return known
+            return function
         _build_weights(model, inputs)
         function = Traced(trace(build, specs), {} if notes is None else notes)
         if key is not None:
@@ -192,11 +193,14 @@ def forward(
 
 
 def _run(model: keras.Model, inputs: Any) -> Any:
-    """Call a model, and say of which inputs it was if it does not take them."""
+    """Call a model; an error of its own is raised again with the shapes of its inputs."""
     try:
         return model(inputs, training=False)
     except Exception as error:
-        if _is_ours(error) or _is_of_a_given_function(error):
+        frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+        # Of this package, in a layer that it wraps; Keras keeps the traceback, but no notes.
+        raised_here = frames[-1].f_globals.get("__name__", "").partition(".")[0] == _PACKAGE
+        if raised_here or any(frame.f_code is call_given.__code__ for frame in frames):
             raise
         shapes = [("n", *t.shape[1:]) for t in tf.nest.flatten(inputs)]
         text = ", ".join(str(shape).replace("'", "") for shape in shapes)
@@ -206,22 +210,13 @@ def _run(model: keras.Model, inputs: Any) -> Any:
         ) from error
 
 
-def _is_ours(error: Exception) -> bool:
-    """Tell whether code of this package raised an error, in a layer that it wraps."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    name = "" if trace is None else trace.tb_frame.f_globals.get("__name__", "")
-    return name.partition(".")[0] == __name__.partition(".")[0]
-
-
 def call_given(name: str, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function that a user gave as `name`: its errors stay theirs, with a note on where."""
+    """Call a user's function, the argument `name`; its errors pass, with a note on where."""
     try:
         return function(*arguments)
     except Exception as error:
-        told = ", ".join(map(_shapes, arguments))
-        error.add_note(f"Raised by the function in `{name}`, called with {told}.")
+        shapes = ", ".join(map(_shapes, arguments))
+        error.add_note(f"Raised by the function in `{name}`, called with {shapes}.")
         raise
 
 
@@ -233,14 +228,8 @@ def _shapes(argument: Any) -> str:
     return f"numbers of shape {shortened(shapes[0] if len(shapes) == 1 else shapes)}"
 
 
-def _is_of_a_given_function(error: Exception) -> bool:
-    """Tell whether an error left `call_given`; Keras keeps no notes, but it keeps the traceback."""
-    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
-    return any(frame.f_code is call_given.__code__ for frame in frames)
-
-
 def first_line(error: Exception) -> str:
-    """Return what an error says in a line; Keras has the sentence in bold among its arguments."""
+    """Return an error's text in a line; Keras has the sentence in bold among its arguments."""
     bold = re.search(r"\x1b\[1m(.*?)\x1b\[0m", str(error), re.DOTALL)
     sentence = bold.group(1) if bold else str(error)
     return f"{type(error).__name__}: {(sentence.strip() or '-').splitlines()[0].rstrip('.')[:250]}."
@@ -260,7 +249,7 @@ class _Wrapper:
     def in_place(self) -> Iterator[None]:
         # Through __dict__, because Keras tracks and may refuse ordinary assignment.
         attributes = vars(self.layer)
-        had_own, original = "call" in attributes, self.layer.call
+        own, original = "call" in attributes, self.layer.call
         thread, graph = threading.get_ident(), tf.compat.v1.get_default_graph()
 
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -278,7 +267,7 @@ class _Wrapper:
         try:
             yield
         finally:
-            if had_own:
+            if own:
                 attributes["call"] = original
             else:
                 del attributes["call"]
@@ -335,10 +324,10 @@ _caches = weakref.WeakKeyDictionary()
 def _cache_of(model: keras.Model) -> OrderedDict[Hashable, Any]:
     """Return the model's compiled functions, none if its layers' settings have changed."""
     state = model_fingerprint(model)
-    known = _caches.get(model)
-    if known is None or known[0] != state:
-        known = _caches[model] = (state, OrderedDict())
-    return known[1]
+    entry = _caches.get(model)
+    if entry is None or entry[0] != state:
+        entry = _caches[model] = (state, OrderedDict())
+    return entry[1]
 
 
 def _build_weights(model: keras.Model, inputs: Inputs) -> None:
@@ -349,4 +338,4 @@ def _build_weights(model: keras.Model, inputs: Inputs) -> None:
         # A call would fix the number of images in the graph that Keras builds inside.
         model.build((None, *inputs.image.shape[1:]))
     with _losses_restored(model):
-        _run(model, inputs.pack([a[:1] for a in (inputs.image, *inputs.others)]))
+        _run(model, inputs[:1].packed)

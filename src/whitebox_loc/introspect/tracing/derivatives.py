@@ -8,16 +8,17 @@ activation of a convolution, and nothing of the model is touched.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from whitebox_loc.introspect.tracing.graphs import reached_from
 from whitebox_loc.introspect.tracing.layers import named_layers
 
-__all__ = ["RELU_RULES", "gradient_of", "reached_from", "rectified", "slopes_of"]
+__all__ = ["RELU_RULES", "gradient_of", "rectified", "slopes_of"]
 
 SCALE = 2.0**10
 """What gradients are multiplied by on their way through float16, as in loss scaling."""
@@ -44,27 +45,8 @@ def slopes_of(values: list[Any], image: Any) -> list[Any]:
     """Return the gradient of each target by the image, zero where it does not depend on it."""
     # The image is the only source, and targets of different images are independent: the
     # gradient of the sum over images is each image's own gradient.
-    found = [gradient_of(value, image) for value in values]
-    return [tf.zeros_like(image) if gradient is None else gradient for gradient in found]
-
-
-# Their outputs are the same for all images of one shape.
-_SHAPES = frozenset({"Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike"})
-
-
-def reached_from(
-    sources: Iterable[Any], counts: Callable[[Any], bool] = lambda tensor: True
-) -> set[Any]:
-    """Return references to all tensors of a graph that depend on some of its tensors.
-
-    What depends on them only through tensors that do not count is left out.
-    """
-    given = list(sources)
-    reached = {tensor.ref() for tensor in given}
-    for operation in given[0].graph.get_operations() if given else ():
-        if operation.type not in _SHAPES and any(t.ref() in reached for t in operation.inputs):
-            reached |= {t.ref() for t in operation.outputs if counts(t)}
-    return reached
+    slopes = [gradient_of(value, image) for value in values]
+    return [tf.zeros_like(image) if slope is None else slope for slope in slopes]
 
 
 def _has_half(graph: Any) -> bool:
@@ -137,10 +119,9 @@ def _check_layers(model: keras.Model, rule: str) -> None:
 
 
 def _check_operations(operations: Any, rule: str) -> None:
-    found, images = False, _depend_on_images(operations)
+    images = _depend_on_images(operations)
     for operation in operations:
         kind, scope = operation.type, operation.name.rpartition("/")[0] or operation.name
-        found = found or kind in ("Relu", "Relu6")
         if kind in ("LeakyRelu", "Elu", "Selu"):
             _refuse(rule, f"layer {scope!r} has a {kind}")
         clips = kind == "Maximum" and any(_is_zero(t) for t in operation.inputs)
@@ -149,7 +130,7 @@ def _check_operations(operations: Any, rule: str) -> None:
             _refuse(rule, f"layer {scope!r} computes max(x, 0) without an operation of its own")
         if _holds_relu(operation):
             _refuse(rule, f"layer {scope!r} has a ReLU inside a tf.function, loop or condition")
-    if not found:
+    if not any(operation.type in ("Relu", "Relu6") for operation in operations):
         raise ValueError(
             f"The {rule} rule needs a model with ReLU activations, and this one has none. "
             "Use method='gradient'."
@@ -157,10 +138,10 @@ def _check_operations(operations: Any, rule: str) -> None:
 
 
 def _depend_on_images(operations: Any) -> set[Any]:
-    """Return what depends on the floats that the traced function is given."""
+    """Return what depends on the floats among the inputs of the traced function."""
     graphs = {operation.graph for operation in operations}
-    given = [t for graph in graphs for t in graph.inputs if t.dtype.is_floating]
-    return reached_from(given, lambda tensor: tensor.dtype.is_floating)
+    floats = [t for graph in graphs for t in graph.inputs if t.dtype.is_floating]
+    return reached_from(floats, lambda tensor: tensor.dtype.is_floating)
 
 
 def _refuse(rule: str, why: str) -> None:
