@@ -72,20 +72,20 @@ class Window:
     @classmethod
     def of(cls, op: Any, axis: int, kernel: int, dilation: int) -> Window:
         """Return what a convolution or pooling operation of a graph looks at."""
-        known = any(attribute.name == "explicit_paddings" for attribute in op.op_def.attr)
-        pads = op.get_attr("explicit_paddings") if known else []
+        names = [attribute.name for attribute in op.op_def.attr]
+        pads = op.get_attr("explicit_paddings") if "explicit_paddings" in names else []
         explicit = tuple(pads[2 * axis : 2 * axis + 2]) if pads else (0, 0)
         padding, stride = op.get_attr("padding").decode(), op.get_attr("strides")[axis]
         return cls(kernel, stride, dilation, padding, explicit)
 
     def place(self, length: int) -> tuple[int, int]:
         """Return padding in front and number of outputs for an input of a length."""
-        reach = (self.kernel - 1) * self.dilation + 1
+        extent = (self.kernel - 1) * self.dilation + 1
         if self.padding == "SAME":
             outputs = -(-length // self.stride)
-            return max((outputs - 1) * self.stride + reach - length, 0) // 2, outputs
+            return max((outputs - 1) * self.stride + extent - length, 0) // 2, outputs
         before, after = self.explicit
-        return before, (length + before + after - reach) // self.stride + 1
+        return before, (length + before + after - extent) // self.stride + 1
 
 
 def slide(reach: Reach, axis: int, window: Window) -> Reach:
@@ -182,9 +182,8 @@ def join(regulars: list[Regular | None]) -> Regular | None:
     for other in regulars[1:]:
         if other is None or replace(other, start=first.start, size=first.size) != first:
             return None
-    known = [r for r in regulars if r is not None]
-    start = min(r.start for r in known)
-    return replace(first, start=start, size=max(r.start + r.size for r in known) - start)
+    start = min(r.start for r in regulars if r)
+    return replace(first, start=start, size=max(r.start + r.size for r in regulars if r) - start)
 
 
 def small(low: Any, high: Any, shape: tuple[int, ...], regular: Regular | None) -> Reach:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -33,7 +34,7 @@ _FOLDED = frozenset([
 _RENAMED = {("ExpandDims", "dim"): "axis", ("Squeeze", "squeeze_dims"): "axis"}
 
 
-class Unknown(Exception):  # noqa: N818 - it is caught, and said with the layer's name
+class Unknown(Exception):  # noqa: N818 - it is caught, and raised with the layer's name
     """An operation that cannot be followed."""
 
     def __init__(self, operation: Any) -> None:
@@ -46,31 +47,23 @@ def rearranged(op: Any, reaches: list[Reach | None]) -> list[Reach]:
     Number 0 stands for what is not an element: padding, or a part that no pixel reaches.
     """
     tables: list[tuple[int, Reach]] = []
-    numbers: list[np.ndarray | None] = []
+    arguments: list[np.ndarray] = []
     first = 1
-    for reach in reaches:
-        if reach is None:
-            numbers.append(None)
-            continue
-        count = int(np.prod(reach.shape))
-        numbers.append(np.arange(first, first + count).reshape(reach.shape))
-        tables.append((first, reach))
-        first += count
-    moved = _run(op, [_argument(op, i, n) for i, n in enumerate(numbers)])
-    return [_looked_up(op, out, tables) for out in moved]
-
-
-def _argument(op: Any, index: int, numbers: np.ndarray | None) -> np.ndarray:
-    if numbers is not None:
-        return numbers
-    tensor = op.inputs[index]
-    if index in _data_arguments(op):
-        return np.zeros(shape_of(tensor), np.int64)
-    return value(tensor)
+    for index, (tensor, reach) in enumerate(zip(op.inputs, reaches, strict=True)):
+        if reach is not None:
+            count = math.prod(reach.shape)
+            arguments.append(np.arange(first, first + count).reshape(reach.shape))
+            tables.append((first, reach))
+            first += count
+        elif index in _data_arguments(op):
+            arguments.append(np.zeros(shape_of(tensor), np.int64))
+        else:
+            arguments.append(value(tensor))
+    return [_looked_up(op, numbers, tables) for numbers in _run(op, arguments)]
 
 
 def _data_arguments(op: Any) -> range:
-    """Return the positions of the inputs that are moved, rather than telling where to."""
+    """Return the positions of the inputs that are moved; the others decide where to."""
     if op.type == "ConcatV2":
         return range(len(op.inputs) - 1)
     if op.type == "Pack":
@@ -80,11 +73,11 @@ def _data_arguments(op: Any) -> range:
 
 
 def _looked_up(op: Any, numbers: np.ndarray, tables: list[tuple[int, Reach]]) -> Reach:
-    size = max(first + int(np.prod(reach.shape)) for first, reach in tables)
+    size = max(first + math.prod(reach.shape) for first, reach in tables)
     lows, highs = np.full(size, NONE_LOW), np.full(size, NONE_HIGH)
     regulars = []
     for first, reach in tables:
-        part = slice(first, first + int(np.prod(reach.shape)))
+        part = slice(first, first + math.prod(reach.shape))
         lows[part] = np.broadcast_to(reach.low, reach.shape).ravel()
         highs[part] = np.broadcast_to(reach.high, reach.shape).ravel()
         inside = np.where((numbers >= part.start) & (numbers < part.stop), numbers - first, -1)
@@ -137,8 +130,7 @@ def value(tensor: Any) -> np.ndarray:
     operation = tensor.op
     if not operation.inputs or operation.type not in _FOLDED:
         raise Unknown(operation)
-    found = _run(operation, [value(t) for t in operation.inputs])
-    return found[tensor.value_index]
+    return _run(operation, [value(t) for t in operation.inputs])[tensor.value_index]
 
 
 def shape_of(tensor: Any) -> tuple[int, ...]:
@@ -151,21 +143,21 @@ def shape_of(tensor: Any) -> tuple[int, ...]:
 def _run(op: Any, arguments: list[np.ndarray]) -> list[np.ndarray]:
     """Run an operation of a graph on other numbers, outside of the graph."""
     function, rest = getattr(tf.raw_ops, op.type), list(arguments)
-    wanted = inspect.signature(function).parameters
-    given: dict[str, Any] = {}
+    parameters = inspect.signature(function).parameters
+    keywords: dict[str, Any] = {}
     for argument in op.op_def.input_arg:
         name = _RENAMED.get((op.type, argument.name), argument.name)
         if argument.number_attr:
             count = op.get_attr(argument.number_attr)
-            given[name], rest = rest[:count], rest[count:]
+            keywords[name], rest = rest[:count], rest[count:]
         else:
-            given[name] = rest.pop(0)
+            keywords[name] = rest.pop(0)
     for attribute in op.op_def.attr:
         name = _RENAMED.get((op.type, attribute.name), attribute.name)
-        if name in wanted:
-            given[name] = op.get_attr(attribute.name)
+        if name in parameters:
+            keywords[name] = op.get_attr(attribute.name)
     with tf.init_scope():
-        found = [np.asarray(out) for out in tf.nest.flatten(function(**given))]
-    if any(a.shape != shape_of(t) for a, t in zip(found, op.outputs, strict=True)):
+        outputs = [np.asarray(out) for out in tf.nest.flatten(function(**keywords))]
+    if any(a.shape != shape_of(t) for a, t in zip(outputs, op.outputs, strict=True)):
         raise Unknown(op)
-    return found
+    return outputs

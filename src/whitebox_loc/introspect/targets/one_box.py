@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +18,8 @@ from whitebox_loc.introspect.targets.outputs import (
     COORDINATES,
     box_output,
     label_output,
-    log_odds,
-    log_odds_of_classes,
+    linked,
+    linked_class,
     log_sum_exp,
 )
 from whitebox_loc.introspect.tracing.capture import Forward, call_given
@@ -142,8 +142,8 @@ class Overlap(Target):
 
     def read(self, passed: Forward, data: Any, link: str) -> tuple[Any, str]:
         _refuse_logit(self.label, link)
-        found = tf.cast(box_output(passed), tf.float32)
-        return box_measures.iou(found, data, "rel_yxyx"), "identity"
+        boxes = tf.cast(box_output(passed), tf.float32)
+        return box_measures.iou(boxes, data, "rel_yxyx"), "identity"
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,14 +156,14 @@ class Loss(Target):
 
     @property
     def key(self) -> Hashable | None:
-        known = function_fingerprint(self.loss)
-        return None if known is None else ("loss", known)
+        fingerprint = function_fingerprint(self.loss)
+        return None if fingerprint is None else ("loss", fingerprint)
 
     def read(self, passed: Forward, data: Any, link: str) -> tuple[Any, str]:
         _refuse_logit(self.label, link)
-        found = tf.cast(box_output(passed), tf.float32)
+        boxes = tf.cast(box_output(passed), tf.float32)
         unreduced = self.loss.call if isinstance(self.loss, keras.losses.Loss) else self.loss
-        losses = _applied("loss", unreduced, data, found)
+        losses = _applied("loss", unreduced, data, boxes)
         if losses.shape.rank != 1:
             raise ValueError(
                 f"`loss` must return one number an image, shape (n,); got shape "
@@ -195,9 +195,9 @@ class Unit(Target):
         index = (*places, self.channel)
         shape = getattr(output, "shape", None)
         inner = tuple(shape[1:]) if shape is not None and shape.rank else ()
-        wanted = inner[-1:] if self.position is None else inner
-        if len(index) != len(wanted) or not all(
-            size is None or -size <= i < size for i, size in zip(index, wanted, strict=True)
+        sizes = inner[-1:] if self.position is None else inner
+        if len(index) != len(sizes) or not all(
+            size is None or -size <= i < size for i, size in zip(index, sizes, strict=True)
         ):
             raise ValueError(
                 f"`target` unit({self.layer!r}, channel={self.channel}, position={self.position}) "
@@ -219,21 +219,24 @@ class Bin(Target):
     def label(self) -> str:  # type: ignore[override]
         return f"{self.coordinate}={self.index}"
 
+    def _layers(self, paths: Iterable[str]) -> tuple[str, list[str]]:
+        rows = self.coordinate in ("top", "bottom")
+        name = "row_distribution" if rows else "column_distribution"
+        return name, [path for path in paths if path.rpartition("/")[2] == name]
+
     def watched(self, model: keras.Model) -> tuple[str, ...]:
-        name = "row_distribution" if self.coordinate in ("top", "bottom") else "column_distribution"
-        paths = [p for p in named_layers(model) if p.rpartition("/")[2] == name]
+        name, paths = self._layers(named_layers(model))
         if len(paths) != 1:
             raise ValueError(
                 f"`target` bin({self.coordinate!r}, {self.index}) needs a localizer with "
                 f"head='profile', that is one layer {name!r}; model {model.name!r} has "
                 f"{len(paths)}."
             )
-        return (paths[0],)
+        return tuple(paths)
 
     def read(self, passed: Forward, data: Any, link: str) -> tuple[Any, str]:
-        name = "row_distribution" if self.coordinate in ("top", "bottom") else "column_distribution"
-        path = next(p for p in passed.calls if p.rpartition("/")[2] == name)
-        call, column = passed.single_call(path), int(self.coordinate in ("bottom", "right"))
+        call = passed.single_call(self._layers(passed.calls)[1][0])
+        column = int(self.coordinate in ("bottom", "right"))
         count = call.output.shape[1]
         if not -count <= self.index < count:
             raise ValueError(
@@ -279,11 +282,7 @@ class Label(Target):
                 f"`which` of label({highest}) must be one of the model's {count} classes, "
                 f"0 .. {count - 1}."
             )
-        if link == "logit":
-            return log_odds_of_classes(probabilities, data)
-        chosen = tf.one_hot(data, count, on_value=True, off_value=False, dtype=tf.bool)
-        kept = tf.where(chosen, tf.cast(probabilities, tf.float32), 0.0)
-        return tf.reduce_sum(kept, -1), link
+        return linked_class(probabilities, data, link)
 
 
 DERIVED: dict[str, Callable[..., Any]] = {
@@ -297,9 +296,7 @@ DERIVED: dict[str, Callable[..., Any]] = {
 
 
 def _column(tensor: Any, index: int, link: str) -> tuple[Any, str]:
-    if link == "identity":
-        return tf.cast(tensor[:, index], tf.float32), link
-    return log_odds(tensor, lambda values: values[:, index])
+    return linked(tensor, link, lambda values: values[:, index])
 
 
 def _applied(name: str, function: Callable[..., Any], *arguments: Any) -> Any:

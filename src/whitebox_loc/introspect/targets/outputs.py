@@ -1,4 +1,4 @@
-"""Reading what a model returns: which tensor is what, and what lies behind a sigmoid or softmax."""
+"""Outputs of a model: which tensor is what, and what lies behind a sigmoid or softmax."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ __all__ = [
     "candidate_outputs",
     "has_candidates",
     "label_output",
+    "linked",
+    "linked_class",
     "log_odds",
-    "log_odds_of_classes",
     "log_sum_exp",
 ]
 
@@ -48,7 +49,7 @@ def box_output(passed: Forward) -> Any:
         )
     raise ValueError(
         "`model` must return one output of shape (n, 4), the box in rel_yxyx, or name it "
-        f"'box'; got { ({name: tuple(t.shape) for name, t in named.items()}) }. "
+        f"'box'; got {_shapes(named)}. "
         "Otherwise pass `target` as a function of the outputs, such as lambda out: out[0][:, 0]."
     )
 
@@ -66,14 +67,14 @@ def candidate_outputs(passed: Forward) -> tuple[Any, Any, Any]:
     """
     named = _named_outputs(passed)
     ranks = {"boxes": 3, "scores": 2, "classes": 3}
-    found = {n: named[n] for n, rank in ranks.items() if n in named and named[n].shape.rank == rank}
-    if "boxes" not in found or "scores" not in found or ("classes" in named) > ("classes" in found):
+    outputs = {n: named[n] for n in ranks if n in named and named[n].shape.rank == ranks[n]}
+    if {"boxes", "scores"} - set(outputs) or ("classes" in named) > ("classes" in outputs):
         raise ValueError(
             "`model` must return outputs named 'boxes' of shape (n, candidates, 4), in rel_yxyx, "
             "and 'scores' (n, candidates), and may return 'classes' (n, candidates, classes); got "
-            f"{ ({name: tuple(t.shape) for name, t in named.items()}) }."
+            f"{_shapes(named)}."
         )
-    return found["boxes"], found["scores"], found.get("classes")
+    return outputs["boxes"], outputs["scores"], outputs.get("classes")
 
 
 def label_output(passed: Forward) -> Any:
@@ -82,29 +83,33 @@ def label_output(passed: Forward) -> Any:
     if "label" not in named or named["label"].shape.rank != 2:
         raise ValueError(
             "`model` must return an output named 'label' of shape (n, classes), such as "
-            "localizer(classes=6); got "
-            f"{ ({name: tuple(t.shape) for name, t in named.items()}) }."
+            f"localizer(classes=6); got {_shapes(named)}."
         )
     return named["label"]
 
 
-def log_odds_of_classes(
-    tensor: Any, classes: Any, pick: Callable[[Any], Any] = lambda odds: odds
-) -> tuple[Any, str]:
-    """Return log(p / (1 - p)) of one class an image, (n,), and how it was found.
+def linked(tensor: Any, link: str, pick: Callable[[Any], Any]) -> tuple[Any, str]:
+    """Return what `pick` takes of a tensor, or its log-odds, in float32, and how it was read."""
+    return log_odds(tensor, pick) if link == "logit" else (pick(tf.cast(tensor, tf.float32)), link)
 
-    The score of the class minus the log-sum-exp of the others, from what went into the
-    softmax: exact however sure the model is. Without a softmax as `log_odds`. `pick` takes the
-    numbers asked for from those of the class.
+
+def linked_class(
+    tensor: Any, classes: Any, link: str, pick: Callable[[Any], Any] = lambda values: values
+) -> tuple[Any, str]:
+    """Return the probability of one class an image, (n,), or its log-odds, and how it was read.
+
+    Log-odds are the score of the class minus the log-sum-exp of the others, from what went into
+    the softmax: exact however sure the model is. Without a softmax as `log_odds`. `pick` takes
+    its numbers from those of the class.
     """
     chosen = tf.one_hot(classes, tensor.shape[-1], on_value=True, off_value=False, dtype=tf.bool)
 
     def own(values: Any) -> Any:
         return tf.reduce_sum(tf.where(chosen, values, 0.0), -1)
 
-    scores = _behind(tensor, "Softmax")
+    scores = _behind(tensor, "Softmax") if link == "logit" else None
     if scores is None:
-        return log_odds(tensor, lambda values: pick(own(values)))
+        return linked(tensor, link, lambda values: pick(own(values)))
     scores = tf.cast(scores, tf.float32)
     # Not -inf in place of the class itself: its derivative would be 0 * inf.
     rest = log_sum_exp(tf.where(chosen, scores.dtype.min, scores))
@@ -126,7 +131,7 @@ def log_odds(tensor: Any, pick: Callable[[Any], Any]) -> tuple[Any, str]:
     What went into the sigmoid, where the graph shows that the tensor came out of one: it
     is exact however saturated. Otherwise the formula, which is NaN, and has the derivative NaN,
     where p is not between 0 and 1: there are no log-odds, and `refusals` says so. `pick` takes
-    the numbers asked for, so that others may be what they like.
+    its numbers, so that others may be what they like.
     """
     behind = _behind(tensor, "Sigmoid")
     if behind is not None:
@@ -151,6 +156,10 @@ def _named_outputs(passed: Forward) -> dict[str, Any]:
     return dict(zip(names, outputs, strict=True))
 
 
+def _shapes(outputs: dict[str, Any]) -> str:
+    return str({name: tuple(tensor.shape) for name, tensor in outputs.items()})
+
+
 def _behind(tensor: Any, kind: str) -> Any:
     """Follow a tensor through operations that only move numbers, to the input of a `kind`."""
     if not tf.is_symbolic_tensor(keras.ops.convert_to_tensor(tensor)):
@@ -159,8 +168,8 @@ def _behind(tensor: Any, kind: str) -> Any:
     if operation.type == kind:
         return operation.inputs[0]
     # Moving classes out of their axis would make another softmax of them.
-    kept = kind != "Softmax" or _same_last_axis(tensor, operation.inputs[:1])
-    moves = ("Identity", "Cast", "Reshape") if kept else ("Identity", "Cast")
+    same = kind != "Softmax" or _same_last_axis(tensor, operation.inputs[:1])
+    moves = ("Identity", "Cast", "Reshape") if same else ("Identity", "Cast")
     if operation.type in moves:
         behind = _behind(operation.inputs[0], kind)
         if behind is not None and operation.type == "Reshape":

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,15 +19,15 @@ from whitebox_loc.introspect.targets.outputs import (
     candidate_outputs,
     has_candidates,
     label_output,
-    log_odds,
-    log_odds_of_classes,
+    linked,
+    linked_class,
 )
 from whitebox_loc.introspect.tracing.capture import Forward
 
 __all__ = ["PARTS", "Candidate", "Detection"]
 
 PARTS = (*COORDINATES, *DERIVED, "score", "class")
-"""What can be asked about one candidate."""
+"""What can be explained of one candidate."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,12 +64,12 @@ class Candidate(Target):
             return tf.reduce_sum(tf.where(chosen, values, 0.0), axis=1)
 
         if self.part == "class":
-            return _of_classes(classes, data[:, 1:], link, own)
+            return linked_class(classes, data[:, 1:], link, own)
         if self.part == "score":
-            return _linked(scores, link, own)
+            return linked(scores, link, own)
         if self.part in COORDINATES:
             column = COORDINATES.index(self.part)
-            return _linked(boxes, link, lambda values: own(values[..., column]))
+            return linked(boxes, link, lambda values: own(values[..., column]))
         value, how = self._derived(boxes, link)
         return own(value), how
 
@@ -83,12 +83,11 @@ class Candidate(Target):
         return DERIVED[self.part](*tf.unstack(tf.cast(boxes, tf.float32), axis=-1)), "identity"
 
     def _check(self, boxes: Any, classes: Any) -> None:
-        there = boxes.shape[1]
-        needed, kinds = self._needed
-        if there is not None and needed > there:
+        count, (needed, needed_classes) = boxes.shape[1], self._needed
+        if count is not None and needed > count:
             raise ValueError(
-                f"`which` of candidate({needed - 1}) must be one of the model's {there} "
-                f"candidates, 0 .. {there - 1}."
+                f"`which` of candidate({needed - 1}) must be one of the model's {count} "
+                f"candidates, 0 .. {count - 1}."
             )
         if self.part != "class":
             return
@@ -97,10 +96,11 @@ class Candidate(Target):
                 "`part` 'class' needs a model with an output 'classes' of shape (n, candidates, "
                 "classes)."
             )
-        if classes.shape[-1] is not None and kinds > classes.shape[-1]:
+        count = classes.shape[-1]
+        if count is not None and needed_classes > count:
             raise ValueError(
-                f"`classes` {kinds - 1} must be one of the model's {classes.shape[-1]} classes, "
-                f"0 .. {classes.shape[-1] - 1}."
+                f"`classes` {needed_classes - 1} must be one of the model's {count} classes, "
+                f"0 .. {count - 1}."
             )
 
 
@@ -132,8 +132,8 @@ class Detection(Target):
         if scores is not None:
             value = value * tf.cast(scores, tf.float32)
         if self.kind != "box":
-            wanted = self._wanted(data[:, 4:], classes.shape[-1])
-            value = value * _cosine(tf.cast(classes, tf.float32), wanted[:, None])
+            own = self._probabilities(data[:, 4:], classes.shape[-1])
+            value = value * _cosine(tf.cast(classes, tf.float32), own[:, None])
         return tf.reduce_max(value, axis=1), "identity"
 
     def _candidates(self, passed: Forward) -> tuple[Any, Any, Any]:
@@ -148,7 +148,7 @@ class Detection(Target):
         classes = None if self.kind == "box" else label_output(passed)[:, None]
         return box_output(passed)[:, None], None, classes
 
-    def _wanted(self, data: Any, count: int) -> Any:
+    def _probabilities(self, data: Any, count: int) -> Any:
         if self.kind == "label":
             highest = int(self.data[:, 4].max())
             if highest >= count:
@@ -163,21 +163,6 @@ class Detection(Target):
                 f"classes; got {data.shape[-1]}."
             )
         return data
-
-
-def _linked(tensor: Any, link: str, pick: Callable[[Any], Any]) -> tuple[Any, str]:
-    return log_odds(tensor, pick) if link == "logit" else (pick(tf.cast(tensor, tf.float32)), link)
-
-
-def _of_classes(
-    classes: Any, numbers: Any, link: str, pick: Callable[[Any], Any]
-) -> tuple[Any, str]:
-    """Return what `pick` takes from the probabilities (n, candidates) of one class an image."""
-    if link == "logit":
-        return log_odds_of_classes(classes, numbers, pick)
-    chosen = tf.one_hot(numbers, classes.shape[-1], on_value=True, off_value=False, dtype=tf.bool)
-    kept = tf.reduce_sum(tf.where(chosen, tf.cast(classes, tf.float32), 0.0), -1)
-    return pick(kept), link
 
 
 def _cosine(a: Any, b: Any) -> Any:
