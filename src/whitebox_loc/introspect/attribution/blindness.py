@@ -139,11 +139,9 @@ class _Call:
 
     @property
     def name(self) -> str:
-        """The name of the method."""
         return self.choice.row.name
 
     def option(self, name: str) -> Any:
-        """Return an option of the method, or of the method that it wraps; None without."""
         return self.choice.options.get(name)
 
     def values(self, targets: list[Target], link: str = "identity") -> np.ndarray:
@@ -165,7 +163,7 @@ class _Call:
 def _black_pixels(call: _Call) -> BlindSpot | None:
     """Find pixels that are multiplied by zero, because they equal every baseline."""
     if call.name in FACTOR_METHODS:
-        baseline = call.option("baseline") if "baseline" in call.choice.options else 0.0
+        baseline = call.choice.options.get("baseline", 0.0)
     elif call.name == "lrp" and _shares_begin_with_the_input(call):
         baseline = 0.0
     else:
@@ -177,12 +175,9 @@ def _black_pixels(call: _Call) -> BlindSpot | None:
         same &= (images == base).all(axis=-1)
     if not same.any():
         return None
-    share = same.mean(axis=(1, 2))
-    advice = (
-        "Use composite='epsilon_plus_flat' or another rule for the first layer"
-        if call.name == "lrp"
-        else "Use several baselines, such as the same box elsewhere"
-    )
+    share, advice = same.mean(axis=(1, 2)), "Use several baselines, such as the same box elsewhere"
+    if call.name == "lrp":
+        advice = "Use composite='epsilon_plus_flat' or another rule for the first layer"
     return BlindSpot(
         "baseline",
         f"{call.name} multiplies each pixel by its difference to the baseline: "
@@ -195,9 +190,9 @@ def _black_pixels(call: _Call) -> BlindSpot | None:
 
 def _shares_begin_with_the_input(call: _Call) -> bool:
     """Whether the rule of the first layer multiplies by the input, whatever layer that is."""
-    composite = as_composite(**call.choice.options)
-    first = (composite.first or composite.convolution, composite.first or composite.dense)
-    return not any(isinstance(r, INPUT_FREE_RULES) for r in (*first, *composite.layers.values()))
+    used = as_composite(**call.choice.options)
+    first = (used.first,) if used.first else (used.convolution, used.dense)
+    return not any(isinstance(rule, INPUT_FREE_RULES) for rule in (*first, *used.layers.values()))
 
 
 def _blanked(call: _Call) -> BlindSpot | None:
@@ -365,16 +360,10 @@ FACTOR_METHODS = (
 )
 """Methods whose maps have the difference of image and baseline as a factor."""
 
-LOCAL_METHODS = (
-    "gradient",
-    "gradient_x_input",
-    "guided_backprop",
-    "deconvnet",
-    "gradcam",
-    "gradcam_plus_plus",
-    "layercam",
-    "xgradcam",
-)
+LOCAL_METHODS = {
+    *("gradient", "gradient_x_input", "guided_backprop", "deconvnet"),
+    *("layercam", "xgradcam", *MEANS),
+}
 """Methods that know the model by its derivative at the image alone."""
 
 INPUT_FREE_RULES = (rules.Flat, rules.WSquare, rules.ZBox)

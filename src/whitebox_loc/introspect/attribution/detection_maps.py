@@ -83,19 +83,17 @@ def saliency_of_detections(
     model : keras.Model
         A model with the outputs ``"boxes"`` (n, k, 4), ``rel_yxyx``, ``"scores"`` (n, k) and,
         if it has classes, ``"classes"`` (n, k, c).
-    images : float array (n, height, width, channels)
-        Or the structure that a model of several inputs takes.
+    images, method, link, batch_size, **options
+        As for `saliency`. At most `batch_size` found boxes are explained at a time, each with
+        its own copy of its image; methods of the perturbation family, but with `each`, explain
+        all boxes of an image at once.
     found : Detections
         What was found in these images: an object with the arrays ``candidates`` (n, m), -1 for
         padding, ``boxes`` (n, m, 4), ``scores`` and ``labels`` (n, m).
     parts : sequence of str, default ("top", "left", "bottom", "right")
         Any of `targets.PARTS`; ``"class"`` is that of the box's own label. Or ``"detection"``,
-        the likeness of the likest candidate to the found box and the probabilities of its
+        the similarity of the most similar candidate to the found box and the probabilities of its
         classes: with ``method="rise"`` the maps of D-RISE.
-    method, link, batch_size, **options
-        As for `saliency`. At most `batch_size` found boxes are explained at a time, each with
-        its own copy of its image; methods of the perturbation family, but with `each`, explain
-        all boxes of an image at once.
     each : dict, optional
         Options of the method that hold one thing a box, in the order of the result, such as
         ``{"boxes": ...}`` (d, 4) for ``"edge_move"``.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -42,16 +41,16 @@ DTYPES = ("float32", "float16")
 
 
 class MapShards:
-    """Maps in a folder, read when they are asked for: ``maps[i]``, or in a loop.
+    """Maps in a folder, each read when it is used: ``maps[i]``, or in a loop.
 
     Entry i belongs to shard i of the images: an array (n, height, width), or (k, n, height,
-    width) for a list of k targets, of the dtype that was asked for.
+    width) for a list of k targets, of the dtype of the files.
 
     Attributes
     ----------
     folder : Path
     about : dict
-        What the manifest says: model, method, options, target, images, dtype.
+        The manifest: model, method, options, target, images, dtype.
 
     Examples
     --------
@@ -149,14 +148,12 @@ def saliency_shards(
 
     Parameters
     ----------
-    model : keras.Model
-        As for `saliency`.
     batches : Shards, path-like or sequence of Batch
         What `write_shards` returns, its folder, or batches in memory. Images of uint8 are
         divided by 255.
     folder : path-like
         Where ``manifest.json`` and ``maps-000000.npz``, ... are written.
-    target, method, link, batch_size
+    model, target, method, link, batch_size
         As for `saliency`. A target that holds one row an image, such as ``targets.iou(boxes)``,
         holds those of all shards in their order, and each shard gets its own.
     dtype : {"float32", "float16"}
@@ -361,16 +358,11 @@ def _source(batches: Any) -> tuple[Any, Any]:
         )
     if not batches:
         raise ValueError("`batches` must hold at least one batch; got an empty list.")
-    content = hashlib.sha256()
-    for batch in batches:
-        for array in (batch.images, batch.boxes, batch.labels):
-            content.update(f"{array.shape}{array.dtype}".encode())
-            content.update(np.ascontiguousarray(array).tobytes())
-    return batches, content.hexdigest()
+    return batches, digest([(batch.images, batch.boxes, batch.labels) for batch in batches])
 
 
 def _about_target(target: Any) -> Any:
-    """Return what distinguishes a target, as plain data."""
-    if isinstance(target, (list, tuple)):
-        return [_about_target(each) for each in target]
-    return describe(as_target(target))
+    several = isinstance(target, (list, tuple))
+    return (
+        [describe(as_target(each)) for each in target] if several else describe(as_target(target))
+    )

@@ -41,12 +41,11 @@ def dependence(image: Any, target: Any) -> tuple[Reach, Reach] | None:
         If an operation on the way is not known.
     """
     _, height, width, _ = image.shape
-    rows = np.arange(height).reshape(1, -1, 1, 1)
-    columns = np.arange(width).reshape(1, 1, -1, 1)
     shape = (1, *image.shape[1:])
+    rows, columns = (np.stack([np.arange(n), -1 - np.arange(n)]) for n in (height, width))
     start = (
-        Reach(rows, rows + 1, shape, Regular(1, 1, 0, 1)),
-        Reach(columns, columns + 1, shape, Regular(2, 1, 0, 1)),
+        Reach(rows[:, None, :, None, None], shape, Regular(1, 1, 0, 1)),
+        Reach(columns[:, None, None, :, None], shape, Regular(2, 1, 0, 1)),
     )
     return _followed([target], {image.ref(): start})[0]
 
@@ -116,7 +115,7 @@ def _matmul(op: Any, reaches: Reaches) -> list[Reach]:
     weights = shape_of(op.inputs[1])
     mixed = over(reach, (-1,), keep=True, spread=False)
     shape = (*reach.shape[:-1], weights[-2] if turned else weights[-1])
-    return [small(mixed.low, mixed.high, shape, mixed.regular)]
+    return [small(mixed.ends, shape, mixed.regular)]
 
 
 def _reduction(op: Any, reaches: Reaches) -> list[Reach]:
@@ -135,10 +134,8 @@ def _convolution(op: Any, reaches: Reaches) -> list[Reach]:
         reach = slide(reach, axis, Window.of(op, axis, kernel[axis - 1], dilations[axis]))
     if op.type == "Conv2D":
         return [mix_groups(reach, kernel[2], kernel[3])]
-    low, high = (
-        np.repeat(a, kernel[3], -1) if a.shape[-1] > 1 else a for a in (reach.low, reach.high)
-    )
-    return [small(low, high, (*reach.shape[:-1], reach.shape[-1] * kernel[3]), reach.regular)]
+    ends = np.repeat(reach.ends, kernel[3], -1) if reach.ends.shape[-1] > 1 else reach.ends
+    return [small(ends, (*reach.shape[:-1], reach.shape[-1] * kernel[3]), reach.regular)]
 
 
 def _pooling(op: Any, reaches: Reaches) -> list[Reach]:
@@ -167,7 +164,7 @@ def _transposed(op: Any, reaches: Reaches) -> list[Reach]:
         index = np.where(shifted % window.stride == 0, shifted // window.stride, -1)
         reach = gather(reach, axis, index)
     mixed = over(reach, (-1,), keep=True, spread=False)
-    return [small(mixed.low, mixed.high, (*reach.shape[:-1], kernel[2]), None)]
+    return [small(mixed.ends, (*reach.shape[:-1], kernel[2]), None)]
 
 
 def _bilinear(op: Any, reaches: Reaches) -> list[Reach]:

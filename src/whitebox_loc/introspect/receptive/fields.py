@@ -256,8 +256,8 @@ def _field(layer: str, inputs: Inputs, reaches: tuple[Reach, Reach]) -> Receptiv
 
 def _along(reach: Reach, length: int) -> tuple[np.ndarray, tuple[Any, Any, Any]]:
     """Return the ends of the windows along an axis of the image, and size, stride and offset."""
-    seen = reach.high > reach.low
-    ends = np.stack([np.where(seen, reach.low, 0), np.where(seen, reach.high, 0)], -1)[0]
+    low, high = reach.ends[0], -reach.ends[1]
+    ends = np.moveaxis(np.where(high > low, (low, high), 0), 0, -1)[0]
     largest, regular = int((ends[..., 1] - ends[..., 0]).max()), reach.regular
     moves = (regular.size, regular.stride, regular.start) if regular else (largest, None, None)
     return np.clip(ends, 0, length), moves

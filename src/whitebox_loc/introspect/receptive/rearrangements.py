@@ -11,8 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from whitebox_loc.introspect.receptive.intervals import (
-    NONE_HIGH,
-    NONE_LOW,
+    NONE,
     Reach,
     Regular,
     join,
@@ -74,16 +73,15 @@ def _data_arguments(op: Any) -> range:
 
 def _looked_up(op: Any, numbers: np.ndarray, tables: list[tuple[int, Reach]]) -> Reach:
     size = max(first + math.prod(reach.shape) for first, reach in tables)
-    lows, highs = np.full(size, NONE_LOW), np.full(size, NONE_HIGH)
+    ends = np.full((2, size), NONE)
     regulars = []
     for first, reach in tables:
         part = slice(first, first + math.prod(reach.shape))
-        lows[part] = np.broadcast_to(reach.low, reach.shape).ravel()
-        highs[part] = np.broadcast_to(reach.high, reach.shape).ravel()
+        ends[:, part] = np.broadcast_to(reach.ends, (2, *reach.shape)).reshape(2, -1)
         inside = np.where((numbers >= part.start) & (numbers < part.stop), numbers - first, -1)
         if inside.max(initial=-1) >= 0:
             regulars.append(_moved_regular(op, inside, reach, whole=len(tables) > 1))
-    return small(lows[numbers], highs[numbers], numbers.shape, join(regulars))
+    return small(ends[:, numbers], numbers.shape, join(regulars))
 
 
 def _moved_regular(op: Any, inside: np.ndarray, reach: Reach, whole: bool) -> Regular | None:
@@ -94,8 +92,8 @@ def _moved_regular(op: Any, inside: np.ndarray, reach: Reach, whole: bool) -> Re
     place = np.unravel_index(np.maximum(inside, 0), reach.shape)[regular.axis]
     for axis, length in enumerate(inside.shape):
         others = tuple(a for a in range(inside.ndim) if a != axis)
-        low = np.where(inside < 0, NONE_LOW, place).min(axis=others)
-        high = np.where(inside < 0, NONE_HIGH, place).max(axis=others)
+        low = np.where(inside < 0, NONE, place).min(axis=others)
+        high = np.where(inside < 0, -NONE, place).max(axis=others)
         (real,) = np.nonzero(high >= 0)
         if len(real) < 2 or (low[real] != high[real]).any() or (whole and len(real) < length):
             continue

@@ -81,10 +81,6 @@ def loss(loss: Any, boxes: Any, format: str = "rel_yxyx", *, size: Any = None) -
     boxes, format, size
         The true boxes, as for `iou`.
 
-    Returns
-    -------
-    Target
-
     Examples
     --------
     >>> import whitebox_loc as wb
@@ -107,10 +103,6 @@ def unit(layer: str, channel: int, position: tuple[int, ...] | None = None) -> T
     position : tuple of int, optional
         Index on the axes between batch and channel, such as (row, column).
 
-    Returns
-    -------
-    Target
-
     Examples
     --------
     >>> unit("conv2", 3, position=(4, 5)).label
@@ -123,7 +115,9 @@ def unit(layer: str, channel: int, position: tuple[int, ...] | None = None) -> T
 
 
 def bin(coordinate: str, index: int) -> Target:
-    """Explain one bin of a profile localizer's distribution over edges.
+    """Explain the probability of one bin of a profile localizer's distribution over edges.
+
+    With ``link="logit"`` its log-odds, from the scores in front of the softmax.
 
     Parameters
     ----------
@@ -131,12 +125,6 @@ def bin(coordinate: str, index: int) -> Target:
     index : int
         The boundary between pixels ``index - 1`` and ``index``; negative ones count from
         the last boundary.
-
-    Returns
-    -------
-    Target
-        The probability of the bin; with ``link="logit"`` its log-odds, from the scores in
-        front of the softmax.
 
     Examples
     --------
@@ -147,7 +135,9 @@ def bin(coordinate: str, index: int) -> Target:
 
 
 def label(which: Any, scene: Scene | str = "shapes") -> Target:
-    """Explain how probable a classifying model finds a class.
+    """Explain the probability of a class, from the model's output ``"label"``.
+
+    With ``link="logit"`` its log-odds, from the scores in front of the softmax.
 
     Parameters
     ----------
@@ -157,12 +147,6 @@ def label(which: Any, scene: Scene | str = "shapes") -> Target:
     scene : Scene or str, default "shapes"
         The scene that the model was trained on: class k is ``scene.shapes[k]``. Only read
         where `which` is a name.
-
-    Returns
-    -------
-    Target
-        The probability of the class, from the model's output ``"label"``; with
-        ``link="logit"`` its log-odds, from the scores in front of the softmax.
 
     Raises
     ------
@@ -191,6 +175,9 @@ def label(which: Any, scene: Scene | str = "shapes") -> Target:
 def candidate(which: Any, part: str = "score", *, classes: Any = None) -> Target:
     """Explain one candidate of a model that finds several boxes.
 
+    With ``link="logit"`` the log-odds of a score, coordinate or class, read in front of the
+    sigmoid or softmax if there is one; without, a box beyond the image has none.
+
     Parameters
     ----------
     which : int or int array (n,)
@@ -201,12 +188,6 @@ def candidate(which: Any, part: str = "score", *, classes: Any = None) -> Target
         ``"class"``, the probability of a class.
     classes : int or int array (n,), optional
         For the part ``"class"``: the number of the class, or one for each image.
-
-    Returns
-    -------
-    Target
-        With ``link="logit"`` the log-odds of a score, coordinate or class, read in front of the
-        sigmoid or softmax if there is one; without, a box beyond the image has none.
 
     Raises
     ------
@@ -241,11 +222,12 @@ def candidate(which: Any, part: str = "score", *, classes: Any = None) -> Target
 def detection(
     boxes: Any, classes: Any = None, format: str = "rel_yxyx", *, size: Any = None
 ) -> Target:
-    """Explain how like a given box the likest of a model's candidates is.
+    """Explain how similar to a given box the most similar of a model's candidates is.
 
-    With ``method="rise"`` the map is that of D-RISE. The likeness of a candidate is the IoU of
+    With ``method="rise"`` the map is that of D-RISE. The similarity of a candidate is the IoU of
     its box with the given one, times its score, times the cosine between its probabilities of
-    classes and the given ones.
+    classes and the given ones. Of a model of one box it is the IoU, times the cosine to its
+    output ``"label"``.
 
     Parameters
     ----------
@@ -254,11 +236,6 @@ def detection(
     classes : int, int array (n,) or float array (n, c), optional
         The class, one for each image, or its probabilities of each box. Without, classes do
         not count.
-
-    Returns
-    -------
-    Target
-        Of a model of one box, the IoU, times the cosine to its output ``"label"``.
 
     Raises
     ------

@@ -17,6 +17,7 @@ from whitebox_loc._validation import shortened
 from whitebox_loc.introspect.targets.outputs import (
     COORDINATES,
     box_output,
+    check_number,
     label_output,
     linked,
     linked_class,
@@ -277,11 +278,7 @@ class Label(Target):
                 f"{count} classes apart. Give the scene that it was trained on, or the class's "
                 "number."
             )
-        if highest >= count:
-            raise ValueError(
-                f"`which` of label({highest}) must be one of the model's {count} classes, "
-                f"0 .. {count - 1}."
-            )
+        check_number(f"`which` of label({highest})", highest, count, "classes")
         return linked_class(probabilities, data, link)
 
 

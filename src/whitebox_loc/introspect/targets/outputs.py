@@ -15,6 +15,7 @@ __all__ = [
     "FORMULA",
     "box_output",
     "candidate_outputs",
+    "check_number",
     "has_candidates",
     "label_output",
     "linked",
@@ -86,6 +87,12 @@ def label_output(passed: Forward) -> Any:
             f"localizer(classes=6); got {_shapes(named)}."
         )
     return named["label"]
+
+
+def check_number(what: str, number: int, count: int | None, noun: str) -> None:
+    """Refuse the number of a candidate or class that a model does not have."""
+    if count is not None and number >= count:
+        raise ValueError(f"{what} must be one of the model's {count} {noun}, 0 .. {count - 1}.")
 
 
 def linked(tensor: Any, link: str, pick: Callable[[Any], Any]) -> tuple[Any, str]:

@@ -25,15 +25,8 @@ Path = Callable[..., tuple[Any, Any]]
 class Query:
     """A model, the images and targets of one call: their values and gradients, compiled.
 
-    Parameters
-    ----------
-    model : keras.Model
-    inputs : Inputs
-    targets : sequence of Target
-    link : {"identity", "logit"}
-    batch_size : int
-        Most images in one pass of the model, whatever they stand for: images times steps,
-        noise samples or baselines.
+    `batch_size` is the most images in one pass of the model, whatever they stand for: images
+    times steps, noise samples or baselines.
 
     Attributes
     ----------
@@ -160,17 +153,11 @@ class Query:
     ) -> np.ndarray:
         """Sum gradient times factor over samples and channels: maps (k, n, height, width).
 
-        Parameters
-        ----------
-        path : callable
-            From images (r, height, width, channels) and the parameters of s samples to the
-            points at which the gradient is taken and the factors, tensors (s, r, height,
-            width, channels); None for the factor 1. A function of a module, since it is
-            compiled with the model.
-        parameters : sequence of arrays (samples, ...)
-        samples : int
-        rule : str, optional
-            A name from `derivatives.RELU_RULES`: another derivative for every ReLU.
+        `path`, a function of a module, since it is compiled with the model, is called with images
+        (r, height, width, channels) and the `parameters` (samples, ...) of s samples. It returns
+        the points at which the gradient is taken and the factors, tensors (s, r, height, width,
+        channels); None for the factor 1. `rule` is a name from `derivatives.RELU_RULES`: another
+        derivative for every ReLU.
         """
 
         def build(read: Any, images: Any, *parameters: Any) -> Any:

@@ -17,6 +17,7 @@ from whitebox_loc.introspect.targets.outputs import (
     COORDINATES,
     box_output,
     candidate_outputs,
+    check_number,
     has_candidates,
     label_output,
     linked,
@@ -83,12 +84,8 @@ class Candidate(Target):
         return DERIVED[self.part](*tf.unstack(tf.cast(boxes, tf.float32), axis=-1)), "identity"
 
     def _check(self, boxes: Any, classes: Any) -> None:
-        count, (needed, needed_classes) = boxes.shape[1], self._needed
-        if count is not None and needed > count:
-            raise ValueError(
-                f"`which` of candidate({needed - 1}) must be one of the model's {count} "
-                f"candidates, 0 .. {count - 1}."
-            )
+        which, label = (count - 1 for count in self._needed)
+        check_number(f"`which` of candidate({which})", which, boxes.shape[1], "candidates")
         if self.part != "class":
             return
         if classes is None:
@@ -96,12 +93,7 @@ class Candidate(Target):
                 "`part` 'class' needs a model with an output 'classes' of shape (n, candidates, "
                 "classes)."
             )
-        count = classes.shape[-1]
-        if count is not None and needed_classes > count:
-            raise ValueError(
-                f"`classes` {needed_classes - 1} must be one of the model's {count} classes, "
-                f"0 .. {count - 1}."
-            )
+        check_number(f"`classes` {label}", label, classes.shape[-1], "classes")
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,11 +143,7 @@ class Detection(Target):
     def _probabilities(self, data: Any, count: int) -> Any:
         if self.kind == "label":
             highest = int(self.data[:, 4].max())
-            if highest >= count:
-                raise ValueError(
-                    f"`classes` {highest} must be one of the model's {count} classes, "
-                    f"0 .. {count - 1}."
-                )
+            check_number(f"`classes` {highest}", highest, count, "classes")
             return tf.one_hot(tf.cast(data[:, 0], tf.int32), count)
         if data.shape[-1] != count:
             raise ValueError(

@@ -105,21 +105,10 @@ def traced(
 ) -> Traced:
     """Return ``build(*tensors)`` as a compiled function, traced once per model and `key`.
 
-    Parameters
-    ----------
-    model : keras.Model
-        Whose cache is used; `build` runs it by `forward`.
-    key : hashable or None
-        Everything that `build` depends on besides the model and the shapes. It must
-        not keep the model alive. With None the function is not kept.
-    inputs : Inputs
-        Examples of the tensors: the image and the other arrays, with any number of rows.
-    build : callable
-        From tensors to a structure of tensors.
-    extra : sequence of arrays or TensorSpec
-        Further arguments of `build`: arrays with any number of rows, specs as they are.
-    notes : dict, optional
-        An empty dict that `build` fills while it is traced; kept with the function.
+    `key` is everything that `build` depends on besides the model and the shapes; it must not
+    keep the model alive, and with None the function is not kept. `inputs` and `extra` are
+    examples of the tensors, arrays with any number of rows, or in `extra` specs, as they are.
+    `notes`, an empty dict that `build` fills while it is traced, is kept with the function.
     """
     specs = tensor_specs(inputs.arrays)
     specs += [s if isinstance(s, tf.TensorSpec) else tensor_specs([s])[0] for s in extra]
@@ -160,22 +149,9 @@ def forward(
 ) -> Forward:
     """Run `model` in inference inside a trace, noting and replacing outputs of layers.
 
-    Parameters
-    ----------
-    model : keras.Model
-    inputs : structure of tensors
-        As the model takes it.
-    watch : sequence of str
-        Layers whose calls are noted.
-    replace : dict of layer to function, optional
-        From a layer's output to what is passed on in its place.
-    require : bool, default True
-        Fail if a layer is not reached, rather than leave it out.
-
-    Raises
-    ------
-    ValueError
-        If a layer does not exist or is not reached.
+    `inputs` are tensors in the structure that the model takes, `watch` layers whose calls are
+    noted, `replace` functions from a layer's output to what is passed on in its place. A layer
+    that does not exist is a ValueError, and so, unless `require` is False, one that is not reached.
     """
     replace = dict(replace or {})
     layers = find_layers(model, [*watch, *replace])

@@ -1,15 +1,14 @@
 """Gradients inside a trace: kept from vanishing in half precision, or with other rules for ReLU.
 
-TensorFlow lets a graph name another gradient for a kind of operation. That is set while
-the model is traced, so that every ReLU is reached, whether a layer of its own or the
-activation of a convolution, and nothing of the model is touched.
+A graph can name another gradient for a kind of operation. That is set while the model is traced,
+so that every ReLU is reached, also the activation of a convolution, and no model is changed.
 """
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import keras
@@ -61,23 +60,17 @@ _SMOOTH = frozenset(
 )
 """Activations of Keras that stand where a ReLU might, and have no operation of their own."""
 
-_lock = threading.Lock()
-_registered = False
-
 
 @contextmanager
 def rectified(model: keras.Model, rule: str | None) -> Iterator[None]:
     """Give every ReLU traced inside the derivative that `rule` names.
 
-    Raises
-    ------
-    ValueError
-        If the model has no ReLU, or one that cannot be reached; the layer is named.
+    A ValueError if the model has no ReLU, or one that cannot be reached; it names the layer.
     """
     if rule is None:
         yield
         return
-    _register()
+    _register()  # Only one thread traces at a time.
     _check_layers(model, rule)
     graph = tf.compat.v1.get_default_graph()
     before = len(graph.get_operations())
@@ -87,15 +80,11 @@ def rectified(model: keras.Model, rule: str | None) -> Iterator[None]:
     _check_operations(graph.get_operations()[before:], rule)
 
 
+@cache
 def _register() -> None:
-    global _registered
-    with _lock:
-        if _registered:
-            return
-        for kind, ordinary in (("Relu", tf.raw_ops.ReluGrad), ("Relu6", tf.raw_ops.Relu6Grad)):
-            tf.RegisterGradient(f"whitebox_loc_guided_{kind}")(_guided(ordinary))
-            tf.RegisterGradient(f"whitebox_loc_deconv_{kind}")(_deconv)
-        _registered = True
+    for kind, ordinary in (("Relu", tf.raw_ops.ReluGrad), ("Relu6", tf.raw_ops.Relu6Grad)):
+        tf.RegisterGradient(f"whitebox_loc_guided_{kind}")(_guided(ordinary))
+        tf.RegisterGradient(f"whitebox_loc_deconv_{kind}")(_deconv)
 
 
 def _guided(ordinary: Callable[..., Any]) -> Callable[[Any, Any], Any]:
@@ -159,14 +148,11 @@ def _is_zero(tensor: Any) -> bool:
 
 
 def _holds_relu(operation: Any) -> bool:
+    """Whether a function of the graph that an operation calls has a ReLU."""
     for attribute in operation.node_def.attr.values():
         if attribute.HasField("func"):
             inner = operation.graph._get_function(attribute.func.name)
-            if inner is not None and _body_has_relu(inner):
+            body = getattr(inner, "function_def", None) or getattr(inner, "definition", None)
+            if body is not None and any(node.op in ("Relu", "Relu6") for node in body.node_def):
                 return True
     return False
-
-
-def _body_has_relu(function: Any) -> bool:
-    definition = getattr(function, "function_def", None) or function.definition
-    return any(node.op in ("Relu", "Relu6") for node in definition.node_def)

@@ -260,12 +260,8 @@ _RESCALING = (keras.layers.Rescaling, keras.layers.Normalization, keras.layers.L
 def blank(model: keras.Model, example: Any = None) -> Inputs:
     """Return one all-zero image that `model` takes, with the other inputs of `example`.
 
-    Parameters
-    ----------
-    model : keras.Model
-    example : array or structure of arrays, optional
-        What the model takes; of several rows the first counts, and of the image only its
-        shape. Needed where the model does not know the shape, or has several inputs.
+    `example` is what the model takes; of several rows the first counts, and of the image only its
+    shape. It is needed where the model does not know the shape, or has several inputs.
     """
     if example is not None:
         inputs = check_images(example, name="example")
@@ -284,11 +280,8 @@ def blank(model: keras.Model, example: Any = None) -> Inputs:
 def beside(images: np.ndarray, example: Any = None) -> Inputs:
     """Return images as a model takes them, with the other inputs of `example` held fixed.
 
-    Parameters
-    ----------
-    images : float array (n, height, width, channels)
-    example : array or structure of arrays, optional
-        What the model takes; of several rows the first counts. Needed for several inputs.
+    `example` is what the model takes; of several rows the first counts. It is needed for several
+    inputs.
     """
     if example is None:
         return check_images(images)
