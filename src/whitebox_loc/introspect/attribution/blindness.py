@@ -1,4 +1,4 @@
-"""What a map cannot show, found out before it is drawn."""
+"""What a map cannot show, known before it is drawn."""
 
 from __future__ import annotations
 
@@ -261,7 +261,7 @@ def _cancelling(call: _Call) -> BlindSpot | None:
     try:
         first, *others = attempts(call.query, combine, call.option("layer"))
     except ValueError:
-        return None  # there are no gradients, which `_jumps` says
+        return None  # there are no gradients, which `_jumps` finds
     if not first.cancels:
         return None
     other = others[-1].layer if others and not others[-1].cancels else None

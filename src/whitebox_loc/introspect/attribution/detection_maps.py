@@ -98,10 +98,6 @@ def saliency_of_detections(
         Options of the method that hold one thing a box, in the order of the result, such as
         ``{"boxes": ...}`` (d, 4) for ``"edge_move"``.
 
-    Returns
-    -------
-    DetectionMaps
-
     Raises
     ------
     ValueError, TypeError

@@ -51,10 +51,6 @@ class MapShards:
     folder : Path
     about : dict
         The manifest: model, method, options, target, images, dtype.
-
-    Examples
-    --------
-    See `saliency_shards`.
     """
 
     def __init__(self, folder: Path, about: dict[str, Any]) -> None:
@@ -170,10 +166,6 @@ def saliency_shards(
         all images, or, as ``labels``, one for each image of all shards in their order. What
         draws, draws the same for each shard.
 
-    Returns
-    -------
-    MapShards
-
     Raises
     ------
     ValueError, TypeError
@@ -239,23 +231,16 @@ def saliency_shards(
 def read_maps(folder: str | os.PathLike[str]) -> MapShards:
     """Open a folder that `saliency_shards` made, also one that is not complete.
 
+    It is a sequence of arrays. Reading one that is missing, damaged or misplaced is an error.
+
     Parameters
     ----------
     folder : path-like
-
-    Returns
-    -------
-    MapShards
-        A sequence of arrays; reading one that is missing, damaged or misplaced is an error.
 
     Raises
     ------
     FileNotFoundError, ValueError
         If the folder has no manifest, or one that is damaged or of another kind.
-
-    Examples
-    --------
-    See `saliency_shards`.
     """
     return opened(check_path("folder", folder), FORMAT, "maps", MapShards)
 

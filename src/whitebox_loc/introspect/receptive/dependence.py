@@ -17,6 +17,7 @@ from whitebox_loc.introspect.receptive.intervals import (
     Reach,
     Regular,
     Window,
+    attribute,
     gather,
     hull,
     mix_groups,
@@ -108,10 +109,10 @@ def _softmax(op: Any, reaches: Reaches) -> list[Reach]:
 def _matmul(op: Any, reaches: Reaches) -> list[Reach]:
     """Mix the last axis into a new one, as a product with constant weights does."""
     reach = reaches[0]
-    flags = ("transpose_a", "adj_x")
-    if reach is None or reaches[1] is not None or any(_flag(op, name) for name in flags):
+    turned = attribute(op, "transpose_a") or attribute(op, "adj_x")
+    if reach is None or reaches[1] is not None or turned:
         _refuse(op, reaches)
-    turned = any(_flag(op, name) for name in ("transpose_b", "adj_y"))
+    turned = attribute(op, "transpose_b") or attribute(op, "adj_y")
     weights = shape_of(op.inputs[1])
     mixed = over(reach, (-1,), keep=True, spread=False)
     shape = (*reach.shape[:-1], weights[-2] if turned else weights[-1])
@@ -188,10 +189,6 @@ def _only_first(op: Any, reaches: Reaches) -> Reach:
     if reaches[0] is None or any(r is not None for r in reaches[1:]):
         _refuse(op, reaches)
     return reaches[0]
-
-
-def _flag(op: Any, name: str) -> bool:
-    return any(a.name == name for a in op.op_def.attr) and bool(op.get_attr(name))
 
 
 # fmt: off

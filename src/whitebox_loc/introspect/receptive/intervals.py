@@ -12,6 +12,7 @@ __all__ = [
     "Reach",
     "Regular",
     "Window",
+    "attribute",
     "gather",
     "hull",
     "join",
@@ -73,8 +74,7 @@ class Window:
     @classmethod
     def of(cls, op: Any, axis: int, kernel: int, dilation: int) -> Window:
         """Return what a convolution or pooling operation of a graph looks at."""
-        names = [attribute.name for attribute in op.op_def.attr]
-        pads = op.get_attr("explicit_paddings") if "explicit_paddings" in names else []
+        pads = attribute(op, "explicit_paddings")
         explicit = tuple(pads[2 * axis : 2 * axis + 2]) if pads else (0, 0)
         padding, stride = op.get_attr("padding").decode(), op.get_attr("strides")[axis]
         return cls(kernel, stride, dilation, padding, explicit)
@@ -87,6 +87,11 @@ class Window:
             return max((outputs - 1) * self.stride + extent - length, 0) // 2, outputs
         before, after = self.explicit
         return before, (length + before + after - extent) // self.stride + 1
+
+
+def attribute(op: Any, name: str) -> Any:
+    """Return an attribute of an operation, None if operations of its kind have no such."""
+    return op.get_attr(name) if any(a.name == name for a in op.op_def.attr) else None
 
 
 def slide(reach: Reach, axis: int, window: Window) -> Reach:

@@ -28,7 +28,7 @@ COORDINATES = ("top", "left", "bottom", "right")
 """Columns of a box output, in the order of ``rel_yxyx``."""
 
 FORMULA = "log(p) - log(1 - p) of the output"
-"""How log-odds were found that no sigmoid or softmax of the graph stands behind."""
+"""How log-odds are read where no sigmoid or softmax of the graph stands behind."""
 
 
 def box_output(passed: Forward) -> Any:
@@ -56,7 +56,7 @@ def box_output(passed: Forward) -> Any:
 
 
 def has_candidates(passed: Forward) -> bool:
-    """Tell whether the model returns several boxes an image, ``"boxes"`` (n, candidates, 4)."""
+    """Return whether the model returns several boxes an image, ``"boxes"`` (n, candidates, 4)."""
     named = _named_outputs(passed)
     return "boxes" in named and named["boxes"].shape.rank == 3
 
@@ -137,7 +137,7 @@ def log_odds(tensor: Any, pick: Callable[[Any], Any]) -> tuple[Any, str]:
 
     What went into the sigmoid, where the graph shows that the tensor came out of one: it
     is exact however saturated. Otherwise the formula, which is NaN, and has the derivative NaN,
-    where p is not between 0 and 1: there are no log-odds, and `refusals` says so. `pick` takes
+    where p is not between 0 and 1: there are no log-odds, and `refusals` raises. `pick` takes
     its numbers, so that others may be what they like.
     """
     behind = _behind(tensor, "Sigmoid")
@@ -189,6 +189,6 @@ def _behind(tensor: Any, kind: str) -> Any:
 
 
 def _same_last_axis(tensor: Any, inputs: Any) -> bool:
-    """Tell whether a tensor and that it was made of have last axes of one known length."""
+    """Return whether a tensor and its only input have last axes of one known length."""
     lengths = [t.shape[-1] if t.shape.rank else None for t in (tensor, *inputs)]
     return len(lengths) == 2 and lengths[0] is not None and lengths[0] == lengths[1]

@@ -1,4 +1,4 @@
-"""Targets of models that find several boxes: one candidate, or the likest to a given box."""
+"""Targets of models that find several boxes: one candidate, or the most similar to a box."""
 
 # ruff: noqa: D102 - the methods of every kind are those that `Target` documents.
 
@@ -98,7 +98,7 @@ class Candidate(Target):
 
 @dataclass(frozen=True, eq=False)
 class Detection(Target):
-    """Likeness of the likest candidate to a given box and class: the similarity of D-RISE.
+    """Similarity of the most similar candidate to a box and class, as D-RISE has it.
 
     `data` holds the box, (n, 4), followed, if `kind` is "label", by the number of a class, if
     it is "vector", by probabilities of classes.

@@ -1,4 +1,4 @@
-"""The images that a model is asked about, beside whatever else the model takes."""
+"""The images that go into a model, beside whatever else the model takes."""
 
 from __future__ import annotations
 
@@ -81,10 +81,10 @@ class Inputs:
 
 
 def check_images(images: Any, model: keras.Model | None = None, *, name: str = "images") -> Inputs:
-    """Check what a public function got as `images`: an array, or a structure of arrays.
+    """Check the `images` of a public function: an array, or a structure of arrays.
 
-    With `model`, to be given by functions that users call directly, also whether the images are
-    of the shape that it takes, and, with a warning, whether they are floats in 0..255.
+    With `model`, which public functions pass, also whether the images are of the shape that it
+    takes, and, with a warning, whether they are floats in 0..255.
     """
     if model is not None:
         check_model(model)
@@ -126,7 +126,7 @@ def _check_structure(name: str, images: Any) -> Inputs:
 
 
 def _refuse_lists(name: str, images: Any) -> None:
-    """Say how an array is made of a list of images, or of nested lists of numbers."""
+    """Refuse lists of images and of numbers, with how to make an array of them."""
     if isinstance(images, dict):
         return
     shapes = {np.shape(a) if hasattr(a, "shape") else () for a in images}
@@ -239,7 +239,7 @@ def input_shapes(model: keras.Model) -> list[Any]:
 
 
 def _rescales(model: keras.Model) -> bool:
-    """Tell whether a model begins with what brings images into its range, so that it takes others.
+    """Return whether a model begins with what brings images into its range, so others fit, too.
 
     That is a Rescaling, Normalization or Lambda layer, or an operation that is no layer, such as
     those that `models.adapted` makes of `prepare`, in front of all layers with weights.

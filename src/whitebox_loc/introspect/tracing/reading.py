@@ -60,7 +60,7 @@ def activations(
     reduce: str | None = None,
     batch_size: int = 256,
 ) -> dict[str, Any]:
-    """Return what layers put out for images, all layers in one pass, in inference.
+    """Return outputs of layers for images, all layers in one pass, in inference.
 
     Parameters
     ----------
@@ -70,8 +70,8 @@ def activations(
         Or, for a model of several inputs, the structure that it takes, one image array in it.
     layers : str or sequence of str, optional
         Paths as `list_layers` gives them; all layers by default. A layer that is called
-        several times is returned as ``path#1``, ``path#2``, ...; either of the names ``path``
-        (all calls) and ``path#2`` (one of them) may be asked for.
+        several times is returned as ``path#1``, ``path#2``, ...; the name ``path`` stands for all
+        calls, ``path#2`` for one.
     reduce : {"mean", "max", "min", "sum"}, optional
         Make one number of each channel's places: arrays (n, channels). By default nothing
         is reduced.
@@ -134,10 +134,6 @@ def list_layers(model: keras.Model) -> list[LayerInfo]:
     ----------
     model : keras.Model
         Any model. The shapes of a subclassed model are known after its first call.
-
-    Returns
-    -------
-    list of LayerInfo
 
     Examples
     --------
