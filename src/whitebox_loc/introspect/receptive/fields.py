@@ -81,15 +81,14 @@ class ReceptiveField:
             ``yxyx`` in pixels, half open, inside the image; zeros for no pixel at all.
         """
         index = _index(self.layer, self.shape, position, channel)
-        ends = []
-        for spans in (self.rows, self.columns):
+        box = np.zeros(4, np.int64)
+        for axis, spans in enumerate((self.rows, self.columns)):
             low, high = (np.broadcast_to(spans[..., end], self.shape)[index] for end in (0, 1))
             seen = high > low
-            ends.append((low[seen].min(), high[seen].max()) if seen.any() else (0, 0))
-        (top, bottom), (left, right) = ends
-        if top == bottom or left == right:
-            return np.zeros(4, np.int64)
-        return np.array([top, left, bottom, right], np.int64)
+            if not seen.any():
+                return np.zeros(4, np.int64)
+            box[axis], box[axis + 2] = low[seen].min(), high[seen].max()
+        return box
 
 
 def receptive_field(model: keras.Model, layer: str, *, example: Any = None) -> ReceptiveField:

@@ -1,6 +1,6 @@
-"""The kinds of targets: how each is read from one traced pass of a model."""
+"""Targets of one box, a class or a layer: how each is read from a traced pass of a model."""
 
-# ruff: noqa: D102 - the methods of every kind are those that `Target` documents.
+# ruff: noqa: D102 - the methods of every target are those that `Target` documents.
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ __all__ = [
 
 
 class Target:
-    """What is explained. `saliency` needs these four and no more.
+    """What is explained; for `saliency` a target is these five and no more.
 
     Attributes
     ----------
@@ -78,7 +78,8 @@ class Coordinate(Target):
     def read(self, passed: Forward, data: Any, link: str) -> tuple[Any, str]:
         box = box_output(passed)
         if self.label in COORDINATES:
-            return _column(box, COORDINATES.index(self.label), link)
+            column = COORDINATES.index(self.label)
+            return linked(box, link, lambda values: values[:, column])
         _refuse_logit(self.label, link)
         return DERIVED[self.label](*tf.unstack(tf.cast(box, tf.float32), axis=-1)), "identity"
 
@@ -102,7 +103,7 @@ class Output(Target):
                 f"`target` {self.index} must be the number of one of the model's outputs; its "
                 f"output has shape {tuple(tensor.shape)}."
             )
-        return _column(tensor, self.index, link)
+        return linked(tensor, link, lambda values: values[:, self.index])
 
 
 @dataclass(frozen=True)
@@ -121,13 +122,8 @@ class Custom(Target):
 
     def read(self, passed: Forward, data: Any, link: str) -> tuple[Any, str]:
         _refuse_logit(self.label, link)
-        value = _applied("target", self.function, passed.outputs)
-        if value.shape.rank != 1:
-            raise ValueError(
-                f"`target` {self.label!r} must return one number an image, shape (n,); got shape "
-                f"{tuple(value.shape)}."
-            )
-        return tf.cast(value, tf.float32), "identity"
+        what = f"`target` {self.label!r}"
+        return _applied("target", what, self.function, passed.outputs), "identity"
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,13 +160,7 @@ class Loss(Target):
         _refuse_logit(self.label, link)
         boxes = tf.cast(box_output(passed), tf.float32)
         unreduced = self.loss.call if isinstance(self.loss, keras.losses.Loss) else self.loss
-        losses = _applied("loss", unreduced, data, boxes)
-        if losses.shape.rank != 1:
-            raise ValueError(
-                f"`loss` must return one number an image, shape (n,); got shape "
-                f"{tuple(losses.shape)}."
-            )
-        return tf.cast(losses, tf.float32), "identity"
+        return _applied("loss", "`loss`", unreduced, data, boxes), "identity"
 
 
 @dataclass(frozen=True)
@@ -183,7 +173,7 @@ class Unit(Target):
 
     @property
     def label(self) -> str:  # type: ignore[override]
-        places = "" if self.position is None else "".join(f"{p}, " for p in self.position)
+        places = "".join(f"{place}, " for place in self.position or ())
         return f"{self.layer}[{places}{self.channel}]"
 
     def watched(self, model: keras.Model) -> tuple[str, ...]:
@@ -192,7 +182,7 @@ class Unit(Target):
     def read(self, passed: Forward, data: Any, link: str) -> tuple[Any, str]:
         _refuse_logit(self.label, link)
         output = passed.single_call(self.layer).output
-        places = () if self.position is None else self.position
+        places = self.position or ()
         index = (*places, self.channel)
         shape = getattr(output, "shape", None)
         inner = tuple(shape[1:]) if shape is not None and shape.rank else ()
@@ -292,20 +282,21 @@ DERIVED: dict[str, Callable[..., Any]] = {
 """Coordinates made of the four, in fractions of the image."""
 
 
-def _column(tensor: Any, index: int, link: str) -> tuple[Any, str]:
-    return linked(tensor, link, lambda values: values[:, index])
-
-
-def _applied(name: str, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Return what a user's function makes of tensors, as a tensor."""
+def _applied(name: str, what: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Return what a user's function makes of tensors: float32 (n,)."""
     value = call_given(name, function, *arguments)
     try:
-        return tf.convert_to_tensor(value)
+        numbers = tf.convert_to_tensor(value)
     except (TypeError, ValueError) as error:
         raise TypeError(
             f"`{name}` must be a function of tensors to a tensor of one number an image; it "
             f"returned {shortened(value)} of type {type(value).__name__}."
         ) from error
+    if numbers.shape.rank != 1:
+        raise ValueError(
+            f"{what} must return one number an image, shape (n,); got shape {tuple(numbers.shape)}."
+        )
+    return tf.cast(numbers, tf.float32)
 
 
 def _refuse_logit(label: str, link: str) -> None:

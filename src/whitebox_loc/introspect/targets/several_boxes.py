@@ -1,6 +1,6 @@
 """Targets of models that find several boxes: one candidate, or the most similar to a box."""
 
-# ruff: noqa: D102 - the methods of every kind are those that `Target` documents.
+# ruff: noqa: D102 - the methods of every target are those that `Target` documents.
 
 from __future__ import annotations
 
