@@ -89,13 +89,11 @@ class MapShards:
         with replacing(self.path(index)) as part, open(part, "wb") as file:
             np.savez(file, maps=stored, key=np.array(f"{self._key} {index}"))
 
-    def __getitem__(self, index: int) -> np.ndarray:
-        return self._read(range(len(self))[check_int("index", index)])
-
     def __iter__(self) -> Iterator[np.ndarray]:
-        return (self._read(index) for index in range(len(self)))
+        return (self[index] for index in range(len(self)))
 
-    def _read(self, index: int) -> np.ndarray:
+    def __getitem__(self, index: int) -> np.ndarray:
+        index = range(len(self))[check_int("index", index)]
         path = self.path(index)
         refuse_folder(path)
         name = f"The maps of shard {index} of {len(self)}, {str(path)!r},"
@@ -192,18 +190,16 @@ def saliency_shards(
     check_bool("progress", progress)
     worker, workers = check_shard(shard)
     choice = choose(method, options)
-    arguments = {
-        "method": choice.row,
-        "link": check_choice("link", link, LINKS),
-        "batch_size": check_int("batch_size", batch_size, low=1),
-    }
-    call = _Call(model, source, target, arguments, options, _truths(choice, options))
+    truths = _truths(choice, options)
+    options["link"] = check_choice("link", link, LINKS)
+    options["batch_size"] = check_int("batch_size", batch_size, low=1)
+    call = _Call(model, source, target, choice.row, options, truths)
     about = {
         "format": FORMAT,
         "whitebox_loc": __version__,
         "model": model_digest(check_model(model)),
         "method": choice.row.name,
-        **_about_method(choice, call.truths),
+        **_about_method(choice, truths),
         "target": _about_target(target),
         "link": link,
         "dtype": check_choice("dtype", dtype, DTYPES),
@@ -252,7 +248,7 @@ class _Call:
     model: keras.Model
     source: Any
     target: Any
-    arguments: dict[str, Any]
+    method: Method
     options: dict[str, Any]
     truths: tuple[str, ...]
 
@@ -271,11 +267,10 @@ class _Call:
         batch = self.source[index]
         images = check_brightness("images", batch.images[:most])
         truths = {name: getattr(batch, name) for name in self.truths}
-        for name in set(truths) - {"scene"}:
+        for name in truths.keys() - {"scene"}:
             truths[name] = truths[name][:most]
         target, options = self._own(self.starts[index], len(images))
-        options = {**truths, **self.arguments, **options}
-        return np.asarray(saliency(self.model, images, target, **options))
+        return np.asarray(saliency(self.model, images, target, self.method, **truths, **options))
 
     def _own(self, start: int, count: int) -> tuple[Any, dict[str, Any]]:
         """Return target and options for some images: their rows of what has one an image."""

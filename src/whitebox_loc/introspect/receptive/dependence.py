@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from whitebox_loc._types import Tensor
 from whitebox_loc.introspect.receptive.intervals import (
     Reach,
     Regular,
@@ -31,7 +32,7 @@ from whitebox_loc.introspect.tracing.graphs import CALLS, REARRANGEMENTS, SHAPES
 __all__ = ["dependence"]
 
 
-def dependence(image: Any, target: Any) -> tuple[Reach, Reach] | None:
+def dependence(image: Tensor, target: Tensor) -> tuple[Reach, Reach] | None:
     """Return the rows and the columns of `image` that reach the elements of `target`.
 
     Both are tensors of one traced graph. None means that no pixel does.
@@ -54,7 +55,7 @@ def dependence(image: Any, target: Any) -> tuple[Reach, Reach] | None:
 Pair = tuple[Reach, Reach]
 
 
-def _followed(tensors: list[Any], known: dict[Any, Pair | None]) -> list[Pair | None]:
+def _followed(tensors: list[Tensor], known: dict[Any, Pair | None]) -> list[Pair | None]:
     """Return the reach of tensors of a graph from that of some tensors that they depend on."""
     pairs = dict(known)
     behind = ancestors(tensors, stop=[reference.deref() for reference in known])

@@ -40,9 +40,8 @@ class ReceptiveField:
     shape : tuple of int
         Of the layer's output for one image: places, then channels.
     size : (int, int)
-        Height and width of a window in pixels. For windows that move in equal steps it
-        counts pixels beyond the border of the image, too; otherwise it is that of the
-        largest window inside the image.
+        Height and width of a window in pixels, beyond the border of the image, too; of windows
+        that do not move in equal steps, those of the largest inside the image.
     stride : (int or None, int or None)
         Rows between the windows of neighbouring places, and columns; None where windows do
         not move in equal steps, such as behind global pooling.
@@ -94,9 +93,8 @@ class ReceptiveField:
 def receptive_field(model: keras.Model, layer: str, *, example: Any = None) -> ReceptiveField:
     """Return which pixels each unit of a layer can depend on, exactly.
 
-    The operations between the image and the layer are followed one by one, with the rows
-    and the columns that reach each number: through padding, strides, dilation, pooling,
-    branches, nested models and reshapes. Weights play no part.
+    The operations between the image and the layer are followed one by one, with the rows and
+    the columns that reach each number, also through branches, nested models and reshapes.
 
     Parameters
     ----------
@@ -105,8 +103,8 @@ def receptive_field(model: keras.Model, layer: str, *, example: Any = None) -> R
     layer : str
         Path as `list_layers` gives it, ``path#2`` for the second of several calls.
     example : array or structure of arrays, optional
-        What the model takes, for a model that does not know the shape of its image or has
-        several inputs. Only shapes count.
+        For a model that does not know the shape of its image or has several inputs: what it
+        takes. Only shapes count.
 
     Returns
     -------

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from whitebox_loc._types import Tensor
 from whitebox_loc.introspect.receptive.intervals import (
     NONE,
     Reach,
@@ -120,7 +121,7 @@ def _dealt_regular(op: Any, regular: Regular) -> Regular | None:
     return replace(regular, start=start, block=int(block) if dealing else 1)
 
 
-def value(tensor: Any) -> np.ndarray:
+def value(tensor: Tensor) -> np.ndarray:
     """Return a tensor that depends on no input of its graph."""
     known = tf.get_static_value(tensor)
     if known is not None:
@@ -131,7 +132,7 @@ def value(tensor: Any) -> np.ndarray:
     return _run(operation, [value(t) for t in operation.inputs])[tensor.value_index]
 
 
-def shape_of(tensor: Any) -> tuple[int, ...]:
+def shape_of(tensor: Tensor) -> tuple[int, ...]:
     """Return the shape of a tensor, which a trace for one image knows."""
     if not tensor.shape.is_fully_defined():
         raise Unknown(tensor.op)

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from whitebox_loc import boxes as box_measures
+from whitebox_loc._types import Tensor
 from whitebox_loc._validation import shortened
 from whitebox_loc.introspect.targets.outputs import (
     COORDINATES,
@@ -64,7 +65,7 @@ class Target:
         """Return the layers whose calls `read` needs."""
         return ()
 
-    def read(self, passed: Forward, data: Any, link: str) -> tuple[Any, str]:
+    def read(self, passed: Forward, data: Tensor, link: str) -> tuple[Tensor, str]:
         """Return the target of a traced pass, (n,) float32, and how the link was applied."""
         raise NotImplementedError
 
@@ -75,7 +76,7 @@ class Coordinate(Target):
 
     label: str
 
-    def read(self, passed: Forward, data: Any, link: str) -> tuple[Any, str]:
+    def read(self, passed: Forward, data: Tensor, link: str) -> tuple[Tensor, str]:
         box = box_output(passed)
         if self.label in COORDINATES:
             column = COORDINATES.index(self.label)
@@ -94,7 +95,7 @@ class Output(Target):
     def label(self) -> str:  # type: ignore[override]
         return f"output {self.index}"
 
-    def read(self, passed: Forward, data: Any, link: str) -> tuple[Any, str]:
+    def read(self, passed: Forward, data: Tensor, link: str) -> tuple[Tensor, str]:
         outputs = tf.nest.flatten(passed.outputs)
         tensor = outputs[0] if len(outputs) == 1 else box_output(passed)
         width = tensor.shape[-1]
@@ -110,7 +111,7 @@ class Output(Target):
 class Custom(Target):
     """A user's function of the outputs."""
 
-    function: Callable[[Any], Any]
+    function: Callable[[Tensor], Tensor]
 
     @property
     def label(self) -> str:  # type: ignore[override]
@@ -120,7 +121,7 @@ class Custom(Target):
     def key(self) -> Hashable | None:
         return function_fingerprint(self.function)
 
-    def read(self, passed: Forward, data: Any, link: str) -> tuple[Any, str]:
+    def read(self, passed: Forward, data: Tensor, link: str) -> tuple[Tensor, str]:
         _refuse_logit(self.label, link)
         what = f"`target` {self.label!r}"
         return _applied("target", what, self.function, passed.outputs), "identity"
@@ -137,7 +138,7 @@ class Overlap(Target):
     def key(self) -> Hashable:
         return "iou"
 
-    def read(self, passed: Forward, data: Any, link: str) -> tuple[Any, str]:
+    def read(self, passed: Forward, data: Tensor, link: str) -> tuple[Tensor, str]:
         _refuse_logit(self.label, link)
         boxes = tf.cast(box_output(passed), tf.float32)
         return box_measures.iou(boxes, data, "rel_yxyx"), "identity"
@@ -156,7 +157,7 @@ class Loss(Target):
         fingerprint = function_fingerprint(self.loss)
         return None if fingerprint is None else ("loss", fingerprint)
 
-    def read(self, passed: Forward, data: Any, link: str) -> tuple[Any, str]:
+    def read(self, passed: Forward, data: Tensor, link: str) -> tuple[Tensor, str]:
         _refuse_logit(self.label, link)
         boxes = tf.cast(box_output(passed), tf.float32)
         unreduced = self.loss.call if isinstance(self.loss, keras.losses.Loss) else self.loss
@@ -179,7 +180,7 @@ class Unit(Target):
     def watched(self, model: keras.Model) -> tuple[str, ...]:
         return (split_call(self.layer)[0],)
 
-    def read(self, passed: Forward, data: Any, link: str) -> tuple[Any, str]:
+    def read(self, passed: Forward, data: Tensor, link: str) -> tuple[Tensor, str]:
         _refuse_logit(self.label, link)
         output = passed.single_call(self.layer).output
         places = self.position or ()
@@ -225,7 +226,7 @@ class Bin(Target):
             )
         return tuple(paths)
 
-    def read(self, passed: Forward, data: Any, link: str) -> tuple[Any, str]:
+    def read(self, passed: Forward, data: Tensor, link: str) -> tuple[Tensor, str]:
         call = passed.single_call(self._layers(passed.calls)[1][0])
         column = int(self.coordinate in ("bottom", "right"))
         count = call.output.shape[1]
@@ -259,7 +260,7 @@ class Label(Target):
         # `read` checks the highest number when it is traced, so that is part of the key.
         return ("label", self.classes, int(self.data.max()))
 
-    def read(self, passed: Forward, data: Any, link: str) -> tuple[Any, str]:
+    def read(self, passed: Forward, data: Tensor, link: str) -> tuple[Tensor, str]:
         probabilities = label_output(passed)
         count, highest = probabilities.shape[-1], int(self.data.max())
         if self.classes not in (None, count):
@@ -282,7 +283,7 @@ DERIVED: dict[str, Callable[..., Any]] = {
 """Coordinates made of the four, in fractions of the image."""
 
 
-def _applied(name: str, what: str, function: Callable[..., Any], *arguments: Any) -> Any:
+def _applied(name: str, what: str, function: Callable[..., Any], *arguments: Any) -> Tensor:
     """Return what a user's function makes of tensors: float32 (n,)."""
     value = call_given(name, function, *arguments)
     try:

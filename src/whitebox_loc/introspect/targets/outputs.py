@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from whitebox_loc._types import Tensor
 from whitebox_loc.introspect.tracing.capture import Forward
 
 __all__ = [
@@ -31,7 +32,7 @@ FORMULA = "log(p) - log(1 - p) of the output"
 """How log-odds are read where no sigmoid or softmax of the graph stands behind."""
 
 
-def box_output(passed: Forward) -> Any:
+def box_output(passed: Forward) -> Tensor:
     """Return the box among the outputs: a tensor (n, 4), ``rel_yxyx``.
 
     It is the output named ``"box"``, or else the only one of shape (n, 4).
@@ -61,7 +62,7 @@ def has_candidates(passed: Forward) -> bool:
     return "boxes" in named and named["boxes"].shape.rank == 3
 
 
-def candidate_outputs(passed: Forward) -> tuple[Any, Any, Any]:
+def candidate_outputs(passed: Forward) -> tuple[Tensor, Tensor, Tensor]:
     """Return the outputs ``"boxes"`` (n, k, 4), ``"scores"`` (n, k) and ``"classes"`` (n, k, c).
 
     The last is None if the model has none.
@@ -78,7 +79,7 @@ def candidate_outputs(passed: Forward) -> tuple[Any, Any, Any]:
     return outputs["boxes"], outputs["scores"], outputs.get("classes")
 
 
-def label_output(passed: Forward) -> Any:
+def label_output(passed: Forward) -> Tensor:
     """Return the output named ``"label"``: probabilities of classes, a tensor (n, classes)."""
     named = _named_outputs(passed)
     if "label" not in named or named["label"].shape.rank != 2:
@@ -95,14 +96,17 @@ def check_number(what: str, number: int, count: int | None, noun: str) -> None:
         raise ValueError(f"{what} must be one of the model's {count} {noun}, 0 .. {count - 1}.")
 
 
-def linked(tensor: Any, link: str, pick: Callable[[Any], Any]) -> tuple[Any, str]:
+def linked(tensor: Tensor, link: str, pick: Callable[[Tensor], Tensor]) -> tuple[Tensor, str]:
     """Return what `pick` takes of a tensor, or its log-odds, in float32, and how it was read."""
     return log_odds(tensor, pick) if link == "logit" else (pick(tf.cast(tensor, tf.float32)), link)
 
 
 def linked_class(
-    tensor: Any, classes: Any, link: str, pick: Callable[[Any], Any] = lambda values: values
-) -> tuple[Any, str]:
+    tensor: Tensor,
+    classes: Tensor,
+    link: str,
+    pick: Callable[[Tensor], Tensor] = lambda values: values,
+) -> tuple[Tensor, str]:
     """Return the probability of one class an image, (n,), or its log-odds, and how it was read.
 
     Log-odds are the score of the class minus the log-sum-exp of the others, from what went into
@@ -111,7 +115,7 @@ def linked_class(
     """
     chosen = tf.one_hot(classes, tensor.shape[-1], on_value=True, off_value=False, dtype=tf.bool)
 
-    def own(values: Any) -> Any:
+    def own(values: Tensor) -> Tensor:
         return tf.reduce_sum(tf.where(chosen, values, 0.0), -1)
 
     scores = _behind(tensor, "Softmax") if link == "logit" else None
@@ -123,7 +127,7 @@ def linked_class(
     return pick(own(scores) - rest), "input of the softmax"
 
 
-def log_sum_exp(scores: Any) -> Any:
+def log_sum_exp(scores: Tensor) -> Tensor:
     """Return log(sum(exp(scores))) over the last axis.
 
     As `tf.reduce_logsumexp`, from operations alone that propagation methods have rules for.
@@ -132,7 +136,7 @@ def log_sum_exp(scores: Any) -> Any:
     return tf.math.log(tf.reduce_sum(tf.exp(scores - top), axis=-1)) + top[..., 0]
 
 
-def log_odds(tensor: Any, pick: Callable[[Any], Any]) -> tuple[Any, str]:
+def log_odds(tensor: Tensor, pick: Callable[[Tensor], Tensor]) -> tuple[Tensor, str]:
     """Return log(p / (1 - p)) of some of a tensor's probabilities, and how it was found.
 
     What went into the sigmoid, where the graph shows that the tensor came out of one: it
@@ -151,7 +155,7 @@ def log_odds(tensor: Any, pick: Callable[[Any], Any]) -> tuple[Any, str]:
     return tf.math.log(fixed) - tf.math.log1p(-fixed) + (p - fixed) * (root * root), FORMULA
 
 
-def _named_outputs(passed: Forward) -> dict[str, Any]:
+def _named_outputs(passed: Forward) -> dict[str, Tensor]:
     outputs = passed.outputs
     if isinstance(outputs, dict):
         return dict(outputs)
@@ -163,11 +167,11 @@ def _named_outputs(passed: Forward) -> dict[str, Any]:
     return dict(zip(names, outputs, strict=True))
 
 
-def _shapes(outputs: dict[str, Any]) -> str:
+def _shapes(outputs: dict[str, Tensor]) -> str:
     return str({name: tuple(tensor.shape) for name, tensor in outputs.items()})
 
 
-def _behind(tensor: Any, kind: str) -> Any:
+def _behind(tensor: Tensor, kind: str) -> Tensor:
     """Follow a tensor through operations that only move numbers, to the input of a `kind`."""
     if not tf.is_symbolic_tensor(keras.ops.convert_to_tensor(tensor)):
         return None
@@ -188,7 +192,7 @@ def _behind(tensor: Any, kind: str) -> Any:
     return None
 
 
-def _same_last_axis(tensor: Any, inputs: Any) -> bool:
+def _same_last_axis(tensor: Tensor, inputs: Any) -> bool:
     """Return whether a tensor and its only input have last axes of one known length."""
     lengths = [t.shape[-1] if t.shape.rank else None for t in (tensor, *inputs)]
     return len(lengths) == 2 and lengths[0] is not None and lengths[0] == lengths[1]

@@ -6,12 +6,12 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from whitebox_loc import boxes as box_measures
+from whitebox_loc._types import Tensor
 from whitebox_loc.introspect.targets.one_box import DERIVED, Target
 from whitebox_loc.introspect.targets.outputs import (
     COORDINATES,
@@ -56,12 +56,12 @@ class Candidate(Target):
             return self.counts
         return int(self.data[:, 0].max()) + 1, int(self.data[:, 1].max()) + 1
 
-    def read(self, passed: Forward, data: Any, link: str) -> tuple[Any, str]:
+    def read(self, passed: Forward, data: Tensor, link: str) -> tuple[Tensor, str]:
         boxes, scores, classes = candidate_outputs(passed)
         self._check(boxes, classes)
         chosen = tf.equal(data[:, :1], tf.range(tf.shape(boxes)[1], dtype=data.dtype))
 
-        def own(values: Any) -> Any:
+        def own(values: Tensor) -> Tensor:
             return tf.reduce_sum(tf.where(chosen, values, 0.0), axis=1)
 
         if self.part == "class":
@@ -74,7 +74,7 @@ class Candidate(Target):
         value, how = self._derived(boxes, link)
         return own(value), how
 
-    def _derived(self, boxes: Any, link: str) -> tuple[Any, str]:
+    def _derived(self, boxes: Tensor, link: str) -> tuple[Tensor, str]:
         if link == "logit":
             raise ValueError(
                 f"`link` 'logit' needs a part that is a probability: one of "
@@ -83,7 +83,7 @@ class Candidate(Target):
             )
         return DERIVED[self.part](*tf.unstack(tf.cast(boxes, tf.float32), axis=-1)), "identity"
 
-    def _check(self, boxes: Any, classes: Any) -> None:
+    def _check(self, boxes: Tensor, classes: Tensor) -> None:
         which, label = (count - 1 for count in self._needed)
         check_number(f"`which` of candidate({which})", which, boxes.shape[1], "candidates")
         if self.part != "class":
@@ -113,7 +113,7 @@ class Detection(Target):
         highest = int(self.data[:, 4].max()) if self.kind == "label" else None
         return ("detection", self.kind, highest)
 
-    def read(self, passed: Forward, data: Any, link: str) -> tuple[Any, str]:
+    def read(self, passed: Forward, data: Tensor, link: str) -> tuple[Tensor, str]:
         if link == "logit":
             raise ValueError(
                 "`link` 'logit' needs a target that is a probability; got 'detection', a product "
@@ -128,7 +128,7 @@ class Detection(Target):
             value = value * _cosine(tf.cast(classes, tf.float32), own[:, None])
         return tf.reduce_max(value, axis=1), "identity"
 
-    def _candidates(self, passed: Forward) -> tuple[Any, Any, Any]:
+    def _candidates(self, passed: Forward) -> tuple[Tensor, Tensor, Tensor]:
         if has_candidates(passed):
             boxes, scores, classes = candidate_outputs(passed)
             if self.kind != "box" and classes is None:
@@ -140,7 +140,7 @@ class Detection(Target):
         classes = None if self.kind == "box" else label_output(passed)[:, None]
         return box_output(passed)[:, None], None, classes
 
-    def _probabilities(self, data: Any, count: int) -> Any:
+    def _probabilities(self, data: Tensor, count: int) -> Tensor:
         if self.kind == "label":
             highest = int(self.data[:, 4].max())
             check_number(f"`classes` {highest}", highest, count, "classes")
@@ -153,7 +153,7 @@ class Detection(Target):
         return data
 
 
-def _cosine(a: Any, b: Any) -> Any:
+def _cosine(a: Tensor, b: Tensor) -> Tensor:
     """Return the cosine between vectors on the last axis, 0 for a zero vector."""
     square = tf.reduce_sum(a * a, -1) * tf.reduce_sum(b * b, -1)
     # The inner `where` keeps the derivative of the root at 0 from coming through the outer.

@@ -14,6 +14,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from whitebox_loc._types import Tensor
 from whitebox_loc.introspect.tracing.graphs import reached_from
 from whitebox_loc.introspect.tracing.layers import named_layers
 
@@ -23,7 +24,7 @@ SCALE = 2.0**10
 """What gradients are multiplied by on their way through float16, as in loss scaling."""
 
 
-def gradient_of(value: Any, source: Any) -> Any:
+def gradient_of(value: Tensor, source: Tensor) -> Tensor:
     """Return the gradient of ``sum(value)`` by a tensor (m, ...), None if there is no way.
 
     A coordinate changes little with a single pixel, and float16 knows nothing between 0 and
@@ -40,7 +41,7 @@ def gradient_of(value: Any, source: Any) -> Any:
     return tf.where(finite, tf.cast(enlarged, tf.float32) / SCALE, tf.cast(plain, tf.float32))
 
 
-def slopes_of(values: list[Any], image: Any) -> list[Any]:
+def slopes_of(values: list[Tensor], image: Tensor) -> list[Tensor]:
     """Return the gradient of each target by the image, zero where it does not depend on it."""
     # The image is the only source, and targets of different images are independent: the
     # gradient of the sum over images is each image's own gradient.
@@ -88,13 +89,13 @@ def _register() -> None:
 
 
 def _guided(ordinary: Callable[..., Any]) -> Callable[[Any, Any], Any]:
-    def derivative(operation: Any, upstream: Any) -> Any:
+    def derivative(operation: Any, upstream: Tensor) -> Tensor:
         return ordinary(gradients=tf.nn.relu(upstream), features=operation.outputs[0])
 
     return derivative
 
 
-def _deconv(operation: Any, upstream: Any) -> Any:
+def _deconv(operation: Any, upstream: Tensor) -> Tensor:
     return tf.nn.relu(upstream)
 
 
@@ -140,7 +141,7 @@ def _refuse(rule: str, why: str) -> None:
     )
 
 
-def _is_zero(tensor: Any) -> bool:
+def _is_zero(tensor: Tensor) -> bool:
     if tensor.op.type != "Const":
         return False
     value = tf.get_static_value(tensor)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from whitebox_loc._types import Tensor
+
 __all__ = [
     "CALLS",
     "REARRANGEMENTS",
@@ -33,7 +35,7 @@ CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
 
 
 def reached_from(
-    sources: Iterable[Any], counts: Callable[[Any], bool] = lambda tensor: True
+    sources: Iterable[Tensor], counts: Callable[[Tensor], bool] = lambda tensor: True
 ) -> set[Any]:
     """Return references to all tensors of a graph that depend on some of its tensors.
 
@@ -47,7 +49,7 @@ def reached_from(
     return reached
 
 
-def tensors_behind(tensors: Iterable[Any], stop: Iterable[Any] = ()) -> set[Any]:
+def tensors_behind(tensors: Iterable[Tensor], stop: Iterable[Tensor] = ()) -> set[Any]:
     """Return references to tensors and all that they are computed from, up to before `stop`."""
     limit = {t.ref() for t in stop}
     waiting = [t for t in tensors if t.ref() not in limit]
@@ -59,7 +61,7 @@ def tensors_behind(tensors: Iterable[Any], stop: Iterable[Any] = ()) -> set[Any]
     return behind
 
 
-def ancestors(tensors: Iterable[Any], stop: Iterable[Any] = ()) -> set[Any]:
+def ancestors(tensors: Iterable[Tensor], stop: Iterable[Tensor] = ()) -> set[Any]:
     """Return all operations that tensors are computed by, not looking beyond `stop`."""
     return {reference.deref().op for reference in tensors_behind(tensors, stop)}
 
