@@ -38,12 +38,12 @@ TIE = 1e-6
 
 
 class BlindSpotWarning(UserWarning):
-    """A map will be silent where the model is not."""
+    """A map will be 0 where the model depends on the image."""
 
 
 @dataclass(frozen=True)
 class BlindSpot:
-    """One reason why a map is silent.
+    """One reason why a map misses what the model does.
 
     Attributes
     ----------
@@ -56,7 +56,7 @@ class BlindSpot:
         layer's gradients that their means lose (``cancelling``), of the steepest slope that is
         missing (``saturation``) or of the four edges that tie (``ties``).
     pixels : ndarray of bool (n, height, width) or None
-        Where the map is silent whatever the model does; None if it is not about places.
+        Where the map is 0 whatever the model does; None if it is not about places.
     """
 
     kind: str
@@ -240,7 +240,7 @@ def _jumps(call: _Call) -> BlindSpot | None:
     notes = query.function(("jumps", by_layer, layer), build, notes=notes).notes
     if not notes["cuts"]:
         return None
-    silent = np.ones(query.images.shape[:3], bool) if notes["all"] else call.maps() == 0
+    blank = np.ones(query.images.shape[:3], bool) if notes["all"] else call.maps() == 0
     return BlindSpot(
         "jumps",
         f"{call.target.label!r} depends on the image through {', '.join(notes['cuts'])}, "
@@ -248,8 +248,8 @@ def _jumps(call: _Call) -> BlindSpot | None:
         f"{', and nothing else is left' if notes['all'] else ''}. Use 'occlusion' or another "
         "method that changes the image, or explain a target in front of it "
         "(introspect.targets.unit).",
-        silent.mean(axis=(1, 2)),
-        None if by_layer and not notes["all"] else silent,
+        blank.mean(axis=(1, 2)),
+        None if by_layer and not notes["all"] else blank,
     )
 
 

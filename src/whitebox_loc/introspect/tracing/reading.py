@@ -101,7 +101,7 @@ def activations(
     inputs = check_images(images, check_model(model))
     names = list(named_layers(model)) if layers is None else layer_names(layers)
     find_layers(model, names)
-    # Of all layers, those that only training uses cannot be read, and nobody named them.
+    # Of all layers, those that only training uses cannot be read.
     require = layers is not None
     if reduce is not None:
         check_choice("reduce", reduce, REDUCTIONS)
@@ -173,11 +173,9 @@ def _chosen(passed: Forward, names: Sequence[str]) -> dict[str, Any]:
     for name in names:
         if split_call(name)[1] is not None:
             passed.single_call(name)
-    return {
-        name: call
-        for name, call in passed.named_calls().items()
-        if name in names or split_call(name)[0] in names
-    }
+    chosen = set(names)
+    calls = passed.named_calls()
+    return {name: calls[name] for name in calls if {name, split_call(name)[0]} & chosen}
 
 
 def readable(tensor: Any) -> Any:
