@@ -237,3 +237,14 @@ def test_unknown_options_are_refused():
         kinds(model, images, "top", "gradient", steps=3)
     with pytest.raises(ValueError, match="`layer` must name layers of model"):
         kinds(model, images, "top", "gradcam", layer="nowhere")
+
+
+def test_a_row_stands_for_its_name():
+    row, images = wb.introspect.METHODS["gradient_x_input"], wb.data.render(BOX, SCENE)
+    model = sigmoid_model(0.0)
+    by_row, by_name = (kinds(model, images, "top", m) for m in (row, row.name))
+    assert by_row.keys() == by_name.keys() == {"baseline"}
+    np.testing.assert_array_equal(by_row["baseline"].pixels, by_name["baseline"].pixels)
+    for options in ({"base": "gradient"}, {"step": 3}):
+        with pytest.raises(TypeError, match="Method 'gradient_x_input' has no option"):
+            kinds(model, images, "top", row, **options)

@@ -23,6 +23,7 @@ from whitebox_loc.evaluation.benchmarking.specs import MethodSpec, MetricSpec, M
 from whitebox_loc.evaluation.scores.record import Trial
 from whitebox_loc.evaluation.truth import evidence_mask
 from whitebox_loc.introspect import METHODS, saliency
+from whitebox_loc.introspect.attribution.choices import choose
 from whitebox_loc.introspect.methods import Method
 from whitebox_loc.introspect.targets.outputs import COORDINATES
 from whitebox_loc.models import Mechanism
@@ -188,10 +189,7 @@ class Subject:
         Other images that a metric asks about are changed versions of these: their boxes hold.
         """
         method = self.job.method
-        names = set(method.row.options)
-        if method.row.wraps:
-            base = METHODS.get(method.options.get("base", method.row.options["base"]))
-            names |= set(base.options) if base is not None else set()
+        names = choose(method.row, method.options).options
         if "scene" not in names:
             # Other options of these names mean something else: `boxes` of `drise` are fractions.
             return {}

@@ -22,6 +22,7 @@ from whitebox_loc.data import Scene, as_scene, generate
 from whitebox_loc.evaluation.benchmarking.specs import named_scenes
 from whitebox_loc.evaluation.certificates.results import Certificate, Check
 from whitebox_loc.evaluation.scores.checking import check_drawing
+from whitebox_loc.introspect.attribution.choices import choose
 from whitebox_loc.introspect.attribution.maps import saliency
 from whitebox_loc.introspect.methods import METHODS
 from whitebox_loc.introspect.targets.outputs import COORDINATES
@@ -285,15 +286,10 @@ def _explainer(
         return lambda model, images: _stacked(method, model, images), getattr(
             method, "__name__", type(method).__name__
         )
-    name = check_choice("method", method, METHODS)
-    own = METHODS[name].options
-    known = dict(own)
-    if METHODS[name].wraps:
-        known |= METHODS[check_choice("base", options.get("base", own["base"]), METHODS)].options
-    unknown = sorted(set(options) - set(known))
-    if unknown:
-        raise TypeError(f"Method {name!r} has no option {unknown[0]!r}; it has {sorted(known)}.")
-    chosen = {"seed": seed, **options} if "seed" in known else options
+    choice = choose(check_choice("method", method, METHODS), options)
+    name, chosen = choice.row.name, options
+    if "seed" in choice.options:
+        chosen = {"seed": seed, **options}
 
     def explain(model: keras.Model, images: np.ndarray) -> np.ndarray:
         return saliency(model, images, COORDINATES, name, batch_size=batch_size, **chosen)

@@ -1,4 +1,4 @@
-"""What a map cannot show, said before it is drawn."""
+"""What a map cannot show, known before it is drawn."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import keras
 import numpy as np
 
 from whitebox_loc._validation import check_bool, check_choice, check_model
-from whitebox_loc.introspect.attribution.maps import check_options, saliency
-from whitebox_loc.introspect.methods import METHODS, Method, rules
+from whitebox_loc.introspect.attribution.choices import Choice, choose
+from whitebox_loc.introspect.attribution.maps import saliency
+from whitebox_loc.introspect.methods import Method, rules
 from whitebox_loc.introspect.methods.baselines import baseline_images
 from whitebox_loc.introspect.methods.cam.cams import MEANS, attempts
 from whitebox_loc.introspect.methods.cam.feature_maps import check_options as check_cam_options
@@ -23,8 +24,8 @@ from whitebox_loc.introspect.methods.propagation.operations import owners
 from whitebox_loc.introspect.targets import COORDINATES, LINKS, Target, as_target, bin
 from whitebox_loc.introspect.targets.one_box import Coordinate, Label, Overlap
 from whitebox_loc.introspect.targets.outputs import FORMULA
-from whitebox_loc.introspect.targets.query import Query, check_log_odds
-from whitebox_loc.introspect.tracing.inputs import check_images
+from whitebox_loc.introspect.targets.query import Query
+from whitebox_loc.introspect.tracing.inputs import Inputs, check_images
 from whitebox_loc.introspect.tracing.refusals import check_answer
 
 __all__ = ["BlindSpot", "BlindSpotWarning", "blind_spots"]
@@ -37,12 +38,12 @@ TIE = 1e-6
 
 
 class BlindSpotWarning(UserWarning):
-    """A map will be silent where the model is not."""
+    """A map will be 0 where the model depends on the image."""
 
 
 @dataclass(frozen=True)
 class BlindSpot:
-    """One reason why a map is silent.
+    """One reason why a map misses what the model does.
 
     Attributes
     ----------
@@ -55,7 +56,7 @@ class BlindSpot:
         layer's gradients that their means lose (``cancelling``), of the steepest slope that is
         missing (``saturation``) or of the four edges that tie (``ties``).
     pixels : ndarray of bool (n, height, width) or None
-        Where the map is silent whatever the model does; None if it is not about places.
+        Where the map is 0 whatever the model does; None if it is not about places.
     """
 
     kind: str
@@ -68,13 +69,13 @@ def blind_spots(
     model: keras.Model,
     images: Any,
     target: Any = "top",
-    method: str = "gradient",
+    method: str | Method = "gradient",
     *,
     link: str = "identity",
     warn: bool = True,
     **options: Any,
 ) -> list[BlindSpot]:
-    """Say what `saliency` with the same arguments cannot show on these images.
+    """Return what `saliency` with the same arguments cannot show on these images.
 
     Parameters
     ----------
@@ -104,15 +105,18 @@ def blind_spots(
     >>> spot.kind, float(spot.share[0])
     ('baseline', 0.8125)
     """
-    record = METHODS[check_choice("method", method, METHODS)]
-    question = _Question(model, images, _one_target(target), record, link, options)
-    _check_question(question)
+    choice, target = choose(method, options), _one_target(target)
+    check_choice("link", link, LINKS)
+    inputs = check_images(images, check_model(model))
+    call = _Call(Query(model, inputs, [target], link), inputs, target, choice)
+    check_answer("Targets", call.values([target]), model)
+    call.query.check_log_odds()
     check_bool("warn", warn)
-    found = [spot for check in CHECKS for spot in [check(question)] if spot is not None]
+    spots = [spot for check in CHECKS for spot in [check(call)] if spot is not None]
     if warn:
-        for spot in found:
+        for spot in spots:
             warnings.warn(spot.message, BlindSpotWarning, stacklevel=2)
-    return found
+    return spots
 
 
 def _one_target(target: Any) -> Target:
@@ -124,140 +128,105 @@ def _one_target(target: Any) -> Target:
     return as_target(target)
 
 
-def _check_question(question: _Question) -> None:
-    """Refuse what `saliency` refuses, most of which the checks themselves do not look at."""
-    check_options(question.record, question.options)
-    check_choice("link", question.link, LINKS)
-    inputs = check_images(question.images, check_model(question.model))
-    values = Query(question.model, inputs, [question.target]).values_everywhere()
-    check_answer("Targets", values, question.model)
-    check_log_odds(question.model, inputs, [question.target], question.link, 256)
-
-
 @dataclass(frozen=True)
-class _Question:
+class _Call:
     """The arguments of `saliency`, as the checks read them."""
 
-    model: keras.Model
-    images: Any
+    query: Query
+    inputs: Inputs
     target: Target
-    record: Method
-    link: str
-    options: dict[str, Any]
-
-    def option(self, name: str) -> Any:
-        """Return an option of the method, or of the method that it wraps."""
-        if name in self.options:
-            return self.options[name]
-        base = self.options.get("base", self.record.options.get("base"))
-        for record in (self.record, METHODS.get(base) if isinstance(base, str) else base):
-            if record is not None and name in record.options:
-                return record.options[name]
-        return None
+    choice: Choice
 
     @property
-    def innermost(self) -> Method:
-        """The method, or the one that it wraps."""
-        base = self.options.get("base", self.record.options.get("base"))
-        return METHODS[base] if self.record.wraps and isinstance(base, str) else self.record
+    def name(self) -> str:
+        return self.choice.row.name
 
-    def query(self) -> Query:
-        """Return the question as methods see it."""
-        return Query(self.model, check_images(self.images), [self.target], self.link)
+    def option(self, name: str) -> Any:
+        return self.choice.options.get(name)
 
-    def picture(self) -> np.ndarray:
-        """Return the image array among the inputs."""
-        return check_images(self.images).image
+    def values(self, targets: list[Target], link: str = "identity") -> np.ndarray:
+        """Return targets (k, n) at the images."""
+        query = Query(self.query.model, self.inputs, targets, link)
+        return query.values_everywhere().astype(np.float64)
 
-    def odds(self, target: Any) -> Any:
-        """Return the log-odds (n,) of a target; None if no sigmoid or softmax is behind it."""
-        inputs = check_images(self.images)
-        [how] = Query(self.model, inputs, [as_target(target)], "logit").links
-        if how == FORMULA:
-            return None
-        return self.ask(target, link="logit")[1].values
+    def odds(self) -> np.ndarray | None:
+        """Return the target's log-odds (n,); None if no sigmoid or softmax is behind it."""
+        query = Query(self.query.model, self.inputs, [self.target], "logit")
+        return None if query.links == (FORMULA,) else self.values([self.target], "logit")[0]
 
-    def ask(self, target: Any, method: str = "gradient", **options: Any) -> Any:
-        """Return maps and info of another saliency of the same images."""
-        return saliency(self.model, self.images, target, method, return_info=True, **options)
+    def maps(self, method: str | Method = "gradient", **options: Any) -> np.ndarray:
+        """Return maps of the same target by a method."""
+        options["link"] = self.query.link
+        return saliency(self.query.model, self.inputs.packed, self.target, method, **options)
 
 
-def _black_pixels(question: _Question) -> BlindSpot | None:
+def _black_pixels(call: _Call) -> BlindSpot | None:
     """Find pixels that are multiplied by zero, because they equal every baseline."""
-    if question.record.name == "gradient_x_input":
-        baseline: Any = 0.0
-    elif question.record.name in FACTOR_METHODS:
-        baseline = question.option("baseline")
-    elif question.record.name == "lrp" and _shares_begin_with_the_input(question):
+    if call.name in FACTOR_METHODS:
+        baseline = call.choice.options.get("baseline", 0.0)
+    elif call.name == "lrp" and _shares_begin_with_the_input(call):
         baseline = 0.0
     else:
         return None
-    picture = question.picture()
-    drawn = question.option("samples") if question.record.name == "expected_gradients" else 8
-    bases = baseline_images(baseline, picture.shape[1:], drawn)
-    same = np.ones(picture.shape[:3], bool)
-    for base in bases:
-        same &= (picture == base).all(axis=-1)
+    images = call.query.images
+    count = call.option("samples") if call.name == "expected_gradients" else 8
+    same = np.ones(images.shape[:3], bool)
+    for base in baseline_images(baseline, images.shape[1:], count):
+        same &= (images == base).all(axis=-1)
     if not same.any():
         return None
-    share = same.mean(axis=(1, 2))
-    advice = (
-        "Use composite='epsilon_plus_flat' or another rule for the first layer"
-        if question.record.name == "lrp"
-        else "Use several baselines, such as the same box elsewhere"
-    )
+    share, advice = same.mean(axis=(1, 2)), "Use several baselines, such as the same box elsewhere"
+    if call.name == "lrp":
+        advice = "Use composite='epsilon_plus_flat' or another rule for the first layer"
     return BlindSpot(
         "baseline",
-        f"{question.record.name} multiplies each pixel by its difference to the baseline: "
+        f"{call.name} multiplies each pixel by its difference to the baseline: "
         f"{share.mean():.0%} of the pixels equal it and stay exactly 0, whatever they do for "
-        f"{question.target.label!r}. {advice}.",
+        f"{call.target.label!r}. {advice}.",
         share,
         same,
     )
 
 
-def _shares_begin_with_the_input(question: _Question) -> bool:
+def _shares_begin_with_the_input(call: _Call) -> bool:
     """Whether the rule of the first layer multiplies by the input, whatever layer that is."""
-    composite = as_composite(**question.options)
-    used = (composite.first or composite.convolution, composite.first or composite.dense)
-    return not any(isinstance(r, INPUT_FREE_RULES) for r in (*used, *composite.layers.values()))
+    used = as_composite(**call.choice.options)
+    first = (used.first,) if used.first else (used.convolution, used.dense)
+    return not any(isinstance(rule, INPUT_FREE_RULES) for rule in (*first, *used.layers.values()))
 
 
-def _blanked(question: _Question) -> BlindSpot | None:
+def _blanked(call: _Call) -> BlindSpot | None:
     """Find places of a CAM that a final ReLU sets to zero."""
-    if question.record.family != "cam" or not question.option("relu"):
+    if call.choice.row.family != "cam" or not call.option("relu"):
         return None
     # The ReLU acts on the layer's grid and the map is enlarged afterwards, so the sign of the
-    # enlarged map alone does not tell what was blanked.
+    # enlarged map alone does not show what was blanked.
     signed, rectified = (
-        question.ask(
-            question.target, question.record.name, link=question.link,
-            **{**question.options, "relu": relu},
-        )[0]
+        call.maps(call.choice.row, **{**call.choice.options, "relu": relu})
         for relu in (False, True)
-    )  # fmt: skip
+    )
     blanked = (rectified == 0) & (signed != 0)
     if not blanked.any():
         return None
     share = blanked.mean(axis=(1, 2))
     return BlindSpot(
         "relu",
-        f"relu=True blanks {share.mean():.0%} of the {question.record.name} map: the places that "
-        f"lower {question.target.label!r}. A coordinate is not a class; use relu=False.",
+        f"relu=True blanks {share.mean():.0%} of the {call.name} map: the places that "
+        f"lower {call.target.label!r}. A coordinate is not a class; use relu=False.",
         share,
         blanked,
     )
 
 
-def _jumps(question: _Question) -> BlindSpot | None:
+def _jumps(call: _Call) -> BlindSpot | None:
     """Find operations that the target depends through, and that have no derivative."""
-    record = question.innermost
-    if record.family != "gradient" and record.name not in LOCAL_METHODS:
+    row = call.choice.innermost
+    if row.family != "gradient" and row.name not in LOCAL_METHODS:
         return None
-    query, layer = question.query(), question.option("layer")
-    by_layer, notes = record.family == "cam", dict[str, Any]()
+    query, layer = call.query, call.option("layer")
+    by_layer, notes = row.family == "cam", dict[str, Any]()
     if by_layer:
-        check_cam_options(query, layer, question.option("relu"), question.option("align"))
+        check_cam_options(query, layer, call.option("relu"), call.option("align"))
 
     def build(read: Any, images: Any) -> Any:
         (value,), passed = read_everything(query.model, read, images)
@@ -271,35 +240,32 @@ def _jumps(question: _Question) -> BlindSpot | None:
     notes = query.function(("jumps", by_layer, layer), build, notes=notes).notes
     if not notes["cuts"]:
         return None
-    shape = question.picture().shape[:3]
-    silent = np.ones(shape, bool)
-    if not notes["all"]:
-        silent = question.ask(question.target, link=question.link)[0] == 0
+    blank = np.ones(query.images.shape[:3], bool) if notes["all"] else call.maps() == 0
     return BlindSpot(
         "jumps",
-        f"{question.target.label!r} depends on the image through {', '.join(notes['cuts'])}, "
+        f"{call.target.label!r} depends on the image through {', '.join(notes['cuts'])}, "
         "whose derivative is 0: what goes that way is missing in a map of derivatives"
         f"{', and nothing else is left' if notes['all'] else ''}. Use 'occlusion' or another "
         "method that changes the image, or explain a target in front of it "
         "(introspect.targets.unit).",
-        silent.mean(axis=(1, 2)),
-        None if by_layer and not notes["all"] else silent,
+        blank.mean(axis=(1, 2)),
+        None if by_layer and not notes["all"] else blank,
     )
 
 
-def _cancelling(question: _Question) -> BlindSpot | None:
+def _cancelling(call: _Call) -> BlindSpot | None:
     """Find layers whose gradients add up to 0, so that a CAM of their means is rounding."""
-    combine = MEANS.get(question.innermost.name)
+    combine = MEANS.get(call.choice.innermost.name)
     if combine is None:
         return None
     try:
-        first, *others = attempts(question.query(), combine, question.option("layer"))
+        first, *others = attempts(call.query, combine, call.option("layer"))
     except ValueError:
-        return None  # there are no gradients, which `_jumps` says
+        return None  # there are no gradients, which `_jumps` finds
     if not first.cancels:
         return None
     other = others[-1].layer if others and not others[-1].cancels else None
-    if question.option("layer") is not None:
+    if call.option("layer") is not None:
         advice = "The map is rounding. Name a layer further in front"
     elif other is not None:
         advice = f"Layer {other!r} is taken instead of this last one. Name another"
@@ -307,19 +273,19 @@ def _cancelling(question: _Question) -> BlindSpot | None:
         advice = "No layer is left that could be taken instead. Name one nevertheless"
     return BlindSpot(
         "cancelling",
-        f"The gradients of {question.target.label!r} cancel over the places of layer "
+        f"The gradients of {call.target.label!r} cancel over the places of layer "
         f"{first.layer!r}, as they do in front of a softmax over places, which does not change "
         f"when all scores rise alike. {advice}, or use 'layercam', which takes no means.",
         first.cancelled[0],
     )
 
 
-def _saturated(question: _Question) -> BlindSpot | None:
+def _saturated(call: _Call) -> BlindSpot | None:
     """Find images whose answer is so sure that its derivative has almost vanished."""
-    name = question.target.label
-    if question.record.name not in LOCAL_METHODS:
+    name = call.target.label
+    if call.name not in LOCAL_METHODS:
         return None
-    advice, slope = _slope(question)
+    advice, slope = _slope(call)
     if slope is None or not (slope < SURE).any():
         return None
     return BlindSpot(
@@ -331,68 +297,49 @@ def _saturated(question: _Question) -> BlindSpot | None:
     )
 
 
-def _slope(question: _Question) -> tuple[str, np.ndarray | None]:
-    """Return what to use instead, and the slope (n,) as a share of the steepest; None if unknown.
-
-    Not by the label, which a user's function may have too.
-    """
-    target, by_link = question.target, "link='logit'"
-    if isinstance(target, Label):
-        return by_link, _class_slope(question) if question.link == "identity" else None
-    if not isinstance(target, Coordinate) or target.label not in COORDINATES:
+def _slope(call: _Call) -> tuple[str, np.ndarray | None]:
+    """Return what to use instead, and the slope (n,) as a share of the steepest if it is known."""
+    target = call.target
+    # Not by the label, which a user's function may have too.
+    edge = isinstance(target, Coordinate) and target.label in COORDINATES
+    if not edge and not isinstance(target, Label):
         return "", None
-    slope = _sigmoid_slope(question, target.label)
-    if slope is not None:
-        return by_link, slope if question.link == "identity" else None
-    # The log-odds of an expectation are as flat as the expectation.
-    by_bin = "targets.bin(coordinate, index) with link='logit'"
-    return by_bin, _expectation_slope(question, target.label)
+    odds = call.odds()
+    if edge and odds is None:
+        # The log-odds of an expectation are as flat as the expectation.
+        by_bin = "targets.bin(coordinate, index) with link='logit'"
+        return by_bin, _expectation_slope(call, target.label)
+    return "link='logit'", _probability_slope(call, odds) if call.query.link == "identity" else None
 
 
-def _class_slope(question: _Question) -> np.ndarray | None:
-    """Return 4 p (1 - p) of the class."""
-    odds = question.odds(question.target)
+def _probability_slope(call: _Call, odds: np.ndarray | None) -> np.ndarray | None:
+    """Return 4 p (1 - p) of the target, from its log-odds if there are any."""
     if odds is not None:
-        return _slope_of(odds)
-    p = np.asarray(question.ask(question.target)[1].values, np.float64)
+        # 1 - p has lost its digits where p is nearly 1. Beyond 700 the cosh of float64
+        # overflows; at 100 the slope is 1e-43.
+        return 1.0 / np.cosh(np.clip(odds, -100.0, 100.0) / 2.0) ** 2
+    p = call.values([call.target])[0]
     return 4.0 * p * (1.0 - p) if ((p >= 0) & (p <= 1)).all() else None
 
 
-def _slope_of(odds: Any) -> np.ndarray:
-    """Return 4 p (1 - p) from log-odds, because 1 - p has lost its digits where p is nearly 1."""
-    # Beyond 700 the cosh of float64 overflows; at 100 the slope is 1e-43.
-    return 1.0 / np.cosh(np.clip(np.asarray(odds, np.float64), -100.0, 100.0) / 2.0) ** 2
-
-
-def _sigmoid_slope(question: _Question, name: str) -> np.ndarray | None:
-    """Return 4 p (1 - p) where the coordinate p comes out of a sigmoid."""
-    odds = question.odds(name)
-    return None if odds is None else _slope_of(odds)
-
-
-def _expectation_slope(question: _Question, name: str) -> np.ndarray | None:
+def _expectation_slope(call: _Call, name: str) -> np.ndarray | None:
     """Return 4 p (1 - p) of the likeliest bin, where the coordinate is an expectation."""
+    length = call.query.images.shape[1 if name in ("top", "bottom") else 2]
+    nearest = np.rint(call.values([call.target])[0] * length).astype(int)
+    indices, rows = np.unique(nearest, return_inverse=True)
     try:
-        _, info = question.ask(name)
-        length = question.picture().shape[1 if name in ("top", "bottom") else 2]
-        nearest = np.rint(np.asarray(info.values) * length).astype(int)
-        bins = [bin(name, int(index)) for index in np.unique(nearest)]
-        _, info = question.ask(bins)
+        p = call.values([bin(name, int(index)) for index in indices])[rows, np.arange(len(rows))]
     except ValueError:
-        return None
-    row = np.searchsorted(np.unique(nearest), nearest)
-    p = np.asarray(info.values, np.float64)[row, np.arange(len(nearest))]
+        return None  # there are no bins
     return 4.0 * p * (1.0 - p)
 
 
-def _ties(question: _Question) -> BlindSpot | None:
+def _ties(call: _Call) -> BlindSpot | None:
     """Find edges at which the IoU has a kink, so that its derivative is arbitrary."""
-    if not isinstance(question.target, Overlap) or question.record.family != "gradient":
+    if not isinstance(call.target, Overlap) or call.choice.row.family != "gradient":
         return None
-    given = np.asarray(question.target.data, np.float64)
-    _, info = question.ask(list(COORDINATES))
-    distance = np.abs(np.asarray(info.values, np.float64).T - given)
-    share = (distance < TIE).mean(axis=1)
+    edges = call.values([as_target(name) for name in COORDINATES]).T
+    share = (np.abs(edges - call.target.data) < TIE).mean(axis=1)
     if not share.any():
         return None
     return BlindSpot(
@@ -413,22 +360,16 @@ FACTOR_METHODS = (
 )
 """Methods whose maps have the difference of image and baseline as a factor."""
 
-LOCAL_METHODS = (
-    "gradient",
-    "gradient_x_input",
-    "guided_backprop",
-    "deconvnet",
-    "gradcam",
-    "gradcam_plus_plus",
-    "layercam",
-    "xgradcam",
-)
+LOCAL_METHODS = {
+    *("gradient", "gradient_x_input", "guided_backprop", "deconvnet"),
+    *("layercam", "xgradcam", *MEANS),
+}
 """Methods that know the model by its derivative at the image alone."""
 
 INPUT_FREE_RULES = (rules.Flat, rules.WSquare, rules.ZBox)
 """Rules of `lrp` that give black pixels a share."""
 
-CHECKS: tuple[Callable[[_Question], BlindSpot | None], ...] = (
+CHECKS: tuple[Callable[[_Call], BlindSpot | None], ...] = (
     _black_pixels,
     _blanked,
     _jumps,
@@ -436,4 +377,4 @@ CHECKS: tuple[Callable[[_Question], BlindSpot | None], ...] = (
     _saturated,
     _ties,
 )
-"""The known reasons. To add one: a function from a question to a BlindSpot or None."""
+"""The known reasons. To add one: a function from a call to a BlindSpot or None."""

@@ -1,8 +1,8 @@
-"""Maps of every box that a model has found, each coordinate by itself."""
+"""Maps of every box that a detector finds, each coordinate by itself."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +11,9 @@ import numpy as np
 import tensorflow as tf
 
 from whitebox_loc._validation import as_array, check_choice, check_int, check_model, shortened
+from whitebox_loc.introspect.attribution.choices import method_row
 from whitebox_loc.introspect.attribution.maps import saliency
-from whitebox_loc.introspect.methods import METHODS
+from whitebox_loc.introspect.methods import Method
 from whitebox_loc.introspect.targets.one_box import Target
 from whitebox_loc.introspect.targets.outputs import COORDINATES, candidate_outputs
 from whitebox_loc.introspect.targets.several_boxes import PARTS, Candidate, Detection
@@ -68,7 +69,7 @@ def saliency_of_detections(
     images: Any,
     found: Any,
     parts: Sequence[str] = COORDINATES,
-    method: str = "gradient",
+    method: str | Method = "gradient",
     *,
     link: str = "identity",
     batch_size: int = 256,
@@ -82,26 +83,20 @@ def saliency_of_detections(
     model : keras.Model
         A model with the outputs ``"boxes"`` (n, k, 4), ``rel_yxyx``, ``"scores"`` (n, k) and,
         if it has classes, ``"classes"`` (n, k, c).
-    images : float array (n, height, width, channels)
-        Or the structure that a model of several inputs takes.
+    images, method, link, batch_size, **options
+        As for `saliency`. At most `batch_size` found boxes are explained at a time, each with
+        its own copy of its image; methods of the perturbation family, but with `each`, explain
+        all boxes of an image at once.
     found : Detections
         What was found in these images: an object with the arrays ``candidates`` (n, m), -1 for
         padding, ``boxes`` (n, m, 4), ``scores`` and ``labels`` (n, m).
     parts : sequence of str, default ("top", "left", "bottom", "right")
         Any of `targets.PARTS`; ``"class"`` is that of the box's own label. Or ``"detection"``,
-        the likeness of the likest candidate to the found box and the probabilities of its
+        the similarity of the most similar candidate to the found box and the probabilities of its
         classes: with ``method="rise"`` the maps of D-RISE.
-    method, link, batch_size, **options
-        As for `saliency`. At most `batch_size` found boxes are asked about at a time, each with
-        its own copy of its image; methods of the perturbation family, but with `each`, ask
-        about all boxes of an image at once.
     each : dict, optional
         Options of the method that hold one thing a box, in the order of the result, such as
         ``{"boxes": ...}`` (d, 4) for ``"edge_move"``.
-
-    Returns
-    -------
-    DetectionMaps
 
     Raises
     ------
@@ -131,10 +126,9 @@ def saliency_of_detections(
     ((3, 2, 8, 8), [0, 0, 1], [2, 0, 1])
     """
     inputs, names = check_images(images, check_model(model)), _check_parts(parts)
-    places, chosen = _chosen(found, len(inputs))
+    places, boxes = _real_boxes(found, len(inputs))
     if not len(places):
-        for _ in _outputs(model, inputs, all_images=False):
-            pass  # a model without candidates is refused also where nothing was found
+        _outputs(model, inputs[:1])  # refuses a model without candidates here, too
     step = check_int("batch_size", batch_size, low=1)
     own = _check_each(each, len(places))
     if isinstance(options.get("seed"), np.random.Generator):
@@ -144,25 +138,26 @@ def saliency_of_detections(
     for group in _groups(places[:, 0], method, shared=not own):
         many = max(1, step // len(group))
         for start in range(0, group.shape[1], many):
-            boxes = group[:, start : start + many]
-            rows = places[boxes[0], 0]
-            taken = inputs.pack([a[rows] for a in (inputs.image, *inputs.others)])
-            asked = [t for b in boxes for t in _targets(model, taken, names, chosen, b)]
-            options |= {name: value[boxes[0]] for name, value in own.items()}
-            values = saliency(model, taken, asked, method, link=link, batch_size=step, **options)
-            values = values.reshape(len(boxes), len(names), *values.shape[1:])
-            maps[boxes] = values.swapaxes(1, 2)
-    return DetectionMaps(maps, names, places[:, 0], places[:, 1], **chosen)
+            numbers = group[:, start : start + many]
+            part = inputs[places[numbers[0], 0]]
+            targets = [t for row in numbers for t in _targets(model, part, names, boxes, row)]
+            options |= {name: value[numbers[0]] for name, value in own.items()}
+            values = saliency(
+                model, part.packed, targets, method, link=link, batch_size=step, **options
+            )
+            values = values.reshape(len(numbers), len(names), *values.shape[1:])
+            maps[numbers] = values.swapaxes(1, 2)
+    return DetectionMaps(maps, names, places[:, 0], places[:, 1], **boxes)
 
 
-def _groups(images: np.ndarray, method: str, *, shared: bool) -> list[np.ndarray]:
-    """Return numbers of found boxes (together, n): those of a column are asked about at once.
+def _groups(images: np.ndarray, method: str | Method, *, shared: bool) -> list[np.ndarray]:
+    """Return numbers of found boxes (together, n): those of a column are explained at once.
 
     Masked images cost the more by far, and serve all boxes of an image; so for methods that
     mask, all images with equally many boxes make a group. For others it is one box at a time:
     each further target is another way back, and another number of them another compilation.
     """
-    if not shared or METHODS[check_choice("method", method, METHODS)].family != "perturbation":
+    if not shared or method_row(method).family != "perturbation":
         return [np.arange(len(images))[None]]
     _, first, counts = np.unique(images, return_index=True, return_counts=True)
     return [
@@ -172,14 +167,14 @@ def _groups(images: np.ndarray, method: str, *, shared: bool) -> list[np.ndarray
 
 def _targets(
     model: keras.Model,
-    images: Any,
+    inputs: Inputs,
     names: tuple[str, ...],
-    chosen: Mapping[str, np.ndarray],
+    boxes: Mapping[str, np.ndarray],
     numbers: np.ndarray,
 ) -> list[Target]:
     """Return one target a part for images of which each has one of the boxes `numbers`."""
-    candidates, labels = chosen["candidates"][numbers], chosen["labels"][numbers]
-    _, scores, *classes = _outputs(model, check_images(images), all_images="detection" in names)
+    candidates, labels = boxes["candidates"][numbers], boxes["labels"][numbers]
+    _, scores, *classes = _outputs(model, inputs if "detection" in names else inputs[:1])
     counts = (scores.shape[1], classes[0].shape[-1] if classes else 1)
     for name, values, count in (("candidates", candidates, 0), ("labels", labels, 1)):
         needed = name == "candidates" or "class" in names
@@ -192,7 +187,7 @@ def _targets(
     targets: list[Target] = []
     for name in names:
         if name == "detection":
-            own = [chosen["boxes"][numbers]]
+            own = [boxes["boxes"][numbers]]
             own += [c[np.arange(len(candidates)), candidates] for c in classes]
             kind = "vector" if classes else "box"
             targets.append(Detection(np.concatenate(own, 1, dtype=np.float32), kind))
@@ -201,20 +196,18 @@ def _targets(
     return targets
 
 
-def _outputs(model: keras.Model, inputs: Inputs, *, all_images: bool) -> Iterator[np.ndarray]:
-    """Yield boxes, scores and, if there are any, classes: of the first image, or of all."""
+def _outputs(model: keras.Model, inputs: Inputs) -> list[np.ndarray]:
+    """Return boxes, scores and, if there are any, classes."""
 
     def build(*tensors: Any) -> Any:
-        found = candidate_outputs(forward(model, inputs.pack(tensors)))
-        return [tf.cast(t, tf.float32) for t in found if t is not None]
+        outputs = candidate_outputs(forward(model, inputs.pack(tensors)))
+        return [tf.cast(t, tf.float32) for t in outputs if t is not None]
 
     run = traced(model, "candidates", inputs, build)
-    rows = slice(None) if all_images else slice(1)
-    for tensor in run(*(tf.convert_to_tensor(a[rows]) for a in (inputs.image, *inputs.others))):
-        yield tensor.numpy()
+    return [tensor.numpy() for tensor in run(*inputs.tensors())]
 
 
-def _chosen(found: Any, n: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def _real_boxes(found: Any, n: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Return image and place (d, 2) of each detection, and what is known about it."""
     names = ("candidates", "boxes", "scores", "labels")
     missing = [name for name in names if not hasattr(found, name)]
@@ -236,9 +229,9 @@ def _chosen(found: Any, n: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
             f"`images`; got {shape}."
         )
     for name in names:
-        wanted = (*shape, 4) if name == "boxes" else shape
-        if arrays[name].shape != wanted:
-            raise ValueError(f"`found.{name}` must have shape {wanted}; got {arrays[name].shape}.")
+        full = (*shape, 4) if name == "boxes" else shape
+        if arrays[name].shape != full:
+            raise ValueError(f"`found.{name}` must have shape {full}; got {arrays[name].shape}.")
     real = arrays["candidates"] >= 0
     return np.argwhere(real), {name: array[real] for name, array in arrays.items()}
 
@@ -258,11 +251,11 @@ def _check_parts(parts: Any) -> tuple[str, ...]:
 def _check_each(each: Any, count: int) -> dict[str, np.ndarray]:
     if each is not None and not isinstance(each, Mapping):
         raise TypeError(f"`each` must be a dict of options; got {shortened(each)}.")
-    found = {name: as_array(f"each[{name!r}]", value) for name, value in (each or {}).items()}
-    for name, value in found.items():
+    options = {name: as_array(f"each[{name!r}]", value) for name, value in (each or {}).items()}
+    for name, value in options.items():
         if value.shape[:1] != (count,):
             raise ValueError(
                 f"`each[{name!r}]` must hold one thing a found box, {count}; got shape "
                 f"{value.shape}."
             )
-    return found
+    return options

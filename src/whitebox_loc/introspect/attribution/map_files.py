@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -30,8 +29,9 @@ from whitebox_loc._version import __version__
 from whitebox_loc.data import Batch, Shards, read_shards
 from whitebox_loc.data.datasets import check_shard
 from whitebox_loc.data.sharding import claim, is_whole, opened, refuse_folder, run_shards
-from whitebox_loc.introspect.attribution.maps import check_options, saliency
-from whitebox_loc.introspect.methods import METHODS, Method
+from whitebox_loc.introspect.attribution.choices import Choice, choose
+from whitebox_loc.introspect.attribution.maps import saliency
+from whitebox_loc.introspect.methods import Method
 from whitebox_loc.introspect.targets import LINKS, Target, as_target
 
 __all__ = ["MapShards", "read_maps", "saliency_shards"]
@@ -41,20 +41,16 @@ DTYPES = ("float32", "float16")
 
 
 class MapShards:
-    """Maps in a folder, read when they are asked for: ``maps[i]``, or in a loop.
+    """Maps in a folder, each read when it is used: ``maps[i]``, or in a loop.
 
     Entry i belongs to shard i of the images: an array (n, height, width), or (k, n, height,
-    width) for a list of k targets, of the dtype that was asked for.
+    width) for a list of k targets, of the dtype of the files.
 
     Attributes
     ----------
     folder : Path
     about : dict
-        What the manifest says: model, method, options, target, images, dtype.
-
-    Examples
-    --------
-    See `saliency_shards`.
+        The manifest: model, method, options, target, images, dtype.
     """
 
     def __init__(self, folder: Path, about: dict[str, Any]) -> None:
@@ -93,32 +89,30 @@ class MapShards:
         with replacing(self.path(index)) as part, open(part, "wb") as file:
             np.savez(file, maps=stored, key=np.array(f"{self._key} {index}"))
 
-    def __getitem__(self, index: int) -> np.ndarray:
-        return self._read(range(len(self))[check_int("index", index)])
-
     def __iter__(self) -> Iterator[np.ndarray]:
-        return (self._read(index) for index in range(len(self)))
+        return (self[index] for index in range(len(self)))
 
-    def _read(self, index: int) -> np.ndarray:
+    def __getitem__(self, index: int) -> np.ndarray:
+        index = range(len(self))[check_int("index", index)]
         path = self.path(index)
         refuse_folder(path)
-        told = f"The maps of shard {index} of {len(self)}, {str(path)!r},"
+        name = f"The maps of shard {index} of {len(self)}, {str(path)!r},"
         again = "`saliency_shards` again as before"
         try:
             with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
                 key, maps = str(archive["key"]), archive["maps"]
         except FileNotFoundError:
             raise FileNotFoundError(
-                f"{told} are missing. Call {again}; it makes what is missing."
+                f"{name} are missing. Call {again}; it makes what is missing."
             ) from None
         except Exception as error:
             # Damaged bytes raise a dozen different types.
             raise ValueError(
-                f"{told} are damaged ({type(error).__name__}: {error}). Delete the file and call "
+                f"{name} are damaged ({type(error).__name__}: {error}). Delete the file and call "
                 f"{again}."
             ) from error
         if key != f"{self._key} {index}":
-            raise ValueError(f"{told} belong elsewhere. Delete the file and call {again}.")
+            raise ValueError(f"{name} belong elsewhere. Delete the file and call {again}.")
         return maps
 
     def __repr__(self) -> str:
@@ -130,7 +124,7 @@ def saliency_shards(
     batches: Shards | str | os.PathLike[str] | Sequence[Batch],
     folder: str | os.PathLike[str],
     target: Any = "top",
-    method: str = "gradient",
+    method: str | Method = "gradient",
     *,
     link: str = "identity",
     batch_size: int = 256,
@@ -148,14 +142,12 @@ def saliency_shards(
 
     Parameters
     ----------
-    model : keras.Model
-        As for `saliency`.
     batches : Shards, path-like or sequence of Batch
         What `write_shards` returns, its folder, or batches in memory. Images of uint8 are
         divided by 255.
     folder : path-like
         Where ``manifest.json`` and ``maps-000000.npz``, ... are written.
-    target, method, link, batch_size
+    model, target, method, link, batch_size
         As for `saliency`. A target that holds one row an image, such as ``targets.iou(boxes)``,
         holds those of all shards in their order, and each shard gets its own.
     dtype : {"float32", "float16"}
@@ -171,10 +163,6 @@ def saliency_shards(
         and ``labels`` are set to those of each batch, unless given. Given ``boxes`` are one for
         all images, or, as ``labels``, one for each image of all shards in their order. What
         draws, draws the same for each shard.
-
-    Returns
-    -------
-    MapShards
 
     Raises
     ------
@@ -198,79 +186,69 @@ def saliency_shards(
     [(3, 8, 8), (2, 8, 8)]
     """
     place = check_path("folder", folder)
-    source, told = _source(batches)
+    source, images = _source(batches)
     check_bool("progress", progress)
     worker, workers = check_shard(shard)
-    row = METHODS[check_choice("method", method, METHODS)]
-    given = {
-        "method": method,
-        "link": check_choice("link", link, LINKS),
-        "batch_size": check_int("batch_size", batch_size, low=1),
-    }
-    chosen = check_options(row, dict(options))
-    question = _Question(model, source, target, given, options, _truths(chosen, options))
+    choice = choose(method, options)
+    truths = _truths(choice, options)
+    options["link"] = check_choice("link", link, LINKS)
+    options["batch_size"] = check_int("batch_size", batch_size, low=1)
+    call = _Call(model, source, target, choice.row, options, truths)
     about = {
         "format": FORMAT,
         "whitebox_loc": __version__,
         "model": model_digest(check_model(model)),
-        "method": method,
-        **_method_told(row, chosen, question.truths),
-        "target": _told(target),
+        "method": choice.row.name,
+        **_about_method(choice, truths),
+        "target": _about_target(target),
         "link": link,
         "dtype": check_choice("dtype", dtype, DTYPES),
-        "images": told,
+        "images": images,
         "shards": len(source),
     }
     manifest = place / "manifest.json"
     with naming("folder", place):
         new = not manifest.exists()
     if new:
-        # A folder is claimed by a question that can be answered, so that it can be put right.
+        # A folder is claimed by a call that can be answered, so that it can be put right.
         index = min(worker, len(source) - 1)
-        MapShards(place, about).stored(index, question.maps(index, most=1))
+        MapShards(place, about).stored(index, call.maps(index, most=1))
     with naming("folder", place):
-        found = MapShards(place, claim(manifest, about))
-    left = [index for index in found.missing() if index % workers == worker]
-    write = partial(_write, question, found)
+        shards = MapShards(place, claim(manifest, about))
+    left = [index for index in shards.missing() if index % workers == worker]
+
+    def write(index: int) -> None:
+        shards.save(index, call.maps(index))
+
     run_shards(write, left, len(range(worker, len(source), workers)), None, progress)
-    return found
+    return shards
 
 
 def read_maps(folder: str | os.PathLike[str]) -> MapShards:
     """Open a folder that `saliency_shards` made, also one that is not complete.
 
+    It is a sequence of arrays. Reading one that is missing, damaged or misplaced is an error.
+
     Parameters
     ----------
     folder : path-like
 
-    Returns
-    -------
-    MapShards
-        A sequence of arrays. A file that is missing, damaged or misplaced raises an error with
-        its name when it is read.
-
     Raises
     ------
-    FileNotFoundError
-        If the folder has no manifest.
-    ValueError
-        If the manifest is damaged or of another kind.
-
-    Examples
-    --------
-    See `saliency_shards`.
+    FileNotFoundError, ValueError
+        If the folder has no manifest, or one that is damaged or of another kind.
     """
     return opened(check_path("folder", folder), FORMAT, "maps", MapShards)
 
 
 @dataclass(frozen=True)
-class _Question:
-    """What is asked about each shard of images; `truths` names what each batch adds."""
+class _Call:
+    """The saliency of each shard of images; `truths` are options that each batch adds."""
 
     model: keras.Model
     source: Any
     target: Any
-    given: dict[str, Any]
+    method: Method
     options: dict[str, Any]
     truths: tuple[str, ...]
 
@@ -281,8 +259,7 @@ class _Question:
     def starts(self) -> list[int]:
         """Return the number of the first image of each shard, and of all images."""
         if isinstance(self.source, Shards):
-            whole = self.source.n
-            return [*range(0, whole, self.source.shard_size), whole]
+            return [*range(0, self.source.n, self.source.shard_size), self.source.n]
         return [0, *accumulate(len(batch) for batch in self.source)]
 
     def maps(self, index: int, most: int | None = None) -> np.ndarray:
@@ -290,11 +267,10 @@ class _Question:
         batch = self.source[index]
         images = check_brightness("images", batch.images[:most])
         truths = {name: getattr(batch, name) for name in self.truths}
-        for name in set(truths) - {"scene"}:
+        for name in truths.keys() - {"scene"}:
             truths[name] = truths[name][:most]
         target, options = self._own(self.starts[index], len(images))
-        found: np.ndarray = saliency(self.model, images, target, **truths, **self.given, **options)
-        return found
+        return np.asarray(saliency(self.model, images, target, self.method, **truths, **options))
 
     def _own(self, start: int, count: int) -> tuple[Any, dict[str, Any]]:
         """Return target and options for some images: their rows of what has one an image."""
@@ -330,9 +306,9 @@ def _cut_target(target: Any, cut: Any) -> Any:
     return own
 
 
-def _truths(chosen: dict[str, Any], options: dict[str, Any]) -> tuple[str, ...]:
+def _truths(choice: Choice, options: dict[str, Any]) -> tuple[str, ...]:
     """Return the options that are set to what is known about each batch."""
-    if "scene" not in chosen:
+    if "scene" not in choice.options:
         return ()  # Boxes of other methods are fractions, and not those of the scene.
     names = {"boxes", "scene", "labels"} - set(options)
     if "scene" in options:
@@ -340,21 +316,17 @@ def _truths(chosen: dict[str, Any], options: dict[str, Any]) -> tuple[str, ...]:
     return tuple(sorted(names))
 
 
-def _method_told(row: Method, chosen: dict[str, Any], truths: tuple[str, ...]) -> dict[str, Any]:
-    """Return what tells a method with its options from others; defaults are spelled out."""
-    told = {name: value for name, value in chosen.items() if name not in truths}
-    code: Any = row.function
-    if row.wraps:
-        code, told["base"] = [code, told["base"].function], told["base"].name
-    return {"function": digest(code), "options": describe(told)}
-
-
-def _write(question: _Question, found: MapShards, index: int) -> None:
-    found.save(index, question.maps(index))
+def _about_method(choice: Choice, truths: tuple[str, ...]) -> dict[str, Any]:
+    """Return what distinguishes a method with its options; defaults are spelled out."""
+    options = {name: value for name, value in choice.described.items() if name not in truths}
+    code: Any = choice.row.function
+    if choice.base is not None:
+        code = [code, choice.base.function]
+    return {"function": digest(code), "options": describe(options)}
 
 
 def _source(batches: Any) -> tuple[Any, Any]:
-    """Return something to index, and what tells it from others."""
+    """Return a sequence of batches, and what distinguishes it from others."""
     if isinstance(batches, (str, os.PathLike)):
         batches = read_shards(batches)
     if isinstance(batches, Shards):
@@ -366,16 +338,11 @@ def _source(batches: Any) -> tuple[Any, Any]:
         )
     if not batches:
         raise ValueError("`batches` must hold at least one batch; got an empty list.")
-    content = hashlib.sha256()
-    for batch in batches:
-        for array in (batch.images, batch.boxes, batch.labels):
-            content.update(f"{array.shape}{array.dtype}".encode())
-            content.update(np.ascontiguousarray(array).tobytes())
-    return batches, content.hexdigest()
+    return batches, digest([(batch.images, batch.boxes, batch.labels) for batch in batches])
 
 
-def _told(target: Any) -> Any:
-    """Return what tells a target from others, as plain data."""
-    if isinstance(target, (list, tuple)):
-        return [_told(each) for each in target]
-    return describe(as_target(target))
+def _about_target(target: Any) -> Any:
+    several = isinstance(target, (list, tuple))
+    return (
+        [describe(as_target(each)) for each in target] if several else describe(as_target(target))
+    )

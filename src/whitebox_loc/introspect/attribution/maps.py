@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,13 +10,14 @@ import keras
 import numpy as np
 
 from whitebox_loc._validation import check_bool, check_choice, check_int, check_model
-from whitebox_loc.introspect.methods import METHODS, Maps, Method
+from whitebox_loc.introspect.attribution.choices import Choice, choose
+from whitebox_loc.introspect.methods import Maps, Method
 from whitebox_loc.introspect.targets import LINKS, as_target
-from whitebox_loc.introspect.targets.query import Query, check_log_odds
+from whitebox_loc.introspect.targets.query import Query
 from whitebox_loc.introspect.tracing.inputs import check_images
 from whitebox_loc.introspect.tracing.refusals import check_answer
 
-__all__ = ["SaliencyInfo", "check_options", "saliency"]
+__all__ = ["SaliencyInfo", "saliency"]
 
 
 @dataclass(frozen=True)
@@ -140,10 +140,7 @@ def saliency(
     >>> maps.shape, info.gap.shape, info.passes
     ((2, 2, 12, 16), (2, 2), 40)
     """
-    record = (
-        method if isinstance(method, Method) else METHODS[check_choice("method", method, METHODS)]
-    )
-    chosen = check_options(record, options)
+    choice = choose(method, options)
     inputs = check_images(images, check_model(model))
     several = isinstance(target, (list, tuple))
     if several and not len(target):
@@ -152,35 +149,32 @@ def saliency(
     check_choice("link", link, LINKS)
     check_int("batch_size", batch_size, low=1)
     check_bool("return_info", return_info)
-    check_log_odds(model, inputs, targets, link, batch_size)
     query = Query(model, inputs, targets, link, batch_size)
-    maps = record.function(query, **chosen)
+    query.check_log_odds()
+    name = choice.row.name
+    maps = choice.row.function(query, **choice.options)
     if not isinstance(maps, Maps):
         raise TypeError(
-            f"Method {record.name!r} must return introspect.methods.Maps(values), values of shape "
+            f"Method {name!r} must return introspect.methods.Maps(values), values of shape "
             f"(targets, images, height, width); got {type(maps).__name__}."
         )
-    check_answer(f"Maps of method {record.name!r}", maps.values, model, link)
-    found = maps.values if several else maps.values[0]
+    check_answer(f"Maps of method {name!r}", maps.values, model, link)
+    pick = slice(None) if several else 0
     if not return_info:
-        return found
-    shown = {**chosen, "base": chosen["base"].name} if record.wraps else chosen
-    return found, _info(record.name, shown, query, maps, several)
+        return maps.values[pick]
+    return maps.values[pick], _info(choice, query, maps, pick)
 
 
-def _info(
-    method: str, options: Mapping[str, Any], query: Query, maps: Maps, several: bool
-) -> SaliencyInfo:
+def _info(choice: Choice, query: Query, maps: Maps, pick: slice | int) -> SaliencyInfo:
     passes, values = query.passes, query.values_everywhere()
     reference, gap = None, None
     if maps.reference is not None:
         reference = maps.reference()
         # In float64, so that the gap shows the error of the maps and not of this sum.
         gap = maps.values.sum((2, 3), dtype=np.float64) - (values.astype(np.float64) - reference)
-    pick = slice(None) if several else 0
     return SaliencyInfo(
-        method=method,
-        options=options,
+        method=choice.row.name,
+        options=choice.described,
         targets=query.labels,
         links=query.links,
         values=values[pick],
@@ -188,21 +182,3 @@ def _info(
         gap=None if gap is None else gap[pick],
         passes=passes,
     )
-
-
-def check_options(record: Method, options: dict[str, Any]) -> dict[str, Any]:
-    """Return all options of a method; those of the base method as well if it wraps one."""
-    known = dict(record.options)
-    if record.wraps:
-        bases = [row.name for row in METHODS.values() if not row.wraps]
-        base = METHODS[check_choice("base", options.get("base", known["base"]), bases)]
-        known = {**base.options, **known, "base": base}
-        options = {**options, "base": base}
-    for name in options:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
-            raise TypeError(
-                f"Method {record.name!r} has no option {name!r}; it has {sorted(known)}.{hint}"
-            )
-    return {**known, **options}

@@ -12,8 +12,7 @@ import tensorflow as tf
 from whitebox_loc._validation import check_choice
 from whitebox_loc.introspect.targets import LINKS, Target, as_target
 from whitebox_loc.introspect.targets.outputs import COORDINATES
-from whitebox_loc.introspect.targets.query import check_log_odds, one_a_row
-from whitebox_loc.introspect.tracing.capture import forward, traced
+from whitebox_loc.introspect.targets.query import Query
 from whitebox_loc.introspect.tracing.inputs import Inputs
 from whitebox_loc.introspect.tracing.layers import find_layers
 from whitebox_loc.introspect.tracing.reading import activations
@@ -55,17 +54,11 @@ class Swap:
         find_layers(model, [layer], "layer")
         self.model, self.inputs, self.layer, self.batch_size = model, inputs, layer, batch_size
         self.targets, self.link = tuple(targets) or tuple(map(as_target, COORDINATES)), link
-        check_log_odds(model, inputs, self.targets, link, batch_size)
+        self._query = Query(model, inputs, self.targets, link, batch_size)
+        self._query.check_log_odds()
         self.shape = self.read(inputs, np.arange(1)).shape[1:]
-        self._data = [one_a_row(t.data, len(inputs)) for t in self.targets if t.data is not None]
-        keys = [target.key for target in self.targets]
-        key = None if None in keys else ("swap", layer, link, *keys)
-        extra = [
-            *self._data,
-            tf.TensorSpec((None, *self.shape), tf.float32),
-            tf.TensorSpec(self.shape, tf.bool),
-        ]
-        self._run = traced(model, key, inputs, self._build, extra=extra)
+        extra = [tf.TensorSpec((None, *self.shape), tf.float32), tf.TensorSpec(self.shape, tf.bool)]
+        self._run = self._query.function(("swap", layer), self._build, extra)
 
     def batches(self) -> Iterator[slice]:
         """Cut the images into slices."""
@@ -74,8 +67,7 @@ class Swap:
 
     def read(self, inputs: Inputs, rows: np.ndarray) -> np.ndarray:
         """Return the layer's output (m, ...) for some rows of inputs."""
-        arrays = inputs.pack([a[rows] for a in (inputs.image, *inputs.others)])
-        found = activations(self.model, arrays, self.layer, batch_size=self.batch_size)
+        found = activations(self.model, inputs[rows].packed, self.layer, batch_size=self.batch_size)
         values = found.get(self.layer)
         if not isinstance(values, np.ndarray) or values.dtype.kind != "f" or values.ndim < 2:
             raise ValueError(
@@ -93,9 +85,9 @@ class Swap:
 
     def values(self, part: slice, instead: np.ndarray, mask: np.ndarray) -> np.ndarray:
         """Return targets (m, t) of a batch, the layer being `instead` where `mask` is true."""
-        arrays = [a[part] for a in (self.inputs.image, *self.inputs.others, *self._data)]
         whole = np.broadcast_to(mask, self.shape)
-        return self._run(*map(tf.convert_to_tensor, (*arrays, instead, whole))).numpy()
+        fixed = map(tf.convert_to_tensor, (instead, whole))
+        return self._run(*self._query.tensors(part), *fixed).numpy()
 
     def values_everywhere(self) -> np.ndarray:
         """Return the targets (n, t) of all images, nothing replaced."""
@@ -106,22 +98,11 @@ class Swap:
         ]
         return check_answer("Targets", np.concatenate(found), self.model, self.link)
 
-    def _build(self, *tensors: Any) -> Any:
-        *given, instead, mask = tensors
-        count = 1 + len(self.inputs.others)
-        data = iter(given[count:])
-
+    def _build(self, read: Any, images: Any, instead: Any, mask: Any) -> Any:
         def replaced(output: Any) -> Any:
             return tf.where(mask, tf.cast(instead, output.dtype), output)
 
-        watch = sorted({name for target in self.targets for name in target.watched(self.model)})
-        packed = self.inputs.pack(given[:count])
-        passed = forward(self.model, packed, watch=watch, replace={self.layer: replaced})
-        found = [
-            target.read(passed, None if target.data is None else next(data), self.link)[0]
-            for target in self.targets
-        ]
-        return tf.stack(found, axis=-1)
+        return tf.stack(read(images, replace={self.layer: replaced})[0], axis=-1)
 
 
 def targets_of(target: Any, link: str) -> list[Target]:

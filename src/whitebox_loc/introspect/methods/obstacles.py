@@ -6,14 +6,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from whitebox_loc.introspect.methods.propagation.operations import (
-    CALLS,
     MATRICES,
     Route,
-    ancestors,
-    body_of,
     changes_smoothly,
 )
-from whitebox_loc.introspect.tracing.derivatives import reached_from
+from whitebox_loc.introspect.tracing.graphs import CALLS, ancestors, body_of, reached_from
 
 __all__ = ["no_rule", "place_of", "refuse", "severed", "unknown"]
 

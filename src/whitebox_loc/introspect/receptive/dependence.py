@@ -13,10 +13,12 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from whitebox_loc._types import Tensor
 from whitebox_loc.introspect.receptive.intervals import (
     Reach,
     Regular,
     Window,
+    attribute,
     gather,
     hull,
     mix_groups,
@@ -24,12 +26,13 @@ from whitebox_loc.introspect.receptive.intervals import (
     slide,
     small,
 )
-from whitebox_loc.introspect.receptive.rearrangements import Unknown, movement, shape_of, value
+from whitebox_loc.introspect.receptive.rearrangements import Unknown, rearranged, shape_of, value
+from whitebox_loc.introspect.tracing.graphs import CALLS, REARRANGEMENTS, SHAPES, ancestors, body_of
 
 __all__ = ["dependence"]
 
 
-def dependence(image: Any, target: Any) -> tuple[Reach, Reach] | None:
+def dependence(image: Tensor, target: Tensor) -> tuple[Reach, Reach] | None:
     """Return the rows and the columns of `image` that reach the elements of `target`.
 
     Both are tensors of one traced graph. None means that no pixel does.
@@ -40,65 +43,44 @@ def dependence(image: Any, target: Any) -> tuple[Reach, Reach] | None:
         If an operation on the way is not known.
     """
     _, height, width, _ = image.shape
-    rows = np.arange(height).reshape(1, -1, 1, 1)
-    columns = np.arange(width).reshape(1, 1, -1, 1)
     shape = (1, *image.shape[1:])
+    rows, columns = (np.stack([np.arange(n), -1 - np.arange(n)]) for n in (height, width))
     start = (
-        Reach(rows, rows + 1, shape, Regular(1, 1, 0, 1)),
-        Reach(columns, columns + 1, shape, Regular(2, 1, 0, 1)),
+        Reach(rows[:, None, :, None, None], shape, Regular(1, 1, 0, 1)),
+        Reach(columns[:, None, None, :, None], shape, Regular(2, 1, 0, 1)),
     )
-    return _Walk({image.ref(): start}).of(target)
+    return _followed([target], {image.ref(): start})[0]
 
 
 Pair = tuple[Reach, Reach]
 
 
-class _Walk:
-    """Visits the operations between the image and a tensor, each once."""
+def _followed(tensors: list[Tensor], known: dict[Any, Pair | None]) -> list[Pair | None]:
+    """Return the reach of tensors of a graph from that of some tensors that they depend on."""
+    pairs = dict(known)
+    behind = ancestors(tensors, stop=[reference.deref() for reference in known])
+    for op in tensors[0].graph.get_operations() if behind else ():
+        if op in behind:
+            outputs = _outputs(op, [pairs[t.ref()] for t in op.inputs])
+            pairs |= {t.ref(): pair for t, pair in zip(op.outputs, outputs, strict=True)}
+    return [pairs[tensor.ref()] for tensor in tensors]
 
-    def __init__(self, known: dict[Any, Pair | None]) -> None:
-        self.known = known
 
-    def of(self, target: Any) -> Pair | None:
-        """Return the reach of a tensor; an explicit stack, since graphs are deep."""
-        stack = [target]
-        while stack:
-            tensor = stack[-1]
-            missing = [t for t in tensor.op.inputs if t.ref() not in self.known]
-            if tensor.ref() in self.known:
-                stack.pop()
-            elif missing:
-                stack.extend(missing)
-            else:
-                self._visit(tensor.op)
-        return self.known[target.ref()]
-
-    def _visit(self, op: Any) -> None:
-        pairs = [self.known[t.ref()] for t in op.inputs]
-        found: list[Pair | None]
-        if op.type in _SHAPE_ONLY or not any(pairs):
-            found = [None] * len(op.outputs)
-        elif op.type in _CALLS:
-            found = self._call(op, pairs)
-        elif op.type == "IdentityN":
-            found = pairs  # a function with a derivative of its own, such as SiLU
-        else:
-            halves = [
-                _RULES.get(op.type, _refuse)(op, [None if p is None else p[half] for p in pairs])
-                for half in (0, 1)
-            ]
-            found = list(zip(*halves, strict=True))
-        for tensor, pair in zip(op.outputs, found, strict=True):
-            self.known[tensor.ref()] = pair
-
-    def _call(self, op: Any, pairs: list[Pair | None]) -> list[Pair | None]:
-        inner = op.graph._get_function(op.get_attr("f").name)
-        graph = getattr(inner, "graph", None)
-        if graph is None:
-            _refuse(op, [])
-        inputs = dict(zip([t.ref() for t in graph.inputs], pairs, strict=True))
-        walk = _Walk(inputs)
-        return [walk.of(tensor) for tensor in graph.outputs]
+def _outputs(op: Any, pairs: list[Pair | None]) -> list[Pair | None]:
+    if op.type in SHAPES or not any(pairs):
+        return [None] * len(op.outputs)
+    if op.type in CALLS:
+        body = body_of(op)
+        if body is None:
+            raise Unknown(op)
+        return _followed(
+            body.outputs, dict(zip([t.ref() for t in body.inputs], pairs, strict=True))
+        )
+    if op.type == "IdentityN":
+        return pairs  # a function with a derivative of its own, such as SiLU
+    rule = _RULES.get(op.type, _refuse)
+    rows, columns = (rule(op, [p and p[half] for p in pairs]) for half in (0, 1))
+    return list(zip(rows, columns, strict=True))
 
 
 Reaches = list[Reach | None]
@@ -116,8 +98,8 @@ def _elementwise(op: Any, reaches: Reaches) -> list[Reach]:
     ]
     if op.type in ("BiasAdd", "FusedBatchNormV3"):
         shapes = shapes[:1]  # the others are one number a channel
-    found = hull([r for r in reaches if r is not None], np.broadcast_shapes(*shapes))
-    return [found] * len(op.outputs)
+    joined = hull([r for r in reaches if r is not None], np.broadcast_shapes(*shapes))
+    return [joined] * len(op.outputs)
 
 
 def _softmax(op: Any, reaches: Reaches) -> list[Reach]:
@@ -128,14 +110,14 @@ def _softmax(op: Any, reaches: Reaches) -> list[Reach]:
 def _matmul(op: Any, reaches: Reaches) -> list[Reach]:
     """Mix the last axis into a new one, as a product with constant weights does."""
     reach = reaches[0]
-    flags = ("transpose_a", "adj_x")
-    if reach is None or reaches[1] is not None or any(_flag(op, name) for name in flags):
+    turned = attribute(op, "transpose_a") or attribute(op, "adj_x")
+    if reach is None or reaches[1] is not None or turned:
         _refuse(op, reaches)
-    turned = any(_flag(op, name) for name in ("transpose_b", "adj_y"))
+    turned = attribute(op, "transpose_b") or attribute(op, "adj_y")
     weights = shape_of(op.inputs[1])
     mixed = over(reach, (-1,), keep=True, spread=False)
     shape = (*reach.shape[:-1], weights[-2] if turned else weights[-1])
-    return [small(mixed.low, mixed.high, shape, mixed.regular)]
+    return [small(mixed.ends, shape, mixed.regular)]
 
 
 def _reduction(op: Any, reaches: Reaches) -> list[Reach]:
@@ -154,10 +136,8 @@ def _convolution(op: Any, reaches: Reaches) -> list[Reach]:
         reach = slide(reach, axis, Window.of(op, axis, kernel[axis - 1], dilations[axis]))
     if op.type == "Conv2D":
         return [mix_groups(reach, kernel[2], kernel[3])]
-    low, high = (
-        np.repeat(a, kernel[3], -1) if a.shape[-1] > 1 else a for a in (reach.low, reach.high)
-    )
-    return [small(low, high, (*reach.shape[:-1], reach.shape[-1] * kernel[3]), reach.regular)]
+    ends = np.repeat(reach.ends, kernel[3], -1) if reach.ends.shape[-1] > 1 else reach.ends
+    return [small(ends, (*reach.shape[:-1], reach.shape[-1] * kernel[3]), reach.regular)]
 
 
 def _pooling(op: Any, reaches: Reaches) -> list[Reach]:
@@ -186,7 +166,7 @@ def _transposed(op: Any, reaches: Reaches) -> list[Reach]:
         index = np.where(shifted % window.stride == 0, shifted // window.stride, -1)
         reach = gather(reach, axis, index)
     mixed = over(reach, (-1,), keep=True, spread=False)
-    return [small(mixed.low, mixed.high, (*reach.shape[:-1], kernel[2]), None)]
+    return [small(mixed.ends, (*reach.shape[:-1], kernel[2]), None)]
 
 
 def _bilinear(op: Any, reaches: Reaches) -> list[Reach]:
@@ -212,13 +192,6 @@ def _only_first(op: Any, reaches: Reaches) -> Reach:
     return reaches[0]
 
 
-def _flag(op: Any, name: str) -> bool:
-    return any(a.name == name for a in op.op_def.attr) and bool(op.get_attr(name))
-
-
-_SHAPE_ONLY = frozenset(["Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike"])
-_CALLS = frozenset(["PartitionedCall", "StatefulPartitionedCall"])
-
 # fmt: off
 _ELEMENTWISE = [
     "Abs", "Add", "AddN", "AddV2", "Atan", "BiasAdd", "Cast", "Ceil", "CheckNumerics",
@@ -233,19 +206,11 @@ _ELEMENTWISE = [
 ]
 # fmt: on
 _REDUCTIONS = ["All", "Any", "ArgMax", "ArgMin", "Max", "Mean", "Min", "Prod", "Sum"]
-# fmt: off
-_MOVEMENTS = [
-    "BatchToSpaceND", "BroadcastTo", "ConcatV2", "DepthToSpace", "ExpandDims", "GatherV2",
-    "MirrorPad", "Pack", "Pad", "PadV2", "Reshape", "ResizeNearestNeighbor", "ReverseV2",
-    "Roll", "Slice", "SpaceToBatchND", "SpaceToDepth", "Split", "SplitV", "Squeeze",
-    "StridedSlice", "Tile", "Transpose", "Unpack",
-]
-# fmt: on
 
 _RULES: dict[str, Callable[[Any, Reaches], list[Reach]]] = {
     **dict.fromkeys(_ELEMENTWISE, _elementwise),
     **dict.fromkeys(_REDUCTIONS, _reduction),
-    **dict.fromkeys(_MOVEMENTS, movement),
+    **dict.fromkeys(REARRANGEMENTS, rearranged),
     **dict.fromkeys(["Softmax", "LogSoftmax"], _softmax),
     **dict.fromkeys(["MatMul", "BatchMatMulV2"], _matmul),
     **dict.fromkeys(["Conv2D", "DepthwiseConv2dNative"], _convolution),

@@ -1,9 +1,9 @@
-"""Receptive fields: which pixels a unit can see, and which of them it listens to."""
+"""Receptive fields: which pixels a unit can depend on, and how much it does on each."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -21,7 +21,7 @@ from whitebox_loc.introspect.receptive.dependence import dependence
 from whitebox_loc.introspect.receptive.intervals import Reach
 from whitebox_loc.introspect.receptive.rearrangements import Unknown
 from whitebox_loc.introspect.tracing.capture import forward, trace, traced
-from whitebox_loc.introspect.tracing.inputs import Inputs, blank, check_images
+from whitebox_loc.introspect.tracing.inputs import Inputs, blank, check_images, fixed_spec
 from whitebox_loc.introspect.tracing.layers import find_layers
 from whitebox_loc.introspect.tracing.reading import activations
 
@@ -40,9 +40,8 @@ class ReceptiveField:
     shape : tuple of int
         Of the layer's output for one image: places, then channels.
     size : (int, int)
-        Height and width of a window in pixels. For windows that move in equal steps it
-        counts pixels beyond the border of the image, too; otherwise it is that of the
-        largest window inside the image.
+        Height and width of a window in pixels, beyond the border of the image, too; of windows
+        that do not move in equal steps, those of the largest inside the image.
     stride : (int or None, int or None)
         Rows between the windows of neighbouring places, and columns; None where windows do
         not move in equal steps, such as behind global pooling.
@@ -81,23 +80,21 @@ class ReceptiveField:
             ``yxyx`` in pixels, half open, inside the image; zeros for no pixel at all.
         """
         index = _index(self.layer, self.shape, position, channel)
-        ends = []
-        for spans in (self.rows, self.columns):
+        box = np.zeros(4, np.int64)
+        for axis, spans in enumerate((self.rows, self.columns)):
             low, high = (np.broadcast_to(spans[..., end], self.shape)[index] for end in (0, 1))
             seen = high > low
-            ends.append((low[seen].min(), high[seen].max()) if seen.any() else (0, 0))
-        (top, bottom), (left, right) = ends
-        if top == bottom or left == right:
-            return np.zeros(4, np.int64)
-        return np.array([top, left, bottom, right], np.int64)
+            if not seen.any():
+                return np.zeros(4, np.int64)
+            box[axis], box[axis + 2] = low[seen].min(), high[seen].max()
+        return box
 
 
 def receptive_field(model: keras.Model, layer: str, *, example: Any = None) -> ReceptiveField:
     """Return which pixels each unit of a layer can depend on, exactly.
 
-    The operations between the image and the layer are followed one by one, with the rows
-    and the columns that reach each number: through padding, strides, dilation, pooling,
-    branches, nested models and reshapes. Weights play no part.
+    The operations between the image and the layer are followed one by one, with the rows and
+    the columns that reach each number, also through branches, nested models and reshapes.
 
     Parameters
     ----------
@@ -106,8 +103,8 @@ def receptive_field(model: keras.Model, layer: str, *, example: Any = None) -> R
     layer : str
         Path as `list_layers` gives it, ``path#2`` for the second of several calls.
     example : array or structure of arrays, optional
-        What the model takes, for a model that does not know the shape of its image or has
-        several inputs. Only shapes count.
+        For a model that does not know the shape of its image or has several inputs: what it
+        takes. Only shapes count.
 
     Returns
     -------
@@ -136,20 +133,19 @@ def receptive_field(model: keras.Model, layer: str, *, example: Any = None) -> R
     """
     find_layers(check_model(model), [layer], "layer")
     inputs = blank(model, example)
-    # Also builds the weights, and says what is wrong with the name of a layer.
-    found = activations(model, inputs.pack((inputs.image, *inputs.others)), layer)
-    if list(found) != [layer] or not isinstance(found[layer], np.ndarray):
+    # Also builds the weights, and refuses wrong names of layers.
+    outputs = activations(model, inputs.packed, layer)
+    if list(outputs) != [layer] or not isinstance(outputs[layer], np.ndarray):
         raise ValueError(
-            f"`layer` must name one tensor; {layer!r} stands for {list(found)}, some of them of "
+            f"`layer` must name one tensor; {layer!r} stands for {list(outputs)}, some of them of "
             "several outputs. Ask for one call, such as 'path#2'."
         )
-    # One image, so that the trace knows every shape.
-    specs = [tf.TensorSpec(a.shape, a.dtype) for a in (inputs.image, *inputs.others)]
 
     def build(*tensors: Any) -> Any:
         return forward(model, inputs.pack(tensors), watch=[layer]).single_call(layer).output
 
-    function = trace(build, specs)
+    # One image, so that the trace knows every shape.
+    function = trace(build, [fixed_spec(array) for array in inputs.arrays])
     try:
         reaches = dependence(function.inputs[0], function.outputs[0])
     except Unknown as error:
@@ -178,10 +174,8 @@ def effective_receptive_field(
 
     Parameters
     ----------
-    model : keras.Model
-        Any model; it is left as it is.
-    layer : str
-        Path as `list_layers` gives it, ``path#2`` for the second of several calls.
+    model, layer, example
+        As for `receptive_field`.
     position : int or tuple of int, optional
         Index on the axes between batch and channel; the middle by default.
     channel : int, optional
@@ -192,8 +186,6 @@ def effective_receptive_field(
         Number of noise images.
     seed : int or numpy.random.Generator, default 0
         Source of the noise.
-    example : array or structure of arrays, optional
-        As for `receptive_field`.
     batch_size : int, default 256
         Images in one pass.
 
@@ -217,15 +209,14 @@ def effective_receptive_field(
     --------
     >>> import whitebox_loc as wb
     >>> model = wb.models.localizer(size=(20, 30))
-    >>> seen = effective_receptive_field(model, "conv2", (10, 12))
-    >>> rows, columns = seen.nonzero()
+    >>> field = effective_receptive_field(model, "conv2", (10, 12))
+    >>> rows, columns = field.nonzero()
     >>> sorted(set(rows.tolist())), sorted(set(columns.tolist()))
     ([7, 8, 9, 10, 11], [9, 10, 11, 12, 13])
     """
     find_layers(check_model(model), [layer], "layer")
     inputs = _images(model, images, n, seed, example)
-    first = inputs.pack([a[:1] for a in (inputs.image, *inputs.others)])
-    shape = activations(model, first, layer)[layer].shape[1:]
+    shape = activations(model, inputs[:1].packed, layer)[layer].shape[1:]
     middle = tuple(length // 2 for length in shape[:-1])
     place = _index(layer, shape, middle if position is None else position, channel)
     channels = range(shape[-1]) if channel is None else [place[-1]]
@@ -242,35 +233,31 @@ def effective_receptive_field(
     run = traced(model, ("effective", layer, place[:-1]), inputs, build, extra=[weights])
     total = np.zeros(inputs.image.shape[1:3])
     for start in range(0, len(inputs), check_int("batch_size", batch_size, low=1)):
-        part = [a[start : start + batch_size] for a in (inputs.image, *inputs.others)]
-        for one in channels:
-            chosen = np.zeros(shape[-1], np.float32)
-            chosen[one] = 1.0
-            total += run(*map(tf.convert_to_tensor, part), tf.convert_to_tensor(chosen)).numpy()
+        part = inputs.tensors(slice(start, start + batch_size))
+        for index in channels:
+            total += run(*part, tf.one_hot(index, shape[-1])).numpy()
     return total / (len(inputs) * len(channels))
 
 
 def _field(layer: str, inputs: Inputs, reaches: tuple[Reach, Reach]) -> ReceptiveField:
-    spans, sizes, strides, offsets = [], [], [], []
-    for reach, axis in zip(reaches, (1, 2), strict=True):
-        seen = reach.high > reach.low
-        ends = np.stack([np.where(seen, reach.low, 0), np.where(seen, reach.high, 0)], -1)[0]
-        regular = reach.regular
-        spans.append(np.clip(ends, 0, inputs.image.shape[axis]))
-        largest = int((ends[..., 1] - ends[..., 0]).max())
-        sizes.append(regular.size if regular else largest)
-        strides.append(regular.stride if regular else None)
-        offsets.append(regular.start if regular else None)
-    return ReceptiveField(
-        layer=layer,
-        image_size=inputs.image.shape[1:3],
-        shape=reaches[0].shape[1:],
-        size=(sizes[0], sizes[1]),
-        stride=(strides[0], strides[1]),
-        offset=(offsets[0], offsets[1]),
-        rows=spans[0],
-        columns=spans[1],
+    rows, columns = (
+        _along(reach, length)
+        for reach, length in zip(reaches, inputs.image.shape[1:3], strict=True)
     )
+    size, stride, offset = zip(rows[1], columns[1], strict=True)
+    return ReceptiveField(
+        layer, inputs.image.shape[1:3], reaches[0].shape[1:], size, stride, offset, rows[0],
+        columns[0],
+    )  # fmt: skip
+
+
+def _along(reach: Reach, length: int) -> tuple[np.ndarray, tuple[Any, Any, Any]]:
+    """Return the ends of the windows along an axis of the image, and size, stride and offset."""
+    low, high = reach.ends[0], -reach.ends[1]
+    ends = np.moveaxis(np.where(high > low, (low, high), 0), 0, -1)[0]
+    largest, regular = int((ends[..., 1] - ends[..., 0]).max()), reach.regular
+    moves = (regular.size, regular.stride, regular.start) if regular else (largest, None, None)
+    return np.clip(ends, 0, length), moves
 
 
 def _index(
@@ -280,15 +267,15 @@ def _index(
     places, last = shape[:-1], shape[-1]
     index: list[Any] = [slice(None)] * len(places)
     if position is not None:
-        given = check_ints("position", position, empty=True)
-        if len(given) != len(places):
+        indices = check_ints("position", position, empty=True)
+        if len(indices) != len(places):
             raise ValueError(
                 f"`position` must have one index for each of the {len(places)} axes between "
-                f"batch and channel of layer {layer!r}, of shape {shape}; got {given}."
+                f"batch and channel of layer {layer!r}, of shape {shape}; got {indices}."
             )
         index = [
             check_int(f"position[{i}]", place, low=-n, high=n - 1)
-            for i, (place, n) in enumerate(zip(given, places, strict=True))
+            for i, (place, n) in enumerate(zip(indices, places, strict=True))
         ]
     if channel is None:
         return (*index, slice(None))
@@ -301,5 +288,4 @@ def _images(model: keras.Model, images: Any, n: int, seed: Any, example: Any) ->
     one, count = blank(model, example), check_int("n", n, low=1)
     check_memory("n", n, 4.0 * count * one.image.size, "images")
     noise = check_generator(seed).random((count, *one.image.shape[1:]), np.float32)
-    others = tuple(np.repeat(a, count, axis=0) for a in one.others)
-    return Inputs(noise, others, one.structure)
+    return replace(one[np.zeros(count, int)], image=noise)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ __all__ = [
     "Reach",
     "Regular",
     "Window",
+    "attribute",
     "gather",
     "hull",
     "join",
@@ -20,8 +22,8 @@ __all__ = [
     "small",
 ]
 
-NONE_LOW, NONE_HIGH = 2**40, -(2**40)
-"""No pixel at all: the hull with anything leaves the other as it is."""
+NONE = 2**40
+"""Both ends of no pixel at all: the hull with anything leaves the other as it is."""
 
 
 @dataclass(frozen=True)
@@ -45,16 +47,16 @@ class Reach:
 
     Attributes
     ----------
-    low, high : int arrays
-        Half open; broadcastable to `shape`, of length 1 on axes that make no difference.
-        An element that no pixel reaches has low > high.
+    ends : int array (2, ...)
+        First row, and the negative of the one behind the last, so that a hull takes the lower of
+        both. Broadcastable to `shape`, of length 1 on axes that make no difference. An element
+        that no pixel reaches has `NONE` twice.
     shape : tuple of int
         Of the tensor, batch axis included.
     regular : Regular or None
     """
 
-    low: np.ndarray
-    high: np.ndarray
+    ends: np.ndarray
     shape: tuple[int, ...]
     regular: Regular | None = None
 
@@ -72,20 +74,24 @@ class Window:
     @classmethod
     def of(cls, op: Any, axis: int, kernel: int, dilation: int) -> Window:
         """Return what a convolution or pooling operation of a graph looks at."""
-        known = any(attribute.name == "explicit_paddings" for attribute in op.op_def.attr)
-        pads = op.get_attr("explicit_paddings") if known else []
+        pads = attribute(op, "explicit_paddings")
         explicit = tuple(pads[2 * axis : 2 * axis + 2]) if pads else (0, 0)
         padding, stride = op.get_attr("padding").decode(), op.get_attr("strides")[axis]
         return cls(kernel, stride, dilation, padding, explicit)
 
     def place(self, length: int) -> tuple[int, int]:
         """Return padding in front and number of outputs for an input of a length."""
-        reach = (self.kernel - 1) * self.dilation + 1
+        extent = (self.kernel - 1) * self.dilation + 1
         if self.padding == "SAME":
             outputs = -(-length // self.stride)
-            return max((outputs - 1) * self.stride + reach - length, 0) // 2, outputs
+            return max((outputs - 1) * self.stride + extent - length, 0) // 2, outputs
         before, after = self.explicit
-        return before, (length + before + after - reach) // self.stride + 1
+        return before, (length + before + after - extent) // self.stride + 1
+
+
+def attribute(op: Any, name: str) -> Any:
+    """Return an attribute of an operation, None if operations of its kind have no such."""
+    return op.get_attr(name) if any(a.name == name for a in op.op_def.attr) else None
 
 
 def slide(reach: Reach, axis: int, window: Window) -> Reach:
@@ -112,41 +118,31 @@ def gather(reach: Reach, axis: int, index: np.ndarray, regular: Regular | None =
     """Take hulls along an axis: of the places ``index[k]`` for output k; outside is no pixel."""
     length = reach.shape[axis]
     outside = (index < 0) | (index >= length)
-    ends = []
-    for array, none, extreme in (
-        (reach.low, NONE_LOW, np.min),
-        (reach.high, NONE_HIGH, np.max),
-    ):
-        shape = list(array.shape)
-        shape[axis] = length
-        full = np.moveaxis(np.broadcast_to(array, shape), axis, -1)
-        taken = np.where(outside, none, full[..., np.clip(index, 0, length - 1)])
-        ends.append(np.moveaxis(extreme(taken, axis=-1), -1, axis))
+    shape = list(reach.ends.shape)
+    shape[axis + 1] = length
+    full = np.moveaxis(np.broadcast_to(reach.ends, shape), axis + 1, -1)
+    windows = np.where(outside, NONE, full[..., np.clip(index, 0, length - 1)])
+    ends = np.moveaxis(windows.min(axis=-1), -1, axis + 1)
     lengths = (*reach.shape[:axis], len(index), *reach.shape[axis + 1 :])
     if reach.regular is not None and reach.regular.axis != axis:
         regular = reach.regular
-    return small(ends[0], ends[1], lengths, regular)
+    return small(ends, lengths, regular)
 
 
 def mix_groups(reach: Reach, inputs: int, outputs: int) -> Reach:
     """Mix the channels, in groups of `inputs`, into `outputs` new ones altogether."""
-    groups = reach.shape[-1] // inputs
-    ends = []
-    for array, extreme in ((reach.low, np.min), (reach.high, np.max)):
-        if array.shape[-1] > 1:
-            grouped = array.reshape(*array.shape[:-1], groups, inputs)
-            array = np.repeat(extreme(grouped, axis=-1), outputs // groups, axis=-1)
-        ends.append(array)
-    return small(ends[0], ends[1], (*reach.shape[:-1], outputs), reach.regular)
+    groups, ends = reach.shape[-1] // inputs, reach.ends
+    if ends.shape[-1] > 1:
+        hulls = ends.reshape(*ends.shape[:-1], groups, inputs).min(axis=-1)
+        ends = np.repeat(hulls, outputs // groups, axis=-1)
+    return small(ends, (*reach.shape[:-1], outputs), reach.regular)
 
 
 def over(reach: Reach | None, axes: tuple[int, ...], *, keep: bool, spread: bool) -> Reach:
     """Take the hull over axes, which then have length 1, or are gone, or as long as before."""
     assert reach is not None
-    rank = len(reach.shape)
-    axes = tuple(a % rank for a in axes)
-    low = reach.low.min(axis=axes, keepdims=keep)
-    high = reach.high.max(axis=axes, keepdims=keep)
+    axes = tuple(a % len(reach.shape) for a in axes)
+    ends = reach.ends.min(axis=tuple(a + 1 for a in axes), keepdims=keep)
     lengths = [1 if a in axes else n for a, n in enumerate(reach.shape)]
     if spread:
         lengths = list(reach.shape)
@@ -157,21 +153,18 @@ def over(reach: Reach | None, axes: tuple[int, ...], *, keep: bool, spread: bool
         regular = None
     elif regular is not None and not keep:
         regular = replace(regular, axis=regular.axis - sum(a < regular.axis for a in axes))
-    return small(low, high, tuple(lengths), regular)
+    return small(ends, tuple(lengths), regular)
 
 
 def hull(reaches: list[Reach], shape: tuple[int, ...]) -> Reach:
     """Join tensors element by element, broadcast to `shape`."""
-    rank = len(shape)
-    low, high = reaches[0].low, reaches[0].high
-    for reach in reaches[1:]:
-        low, high = np.minimum(low, reach.low), np.maximum(high, reach.high)
-    regulars = [
-        r.regular and replace(r.regular, axis=r.regular.axis + rank - len(r.shape)) for r in reaches
-    ]
-    pad = (1,) * (rank - low.ndim)
-    low, high = low.reshape(pad + low.shape), high.reshape(pad + high.shape)
-    return small(low, high, shape, join(regulars))
+    ends, regulars = [], []
+    for reach in reaches:
+        new = len(shape) - len(reach.shape)
+        ends.append(np.expand_dims(reach.ends, tuple(range(1, new + 1))))
+        regular = reach.regular
+        regulars.append(regular and replace(regular, axis=regular.axis + new))
+    return small(reduce(np.minimum, ends), shape, join(regulars))
 
 
 def join(regulars: list[Regular | None]) -> Regular | None:
@@ -182,15 +175,14 @@ def join(regulars: list[Regular | None]) -> Regular | None:
     for other in regulars[1:]:
         if other is None or replace(other, start=first.start, size=first.size) != first:
             return None
-    known = [r for r in regulars if r is not None]
-    start = min(r.start for r in known)
-    return replace(first, start=start, size=max(r.start + r.size for r in known) - start)
+    start = min(r.start for r in regulars if r)
+    return replace(first, start=start, size=max(r.start + r.size for r in regulars if r) - start)
 
 
-def small(low: Any, high: Any, shape: tuple[int, ...], regular: Regular | None) -> Reach:
+def small(ends: np.ndarray, shape: tuple[int, ...], regular: Regular | None) -> Reach:
     """Make a Reach, with axes that make no difference cut to length 1."""
-    for axis in range(low.ndim):
-        one = (slice(None),) * axis + (slice(0, 1),)
-        if low.shape[axis] > 1 and (low == low[one]).all() and (high == high[one]).all():
-            low, high = low[one], high[one]
-    return Reach(low, high, tuple(int(n) for n in shape), regular)
+    for axis in range(1, ends.ndim):
+        one = ends.take([0], axis=axis)
+        if ends.shape[axis] > 1 and (ends == one).all():
+            ends = one
+    return Reach(ends, tuple(int(n) for n in shape), regular)

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import inspect
+import math
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from whitebox_loc._types import Tensor
 from whitebox_loc.introspect.receptive.intervals import (
-    NONE_HIGH,
-    NONE_LOW,
+    NONE,
     Reach,
     Regular,
     join,
     small,
 )
 
-__all__ = ["Unknown", "movement", "shape_of", "value"]
+__all__ = ["Unknown", "rearranged", "shape_of", "value"]
 
 # What shapes and axes are computed with.
 # fmt: off
@@ -33,44 +34,36 @@ _FOLDED = frozenset([
 _RENAMED = {("ExpandDims", "dim"): "axis", ("Squeeze", "squeeze_dims"): "axis"}
 
 
-class Unknown(Exception):  # noqa: N818 - it is caught, and said with the layer's name
+class Unknown(Exception):  # noqa: N818 - it is caught, and raised with the layer's name
     """An operation that cannot be followed."""
 
     def __init__(self, operation: Any) -> None:
         super().__init__(f"operation {operation.type!r} ({operation.name})")
 
 
-def movement(op: Any, reaches: list[Reach | None]) -> list[Reach]:
+def rearranged(op: Any, reaches: list[Reach | None]) -> list[Reach]:
     """Run an operation that only moves numbers on the numbers of the elements.
 
     Number 0 stands for what is not an element: padding, or a part that no pixel reaches.
     """
     tables: list[tuple[int, Reach]] = []
-    numbers: list[np.ndarray | None] = []
+    arguments: list[np.ndarray] = []
     first = 1
-    for reach in reaches:
-        if reach is None:
-            numbers.append(None)
-            continue
-        count = int(np.prod(reach.shape))
-        numbers.append(np.arange(first, first + count).reshape(reach.shape))
-        tables.append((first, reach))
-        first += count
-    moved = _run(op, [_argument(op, i, n) for i, n in enumerate(numbers)])
-    return [_looked_up(op, out, tables) for out in moved]
-
-
-def _argument(op: Any, index: int, numbers: np.ndarray | None) -> np.ndarray:
-    if numbers is not None:
-        return numbers
-    tensor = op.inputs[index]
-    if index in _data_arguments(op):
-        return np.zeros(shape_of(tensor), np.int64)
-    return value(tensor)
+    for index, (tensor, reach) in enumerate(zip(op.inputs, reaches, strict=True)):
+        if reach is not None:
+            count = math.prod(reach.shape)
+            arguments.append(np.arange(first, first + count).reshape(reach.shape))
+            tables.append((first, reach))
+            first += count
+        elif index in _data_arguments(op):
+            arguments.append(np.zeros(shape_of(tensor), np.int64))
+        else:
+            arguments.append(value(tensor))
+    return [_looked_up(op, numbers, tables) for numbers in _run(op, arguments)]
 
 
 def _data_arguments(op: Any) -> range:
-    """Return the positions of the inputs that are moved, rather than telling where to."""
+    """Return the positions of the inputs that are moved; the others decide where to."""
     if op.type == "ConcatV2":
         return range(len(op.inputs) - 1)
     if op.type == "Pack":
@@ -80,17 +73,16 @@ def _data_arguments(op: Any) -> range:
 
 
 def _looked_up(op: Any, numbers: np.ndarray, tables: list[tuple[int, Reach]]) -> Reach:
-    size = max(first + int(np.prod(reach.shape)) for first, reach in tables)
-    lows, highs = np.full(size, NONE_LOW), np.full(size, NONE_HIGH)
+    size = max(first + math.prod(reach.shape) for first, reach in tables)
+    ends = np.full((2, size), NONE)
     regulars = []
     for first, reach in tables:
-        part = slice(first, first + int(np.prod(reach.shape)))
-        lows[part] = np.broadcast_to(reach.low, reach.shape).ravel()
-        highs[part] = np.broadcast_to(reach.high, reach.shape).ravel()
+        part = slice(first, first + math.prod(reach.shape))
+        ends[:, part] = np.broadcast_to(reach.ends, (2, *reach.shape)).reshape(2, -1)
         inside = np.where((numbers >= part.start) & (numbers < part.stop), numbers - first, -1)
         if inside.max(initial=-1) >= 0:
             regulars.append(_moved_regular(op, inside, reach, whole=len(tables) > 1))
-    return small(lows[numbers], highs[numbers], numbers.shape, join(regulars))
+    return small(ends[:, numbers], numbers.shape, join(regulars))
 
 
 def _moved_regular(op: Any, inside: np.ndarray, reach: Reach, whole: bool) -> Regular | None:
@@ -101,8 +93,8 @@ def _moved_regular(op: Any, inside: np.ndarray, reach: Reach, whole: bool) -> Re
     place = np.unravel_index(np.maximum(inside, 0), reach.shape)[regular.axis]
     for axis, length in enumerate(inside.shape):
         others = tuple(a for a in range(inside.ndim) if a != axis)
-        low = np.where(inside < 0, NONE_LOW, place).min(axis=others)
-        high = np.where(inside < 0, NONE_HIGH, place).max(axis=others)
+        low = np.where(inside < 0, NONE, place).min(axis=others)
+        high = np.where(inside < 0, -NONE, place).max(axis=others)
         (real,) = np.nonzero(high >= 0)
         if len(real) < 2 or (low[real] != high[real]).any() or (whole and len(real) < length):
             continue
@@ -129,7 +121,7 @@ def _dealt_regular(op: Any, regular: Regular) -> Regular | None:
     return replace(regular, start=start, block=int(block) if dealing else 1)
 
 
-def value(tensor: Any) -> np.ndarray:
+def value(tensor: Tensor) -> np.ndarray:
     """Return a tensor that depends on no input of its graph."""
     known = tf.get_static_value(tensor)
     if known is not None:
@@ -137,11 +129,10 @@ def value(tensor: Any) -> np.ndarray:
     operation = tensor.op
     if not operation.inputs or operation.type not in _FOLDED:
         raise Unknown(operation)
-    found = _run(operation, [value(t) for t in operation.inputs])
-    return found[tensor.value_index]
+    return _run(operation, [value(t) for t in operation.inputs])[tensor.value_index]
 
 
-def shape_of(tensor: Any) -> tuple[int, ...]:
+def shape_of(tensor: Tensor) -> tuple[int, ...]:
     """Return the shape of a tensor, which a trace for one image knows."""
     if not tensor.shape.is_fully_defined():
         raise Unknown(tensor.op)
@@ -151,21 +142,21 @@ def shape_of(tensor: Any) -> tuple[int, ...]:
 def _run(op: Any, arguments: list[np.ndarray]) -> list[np.ndarray]:
     """Run an operation of a graph on other numbers, outside of the graph."""
     function, rest = getattr(tf.raw_ops, op.type), list(arguments)
-    wanted = inspect.signature(function).parameters
-    given: dict[str, Any] = {}
+    parameters = inspect.signature(function).parameters
+    keywords: dict[str, Any] = {}
     for argument in op.op_def.input_arg:
         name = _RENAMED.get((op.type, argument.name), argument.name)
         if argument.number_attr:
             count = op.get_attr(argument.number_attr)
-            given[name], rest = rest[:count], rest[count:]
+            keywords[name], rest = rest[:count], rest[count:]
         else:
-            given[name] = rest.pop(0)
+            keywords[name] = rest.pop(0)
     for attribute in op.op_def.attr:
         name = _RENAMED.get((op.type, attribute.name), attribute.name)
-        if name in wanted:
-            given[name] = op.get_attr(attribute.name)
+        if name in parameters:
+            keywords[name] = op.get_attr(attribute.name)
     with tf.init_scope():
-        found = [np.asarray(out) for out in tf.nest.flatten(function(**given))]
-    if any(a.shape != shape_of(t) for a, t in zip(found, op.outputs, strict=True)):
+        outputs = [np.asarray(out) for out in tf.nest.flatten(function(**keywords))]
+    if any(a.shape != shape_of(t) for a, t in zip(outputs, op.outputs, strict=True)):
         raise Unknown(op)
-    return found
+    return outputs

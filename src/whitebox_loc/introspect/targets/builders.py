@@ -37,22 +37,6 @@ from whitebox_loc.introspect.targets.one_box import (
 from whitebox_loc.introspect.targets.outputs import COORDINATES
 from whitebox_loc.introspect.targets.several_boxes import PARTS, Candidate, Detection
 
-__all__ = [
-    "COORDINATES",
-    "DERIVED",
-    "LINKS",
-    "PARTS",
-    "Target",
-    "as_target",
-    "bin",
-    "candidate",
-    "detection",
-    "iou",
-    "label",
-    "loss",
-    "unit",
-]
-
 LINKS = ("identity", "logit")
 """The output itself, or the log-odds behind it."""
 
@@ -97,10 +81,6 @@ def loss(loss: Any, boxes: Any, format: str = "rel_yxyx", *, size: Any = None) -
     boxes, format, size
         The true boxes, as for `iou`.
 
-    Returns
-    -------
-    Target
-
     Examples
     --------
     >>> import whitebox_loc as wb
@@ -123,10 +103,6 @@ def unit(layer: str, channel: int, position: tuple[int, ...] | None = None) -> T
     position : tuple of int, optional
         Index on the axes between batch and channel, such as (row, column).
 
-    Returns
-    -------
-    Target
-
     Examples
     --------
     >>> unit("conv2", 3, position=(4, 5)).label
@@ -139,7 +115,9 @@ def unit(layer: str, channel: int, position: tuple[int, ...] | None = None) -> T
 
 
 def bin(coordinate: str, index: int) -> Target:
-    """Explain one bin of a profile localizer's distribution over edges.
+    """Explain the probability of one bin of a profile localizer's distribution over edges.
+
+    With ``link="logit"`` its log-odds, from the scores in front of the softmax.
 
     Parameters
     ----------
@@ -147,12 +125,6 @@ def bin(coordinate: str, index: int) -> Target:
     index : int
         The boundary between pixels ``index - 1`` and ``index``; negative ones count from
         the last boundary.
-
-    Returns
-    -------
-    Target
-        The probability of the bin; with ``link="logit"`` its log-odds, from the scores in
-        front of the softmax.
 
     Examples
     --------
@@ -163,7 +135,9 @@ def bin(coordinate: str, index: int) -> Target:
 
 
 def label(which: Any, scene: Scene | str = "shapes") -> Target:
-    """Explain how probable a classifying model finds a class.
+    """Explain the probability of a class, from the model's output ``"label"``.
+
+    With ``link="logit"`` its log-odds, from the scores in front of the softmax.
 
     Parameters
     ----------
@@ -173,12 +147,6 @@ def label(which: Any, scene: Scene | str = "shapes") -> Target:
     scene : Scene or str, default "shapes"
         The scene that the model was trained on: class k is ``scene.shapes[k]``. Only read
         where `which` is a name.
-
-    Returns
-    -------
-    Target
-        The probability of the class, from the model's output ``"label"``; with
-        ``link="logit"`` its log-odds, from the scores in front of the softmax.
 
     Raises
     ------
@@ -201,12 +169,14 @@ def label(which: Any, scene: Scene | str = "shapes") -> Target:
         index = shapes.index(check_choice("which", which, shapes))
         return Label(which, np.array([index]), len(shapes))
     numbers = _numbers("which", which, "class", "the name of a shape, the number of a class")
-    text = "own class" if numbers.ndim else f"class {numbers}"
-    return Label(text, np.atleast_1d(numbers))
+    return Label(_named("class", numbers), np.atleast_1d(numbers))
 
 
 def candidate(which: Any, part: str = "score", *, classes: Any = None) -> Target:
     """Explain one candidate of a model that finds several boxes.
+
+    With ``link="logit"`` the log-odds of a score, coordinate or class, read in front of the
+    sigmoid or softmax if there is one; without, a box beyond the image has none.
 
     Parameters
     ----------
@@ -218,12 +188,6 @@ def candidate(which: Any, part: str = "score", *, classes: Any = None) -> Target
         ``"class"``, the probability of a class.
     classes : int or int array (n,), optional
         For the part ``"class"``: the number of the class, or one for each image.
-
-    Returns
-    -------
-    Target
-        With ``link="logit"`` the log-odds of a score, coordinate or class, read in front of the
-        sigmoid or softmax if there is one; without, a box beyond the image has none.
 
     Raises
     ------
@@ -244,43 +208,34 @@ def candidate(which: Any, part: str = "score", *, classes: Any = None) -> Target
             f"`classes` must be given for the part 'class' and for no other; got part={part!r}, "
             f"classes={shortened(classes)}."
         )
-    kinds = _numbers("classes", 0 if classes is None else classes, "class")
-    if numbers.ndim and kinds.ndim and len(numbers) != len(kinds):
+    labels = _numbers("classes", 0 if classes is None else classes, "class")
+    if numbers.ndim and labels.ndim and len(numbers) != len(labels):
         raise ValueError(
             f"`classes` must be one number, or as many as `which`, {len(numbers)}; got "
-            f"{len(kinds)}."
+            f"{len(labels)}."
         )
-    named = ("own class" if kinds.ndim else f"class {kinds}") if part == "class" else part
-    text = "own candidate" if numbers.ndim else f"candidate {numbers}"
-    data = np.stack(np.broadcast_arrays(np.atleast_1d(numbers), np.atleast_1d(kinds)), 1)
-    return Candidate(part, f"{named} of {text}", data)
+    name = _named("class", labels) if part == "class" else part
+    data = np.stack(np.broadcast_arrays(np.atleast_1d(numbers), np.atleast_1d(labels)), 1)
+    return Candidate(part, f"{name} of {_named('candidate', numbers)}", data)
 
 
 def detection(
     boxes: Any, classes: Any = None, format: str = "rel_yxyx", *, size: Any = None
 ) -> Target:
-    """Explain how like a given box the likest of a model's candidates is.
+    """Explain how similar to a given box the most similar of a model's candidates is.
 
-    With ``method="rise"`` the map is that of D-RISE. The likeness of a candidate is the IoU of
+    With ``method="rise"`` the map is that of D-RISE. The similarity of a candidate is the IoU of
     its box with the given one, times its score, times the cosine between its probabilities of
-    classes and the given ones.
+    classes and the given ones. Of a model of one box it is the IoU, times the cosine to its
+    output ``"label"``.
 
     Parameters
     ----------
-    boxes : array (n, 4) or (4,)
-        One box an image, or one for all.
+    boxes, format, size
+        As for `iou`.
     classes : int, int array (n,) or float array (n, c), optional
         The class, one for each image, or its probabilities of each box. Without, classes do
         not count.
-    format : str, default "rel_yxyx"
-        Format of `boxes`, a name from `whitebox_loc.boxes.FORMATS`.
-    size : (height, width), optional
-        Image size in pixels, needed for formats in pixels.
-
-    Returns
-    -------
-    Target
-        Of a model of one box, the IoU, times the cosine to its output ``"label"``.
 
     Raises
     ------
@@ -297,19 +252,23 @@ def detection(
     >>> detection([0.2, 0.2, 0.9, 0.9], classes=1).label
     'detection'
     """
-    found = _relative(boxes, format, size)
+    relative = _relative(boxes, format, size)
     if classes is None:
-        return Detection(found)
-    given = as_array("classes", classes)
-    if given.dtype.kind == "f":
-        vectors = _probabilities(given)
-        return Detection(_beside(found, vectors), "vector")
+        return Detection(relative)
+    array = as_array("classes", classes)
+    if array.dtype.kind == "f":
+        if array.ndim != 2 or not np.isfinite(array).all() or (array < 0).any():
+            raise ValueError(
+                "`classes` given as probabilities must have shape (n, c) and be finite and >= 0; "
+                f"got shape {array.shape}."
+            )
+        return Detection(_beside(relative, array), "vector")
     numbers = _numbers("classes", classes, "class", "probabilities (n, c), the number of a class")
-    return Detection(_beside(found, np.atleast_1d(numbers)[:, None]), "label")
+    return Detection(_beside(relative, np.atleast_1d(numbers)[:, None]), "label")
 
 
 def as_target(target: Any, name: str = "target") -> Target:
-    """Return what a public function got as `target`, or as `name`, as a Target."""
+    """Return the `target` of a public function, or its argument `name`, as a Target."""
     if isinstance(target, Target):
         return target
     if isinstance(target, str):
@@ -326,13 +285,13 @@ def as_target(target: Any, name: str = "target") -> Target:
 
 
 def _relative(boxes: Any, format: str, size: Any) -> np.ndarray:
-    found = check_boxes("boxes", boxes)
-    if found.ndim > 2:
-        raise ValueError(f"`boxes` must have shape (n, 4) or (4,); got {found.shape}.")
+    boxes = check_boxes("boxes", boxes)
+    if boxes.ndim > 2:
+        raise ValueError(f"`boxes` must have shape (n, 4) or (4,); got {boxes.shape}.")
     check_choice("format", format, box_measures.FORMATS)
     if size is not None:
         check_size("size", size)
-    relative = box_measures.convert(found, format, "rel_yxyx", size=size)
+    relative = box_measures.convert(boxes, format, "rel_yxyx", size=size)
     return np.asarray(relative, np.float32).reshape(-1, 4)
 
 
@@ -354,13 +313,8 @@ def _numbers(name: str, value: Any, noun: str, allowed: str | None = None) -> np
     return numbers.astype(np.int64)
 
 
-def _probabilities(given: np.ndarray) -> np.ndarray:
-    if given.ndim != 2 or not np.isfinite(given).all() or (given < 0).any():
-        raise ValueError(
-            "`classes` given as probabilities must have shape (n, c) and be finite and >= 0; got "
-            f"shape {given.shape}."
-        )
-    return given.astype(np.float32)
+def _named(noun: str, numbers: np.ndarray) -> str:
+    return f"own {noun}" if numbers.ndim else f"{noun} {numbers}"
 
 
 def _beside(boxes: np.ndarray, classes: np.ndarray) -> np.ndarray:

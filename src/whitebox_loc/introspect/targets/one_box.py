@@ -1,10 +1,10 @@
-"""The kinds of targets: how each is read from one traced pass of a model."""
+"""Targets of one box, a class or a layer: how each is read from a traced pass of a model."""
 
-# ruff: noqa: D102 - the methods of every kind are those that `Target` documents.
+# ruff: noqa: D102 - the methods of every target are those that `Target` documents.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,13 +13,15 @@ import numpy as np
 import tensorflow as tf
 
 from whitebox_loc import boxes as box_measures
+from whitebox_loc._types import Tensor
 from whitebox_loc._validation import shortened
 from whitebox_loc.introspect.targets.outputs import (
     COORDINATES,
     box_output,
+    check_number,
     label_output,
-    log_odds,
-    log_odds_of_classes,
+    linked,
+    linked_class,
     log_sum_exp,
 )
 from whitebox_loc.introspect.tracing.capture import Forward, call_given
@@ -41,7 +43,7 @@ __all__ = [
 
 
 class Target:
-    """What is explained. `saliency` needs these four and no more.
+    """What is explained; for `saliency` a target is these five and no more.
 
     Attributes
     ----------
@@ -63,7 +65,7 @@ class Target:
         """Return the layers whose calls `read` needs."""
         return ()
 
-    def read(self, passed: Forward, data: Any, link: str) -> tuple[Any, str]:
+    def read(self, passed: Forward, data: Tensor, link: str) -> tuple[Tensor, str]:
         """Return the target of a traced pass, (n,) float32, and how the link was applied."""
         raise NotImplementedError
 
@@ -74,10 +76,11 @@ class Coordinate(Target):
 
     label: str
 
-    def read(self, passed: Forward, data: Any, link: str) -> tuple[Any, str]:
+    def read(self, passed: Forward, data: Tensor, link: str) -> tuple[Tensor, str]:
         box = box_output(passed)
         if self.label in COORDINATES:
-            return _column(box, COORDINATES.index(self.label), link)
+            column = COORDINATES.index(self.label)
+            return linked(box, link, lambda values: values[:, column])
         _refuse_logit(self.label, link)
         return DERIVED[self.label](*tf.unstack(tf.cast(box, tf.float32), axis=-1)), "identity"
 
@@ -92,7 +95,7 @@ class Output(Target):
     def label(self) -> str:  # type: ignore[override]
         return f"output {self.index}"
 
-    def read(self, passed: Forward, data: Any, link: str) -> tuple[Any, str]:
+    def read(self, passed: Forward, data: Tensor, link: str) -> tuple[Tensor, str]:
         outputs = tf.nest.flatten(passed.outputs)
         tensor = outputs[0] if len(outputs) == 1 else box_output(passed)
         width = tensor.shape[-1]
@@ -101,14 +104,14 @@ class Output(Target):
                 f"`target` {self.index} must be the number of one of the model's outputs; its "
                 f"output has shape {tuple(tensor.shape)}."
             )
-        return _column(tensor, self.index, link)
+        return linked(tensor, link, lambda values: values[:, self.index])
 
 
 @dataclass(frozen=True)
 class Custom(Target):
     """A user's function of the outputs."""
 
-    function: Callable[[Any], Any]
+    function: Callable[[Tensor], Tensor]
 
     @property
     def label(self) -> str:  # type: ignore[override]
@@ -118,15 +121,10 @@ class Custom(Target):
     def key(self) -> Hashable | None:
         return function_fingerprint(self.function)
 
-    def read(self, passed: Forward, data: Any, link: str) -> tuple[Any, str]:
+    def read(self, passed: Forward, data: Tensor, link: str) -> tuple[Tensor, str]:
         _refuse_logit(self.label, link)
-        value = _applied("target", self.function, passed.outputs)
-        if value.shape.rank != 1:
-            raise ValueError(
-                f"`target` {self.label!r} must return one number an image, shape (n,); got shape "
-                f"{tuple(value.shape)}."
-            )
-        return tf.cast(value, tf.float32), "identity"
+        what = f"`target` {self.label!r}"
+        return _applied("target", what, self.function, passed.outputs), "identity"
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,10 +138,10 @@ class Overlap(Target):
     def key(self) -> Hashable:
         return "iou"
 
-    def read(self, passed: Forward, data: Any, link: str) -> tuple[Any, str]:
+    def read(self, passed: Forward, data: Tensor, link: str) -> tuple[Tensor, str]:
         _refuse_logit(self.label, link)
-        found = tf.cast(box_output(passed), tf.float32)
-        return box_measures.iou(found, data, "rel_yxyx"), "identity"
+        boxes = tf.cast(box_output(passed), tf.float32)
+        return box_measures.iou(boxes, data, "rel_yxyx"), "identity"
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,20 +154,14 @@ class Loss(Target):
 
     @property
     def key(self) -> Hashable | None:
-        known = function_fingerprint(self.loss)
-        return None if known is None else ("loss", known)
+        fingerprint = function_fingerprint(self.loss)
+        return None if fingerprint is None else ("loss", fingerprint)
 
-    def read(self, passed: Forward, data: Any, link: str) -> tuple[Any, str]:
+    def read(self, passed: Forward, data: Tensor, link: str) -> tuple[Tensor, str]:
         _refuse_logit(self.label, link)
-        found = tf.cast(box_output(passed), tf.float32)
+        boxes = tf.cast(box_output(passed), tf.float32)
         unreduced = self.loss.call if isinstance(self.loss, keras.losses.Loss) else self.loss
-        losses = _applied("loss", unreduced, data, found)
-        if losses.shape.rank != 1:
-            raise ValueError(
-                f"`loss` must return one number an image, shape (n,); got shape "
-                f"{tuple(losses.shape)}."
-            )
-        return tf.cast(losses, tf.float32), "identity"
+        return _applied("loss", "`loss`", unreduced, data, boxes), "identity"
 
 
 @dataclass(frozen=True)
@@ -182,22 +174,22 @@ class Unit(Target):
 
     @property
     def label(self) -> str:  # type: ignore[override]
-        places = "" if self.position is None else "".join(f"{p}, " for p in self.position)
+        places = "".join(f"{place}, " for place in self.position or ())
         return f"{self.layer}[{places}{self.channel}]"
 
     def watched(self, model: keras.Model) -> tuple[str, ...]:
         return (split_call(self.layer)[0],)
 
-    def read(self, passed: Forward, data: Any, link: str) -> tuple[Any, str]:
+    def read(self, passed: Forward, data: Tensor, link: str) -> tuple[Tensor, str]:
         _refuse_logit(self.label, link)
         output = passed.single_call(self.layer).output
-        places = () if self.position is None else self.position
+        places = self.position or ()
         index = (*places, self.channel)
         shape = getattr(output, "shape", None)
         inner = tuple(shape[1:]) if shape is not None and shape.rank else ()
-        wanted = inner[-1:] if self.position is None else inner
-        if len(index) != len(wanted) or not all(
-            size is None or -size <= i < size for i, size in zip(index, wanted, strict=True)
+        sizes = inner[-1:] if self.position is None else inner
+        if len(index) != len(sizes) or not all(
+            size is None or -size <= i < size for i, size in zip(index, sizes, strict=True)
         ):
             raise ValueError(
                 f"`target` unit({self.layer!r}, channel={self.channel}, position={self.position}) "
@@ -219,21 +211,24 @@ class Bin(Target):
     def label(self) -> str:  # type: ignore[override]
         return f"{self.coordinate}={self.index}"
 
+    def _layers(self, paths: Iterable[str]) -> tuple[str, list[str]]:
+        rows = self.coordinate in ("top", "bottom")
+        name = "row_distribution" if rows else "column_distribution"
+        return name, [path for path in paths if path.rpartition("/")[2] == name]
+
     def watched(self, model: keras.Model) -> tuple[str, ...]:
-        name = "row_distribution" if self.coordinate in ("top", "bottom") else "column_distribution"
-        paths = [p for p in named_layers(model) if p.rpartition("/")[2] == name]
+        name, paths = self._layers(named_layers(model))
         if len(paths) != 1:
             raise ValueError(
                 f"`target` bin({self.coordinate!r}, {self.index}) needs a localizer with "
                 f"head='profile', that is one layer {name!r}; model {model.name!r} has "
                 f"{len(paths)}."
             )
-        return (paths[0],)
+        return tuple(paths)
 
-    def read(self, passed: Forward, data: Any, link: str) -> tuple[Any, str]:
-        name = "row_distribution" if self.coordinate in ("top", "bottom") else "column_distribution"
-        path = next(p for p in passed.calls if p.rpartition("/")[2] == name)
-        call, column = passed.single_call(path), int(self.coordinate in ("bottom", "right"))
+    def read(self, passed: Forward, data: Tensor, link: str) -> tuple[Tensor, str]:
+        call = passed.single_call(self._layers(passed.calls)[1][0])
+        column = int(self.coordinate in ("bottom", "right"))
         count = call.output.shape[1]
         if not -count <= self.index < count:
             raise ValueError(
@@ -265,7 +260,7 @@ class Label(Target):
         # `read` checks the highest number when it is traced, so that is part of the key.
         return ("label", self.classes, int(self.data.max()))
 
-    def read(self, passed: Forward, data: Any, link: str) -> tuple[Any, str]:
+    def read(self, passed: Forward, data: Tensor, link: str) -> tuple[Tensor, str]:
         probabilities = label_output(passed)
         count, highest = probabilities.shape[-1], int(self.data.max())
         if self.classes not in (None, count):
@@ -274,16 +269,8 @@ class Label(Target):
                 f"{count} classes apart. Give the scene that it was trained on, or the class's "
                 "number."
             )
-        if highest >= count:
-            raise ValueError(
-                f"`which` of label({highest}) must be one of the model's {count} classes, "
-                f"0 .. {count - 1}."
-            )
-        if link == "logit":
-            return log_odds_of_classes(probabilities, data)
-        chosen = tf.one_hot(data, count, on_value=True, off_value=False, dtype=tf.bool)
-        kept = tf.where(chosen, tf.cast(probabilities, tf.float32), 0.0)
-        return tf.reduce_sum(kept, -1), link
+        check_number(f"`which` of label({highest})", highest, count, "classes")
+        return linked_class(probabilities, data, link)
 
 
 DERIVED: dict[str, Callable[..., Any]] = {
@@ -296,22 +283,21 @@ DERIVED: dict[str, Callable[..., Any]] = {
 """Coordinates made of the four, in fractions of the image."""
 
 
-def _column(tensor: Any, index: int, link: str) -> tuple[Any, str]:
-    if link == "identity":
-        return tf.cast(tensor[:, index], tf.float32), link
-    return log_odds(tensor, lambda values: values[:, index])
-
-
-def _applied(name: str, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Return what a user's function makes of tensors, as a tensor."""
+def _applied(name: str, what: str, function: Callable[..., Any], *arguments: Any) -> Tensor:
+    """Return what a user's function makes of tensors: float32 (n,)."""
     value = call_given(name, function, *arguments)
     try:
-        return tf.convert_to_tensor(value)
+        numbers = tf.convert_to_tensor(value)
     except (TypeError, ValueError) as error:
         raise TypeError(
             f"`{name}` must be a function of tensors to a tensor of one number an image; it "
             f"returned {shortened(value)} of type {type(value).__name__}."
         ) from error
+    if numbers.shape.rank != 1:
+        raise ValueError(
+            f"{what} must return one number an image, shape (n,); got shape {tuple(numbers.shape)}."
+        )
+    return tf.cast(numbers, tf.float32)
 
 
 def _refuse_logit(label: str, link: str) -> None:

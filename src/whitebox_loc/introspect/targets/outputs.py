@@ -1,4 +1,4 @@
-"""Reading what a model returns: which tensor is what, and what lies behind a sigmoid or softmax."""
+"""Outputs of a model: which tensor is what, and what lies behind a sigmoid or softmax."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from whitebox_loc._types import Tensor
 from whitebox_loc.introspect.tracing.capture import Forward
 
 __all__ = [
@@ -15,10 +16,12 @@ __all__ = [
     "FORMULA",
     "box_output",
     "candidate_outputs",
+    "check_number",
     "has_candidates",
     "label_output",
+    "linked",
+    "linked_class",
     "log_odds",
-    "log_odds_of_classes",
     "log_sum_exp",
 ]
 
@@ -26,10 +29,10 @@ COORDINATES = ("top", "left", "bottom", "right")
 """Columns of a box output, in the order of ``rel_yxyx``."""
 
 FORMULA = "log(p) - log(1 - p) of the output"
-"""How log-odds were found that no sigmoid or softmax of the graph stands behind."""
+"""How log-odds are read where no sigmoid or softmax of the graph stands behind."""
 
 
-def box_output(passed: Forward) -> Any:
+def box_output(passed: Forward) -> Tensor:
     """Return the box among the outputs: a tensor (n, 4), ``rel_yxyx``.
 
     It is the output named ``"box"``, or else the only one of shape (n, 4).
@@ -48,70 +51,83 @@ def box_output(passed: Forward) -> Any:
         )
     raise ValueError(
         "`model` must return one output of shape (n, 4), the box in rel_yxyx, or name it "
-        f"'box'; got { ({name: tuple(t.shape) for name, t in named.items()}) }. "
+        f"'box'; got {_shapes(named)}. "
         "Otherwise pass `target` as a function of the outputs, such as lambda out: out[0][:, 0]."
     )
 
 
 def has_candidates(passed: Forward) -> bool:
-    """Tell whether the model returns several boxes an image, ``"boxes"`` (n, candidates, 4)."""
+    """Return whether the model returns several boxes an image, ``"boxes"`` (n, candidates, 4)."""
     named = _named_outputs(passed)
     return "boxes" in named and named["boxes"].shape.rank == 3
 
 
-def candidate_outputs(passed: Forward) -> tuple[Any, Any, Any]:
+def candidate_outputs(passed: Forward) -> tuple[Tensor, Tensor, Tensor]:
     """Return the outputs ``"boxes"`` (n, k, 4), ``"scores"`` (n, k) and ``"classes"`` (n, k, c).
 
     The last is None if the model has none.
     """
     named = _named_outputs(passed)
     ranks = {"boxes": 3, "scores": 2, "classes": 3}
-    found = {n: named[n] for n, rank in ranks.items() if n in named and named[n].shape.rank == rank}
-    if "boxes" not in found or "scores" not in found or ("classes" in named) > ("classes" in found):
+    outputs = {n: named[n] for n in ranks if n in named and named[n].shape.rank == ranks[n]}
+    if {"boxes", "scores"} - set(outputs) or ("classes" in named) > ("classes" in outputs):
         raise ValueError(
             "`model` must return outputs named 'boxes' of shape (n, candidates, 4), in rel_yxyx, "
             "and 'scores' (n, candidates), and may return 'classes' (n, candidates, classes); got "
-            f"{ ({name: tuple(t.shape) for name, t in named.items()}) }."
+            f"{_shapes(named)}."
         )
-    return found["boxes"], found["scores"], found.get("classes")
+    return outputs["boxes"], outputs["scores"], outputs.get("classes")
 
 
-def label_output(passed: Forward) -> Any:
+def label_output(passed: Forward) -> Tensor:
     """Return the output named ``"label"``: probabilities of classes, a tensor (n, classes)."""
     named = _named_outputs(passed)
     if "label" not in named or named["label"].shape.rank != 2:
         raise ValueError(
             "`model` must return an output named 'label' of shape (n, classes), such as "
-            "localizer(classes=6); got "
-            f"{ ({name: tuple(t.shape) for name, t in named.items()}) }."
+            f"localizer(classes=6); got {_shapes(named)}."
         )
     return named["label"]
 
 
-def log_odds_of_classes(
-    tensor: Any, classes: Any, pick: Callable[[Any], Any] = lambda odds: odds
-) -> tuple[Any, str]:
-    """Return log(p / (1 - p)) of one class an image, (n,), and how it was found.
+def check_number(what: str, number: int, count: int | None, noun: str) -> None:
+    """Refuse the number of a candidate or class that a model does not have."""
+    if count is not None and number >= count:
+        raise ValueError(f"{what} must be one of the model's {count} {noun}, 0 .. {count - 1}.")
 
-    The score of the class minus the log-sum-exp of the others, from what went into the
-    softmax: exact however sure the model is. Without a softmax as `log_odds`. `pick` takes the
-    numbers asked for from those of the class.
+
+def linked(tensor: Tensor, link: str, pick: Callable[[Tensor], Tensor]) -> tuple[Tensor, str]:
+    """Return what `pick` takes of a tensor, or its log-odds, in float32, and how it was read."""
+    return log_odds(tensor, pick) if link == "logit" else (pick(tf.cast(tensor, tf.float32)), link)
+
+
+def linked_class(
+    tensor: Tensor,
+    classes: Tensor,
+    link: str,
+    pick: Callable[[Tensor], Tensor] = lambda values: values,
+) -> tuple[Tensor, str]:
+    """Return the probability of one class an image, (n,), or its log-odds, and how it was read.
+
+    Log-odds are the score of the class minus the log-sum-exp of the others, from what went into
+    the softmax: exact however sure the model is. Without a softmax as `log_odds`. `pick` takes
+    its numbers from those of the class.
     """
     chosen = tf.one_hot(classes, tensor.shape[-1], on_value=True, off_value=False, dtype=tf.bool)
 
-    def own(values: Any) -> Any:
+    def own(values: Tensor) -> Tensor:
         return tf.reduce_sum(tf.where(chosen, values, 0.0), -1)
 
-    scores = _behind(tensor, "Softmax")
+    scores = _behind(tensor, "Softmax") if link == "logit" else None
     if scores is None:
-        return log_odds(tensor, lambda values: pick(own(values)))
+        return linked(tensor, link, lambda values: pick(own(values)))
     scores = tf.cast(scores, tf.float32)
     # Not -inf in place of the class itself: its derivative would be 0 * inf.
     rest = log_sum_exp(tf.where(chosen, scores.dtype.min, scores))
     return pick(own(scores) - rest), "input of the softmax"
 
 
-def log_sum_exp(scores: Any) -> Any:
+def log_sum_exp(scores: Tensor) -> Tensor:
     """Return log(sum(exp(scores))) over the last axis.
 
     As `tf.reduce_logsumexp`, from operations alone that propagation methods have rules for.
@@ -120,13 +136,13 @@ def log_sum_exp(scores: Any) -> Any:
     return tf.math.log(tf.reduce_sum(tf.exp(scores - top), axis=-1)) + top[..., 0]
 
 
-def log_odds(tensor: Any, pick: Callable[[Any], Any]) -> tuple[Any, str]:
+def log_odds(tensor: Tensor, pick: Callable[[Tensor], Tensor]) -> tuple[Tensor, str]:
     """Return log(p / (1 - p)) of some of a tensor's probabilities, and how it was found.
 
     What went into the sigmoid, where the graph shows that the tensor came out of one: it
     is exact however saturated. Otherwise the formula, which is NaN, and has the derivative NaN,
-    where p is not between 0 and 1: there are no log-odds, and `refusals` says so. `pick` takes
-    the numbers asked for, so that others may be what they like.
+    where p is not between 0 and 1: there are no log-odds, and `refusals` raises. `pick` takes
+    its numbers, so that others may be what they like.
     """
     behind = _behind(tensor, "Sigmoid")
     if behind is not None:
@@ -139,7 +155,7 @@ def log_odds(tensor: Any, pick: Callable[[Any], Any]) -> tuple[Any, str]:
     return tf.math.log(fixed) - tf.math.log1p(-fixed) + (p - fixed) * (root * root), FORMULA
 
 
-def _named_outputs(passed: Forward) -> dict[str, Any]:
+def _named_outputs(passed: Forward) -> dict[str, Tensor]:
     outputs = passed.outputs
     if isinstance(outputs, dict):
         return dict(outputs)
@@ -151,7 +167,11 @@ def _named_outputs(passed: Forward) -> dict[str, Any]:
     return dict(zip(names, outputs, strict=True))
 
 
-def _behind(tensor: Any, kind: str) -> Any:
+def _shapes(outputs: dict[str, Tensor]) -> str:
+    return str({name: tuple(tensor.shape) for name, tensor in outputs.items()})
+
+
+def _behind(tensor: Tensor, kind: str) -> Tensor:
     """Follow a tensor through operations that only move numbers, to the input of a `kind`."""
     if not tf.is_symbolic_tensor(keras.ops.convert_to_tensor(tensor)):
         return None
@@ -159,8 +179,8 @@ def _behind(tensor: Any, kind: str) -> Any:
     if operation.type == kind:
         return operation.inputs[0]
     # Moving classes out of their axis would make another softmax of them.
-    kept = kind != "Softmax" or _same_last_axis(tensor, operation.inputs[:1])
-    moves = ("Identity", "Cast", "Reshape") if kept else ("Identity", "Cast")
+    same = kind != "Softmax" or _same_last_axis(tensor, operation.inputs[:1])
+    moves = ("Identity", "Cast", "Reshape") if same else ("Identity", "Cast")
     if operation.type in moves:
         behind = _behind(operation.inputs[0], kind)
         if behind is not None and operation.type == "Reshape":
@@ -172,7 +192,7 @@ def _behind(tensor: Any, kind: str) -> Any:
     return None
 
 
-def _same_last_axis(tensor: Any, inputs: Any) -> bool:
-    """Tell whether a tensor and that it was made of have last axes of one known length."""
+def _same_last_axis(tensor: Tensor, inputs: Any) -> bool:
+    """Return whether a tensor and its only input have last axes of one known length."""
     lengths = [t.shape[-1] if t.shape.rank else None for t in (tensor, *inputs)]
     return len(lengths) == 2 and lengths[0] is not None and lengths[0] == lengths[1]

@@ -1,33 +1,34 @@
-"""Targets of models that find several boxes: one candidate, or the likest to a given box."""
+"""Targets of models that find several boxes: one candidate, or the most similar to a box."""
 
-# ruff: noqa: D102 - the methods of every kind are those that `Target` documents.
+# ruff: noqa: D102 - the methods of every target are those that `Target` documents.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from whitebox_loc import boxes as box_measures
+from whitebox_loc._types import Tensor
 from whitebox_loc.introspect.targets.one_box import DERIVED, Target
 from whitebox_loc.introspect.targets.outputs import (
     COORDINATES,
     box_output,
     candidate_outputs,
+    check_number,
     has_candidates,
     label_output,
-    log_odds,
-    log_odds_of_classes,
+    linked,
+    linked_class,
 )
 from whitebox_loc.introspect.tracing.capture import Forward
 
 __all__ = ["PARTS", "Candidate", "Detection"]
 
 PARTS = (*COORDINATES, *DERIVED, "score", "class")
-"""What can be asked about one candidate."""
+"""What can be explained of one candidate."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,25 +56,25 @@ class Candidate(Target):
             return self.counts
         return int(self.data[:, 0].max()) + 1, int(self.data[:, 1].max()) + 1
 
-    def read(self, passed: Forward, data: Any, link: str) -> tuple[Any, str]:
+    def read(self, passed: Forward, data: Tensor, link: str) -> tuple[Tensor, str]:
         boxes, scores, classes = candidate_outputs(passed)
         self._check(boxes, classes)
         chosen = tf.equal(data[:, :1], tf.range(tf.shape(boxes)[1], dtype=data.dtype))
 
-        def own(values: Any) -> Any:
+        def own(values: Tensor) -> Tensor:
             return tf.reduce_sum(tf.where(chosen, values, 0.0), axis=1)
 
         if self.part == "class":
-            return _of_classes(classes, data[:, 1:], link, own)
+            return linked_class(classes, data[:, 1:], link, own)
         if self.part == "score":
-            return _linked(scores, link, own)
+            return linked(scores, link, own)
         if self.part in COORDINATES:
             column = COORDINATES.index(self.part)
-            return _linked(boxes, link, lambda values: own(values[..., column]))
+            return linked(boxes, link, lambda values: own(values[..., column]))
         value, how = self._derived(boxes, link)
         return own(value), how
 
-    def _derived(self, boxes: Any, link: str) -> tuple[Any, str]:
+    def _derived(self, boxes: Tensor, link: str) -> tuple[Tensor, str]:
         if link == "logit":
             raise ValueError(
                 f"`link` 'logit' needs a part that is a probability: one of "
@@ -82,14 +83,9 @@ class Candidate(Target):
             )
         return DERIVED[self.part](*tf.unstack(tf.cast(boxes, tf.float32), axis=-1)), "identity"
 
-    def _check(self, boxes: Any, classes: Any) -> None:
-        there = boxes.shape[1]
-        needed, kinds = self._needed
-        if there is not None and needed > there:
-            raise ValueError(
-                f"`which` of candidate({needed - 1}) must be one of the model's {there} "
-                f"candidates, 0 .. {there - 1}."
-            )
+    def _check(self, boxes: Tensor, classes: Tensor) -> None:
+        which, label = (count - 1 for count in self._needed)
+        check_number(f"`which` of candidate({which})", which, boxes.shape[1], "candidates")
         if self.part != "class":
             return
         if classes is None:
@@ -97,16 +93,12 @@ class Candidate(Target):
                 "`part` 'class' needs a model with an output 'classes' of shape (n, candidates, "
                 "classes)."
             )
-        if classes.shape[-1] is not None and kinds > classes.shape[-1]:
-            raise ValueError(
-                f"`classes` {kinds - 1} must be one of the model's {classes.shape[-1]} classes, "
-                f"0 .. {classes.shape[-1] - 1}."
-            )
+        check_number(f"`classes` {label}", label, classes.shape[-1], "classes")
 
 
 @dataclass(frozen=True, eq=False)
 class Detection(Target):
-    """Likeness of the likest candidate to a given box and class: the similarity of D-RISE.
+    """Similarity of the most similar candidate to a box and class, as D-RISE has it.
 
     `data` holds the box, (n, 4), followed, if `kind` is "label", by the number of a class, if
     it is "vector", by probabilities of classes.
@@ -121,7 +113,7 @@ class Detection(Target):
         highest = int(self.data[:, 4].max()) if self.kind == "label" else None
         return ("detection", self.kind, highest)
 
-    def read(self, passed: Forward, data: Any, link: str) -> tuple[Any, str]:
+    def read(self, passed: Forward, data: Tensor, link: str) -> tuple[Tensor, str]:
         if link == "logit":
             raise ValueError(
                 "`link` 'logit' needs a target that is a probability; got 'detection', a product "
@@ -132,11 +124,11 @@ class Detection(Target):
         if scores is not None:
             value = value * tf.cast(scores, tf.float32)
         if self.kind != "box":
-            wanted = self._wanted(data[:, 4:], classes.shape[-1])
-            value = value * _cosine(tf.cast(classes, tf.float32), wanted[:, None])
+            own = self._probabilities(data[:, 4:], classes.shape[-1])
+            value = value * _cosine(tf.cast(classes, tf.float32), own[:, None])
         return tf.reduce_max(value, axis=1), "identity"
 
-    def _candidates(self, passed: Forward) -> tuple[Any, Any, Any]:
+    def _candidates(self, passed: Forward) -> tuple[Tensor, Tensor, Tensor]:
         if has_candidates(passed):
             boxes, scores, classes = candidate_outputs(passed)
             if self.kind != "box" and classes is None:
@@ -148,14 +140,10 @@ class Detection(Target):
         classes = None if self.kind == "box" else label_output(passed)[:, None]
         return box_output(passed)[:, None], None, classes
 
-    def _wanted(self, data: Any, count: int) -> Any:
+    def _probabilities(self, data: Tensor, count: int) -> Tensor:
         if self.kind == "label":
             highest = int(self.data[:, 4].max())
-            if highest >= count:
-                raise ValueError(
-                    f"`classes` {highest} must be one of the model's {count} classes, "
-                    f"0 .. {count - 1}."
-                )
+            check_number(f"`classes` {highest}", highest, count, "classes")
             return tf.one_hot(tf.cast(data[:, 0], tf.int32), count)
         if data.shape[-1] != count:
             raise ValueError(
@@ -165,22 +153,7 @@ class Detection(Target):
         return data
 
 
-def _linked(tensor: Any, link: str, pick: Callable[[Any], Any]) -> tuple[Any, str]:
-    return log_odds(tensor, pick) if link == "logit" else (pick(tf.cast(tensor, tf.float32)), link)
-
-
-def _of_classes(
-    classes: Any, numbers: Any, link: str, pick: Callable[[Any], Any]
-) -> tuple[Any, str]:
-    """Return what `pick` takes from the probabilities (n, candidates) of one class an image."""
-    if link == "logit":
-        return log_odds_of_classes(classes, numbers, pick)
-    chosen = tf.one_hot(numbers, classes.shape[-1], on_value=True, off_value=False, dtype=tf.bool)
-    kept = tf.reduce_sum(tf.where(chosen, tf.cast(classes, tf.float32), 0.0), -1)
-    return pick(kept), link
-
-
-def _cosine(a: Any, b: Any) -> Any:
+def _cosine(a: Tensor, b: Tensor) -> Tensor:
     """Return the cosine between vectors on the last axis, 0 for a zero vector."""
     square = tf.reduce_sum(a * a, -1) * tf.reduce_sum(b * b, -1)
     # The inner `where` keeps the derivative of the root at 0 from coming through the outer.

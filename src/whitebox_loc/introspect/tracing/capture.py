@@ -2,9 +2,9 @@
 
 Keras can name the inside of a model only if that is one graph of Keras tensors, which
 Sequential models without Input, nested and subclassed models are not. Here the model is
-traced once into a TensorFlow graph instead, and while that happens, the `call` of the
-layers asked for is wrapped on the instance: the wrapper notes the tensors that pass. After
-the trace the wrappers are gone; the compiled function runs without any.
+traced once into a TensorFlow graph instead, and while that happens, the `call` of watched
+layers is wrapped on the instance: the wrapper notes the tensors that pass. After the trace
+the wrappers are gone; the compiled function runs without any.
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ __all__ = [
 Replacement = Callable[[Any], Any]
 
 _FUNCTIONS_PER_MODEL = 64
+_PACKAGE = __name__.partition(".")[0]
 # One lock for all models, since models can share layers.
 _tracing = threading.RLock()
 
@@ -104,33 +105,22 @@ def traced(
 ) -> Traced:
     """Return ``build(*tensors)`` as a compiled function, traced once per model and `key`.
 
-    Parameters
-    ----------
-    model : keras.Model
-        Whose cache is used; `build` runs it by `forward`.
-    key : hashable or None
-        Everything that `build` depends on besides the model and the shapes. It must
-        not keep the model alive. With None the function is not kept.
-    inputs : Inputs
-        Examples of the tensors: the image and the other arrays, with any number of rows.
-    build : callable
-        From tensors to a structure of tensors.
-    extra : sequence of arrays or TensorSpec
-        Further arguments of `build`: arrays with any number of rows, specs as they are.
-    notes : dict, optional
-        An empty dict that `build` fills while it is traced; kept with the function.
+    `key` is everything that `build` depends on besides the model and the shapes; it must not
+    keep the model alive, and with None the function is not kept. `inputs` and `extra` are
+    examples of the tensors, arrays with any number of rows, or in `extra` specs, as they are.
+    `notes`, an empty dict that `build` fills while it is traced, is kept with the function.
     """
-    specs = tensor_specs((inputs.image, *inputs.others))
+    specs = tensor_specs(inputs.arrays)
     specs += [s if isinstance(s, tf.TensorSpec) else tensor_specs([s])[0] for s in extra]
     if key is not None:
         key = (key, inputs.signature, *((tuple(s.shape), s.dtype) for s in specs))
     # Under the lock also for a look: another thread's wrappers would pass for new settings.
     with _tracing:
         functions = _cache_of(model)
-        known = functions.get(key)
-        if known is not None:
+        function = functions.get(key)
+        if function is not None:
             functions.move_to_end(key)
-            return known
+            return function
         _build_weights(model, inputs)
         function = Traced(trace(build, specs), {} if notes is None else notes)
         if key is not None:
@@ -159,22 +149,9 @@ def forward(
 ) -> Forward:
     """Run `model` in inference inside a trace, noting and replacing outputs of layers.
 
-    Parameters
-    ----------
-    model : keras.Model
-    inputs : structure of tensors
-        As the model takes it.
-    watch : sequence of str
-        Layers whose calls are noted.
-    replace : dict of layer to function, optional
-        From a layer's output to what is passed on in its place.
-    require : bool, default True
-        Fail if a layer is not reached, rather than leave it out.
-
-    Raises
-    ------
-    ValueError
-        If a layer does not exist or is not reached.
+    `inputs` are tensors in the structure that the model takes, `watch` layers whose calls are
+    noted, `replace` functions from a layer's output to what is passed on in its place. A layer
+    that does not exist is a ValueError, and so, unless `require` is False, one that is not reached.
     """
     replace = dict(replace or {})
     layers = find_layers(model, [*watch, *replace])
@@ -192,11 +169,14 @@ def forward(
 
 
 def _run(model: keras.Model, inputs: Any) -> Any:
-    """Call a model, and say of which inputs it was if it does not take them."""
+    """Call a model; an error of its own is raised again with the shapes of its inputs."""
     try:
         return model(inputs, training=False)
     except Exception as error:
-        if _is_ours(error) or _is_of_a_given_function(error):
+        frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+        # Of this package, in a layer that it wraps; Keras keeps the traceback, but no notes.
+        raised_here = frames[-1].f_globals.get("__name__", "").partition(".")[0] == _PACKAGE
+        if raised_here or any(frame.f_code is call_given.__code__ for frame in frames):
             raise
         shapes = [("n", *t.shape[1:]) for t in tf.nest.flatten(inputs)]
         text = ", ".join(str(shape).replace("'", "") for shape in shapes)
@@ -206,22 +186,13 @@ def _run(model: keras.Model, inputs: Any) -> Any:
         ) from error
 
 
-def _is_ours(error: Exception) -> bool:
-    """Tell whether code of this package raised an error, in a layer that it wraps."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    name = "" if trace is None else trace.tb_frame.f_globals.get("__name__", "")
-    return name.partition(".")[0] == __name__.partition(".")[0]
-
-
 def call_given(name: str, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Call a function that a user gave as `name`: its errors stay theirs, with a note on where."""
+    """Call a user's function, the argument `name`; its errors pass, with a note on where."""
     try:
         return function(*arguments)
     except Exception as error:
-        told = ", ".join(map(_shapes, arguments))
-        error.add_note(f"Raised by the function in `{name}`, called with {told}.")
+        shapes = ", ".join(map(_shapes, arguments))
+        error.add_note(f"Raised by the function in `{name}`, called with {shapes}.")
         raise
 
 
@@ -233,14 +204,8 @@ def _shapes(argument: Any) -> str:
     return f"numbers of shape {shortened(shapes[0] if len(shapes) == 1 else shapes)}"
 
 
-def _is_of_a_given_function(error: Exception) -> bool:
-    """Tell whether an error left `call_given`; Keras keeps no notes, but it keeps the traceback."""
-    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
-    return any(frame.f_code is call_given.__code__ for frame in frames)
-
-
 def first_line(error: Exception) -> str:
-    """Return what an error says in a line; Keras has the sentence in bold among its arguments."""
+    """Return an error's text in a line; Keras has the sentence in bold among its arguments."""
     bold = re.search(r"\x1b\[1m(.*?)\x1b\[0m", str(error), re.DOTALL)
     sentence = bold.group(1) if bold else str(error)
     return f"{type(error).__name__}: {(sentence.strip() or '-').splitlines()[0].rstrip('.')[:250]}."
@@ -260,7 +225,7 @@ class _Wrapper:
     def in_place(self) -> Iterator[None]:
         # Through __dict__, because Keras tracks and may refuse ordinary assignment.
         attributes = vars(self.layer)
-        had_own, original = "call" in attributes, self.layer.call
+        own, original = "call" in attributes, self.layer.call
         thread, graph = threading.get_ident(), tf.compat.v1.get_default_graph()
 
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -278,7 +243,7 @@ class _Wrapper:
         try:
             yield
         finally:
-            if had_own:
+            if own:
                 attributes["call"] = original
             else:
                 del attributes["call"]
@@ -335,10 +300,10 @@ _caches = weakref.WeakKeyDictionary()
 def _cache_of(model: keras.Model) -> OrderedDict[Hashable, Any]:
     """Return the model's compiled functions, none if its layers' settings have changed."""
     state = model_fingerprint(model)
-    known = _caches.get(model)
-    if known is None or known[0] != state:
-        known = _caches[model] = (state, OrderedDict())
-    return known[1]
+    entry = _caches.get(model)
+    if entry is None or entry[0] != state:
+        entry = _caches[model] = (state, OrderedDict())
+    return entry[1]
 
 
 def _build_weights(model: keras.Model, inputs: Inputs) -> None:
@@ -349,4 +314,4 @@ def _build_weights(model: keras.Model, inputs: Inputs) -> None:
         # A call would fix the number of images in the graph that Keras builds inside.
         model.build((None, *inputs.image.shape[1:]))
     with _losses_restored(model):
-        _run(model, inputs.pack([a[:1] for a in (inputs.image, *inputs.others)]))
+        _run(model, inputs[:1].packed)

@@ -1,29 +1,30 @@
 """Gradients inside a trace: kept from vanishing in half precision, or with other rules for ReLU.
 
-TensorFlow lets a graph name another gradient for a kind of operation. That is set while
-the model is traced, so that every ReLU is reached, whether a layer of its own or the
-activation of a convolution, and nothing of the model is touched.
+A graph can name another gradient for a kind of operation. That is set while the model is traced,
+so that every ReLU is reached, also the activation of a convolution, and no model is changed.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from whitebox_loc._types import Tensor
+from whitebox_loc.introspect.tracing.graphs import reached_from
 from whitebox_loc.introspect.tracing.layers import named_layers
 
-__all__ = ["RELU_RULES", "gradient_of", "reached_from", "rectified", "slopes_of"]
+__all__ = ["RELU_RULES", "gradient_of", "rectified", "slopes_of"]
 
 SCALE = 2.0**10
 """What gradients are multiplied by on their way through float16, as in loss scaling."""
 
 
-def gradient_of(value: Any, source: Any) -> Any:
+def gradient_of(value: Tensor, source: Tensor) -> Tensor:
     """Return the gradient of ``sum(value)`` by a tensor (m, ...), None if there is no way.
 
     A coordinate changes little with a single pixel, and float16 knows nothing between 0 and
@@ -40,31 +41,12 @@ def gradient_of(value: Any, source: Any) -> Any:
     return tf.where(finite, tf.cast(enlarged, tf.float32) / SCALE, tf.cast(plain, tf.float32))
 
 
-def slopes_of(values: list[Any], image: Any) -> list[Any]:
+def slopes_of(values: list[Tensor], image: Tensor) -> list[Tensor]:
     """Return the gradient of each target by the image, zero where it does not depend on it."""
     # The image is the only source, and targets of different images are independent: the
     # gradient of the sum over images is each image's own gradient.
-    found = [gradient_of(value, image) for value in values]
-    return [tf.zeros_like(image) if gradient is None else gradient for gradient in found]
-
-
-# Their outputs are the same for all images of one shape.
-_SHAPES = frozenset({"Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike"})
-
-
-def reached_from(
-    sources: Iterable[Any], counts: Callable[[Any], bool] = lambda tensor: True
-) -> set[Any]:
-    """Return references to all tensors of a graph that depend on some of its tensors.
-
-    What depends on them only through tensors that do not count is left out.
-    """
-    given = list(sources)
-    reached = {tensor.ref() for tensor in given}
-    for operation in given[0].graph.get_operations() if given else ():
-        if operation.type not in _SHAPES and any(t.ref() in reached for t in operation.inputs):
-            reached |= {t.ref() for t in operation.outputs if counts(t)}
-    return reached
+    slopes = [gradient_of(value, image) for value in values]
+    return [tf.zeros_like(image) if slope is None else slope for slope in slopes]
 
 
 def _has_half(graph: Any) -> bool:
@@ -79,23 +61,17 @@ _SMOOTH = frozenset(
 )
 """Activations of Keras that stand where a ReLU might, and have no operation of their own."""
 
-_lock = threading.Lock()
-_registered = False
-
 
 @contextmanager
 def rectified(model: keras.Model, rule: str | None) -> Iterator[None]:
     """Give every ReLU traced inside the derivative that `rule` names.
 
-    Raises
-    ------
-    ValueError
-        If the model has no ReLU, or one that cannot be reached; the layer is named.
+    A ValueError if the model has no ReLU, or one that cannot be reached; it names the layer.
     """
     if rule is None:
         yield
         return
-    _register()
+    _register()  # Only one thread traces at a time.
     _check_layers(model, rule)
     graph = tf.compat.v1.get_default_graph()
     before = len(graph.get_operations())
@@ -105,25 +81,21 @@ def rectified(model: keras.Model, rule: str | None) -> Iterator[None]:
     _check_operations(graph.get_operations()[before:], rule)
 
 
+@cache
 def _register() -> None:
-    global _registered
-    with _lock:
-        if _registered:
-            return
-        for kind, ordinary in (("Relu", tf.raw_ops.ReluGrad), ("Relu6", tf.raw_ops.Relu6Grad)):
-            tf.RegisterGradient(f"whitebox_loc_guided_{kind}")(_guided(ordinary))
-            tf.RegisterGradient(f"whitebox_loc_deconv_{kind}")(_deconv)
-        _registered = True
+    for kind, ordinary in (("Relu", tf.raw_ops.ReluGrad), ("Relu6", tf.raw_ops.Relu6Grad)):
+        tf.RegisterGradient(f"whitebox_loc_guided_{kind}")(_guided(ordinary))
+        tf.RegisterGradient(f"whitebox_loc_deconv_{kind}")(_deconv)
 
 
 def _guided(ordinary: Callable[..., Any]) -> Callable[[Any, Any], Any]:
-    def derivative(operation: Any, upstream: Any) -> Any:
+    def derivative(operation: Any, upstream: Tensor) -> Tensor:
         return ordinary(gradients=tf.nn.relu(upstream), features=operation.outputs[0])
 
     return derivative
 
 
-def _deconv(operation: Any, upstream: Any) -> Any:
+def _deconv(operation: Any, upstream: Tensor) -> Tensor:
     return tf.nn.relu(upstream)
 
 
@@ -137,10 +109,9 @@ def _check_layers(model: keras.Model, rule: str) -> None:
 
 
 def _check_operations(operations: Any, rule: str) -> None:
-    found, images = False, _depend_on_images(operations)
+    images = _depend_on_images(operations)
     for operation in operations:
         kind, scope = operation.type, operation.name.rpartition("/")[0] or operation.name
-        found = found or kind in ("Relu", "Relu6")
         if kind in ("LeakyRelu", "Elu", "Selu"):
             _refuse(rule, f"layer {scope!r} has a {kind}")
         clips = kind == "Maximum" and any(_is_zero(t) for t in operation.inputs)
@@ -149,7 +120,7 @@ def _check_operations(operations: Any, rule: str) -> None:
             _refuse(rule, f"layer {scope!r} computes max(x, 0) without an operation of its own")
         if _holds_relu(operation):
             _refuse(rule, f"layer {scope!r} has a ReLU inside a tf.function, loop or condition")
-    if not found:
+    if not any(operation.type in ("Relu", "Relu6") for operation in operations):
         raise ValueError(
             f"The {rule} rule needs a model with ReLU activations, and this one has none. "
             "Use method='gradient'."
@@ -157,10 +128,10 @@ def _check_operations(operations: Any, rule: str) -> None:
 
 
 def _depend_on_images(operations: Any) -> set[Any]:
-    """Return what depends on the floats that the traced function is given."""
+    """Return what depends on the floats among the inputs of the traced function."""
     graphs = {operation.graph for operation in operations}
-    given = [t for graph in graphs for t in graph.inputs if t.dtype.is_floating]
-    return reached_from(given, lambda tensor: tensor.dtype.is_floating)
+    floats = [t for graph in graphs for t in graph.inputs if t.dtype.is_floating]
+    return reached_from(floats, lambda tensor: tensor.dtype.is_floating)
 
 
 def _refuse(rule: str, why: str) -> None:
@@ -170,7 +141,7 @@ def _refuse(rule: str, why: str) -> None:
     )
 
 
-def _is_zero(tensor: Any) -> bool:
+def _is_zero(tensor: Tensor) -> bool:
     if tensor.op.type != "Const":
         return False
     value = tf.get_static_value(tensor)
@@ -178,14 +149,11 @@ def _is_zero(tensor: Any) -> bool:
 
 
 def _holds_relu(operation: Any) -> bool:
+    """Whether a function of the graph that an operation calls has a ReLU."""
     for attribute in operation.node_def.attr.values():
         if attribute.HasField("func"):
             inner = operation.graph._get_function(attribute.func.name)
-            if inner is not None and _body_has_relu(inner):
+            body = getattr(inner, "function_def", None) or getattr(inner, "definition", None)
+            if body is not None and any(node.op in ("Relu", "Relu6") for node in body.node_def):
                 return True
     return False
-
-
-def _body_has_relu(function: Any) -> bool:
-    definition = getattr(function, "function_def", None) or function.definition
-    return any(node.op in ("Relu", "Relu6") for node in definition.node_def)

@@ -52,7 +52,7 @@ def model_fingerprint(model: Any) -> Hashable:
 def function_fingerprint(function: Callable[..., Any]) -> Hashable | None:
     """Return a value that changes with `function` and with what it reads from outside.
 
-    None means that this cannot be told, so a trace of the function must not be kept.
+    None means that this is unknown, so a trace of the function must not be kept.
     Objects that are changed in place (the entries of an array) go unnoticed.
     """
     try:
@@ -67,7 +67,7 @@ def function_fingerprint(function: Callable[..., Any]) -> Hashable | None:
 
 def _object_state(value: Any) -> Hashable:
     # In every call of every function: a plain loop, several times faster than a tidy one.
-    state: list[Any] = [_unique(value)]
+    state: list[Any] = [Same(value)]
     for name, attribute in getattr(value, "__dict__", {}).items():
         if name[0] != "_" or name == "_dtype_policy":
             state.append(name)
@@ -75,7 +75,7 @@ def _object_state(value: Any) -> Hashable:
             if kind in _SIMPLE:
                 state.append(attribute)
             elif isinstance(attribute, (tuple, list)) and _all_simple(attribute):
-                # The containers that Keras hangs on a layer are told apart by what they hold,
+                # The containers that Keras hangs on a layer are compared by what they hold,
                 # short lists such as axes. Everything else by identity, which costs nothing.
                 state.append(tuple(attribute))
             else:
@@ -89,12 +89,3 @@ def _all_simple(items: Any) -> bool:
 
 def _token(value: Any) -> Hashable:
     return (type(value), value) if value.__class__ in _SIMPLE else Same(value)
-
-
-_numbers: weakref.WeakKeyDictionary[Any, int] = weakref.WeakKeyDictionary()
-_next = itertools.count()
-
-
-def _unique(value: Any) -> int:
-    # An address is used again after its object is gone; a number of one's own is not.
-    return _numbers.setdefault(value, next(_next))

@@ -1,10 +1,10 @@
-"""The images that a model is asked about, beside whatever else the model takes."""
+"""The images that go into a model, beside whatever else the model takes."""
 
 from __future__ import annotations
 
 import numbers
 from collections.abc import Hashable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -28,6 +28,7 @@ __all__ = [
     "check_images",
     "fixed_spec",
     "input_shapes",
+    "input_specs",
     "tensor_specs",
 ]
 
@@ -52,11 +53,27 @@ class Inputs:
     def __len__(self) -> int:
         return len(self.image)
 
+    def __getitem__(self, rows: slice | np.ndarray) -> Inputs:
+        return Inputs(self.image[rows], tuple(a[rows] for a in self.others), self.structure)
+
+    @property
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """The image and the other arrays."""
+        return (self.image, *self.others)
+
+    @property
+    def packed(self) -> Any:
+        """The arrays in the structure that the model takes."""
+        return self.pack(self.arrays)
+
     @cached_property
     def signature(self) -> Hashable:
         """Shape, dtype and structure of one example: equal ones share compiled functions."""
-        arrays = tuple((a.shape[1:], a.dtype.str) for a in (self.image, *self.others))
-        return arrays, repr(self.structure)
+        return tuple((a.shape[1:], a.dtype.str) for a in self.arrays), repr(self.structure)
+
+    def tensors(self, rows: slice | np.ndarray = slice(None)) -> list[tf.Tensor]:
+        """Return some rows of the arrays as tensors."""
+        return [tf.convert_to_tensor(a[rows]) for a in self.arrays]
 
     def pack(self, arrays: Any) -> Any:
         """Give arrays or tensors (image first) the structure that the model takes."""
@@ -64,21 +81,22 @@ class Inputs:
 
 
 def check_images(images: Any, model: keras.Model | None = None, *, name: str = "images") -> Inputs:
-    """Check what a public function got as `images`: an array, or a structure of arrays.
+    """Check the `images` of a public function: an array, or a structure of arrays.
 
-    With `model`, to be given by functions that users call directly, also whether the images are
-    of the shape that it takes, and, with a warning, whether they are floats in 0..255.
+    With `model`, which public functions pass, also whether the images are of the shape that it
+    takes, and, with a warning, whether they are floats in 0..255.
     """
     if model is not None:
         check_model(model)
-    found = _check_structure(name, images) if isinstance(images, (dict, list, tuple)) else None
-    if found is None:
-        found = Inputs(_check_image(name, images), (), 0)
+    if isinstance(images, (dict, list, tuple)):
+        inputs = _check_structure(name, images)
+    else:
+        inputs = Inputs(_check_image(name, images), (), 0)
     if model is not None:
-        check_fit(name, found, model)
+        check_fit(name, inputs, model)
         if not _rescales(model):
-            warn_of_range(name, found.image)
-    return found
+            warn_of_range(name, inputs.image)
+    return inputs
 
 
 def _check_structure(name: str, images: Any) -> Inputs:
@@ -108,7 +126,7 @@ def _check_structure(name: str, images: Any) -> Inputs:
 
 
 def _refuse_lists(name: str, images: Any) -> None:
-    """Say how an array is made of a list of images, or of nested lists of numbers."""
+    """Refuse lists of images and of numbers, with how to make an array of them."""
     if isinstance(images, dict):
         return
     shapes = {np.shape(a) if hasattr(a, "shape") else () for a in images}
@@ -171,24 +189,22 @@ def _check_image(name: str, image: Any) -> np.ndarray:
         return check_finite(name, np.ascontiguousarray(array, np.float32))
 
 
-def check_fit(name: str, given: Inputs, model: keras.Model) -> None:
+def check_fit(name: str, inputs: Inputs, model: keras.Model) -> None:
     """Refuse arrays that a model which knows the shapes of its inputs does not take.
 
-    What others do not take is told by `capture.forward`, when the model itself says so.
+    What others do not take is refused by `capture.forward`, when the model itself fails.
     """
-    wanted = input_shapes(model)
-    if not wanted or isinstance(model, keras.Sequential) or not hasattr(model, "operations"):
+    limits = input_shapes(model)
+    if not limits or isinstance(model, keras.Sequential) or not hasattr(model, "operations"):
         return
-    arrays = (given.image, *given.others)
-    numbered = tf.nest.flatten(given.structure)
-    shapes = [arrays[number].shape for number in numbered]
-    if len(shapes) == len(wanted) and all(map(_fits, shapes, wanted)):
+    shapes = [array.shape for array in tf.nest.flatten(inputs.packed)]
+    if len(shapes) == len(limits) and all(map(_fits, shapes, limits)):
         return
-    own, names = getattr(model, "_inputs_struct", None), given.structure
+    own, names = getattr(model, "_inputs_struct", None), inputs.structure
     if isinstance(names, dict) and not (isinstance(own, dict) and set(own) == set(names)):
         return  # Keras finds inputs by name, also in another order or beside others.
-    taken = [("n", *limit[1:]) for limit in wanted]
-    text = ", ".join(str(t).replace("'", "").replace("None", "any") for t in taken)
+    rows = [("n", *limit[1:]) for limit in limits]
+    text = ", ".join(str(row).replace("'", "").replace("None", "any") for row in rows)
     got = str(shapes[0]) if len(shapes) == 1 else str(shapes)
     raise ValueError(
         f"`{name}` must be of the shape that model {model.name!r} takes, {text}; got {got}."
@@ -199,27 +215,31 @@ def _fits(shape: tuple[int, ...], limit: tuple[int | None, ...]) -> bool:
     if len(shape) == len(limit) + 1 and shape[-1] == 1:
         shape = shape[:-1]  # as Keras does
     pairs = zip(shape[1:], limit[1:], strict=False)
-    return len(shape) == len(limit) and all(w in (None, s) for s, w in pairs)
+    return len(shape) == len(limit) and all(most in (None, length) for length, most in pairs)
+
+
+def input_specs(model: keras.Model) -> Any:
+    """Return what a model takes, as tensors or specs in its structure; None if it is unknown."""
+    if isinstance(model, keras.Sequential) and not model.built:
+        return None
+    inputs = getattr(model, "inputs", None)
+    if inputs:
+        return getattr(model, "_inputs_struct", inputs[0])
+    # A subclassed model remembers the shape that it was first called with.
+    shapes = (model.get_build_config() or {}).get("input_shape")
+    if shapes is None:
+        return None
+    return keras.tree.map_shape_structure(lambda shape: tf.TensorSpec(shape, tf.float32), shapes)
 
 
 def input_shapes(model: keras.Model) -> list[Any]:
     """Return the shapes of the arrays that a model takes, none if it does not know them."""
-    if isinstance(model, keras.Sequential) and not model.built:
-        return []
-    inputs = getattr(model, "inputs", None)
-    if inputs:
-        return [tuple(tensor.shape) for tensor in inputs]
-    # A subclassed model remembers the shape that it was first called with.
-    config = model.get_build_config() or {}
-    shapes: list[Any] = []
-    keras.tree.map_shape_structure(
-        lambda shape: shapes.append(tuple(shape)), config.get("input_shape", {})
-    )
-    return shapes
+    specs = input_specs(model)
+    return [] if specs is None else [tuple(spec.shape) for spec in tf.nest.flatten(specs)]
 
 
 def _rescales(model: keras.Model) -> bool:
-    """Tell whether a model begins with what brings images into its range, so that it takes others.
+    """Return whether a model begins with what brings images into its range, so others fit, too.
 
     That is a Rescaling, Normalization or Lambda layer, or an operation that is no layer, such as
     those that `models.adapted` makes of `prepare`, in front of all layers with weights.
@@ -240,18 +260,13 @@ _RESCALING = (keras.layers.Rescaling, keras.layers.Normalization, keras.layers.L
 def blank(model: keras.Model, example: Any = None) -> Inputs:
     """Return one all-zero image that `model` takes, with the other inputs of `example`.
 
-    Parameters
-    ----------
-    model : keras.Model
-    example : array or structure of arrays, optional
-        What the model takes; of several rows the first counts, and of the image only its
-        shape. Needed where the model does not know the shape, or has several inputs.
+    `example` is what the model takes; of several rows the first counts, and of the image only its
+    shape. It is needed where the model does not know the shape, or has several inputs.
     """
     if example is not None:
-        given = check_images(example, name="example")
-        check_fit("example", given, model)
-        others = tuple(a[:1] for a in given.others)
-        return Inputs(np.zeros_like(given.image[:1]), others, given.structure)
+        inputs = check_images(example, name="example")
+        check_fit("example", inputs, model)
+        return replace(inputs[:1], image=np.zeros_like(inputs.image[:1]))
     shapes = input_shapes(model)
     if len(shapes) != 1 or len(shapes[0]) != 4 or None in shapes[0][1:]:
         raise ValueError(
@@ -265,14 +280,10 @@ def blank(model: keras.Model, example: Any = None) -> Inputs:
 def beside(images: np.ndarray, example: Any = None) -> Inputs:
     """Return images as a model takes them, with the other inputs of `example` held fixed.
 
-    Parameters
-    ----------
-    images : float array (n, height, width, channels)
-    example : array or structure of arrays, optional
-        What the model takes; of several rows the first counts. Needed for several inputs.
+    `example` is what the model takes; of several rows the first counts. It is needed for several
+    inputs.
     """
     if example is None:
         return check_images(images)
-    given = check_images(example, name="example")
-    others = tuple(np.repeat(a[:1], len(images), axis=0) for a in given.others)
-    return Inputs(check_images(images).image, others, given.structure)
+    inputs = check_images(example, name="example")[np.zeros(len(images), int)]
+    return replace(inputs, image=check_images(images).image)

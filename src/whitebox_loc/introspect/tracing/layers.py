@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -13,6 +13,10 @@ from whitebox_loc._validation import shortened
 __all__ = ["find_layers", "layer_names", "named_layers", "split_call"]
 
 
+# In a message; of a deep network the last ones, which are mostly meant.
+_MOST_NAMES = 30
+
+
 def named_layers(model: keras.Model) -> dict[str, keras.Layer]:
     """Return every layer of `model` by path, containers before their contents.
 
@@ -20,15 +24,14 @@ def named_layers(model: keras.Model) -> dict[str, keras.Layer]:
     layer that is reached on several ways has the path of the first. Two layers of
     equal name in one container become ``name`` and ``name~2``.
     """
-    found: dict[str, keras.Layer] = {}
-    _collect(model, "", found, {id(model)})
-    return found
+    layers: dict[str, keras.Layer] = {}
+    _collect(model, "", layers, {id(model)})
+    return layers
 
 
 def find_layers(model: keras.Model, names: Any, argument: str = "layers") -> dict[str, Any]:
     """Return the layers that the call names ``path`` or ``path#2`` in `names` stand for."""
-    layers = named_layers(model)
-    chosen = {}
+    layers, chosen = named_layers(model), {}
     for name in names:
         if not isinstance(name, str):
             raise TypeError(
@@ -41,7 +44,8 @@ def find_layers(model: keras.Model, names: Any, argument: str = "layers") -> dic
             hint = f" Did you mean {near[0]!r}?" if near else ""
             raise ValueError(
                 f"`{argument}` must name layers of model {model.name!r}, some of "
-                f"{_some(layers)}; got {shortened(name)}.{hint} `list_layers(model)` lists them."
+                f"{list(layers)[-_MOST_NAMES:]}; got {shortened(name)}.{hint} "
+                "`list_layers(model)` lists them."
             )
         chosen[path] = layers[path]
     return chosen
@@ -61,30 +65,22 @@ def layer_names(layers: Any, argument: str = "layers") -> list[str]:
     return list(layers)
 
 
-def _some(names: Iterable[str]) -> list[str]:
-    """Return names for a message: of a deep network the last ones, which are mostly meant."""
-    return list(names)[-_TOLD:]
-
-
-_TOLD = 30
-
-
 def split_call(name: str) -> tuple[str, int | None]:
     """Split ``"conv#2"`` into the path and the number of the call, None if all are meant."""
     path, mark, number = name.rpartition("#")
     return (path, int(number)) if mark and number.isdigit() else (name, None)
 
 
-def _collect(parent: Any, prefix: str, found: dict[str, Any], seen: set[int]) -> None:
+def _collect(parent: Any, prefix: str, layers: dict[str, Any], seen: set[int]) -> None:
     for layer in _children(parent):
         if id(layer) in seen:
             continue
         seen.add(id(layer))
         path, repeat = f"{prefix}{layer.name}", 2
-        while path in found:
+        while path in layers:
             path, repeat = f"{prefix}{layer.name}~{repeat}", repeat + 1
-        found[path] = layer
-        _collect(layer, f"{path}/", found, seen)
+        layers[path] = layer
+        _collect(layer, f"{path}/", layers, seen)
 
 
 def _children(parent: Any) -> Iterator[keras.Layer]:

@@ -1,4 +1,4 @@
-"""What the layers of a model say about images: all of it in one pass."""
+"""Outputs of layers for images, all of them in one pass, and a list of the layers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from whitebox_loc._validation import check_choice, check_int, check_model, is_finite
 from whitebox_loc.introspect.tracing.capture import Forward, forward, trace, traced
-from whitebox_loc.introspect.tracing.inputs import Inputs, check_images
+from whitebox_loc.introspect.tracing.inputs import Inputs, check_images, input_specs
 from whitebox_loc.introspect.tracing.layers import (
     find_layers,
     layer_names,
@@ -60,7 +60,7 @@ def activations(
     reduce: str | None = None,
     batch_size: int = 256,
 ) -> dict[str, Any]:
-    """Return what layers put out for images, all layers in one pass, in inference.
+    """Return outputs of layers for images, all layers in one pass, in inference.
 
     Parameters
     ----------
@@ -70,8 +70,8 @@ def activations(
         Or, for a model of several inputs, the structure that it takes, one image array in it.
     layers : str or sequence of str, optional
         Paths as `list_layers` gives them; all layers by default. A layer that is called
-        several times is returned as ``path#1``, ``path#2``, ...; either of the names ``path``
-        (all calls) and ``path#2`` (one of them) may be asked for.
+        several times is returned as ``path#1``, ``path#2``, ...; the name ``path`` stands for all
+        calls, ``path#2`` for one.
     reduce : {"mean", "max", "min", "sum"}, optional
         Make one number of each channel's places: arrays (n, channels). By default nothing
         is reduced.
@@ -94,13 +94,14 @@ def activations(
     >>> import numpy as np
     >>> import whitebox_loc as wb
     >>> model = wb.models.localizer(size=(12, 16))
-    >>> found = activations(model, np.zeros((2, 12, 16, 1), "float32"), ["conv1", "box"])
-    >>> {path: a.shape for path, a in found.items()}
+    >>> outputs = activations(model, np.zeros((2, 12, 16, 1), "float32"), ["conv1", "box"])
+    >>> {path: a.shape for path, a in outputs.items()}
     {'conv1': (2, 16, 20, 8), 'box': (2, 4)}
     """
     inputs = check_images(images, check_model(model))
-    names = _layer_names(model, layers)
-    # Of all layers, those that only training uses cannot be read, and nobody named them.
+    names = list(named_layers(model)) if layers is None else layer_names(layers)
+    find_layers(model, names)
+    # Of all layers, those that only training uses cannot be read.
     require = layers is not None
     if reduce is not None:
         check_choice("reduce", reduce, REDUCTIONS)
@@ -119,11 +120,11 @@ def activations(
         }
 
     run = traced(model, ("activations", tuple(names), reduce, require), inputs, build)
-    found = run_in_batches(run, inputs, check_int("batch_size", batch_size, low=1))
-    if not all(map(is_finite, tf.nest.flatten(found))):
-        # Finite weights may make infinities on purpose; they are what the layer says.
+    outputs = run_in_batches(run, inputs, check_int("batch_size", batch_size, low=1))
+    if not all(map(is_finite, tf.nest.flatten(outputs))):
+        # Finite weights may make infinities on purpose; those are returned.
         check_weights(model, "Activations cannot be given: some are NaN or infinite. ")
-    return found
+    return outputs
 
 
 def list_layers(model: keras.Model) -> list[LayerInfo]:
@@ -133,10 +134,6 @@ def list_layers(model: keras.Model) -> list[LayerInfo]:
     ----------
     model : keras.Model
         Any model. The shapes of a subclassed model are known after its first call.
-
-    Returns
-    -------
-    list of LayerInfo
 
     Examples
     --------
@@ -157,39 +154,28 @@ def run_in_batches(
     run: Callable[..., Any], inputs: Inputs, batch_size: int, extra: Sequence[np.ndarray] = ()
 ) -> Any:
     """Run a compiled function over all images; `extra` arrays are cut like the images."""
-    arrays = (inputs.image, *inputs.others, *extra)
-    if len(inputs) <= batch_size:
-        return tf.nest.map_structure(lambda t: t.numpy(), run(*map(tf.convert_to_tensor, arrays)))
     results: Any = None
     for start in range(0, len(inputs), batch_size):
-        part = run(*(tf.convert_to_tensor(a[start : start + batch_size]) for a in arrays))
+        rows = slice(start, start + batch_size)
+        part = run(*inputs.tensors(rows), *(tf.convert_to_tensor(a[rows]) for a in extra))
+        if len(inputs) <= batch_size:
+            return tf.nest.map_structure(lambda t: t.numpy(), part)
         if results is None:
             results = tf.nest.map_structure(
                 lambda t: np.empty((len(inputs), *t.shape[1:]), t.dtype.as_numpy_dtype), part
             )
         for whole, piece in zip(tf.nest.flatten(results), tf.nest.flatten(part), strict=True):
-            whole[start : start + batch_size] = piece.numpy()
+            whole[rows] = piece.numpy()
     return results
 
 
-def _layer_names(model: keras.Model, layers: Any) -> list[str]:
-    if layers is None:
-        return list(named_layers(model))
-    names = layer_names(layers)
-    find_layers(model, names)
-    return names
-
-
 def _chosen(passed: Forward, names: Sequence[str]) -> dict[str, Any]:
-    wanted = set(names)
     for name in names:
         if split_call(name)[1] is not None:
             passed.single_call(name)
-    return {
-        name: call
-        for name, call in passed.named_calls().items()
-        if name in wanted or split_call(name)[0] in wanted
-    }
+    chosen = set(names)
+    calls = passed.named_calls()
+    return {name: calls[name] for name in calls if {name, split_call(name)[0]} & chosen}
 
 
 def readable(tensor: Any) -> Any:
@@ -205,10 +191,10 @@ def _reduced(tensor: Any, reduce: str | None) -> Any:
 
 
 def _output_shapes(model: keras.Model, layers: dict[str, Any]) -> dict[str, Any]:
-    known = _input_shapes(model)
-    if known is None:
+    specs = input_specs(model)
+    if specs is None:
         return {}
-    specs = tf.nest.map_structure(lambda t: tf.TensorSpec((None, *t.shape[1:]), t.dtype), known)
+    specs = tf.nest.map_structure(lambda t: tf.TensorSpec((None, *t.shape[1:]), t.dtype), specs)
 
     def build(*tensors: Any) -> dict[str, Any]:
         inputs = tf.nest.pack_sequence_as(specs, tensors)
@@ -220,16 +206,3 @@ def _output_shapes(model: keras.Model, layers: dict[str, Any]) -> dict[str, Any]
         path: [tuple(t.shape) for t in tf.nest.flatten(calls)] for path, calls in outputs.items()
     }
     return {path: s[0] if len(s) == 1 else s for path, s in shapes.items()}
-
-
-def _input_shapes(model: keras.Model) -> Any:
-    """Return what the model takes, as tensors or specs in its structure, or None."""
-    if isinstance(model, keras.Sequential) and not model.built:
-        return None
-    inputs = getattr(model, "inputs", None)
-    if inputs is not None:
-        return getattr(model, "_inputs_struct", inputs[0])
-    shapes = (model.get_build_config() or {}).get("input_shape")
-    if shapes is None:
-        return None
-    return keras.tree.map_shape_structure(lambda shape: tf.TensorSpec(shape, tf.float32), shapes)

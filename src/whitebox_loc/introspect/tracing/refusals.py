@@ -1,4 +1,4 @@
-"""Answers that are no numbers are not given: what is told instead is where they come from."""
+"""Errors for results that are NaN or infinite: they name where these come from."""
 
 from __future__ import annotations
 
@@ -21,35 +21,32 @@ class NotFiniteError(ValueError):
 
 
 def check_answer(what: str, values: np.ndarray, model: keras.Model, link: str = "identity") -> Any:
-    """Return `values`, computed with `model`, if all are finite; say otherwise why they are not.
-
-    One pass over the result, outside of compiled functions.
-    """
+    """Return `values`, computed with `model`, if all are finite; otherwise raise with the cause."""
     if is_finite(values):
         return values
     count = int((~np.isfinite(values)).sum())
-    told = f"{what} cannot be given: {count} of {values.size} numbers are NaN or infinite. "
-    check_weights(model, told)
+    start = f"{what} cannot be given: {count} of {values.size} numbers are NaN or infinite. "
+    check_weights(model, start)
     if link == "logit":
         raise ValueError(
-            f"{told}`link` 'logit' needs probabilities above 0 and below 1: so they are for the "
+            f"{start}`link` 'logit' needs probabilities above 0 and below 1: so they are for the "
             "images, but not for what is made of them (baselines, masked or noisy images, or "
             "replaced layers). Use link='identity'."
         )
     raise NotFiniteError(
-        f"{told}All weights of `model` {model.name!r} and all `images` are finite, so numbers grow "
-        "too large, or are divided by 0, in its layers: `activations` shows in which.",
+        f"{start}All weights of `model` {model.name!r} and all `images` are finite, so numbers "
+        "grow too large, or are divided by 0, in its layers: `activations` shows in which.",
         values,
     )
 
 
-def check_weights(model: keras.Model, told: str = "") -> None:
+def check_weights(model: keras.Model, start: str = "") -> None:
     """Raise a ValueError that names the first weight of `model` with NaN or infinity in it."""
     for weight in model.weights:
         values = np.asarray(weight)
         if not is_finite(values):
             raise ValueError(
-                f"{told}Weight {weight.path!r} of `model` {model.name!r} holds "
+                f"{start}Weight {weight.path!r} of `model` {model.name!r} holds "
                 f"{int((~np.isfinite(values)).sum())} such numbers of {values.size}. Load or "
                 "train the model again."
             )

@@ -20,6 +20,7 @@ from whitebox_loc._validation import (
     shortened,
 )
 from whitebox_loc.introspect.targets import Target, as_target
+from whitebox_loc.introspect.targets.query import read_targets
 from whitebox_loc.introspect.tracing.capture import forward, traced
 from whitebox_loc.introspect.tracing.inputs import Inputs, blank
 from whitebox_loc.introspect.tracing.layers import find_layers, split_call
@@ -199,7 +200,7 @@ def _target_goal(model: keras.Model, target: Target) -> _Goal:
     key = target.key
 
     def read(passed: Any, given: Any) -> Any:
-        return target.read(passed, None if target.data is None else given, "identity")[0]
+        return read_targets([target], passed, [given], "identity")[0][0]
 
     return _Goal([target.label], key, target.watched(model), read, data)
 

@@ -10,6 +10,7 @@ import tensorflow as tf
 from whitebox_loc._validation import check_bool, check_choice, shortened
 from whitebox_loc.introspect.targets.query import Query
 from whitebox_loc.introspect.tracing.capture import Forward
+from whitebox_loc.introspect.tracing.graphs import tensors_behind
 from whitebox_loc.introspect.tracing.layers import find_layers, named_layers, split_call
 
 __all__ = [
@@ -63,7 +64,7 @@ def layers_with_places(
 
     The last comes first. With `layer`, of that one only.
     """
-    upstream = [_ancestors(target) for target in targets]
+    upstream = [tensors_behind([target]) for target in targets]
     if layer is not None:
         if split_call(layer)[0] not in passed.calls:
             raise ValueError(f"`layer` {layer!r} is not called when the model runs in inference.")
@@ -169,14 +170,3 @@ def _check_places(layer: str, output: Any) -> None:
             f"one place; {layer!r} puts out {shapes}. Name a layer in front of it, such as a "
             "convolution; `list_layers(model)` shows the shapes."
         )
-
-
-def _ancestors(tensor: Any) -> set[Any]:
-    """Return references to all tensors of the graph that `tensor` is computed from."""
-    found, waiting = {tensor.ref()}, [tensor]
-    while waiting:
-        for source in waiting.pop().op.inputs:
-            if source.ref() not in found:
-                found.add(source.ref())
-                waiting.append(source)
-    return found

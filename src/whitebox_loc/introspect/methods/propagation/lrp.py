@@ -37,13 +37,11 @@ from whitebox_loc.introspect.methods.propagation.affine import (
 )
 from whitebox_loc.introspect.methods.propagation.operations import (
     ACTIVATIONS,
-    CALLS,
     MATRICES,
     MAXIMA,
     MOVES,
     SUMS,
     Route,
-    ancestors,
     as_float32,
     owners,
     pull,
@@ -60,6 +58,7 @@ from whitebox_loc.introspect.methods.propagation.rules import (
 from whitebox_loc.introspect.methods.record import Maps
 from whitebox_loc.introspect.targets.query import Query
 from whitebox_loc.introspect.tracing.capture import Forward
+from whitebox_loc.introspect.tracing.graphs import CALLS, ancestors
 from whitebox_loc.introspect.tracing.layers import find_layers, named_layers
 
 __all__ = ["as_composite", "lrp"]

@@ -16,12 +16,16 @@ import keras
 import tensorflow as tf
 
 from whitebox_loc.introspect.tracing.capture import Forward
-from whitebox_loc.introspect.tracing.derivatives import reached_from
+from whitebox_loc.introspect.tracing.graphs import (
+    REARRANGEMENTS,
+    ancestors,
+    body_of,
+    reached_from,
+)
 from whitebox_loc.introspect.tracing.layers import named_layers
 
 __all__ = [
     "ACTIVATIONS",
-    "CALLS",
     "MATRICES",
     "MAXIMA",
     "MOVES",
@@ -29,9 +33,7 @@ __all__ = [
     "Route",
     "WrappedConvolution",
     "again",
-    "ancestors",
     "as_float32",
-    "body_of",
     "changes_smoothly",
     "owners",
     "pull",
@@ -41,16 +43,9 @@ __all__ = [
 
 _HALVES = {kind.as_datatype_enum: kind for kind in (tf.float16, tf.bfloat16)}
 
-MOVES = frozenset(
-    {
-        *("Identity", "IdentityN", "Cast", "CheckNumerics"),
-        *("Reshape", "ExpandDims", "Squeeze", "Transpose", "ReverseV2", "Roll"),
-        *("Pad", "PadV2", "MirrorPad", "StridedSlice", "Slice", "GatherV2", "GatherNd"),
-        *("ConcatV2", "Pack", "Unpack", "Split", "SplitV", "Tile", "BroadcastTo"),
-        *("SpaceToBatchND", "BatchToSpaceND", "SpaceToDepth", "DepthToSpace"),
-        *("ResizeNearestNeighbor", "Select", "SelectV2"),
-    }
-)
+MOVES = REARRANGEMENTS | {
+    *("Identity", "IdentityN", "Cast", "CheckNumerics", "GatherNd", "Select", "SelectV2")
+}
 """Each number of the output is one of the input, or a constant."""
 
 SUMS = frozenset(
@@ -76,10 +71,6 @@ MAXIMA = frozenset({"Max", "MaxPool", "MaxPool3D", "Maximum"})
 
 ACTIVATIONS = frozenset({"Relu", "Relu6", "LeakyRelu", "Elu", "Selu", "Tanh", "Softsign"})
 """One number to one number, and 0 to 0."""
-
-
-CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
-"""Functions within the graph."""
 
 _CONVOLUTIONS = frozenset({"Conv2D", "Conv3D"})
 
@@ -192,13 +183,6 @@ _AROUND = frozenset(
 )
 
 
-def body_of(operation: Any) -> Any:
-    """Return the graph of the function that an operation calls, None if it calls none."""
-    if operation.type not in CALLS:
-        return None
-    return getattr(operation.graph._get_function(operation.get_attr("f").name), "graph", None)
-
-
 def _unwrapped(operation: Any, reached: set[Any]) -> Any:
     """Return an operation, or the convolution if it is a call of a function of only one."""
     body = body_of(operation)
@@ -227,18 +211,6 @@ def _replayed(
             made = copy(operation, [known[t.ref()] for t in operation.inputs])
             known |= {t.ref(): new for t, new in zip(operation.outputs, made, strict=True)}
     return [known[tensor.ref()] for tensor in tensors]
-
-
-def ancestors(tensors: Iterable[Any], stop: Iterable[Any] = ()) -> set[Any]:
-    """Return all operations that tensors are computed by, not looking beyond `stop`."""
-    limit = {t.ref() for t in stop}
-    waiting, found = [t for t in tensors if t.ref() not in limit], set()
-    while waiting:
-        operation = waiting.pop().op
-        if operation not in found:
-            found.add(operation)
-            waiting.extend(t for t in operation.inputs if t.ref() not in limit)
-    return found
 
 
 Back = Callable[[Any, list[Any]], Iterable[tuple[Any, Any]]]
