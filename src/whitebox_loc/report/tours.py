@@ -156,10 +156,13 @@ def _tour(
         with replacing(paths["model"]) as part:
             model.save(part)
         history.to_csv(paths["history"])
-        _write_json(paths["metrics"], _metrics(made, scene, head, seed))
+        metrics = _metrics(made, scene, head, seed)
+        _write_json(paths["metrics"], metrics)
         drawn = figures.draw_all(made.model, history, evaluations, paths["figures"], stage)
         stage("report")
-        html.write(paths["report"], made.summary(), _metrics(made, scene, head, seed), drawn)
+        html.write_page(
+            paths["report"], "tour.html.j2", summary=made.summary(), metrics=metrics, drawn=drawn
+        )
     checkpoint.unlink(missing_ok=True)
     return made
 
