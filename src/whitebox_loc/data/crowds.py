@@ -10,8 +10,8 @@ import numpy as np
 
 from whitebox_loc._validation import check_int, shortened
 from whitebox_loc.data.render import draw_images
-from whitebox_loc.data.sampling import NOTEBOOK_MARGIN, Streams, count_boxes, nth_boxes
-from whitebox_loc.data.scenes import Scene, as_scene
+from whitebox_loc.data.sampling import Streams, count_boxes, nth_boxes
+from whitebox_loc.data.scenes import NOTEBOOK_MARGIN, Scene, as_scene
 
 __all__ = ["MultiBatch", "MultiScene", "draw_crowd", "draw_multi_batch"]
 

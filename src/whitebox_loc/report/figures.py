@@ -13,12 +13,11 @@ from matplotlib.figure import Figure
 
 from whitebox_loc import evaluation, introspect, plots
 from whitebox_loc._files import replacing
+from whitebox_loc.boxes.formats import COORDINATES
 from whitebox_loc.models import edge_distributions, edge_logits
 from whitebox_loc.training import Evaluation, History, breakdown
 
 __all__ = ["FIGURES", "Drawn", "draw_all"]
-
-COORDINATES = ["top", "left", "bottom", "right"]
 
 SOME = 64
 """Images from which means over images are made."""
@@ -178,7 +177,7 @@ def _saliency(subject: Subject) -> Figure:
     batch, index = subject.result.batch, subject.example()
     image, box = batch.images[[index]], batch.boxes[index]
     rows: list[tuple[str, str, list[Any], str]] = [
-        ("gradient of {}", "d fraction / d brightness", COORDINATES, "identity")
+        ("gradient of {}", "d fraction / d brightness", list(COORDINATES), "identity")
     ]
     if edge_logits(subject.model) is not None:
         bins, link, _ = _unsaturated(subject, index)
@@ -282,7 +281,7 @@ def _convolutions(model: keras.Model) -> list[str]:
 def _unsaturated(subject: Subject, index: int) -> tuple[list[Any], str, str]:
     """Return targets, link and unit that ask for each edge without saturating."""
     if edge_logits(subject.model) is None:
-        return COORDINATES, "identity", "{}"
+        return list(COORDINATES), "identity", "{}"
     found = np.rint(subject.result.predictions[index]).astype(int)
     bins = [introspect.targets.bin(*pair) for pair in zip(COORDINATES, found, strict=True)]
     return bins, "logit", "log-odds of {}"

@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 
 from whitebox_loc._files import make_folder, printable, replacing
 from whitebox_loc._validation import check_bool, check_executor, check_int, check_path
+from whitebox_loc.boxes.formats import COORDINATES
 from whitebox_loc.data import Scene
 from whitebox_loc.evaluation.audits.auditing import Audit, audit
 from whitebox_loc.evaluation.benchmarking.results import Results
@@ -61,7 +62,7 @@ class Plan:
     audit_images: int
 
 
-FULL = Plan((32, 32), 64, 2000, ("top", "left", "bottom", "right"), tuple(COMPILED), (), 32, 64)
+FULL = Plan((32, 32), 64, 2000, COORDINATES, tuple(COMPILED), (), 32, 64)
 
 QUICK = Plan(
     (16, 16), 16, 300, ("top",),

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from whitebox_loc.boxes.formats import COORDINATES
 from whitebox_loc.introspect.tracing.capture import Forward
 
 __all__ = [
@@ -21,9 +22,6 @@ __all__ = [
     "log_odds_of_classes",
     "log_sum_exp",
 ]
-
-COORDINATES = ("top", "left", "bottom", "right")
-"""Columns of a box output, in the order of ``rel_yxyx``."""
 
 FORMULA = "log(p) - log(1 - p) of the output"
 """How log-odds were found that no sigmoid or softmax of the graph stands behind."""
