@@ -173,11 +173,11 @@ def _waves(waves: np.ndarray, depths: np.ndarray, size: tuple[int, int]) -> np.n
     # cos(y + x) = cos(y) cos(x) - sin(y) sin(x): sines of rows and columns, not of all pixels.
     rows = [(half * f(y)).astype(np.float32)[:, :, None] for f in (np.cos, np.sin)]
     columns = [f(x).astype(np.float32)[:, None, :] for f in (np.cos, np.sin)]
-    found = rows[0] * columns[0]
-    found -= rows[1] * columns[1]
+    stripes = rows[0] * columns[0]
+    stripes -= rows[1] * columns[1]
     # Rounding may leave the range by a part in 10 million.
     return np.clip(
-        found + half.astype(np.float32)[:, :, None], 0, depths.astype(np.float32)[:, None, None]
+        stripes + half.astype(np.float32)[:, :, None], 0, depths.astype(np.float32)[:, None, None]
     )
 
 

@@ -163,10 +163,10 @@ def draw_crowd(multi: MultiScene, n: int, streams: Streams) -> tuple[np.ndarray,
     for block in range(blocks):
         part = slice(block * BLOCK, (block + 1) * BLOCK)
         rng = streams.open("boxes", block)
-        drawn, done = _arrange(multi, counts[part], rng, STARTS)
+        arrangement, done = _arrange(multi, counts[part], rng, STARTS)
         if not done.all():
             raise ValueError(_no_room(multi, f"not found in {STARTS} beginnings of an image"))
-        boxes[part] = _shuffled(drawn, counts[part], rng)
+        boxes[part] = _shuffled(arrangement, counts[part], rng)
     return boxes[:n], counts[:n]
 
 
@@ -180,8 +180,8 @@ def _arrange(
         todo = np.flatnonzero(~done)
         if not len(todo):
             break
-        drawn, complete = _begin(multi, counts[todo], rng)
-        boxes[todo[complete]] = drawn[complete]
+        attempt, complete = _begin(multi, counts[todo], rng)
+        boxes[todo[complete]] = attempt[complete]
         done[todo] = complete
     return boxes, done
 

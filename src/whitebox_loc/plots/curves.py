@@ -133,24 +133,24 @@ def edge_distributions(
 
 
 def check_columns(
-    columns: Mapping[str, Any], wanted: tuple[str, ...], trained: str, other: str
+    columns: Mapping[str, Any], names: tuple[str, ...], trained: str, other: str
 ) -> dict[str, np.ndarray]:
     """Return the columns wanted, of one length; an error names the function for another history.
 
     `trained` is the function that returns the other history, `other` the one that draws it.
     """
     check_mapping("columns", columns, "arrays")
-    missing = [name for name in wanted if name not in columns]
+    missing = [name for name in names if name not in columns]
     if missing:
         raise ValueError(
-            f"`columns` must hold {list(wanted)}; missing are {missing}. For a history of "
+            f"`columns` must hold {list(names)}; missing are {missing}. For a history of "
             f"whitebox_loc.training.{trained} call whitebox_loc.plots.{other}."
         )
     steps = np.size(as_array("columns['step']", columns["step"]))
     if not steps:
-        return {name: np.zeros(0) for name in wanted}
+        return {name: np.zeros(0) for name in names}
     shape = (steps,)
-    return {n: check_table(f"columns[{n!r}]", columns[n], shape, ", one a step") for n in wanted}
+    return {n: check_table(f"columns[{n!r}]", columns[n], shape, ", one a step") for n in names}
 
 
 def mark_of(steps: np.ndarray) -> str:

@@ -71,13 +71,13 @@ def saliency_grid(
     for index, (line, name) in enumerate(zip(axes, rows, strict=True)):
         norm = signed_norm(maps[index])
         for ax, values in zip(line, maps[index], strict=True):
-            drawn = ax.imshow(values, cmap="RdBu_r", norm=norm, interpolation="nearest")
+            image = ax.imshow(values, cmap="RdBu_r", norm=norm, interpolation="nearest")
             _frame(ax, box, margin)
         line[0].set_ylabel(name, fontsize=9)
         numbers = ScalarFormatter()
         numbers.set_powerlimits((-2, 3))
         label = labels[index] if labels is not None else "attribution"
-        bar = line[0].figure.colorbar(drawn, ax=list(line), format=numbers, label=label)
+        bar = line[0].figure.colorbar(image, ax=list(line), format=numbers, label=label)
         bar.ax.tick_params(labelsize=7)
     for ax, name in zip(axes[0], columns, strict=True):
         ax.set_title(name, fontsize=9)

@@ -64,15 +64,15 @@ def axes_grid(
     if axes is None:
         figure = new_figure((columns * cell[0], rows * cell[1]))
         return figure.subplots(rows, columns, squeeze=False)
-    given = np.asarray(axes, dtype=object)
-    for each in given.flat:
+    array = np.asarray(axes, dtype=object)
+    for each in array.flat:
         check_ax(name, each)
-    if given.size != rows * columns:
+    if array.size != rows * columns:
         raise ValueError(
-            f"`{name}` must hold {rows} x {columns} = {rows * columns} axes; got {given.size}. "
+            f"`{name}` must hold {rows} x {columns} = {rows * columns} axes; got {array.size}. "
             "Pass None for a new figure."
         )
-    return given.reshape(rows, columns)
+    return array.reshape(rows, columns)
 
 
 def signed_norm(values: np.ndarray) -> Normalize:
@@ -84,12 +84,12 @@ def signed_norm(values: np.ndarray) -> Normalize:
 
 def show_each(axes: np.ndarray, draw: Callable[[Axes, int], Any], count: int) -> list[Any]:
     """Call ``draw(axes, index)`` for the first `count` axes and hide the others."""
-    drawn = []
+    results = []
     for index, ax in enumerate(axes.flat):
         ax.set_axis_off()
         if index < count:
-            drawn.append(draw(ax, index))
-    return drawn
+            results.append(draw(ax, index))
+    return results
 
 
 def outline(ax: Axes, box: Any, **style: Any) -> None:

@@ -237,10 +237,10 @@ def maximized_images(
         ax.set_yticks([])
         return _picture(ax, images[index])
 
-    drawn = show_each(axes, draw, len(images))
+    pictures = show_each(axes, draw, len(images))
     figure = axes.flat[0].figure
     if images.shape[-1] != 3:
-        bar = figure.colorbar(drawn[-1], ax=axes, label="brightness", shrink=0.8)
+        bar = figure.colorbar(pictures[-1], ax=axes, label="brightness", shrink=0.8)
         bar.ax.tick_params(labelsize=7)
     figure.suptitle(title, fontsize=10)
     return axes
@@ -293,8 +293,8 @@ def receptive_field(
     else:
         check_text("label", label)
         norm = Normalize(0, float(np.max(background)) or 1.0)
-        drawn = ax.imshow(background, cmap="magma", norm=norm, interpolation="nearest")
-        bar = ax.figure.colorbar(drawn, ax=ax, shrink=0.8, label=label)
+        picture = ax.imshow(background, cmap="magma", norm=norm, interpolation="nearest")
+        bar = ax.figure.colorbar(picture, ax=ax, shrink=0.8, label=label)
         bar.ax.tick_params(labelsize=7)
     # White inside black shows on any background.
     outline(ax, window, color="black", linewidth=3.0)

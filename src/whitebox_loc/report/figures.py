@@ -46,8 +46,8 @@ class Subject:
     def example(self) -> int:
         """Return the index of an image whose box is of middle size and inside the canvas."""
         boxes, (height, width) = self.result.batch.boxes, self.result.batch.scene.size
-        wanted = np.array([0.3 * height, 0.25 * width, 0.65 * height, 0.75 * width])
-        return int(np.abs(boxes - wanted).sum(axis=1).argmin())
+        middle = np.array([0.3 * height, 0.25 * width, 0.65 * height, 0.75 * width])
+        return int(np.abs(boxes - middle).sum(axis=1).argmin())
 
 
 def draw_all(
@@ -62,7 +62,7 @@ def draw_all(
     The figures show the first of the evaluations.
     """
     subject = Subject(model, history, next(iter(evaluations.values())))
-    drawn = []
+    rows = []
     for name, (draw, title, caption) in FIGURES.items():
         stage(f"draw {name}")
         figure = draw(subject)
@@ -73,8 +73,8 @@ def draw_all(
             continue
         with replacing(path) as part:
             figure.savefig(part, dpi=130)
-        drawn.append(Drawn(path, title, caption))
-    return drawn
+        rows.append(Drawn(path, title, caption))
+    return rows
 
 
 def _predictions(subject: Subject) -> Figure:
@@ -142,10 +142,10 @@ def _activations(subject: Subject) -> Figure:
         for path, values in introspect.activations(subject.model, image).items()
         if values.ndim == 4 and path.rpartition("/")[2].startswith("conv")
     }
-    shown = {path: values[..., :8] for path, values in maps.items()}
-    figure = Figure(figsize=(11.5, 1.75 * len(shown)), layout="constrained")
-    parts = figure.subfigures(len(shown), 1, squeeze=False)[:, 0]
-    for part, (path, values) in zip(parts, shown.items(), strict=True):
+    firsts = {path: values[..., :8] for path, values in maps.items()}
+    figure = Figure(figsize=(11.5, 1.75 * len(firsts)), layout="constrained")
+    parts = figure.subfigures(len(firsts), 1, squeeze=False)[:, 0]
+    for part, (path, values) in zip(parts, firsts.items(), strict=True):
         channels = maps[path].shape[-1]
         note = "" if channels <= 8 else f" (first 8 of {channels} channels)"
         axes = part.subplots(1, values.shape[-1], squeeze=False)
@@ -166,8 +166,8 @@ def _distributions(subject: Subject) -> Figure | None:
     if edge_logits(subject.model) is None:
         return None
     batch, index = subject.result.batch, subject.example()
-    found = edge_distributions(subject.model, batch.images[[index]])
-    one = {name: values[0] for name, values in found.items()}
+    distributions = edge_distributions(subject.model, batch.images[[index]])
+    one = {name: values[0] for name, values in distributions.items()}
     figure = Figure(figsize=(7.0, 2.8), layout="constrained")
     plots.edge_distributions(one, batch.boxes[index], figure.add_subplot())
     return figure
@@ -247,13 +247,13 @@ def _maximized(subject: Subject) -> Figure:
 def _tuning(subject: Subject) -> Figure:
     layer = _convolutions(subject.model)[-1]
     scene = subject.result.batch.scene
-    found = introspect.tuning(subject.model, layer, scene, bins=12, n=600)
-    shown = range(min(8, found.mean.shape[-1]))
-    figure = Figure(figsize=(2.8 * len(found.factors) + 1, 2.8), layout="constrained")
-    axes = figure.subplots(1, len(found.factors), squeeze=False)
+    curves = introspect.tuning(subject.model, layer, scene, bins=12, n=600)
+    channels = range(min(8, curves.mean.shape[-1]))
+    figure = Figure(figsize=(2.8 * len(curves.factors) + 1, 2.8), layout="constrained")
+    axes = figure.subplots(1, len(curves.factors), squeeze=False)
     title = f"{layer}: mean over places"
     plots.tuning_curves(
-        found.edges, found.mean, found.factors, found.std, axes, channels=shown, title=title
+        curves.edges, curves.mean, curves.factors, curves.std, axes, channels=channels, title=title
     )
     return figure
 
@@ -282,8 +282,8 @@ def _unsaturated(subject: Subject, index: int) -> tuple[list[Any], str, str]:
     """Return targets, link and unit that ask for each edge without saturating."""
     if edge_logits(subject.model) is None:
         return list(COORDINATES), "identity", "{}"
-    found = np.rint(subject.result.predictions[index]).astype(int)
-    bins = [introspect.targets.bin(*pair) for pair in zip(COORDINATES, found, strict=True)]
+    edges = np.rint(subject.result.predictions[index]).astype(int)
+    bins = [introspect.targets.bin(*pair) for pair in zip(COORDINATES, edges, strict=True)]
     return bins, "logit", "log-odds of {}"
 
 

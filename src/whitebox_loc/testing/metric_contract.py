@@ -140,8 +140,8 @@ def _place(index: tuple[int, ...], first: int = 0) -> str:
 
 def _one(trial: Trial, i: int) -> Trial:
     names = ("maps", "images", "boxes", "labels", "used", "gap")
-    given: dict[str, Any] = {name: getattr(trial, name) for name in names}
-    part: dict[str, Any] = {k: v if v is None else v[i : i + 1] for k, v in given.items()}
+    values: dict[str, Any] = {name: getattr(trial, name) for name in names}
+    part: dict[str, Any] = {k: v if v is None else v[i : i + 1] for k, v in values.items()}
     return replace(trial, **part)
 
 
