@@ -99,8 +99,25 @@ class MultiScene:
         return self.scene.shapes
 
 
+class Labelled:
+    """What batches of one box and of several boxes an image have in common."""
+
+    images: np.ndarray
+    boxes: np.ndarray
+    scene: Any
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def rel_boxes(self) -> np.ndarray:
+        """Boxes as ``rel_yxyx``, fractions of the image size; float32, of the shape of `boxes`."""
+        height, width = self.scene.size
+        return (self.boxes / (height, width, height, width)).astype(np.float32)
+
+
 @dataclass(frozen=True, eq=False)
-class MultiBatch:
+class MultiBatch(Labelled):
     """Images with several boxes each; ``n`` is ``len(batch)`` and ``k`` the most boxes.
 
     Attributes
@@ -123,19 +140,10 @@ class MultiBatch:
     counts: np.ndarray
     scene: MultiScene
 
-    def __len__(self) -> int:
-        return len(self.images)
-
     @property
     def valid(self) -> np.ndarray:
         """Which places of `boxes` hold a box, bool (n, k)."""
         return np.arange(self.boxes.shape[1]) < self.counts[:, None]
-
-    @property
-    def rel_boxes(self) -> np.ndarray:
-        """Boxes as ``rel_yxyx``, fractions of the image size; float32, shape (n, k, 4)."""
-        height, width = self.scene.size
-        return (self.boxes / (height, width, height, width)).astype(np.float32)
 
 
 def draw_multi_batch(

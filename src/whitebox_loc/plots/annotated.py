@@ -14,14 +14,14 @@ __all__ = ["annotated_matrix", "name_cells"]
 
 def annotated_matrix(
     ax: Axes, values: np.ndarray, text: Callable[[int, int], str], label: str, norm: Normalize,
-    *, cmap: str = "viridis", fontsize: float = 7, aspect: str = "auto",
-) -> Any:  # fmt: skip
+    *, cmap: str = "viridis", fontsize: float = 7, square: bool = False,
+) -> None:  # fmt: skip
     """Draw `values` as colours, NaN in grey, and write ``text(row, column)`` into each cell.
 
-    Return the colour bar, which measures `label`.
+    The colour bar is labelled `label`.
     """
     ax.set_facecolor("0.85")
-    image = ax.imshow(values, cmap=cmap, norm=norm, aspect=aspect)
+    image = ax.imshow(values, cmap=cmap, norm=norm, aspect="equal" if square else "auto")
     for (row, column), value in np.ndenumerate(values):
         red, green, blue, _ = image.cmap(norm(value)) if np.isfinite(value) else (1, 1, 1, 1)
         # Rec. 709: how bright the eye finds a colour.
@@ -32,7 +32,6 @@ def annotated_matrix(
                     color="white" if dark else "black")  # fmt: skip
     bar = ax.figure.colorbar(image, ax=ax, label=label)
     bar.ax.tick_params(labelsize=7)
-    return bar
 
 
 def name_cells(ax: Axes, rows: Sequence[Any], columns: Sequence[Any], rotation: float = 0) -> None:

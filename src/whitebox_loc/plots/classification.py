@@ -53,16 +53,18 @@ def confusion_matrix(
     if (counts < 0).any():
         raise ValueError(f"`confusion` must hold numbers of images; got {counts.min():g}.")
     check_memory("confusion", counts.shape, 1e6 * counts.size, "texts")
-    names = range(len(counts)) if names is None else check_labels("names", names, len(counts))
+    labels: list[Any] = list(range(len(counts)))
+    if names is not None:
+        labels = check_labels("names", names, len(counts))
     # High enough for the colour bar's label where classes are few.
     ax = one_axes(ax, (1.8 + 0.62 * len(counts), max(2.9, 1.2 + 0.55 * len(counts))))
     totals = counts.sum(axis=1, keepdims=True)
     shares = np.where(totals > 0, counts / np.maximum(totals, 1), np.nan)
     annotated_matrix(
         ax, shares, lambda row, column: f"{counts[row, column]:g}", "share of the true class",
-        Normalize(0, 1), cmap="Blues", fontsize=8, aspect="equal",
+        Normalize(0, 1), cmap="Blues", fontsize=8, square=True,
     )  # fmt: skip
-    name_cells(ax, names, names, rotation=35)
+    name_cells(ax, labels, labels, rotation=35)
     ax.set_xlabel("predicted class")
     ax.set_ylabel("true class")
     return ax

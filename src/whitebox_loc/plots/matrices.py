@@ -75,16 +75,10 @@ def cross_talk_matrix(
     ----------
     values : array (4, 4)
         Shares in 0..1: row i for the map of coordinate i, column j for edge j. NaN is grey.
-    interval : array (2, 4, 4), optional
-        Lower and upper ends, written below the values.
-    ax : matplotlib axes, optional
-        Where to draw; None makes a figure.
     elsewhere : array (4,), optional
         Shares on no edge, drawn as a fifth column.
-    rows, columns : sequences of str
-        Names of the coordinates and of the edges.
-    title : str
-        Title of the axes.
+    interval, ax, rows, columns, title
+        As in `response_matrix`.
 
     Returns
     -------

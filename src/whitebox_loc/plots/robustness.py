@@ -75,20 +75,12 @@ def stress_coordinates(curves: Mapping[str, Any], axes: Any = None) -> Any:
 
     Parameters
     ----------
-    curves : mapping
-        Name of the shift to its curve, as in `whitebox_loc.training.Stress.curves`.
-    axes : array of matplotlib axes, optional
-        Where to draw, rows of four with one a shift and the last row full; None makes a figure.
+    curves, axes
+        As in `stress_curves`, with the same errors.
 
     Returns
     -------
     ndarray of matplotlib.axes.Axes, shape (rows, 4)
-        As for `stress_curves`.
-
-    Raises
-    ------
-    ValueError
-        If there are no curves, or `axes` does not hold rows of four for them.
 
     Examples
     --------

@@ -32,9 +32,7 @@ COLORS = {
 
 def one_axes(ax: Axes | None, figsize: tuple[float, float] = (4.0, 4.0)) -> Axes:
     """Return `ax`, or the axes of a new figure."""
-    if ax is not None:
-        return check_ax("ax", ax)
-    return new_figure(figsize).add_subplot()
+    return new_figure(figsize).add_subplot() if ax is None else check_ax("ax", ax)
 
 
 def new_figure(figsize: tuple[float, float]) -> Figure:

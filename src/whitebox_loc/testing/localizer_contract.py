@@ -95,14 +95,8 @@ def check_localizer(
             claim_close(what, alone, expected, allowed(first[name]), _places(name, i), _BATCH)
     if oracle is not None:
         box = first["box"]
-        claim_close(
-            f"{who} is not its oracle",
-            box,
-            exact(oracle, images),
-            allowed(box),
-            _places("box"),
-            _ORACLE,
-        )
+        true = exact(oracle, images)
+        claim_close(f"{who} is not its oracle", box, true, allowed(box), _places("box"), _ORACLE)
 
 
 _FINITE = "Look for divisions by what can be 0, exponentials of large numbers, and its weights."

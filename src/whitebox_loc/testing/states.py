@@ -50,10 +50,8 @@ def snapshot(model: keras.Model) -> dict[str, Any]:
         state[f"names of the attributes of {name}"] = sorted(vars(layer))
         state[f"losses of {name}"] = [id(loss) for loss in layer._losses]
     for number, variable in enumerate(model.variables):
-        state[f"weight {number}, {variable.path!r}"] = (
-            variable.shape,
-            np.asarray(variable).tobytes(),
-        )
+        weight = (variable.shape, np.asarray(variable).tobytes())
+        state[f"weight {number}, {variable.path!r}"] = weight
     return state
 
 
