@@ -154,7 +154,8 @@ class _Backdrop:
 
 def _ramps(angles: np.ndarray, depths: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Return planes from 0 to `depths` across the image, rising in the direction of `angles`."""
-    (rows, columns), (down, across) = _middles(size), (np.sin(angles), np.cos(angles))
+    rows, columns = ((np.arange(side) + 0.5) / side for side in size)
+    down, across = np.sin(angles), np.cos(angles)
     # The least value is that of a corner of the image, a little outside of its pixels' middles.
     low = np.minimum(down, 0) + np.minimum(across, 0)
     scale = depths / (np.abs(down) + np.abs(across))
@@ -179,11 +180,6 @@ def _waves(waves: np.ndarray, depths: np.ndarray, size: tuple[int, int]) -> np.n
     return np.clip(
         stripes + half.astype(np.float32)[:, :, None], 0, depths.astype(np.float32)[:, None, None]
     )
-
-
-def _middles(size: tuple[int, int]) -> list[np.ndarray]:
-    """Return the middles of rows and of columns as fractions of the image."""
-    return [(np.arange(side) + 0.5) / side for side in size]
 
 
 class _Occluders:

@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator, ScalarFormatter
+from matplotlib.ticker import MaxNLocator
 
 from whitebox_loc._validation import check_bool
 from whitebox_loc.plots.checks import check_box, check_count, check_image, check_table, check_text
 from whitebox_loc.plots.style import (
     COLORS,
+    attribution_bar,
     axes_grid,
     one_axes,
     outline,
@@ -194,10 +195,7 @@ def saliency(
     ax.set_xticks([])
     ax.set_yticks([])
     ax.set_title(title, fontsize=9)
-    numbers = ScalarFormatter()
-    numbers.set_powerlimits((-2, 3))
-    bar = ax.figure.colorbar(picture, ax=ax, shrink=0.75, label=label, format=numbers)
-    bar.ax.tick_params(labelsize=7)
+    attribution_bar(picture, ax, label, shrink=0.75)
     return ax
 
 

@@ -11,10 +11,20 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize, TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import ScalarFormatter
 
 from whitebox_loc.plots.checks import check_ax
 
-__all__ = ["COLORS", "axes_grid", "one_axes", "outline", "show_each", "signed_norm"]
+__all__ = [
+    "COLORS",
+    "attribution_bar",
+    "axes_grid",
+    "crop",
+    "one_axes",
+    "outline",
+    "show_each",
+    "signed_norm",
+]
 
 # The palette of Okabe and Ito, "Color universal design", 2008.
 COLORS = {
@@ -88,6 +98,22 @@ def show_each(axes: np.ndarray, draw: Callable[[Axes, int], Any], count: int) ->
         if index < count:
             results.append(draw(ax, index))
     return results
+
+
+def crop(ax: Axes, box: Any, margin: float) -> None:
+    """Show a box in ``yxyx`` pixels and `margin` pixels around it; grey lies outside the image."""
+    top, left, bottom, right = (float(value) - 0.5 for value in box)
+    ax.set_facecolor("0.5")
+    ax.set_ylim(bottom + margin, top - margin)
+    ax.set_xlim(left - margin, right + margin)
+
+
+def attribution_bar(image: Any, axes: Any, label: str, **options: Any) -> None:
+    """Add the colour bar of a signed map, with powers of ten where numbers are long."""
+    numbers = ScalarFormatter()
+    numbers.set_powerlimits((-2, 3))
+    bar = image.figure.colorbar(image, ax=axes, label=label, format=numbers, **options)
+    bar.ax.tick_params(labelsize=7)
 
 
 def outline(ax: Axes, box: Any, **style: Any) -> None:

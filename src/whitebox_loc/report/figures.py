@@ -15,6 +15,7 @@ from whitebox_loc import evaluation, introspect, plots
 from whitebox_loc._files import replacing
 from whitebox_loc.boxes.formats import COORDINATES
 from whitebox_loc.models import edge_distributions, edge_logits
+from whitebox_loc.plots.style import crop
 from whitebox_loc.training import Evaluation, History, breakdown
 
 __all__ = ["FIGURES", "Drawn", "draw_all"]
@@ -190,7 +191,7 @@ def _saliency(subject: Subject) -> Figure:
         for ax, name, values in zip(row[1:], COORDINATES, maps, strict=True):
             plots.saliency(values[0], ax, box=box, title=title.format(name), label=label)
         for ax in row:
-            _crop(ax, box, margin=10)
+            crop(ax, box, margin=10)
     return figure
 
 
@@ -285,13 +286,6 @@ def _unsaturated(subject: Subject, index: int) -> tuple[list[Any], str, str]:
     edges = np.rint(subject.result.predictions[index]).astype(int)
     bins = [introspect.targets.bin(*pair) for pair in zip(COORDINATES, edges, strict=True)]
     return bins, "logit", "log-odds of {}"
-
-
-def _crop(ax: Any, box: np.ndarray, margin: float) -> None:
-    top, left, bottom, right = box - 0.5
-    ax.set_facecolor("0.5")
-    ax.set_ylim(bottom + margin, top - margin)
-    ax.set_xlim(left - margin, right + margin)
 
 
 Draw = Callable[[Subject], Any]

@@ -157,7 +157,8 @@ def _tour(
             model.save(part)
         history.to_csv(paths["history"])
         metrics = _metrics(result, scene, head, seed)
-        _write_json(paths["metrics"], metrics)
+        with replacing(paths["metrics"]) as part:
+            part.write_text(json.dumps(metrics, indent=2) + "\n")
         drawings = figures.draw_all(result.model, history, evaluations, paths["figures"], stage)
         stage("report")
         html.write_page(
@@ -212,11 +213,6 @@ def _describe(scene: Scene) -> str:
     values = {field.name: getattr(scene, field.name) for field in fields(scene)}
     changes = {k: v for k, v in values.items() if k == "size" or v != getattr(plain, k)}
     return f"Scene({', '.join(f'{name}={value!r}' for name, value in changes.items())})"
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    with replacing(path) as part:
-        part.write_text(json.dumps(content, indent=2) + "\n")
 
 
 @contextmanager
