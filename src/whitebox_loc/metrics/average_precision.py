@@ -150,7 +150,7 @@ def mean_average_precision(
     areas : dict of str to (low, high), optional
         Ranges in square pixels, both ends inclusive; `AREAS` by default.
     use_labels : bool, default True
-        False takes all boxes for class 0, as for a model that tells no classes apart on a
+        False takes all boxes for class 0, as for a model without classes on a
         scene of several shapes; -1 still marks padding.
 
     Returns

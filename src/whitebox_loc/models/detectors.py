@@ -32,7 +32,7 @@ DEEPEST = 4
 """The image is shrunk until the last maps have at most so many rows and columns."""
 
 LEAST_SIDE = 8
-"""Images of fewer pixels would have grids that do not tell the stride."""
+"""Images of fewer pixels would have grids from which the stride cannot be read."""
 
 
 def detector(

@@ -1,4 +1,4 @@
-"""Which part of a model tells classes apart."""
+"""Which part of a model classifies."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["class_count", "label_logits"]
 
 
 def class_count(model: keras.Model, shape: tuple[int, int, int]) -> int | None:
-    """Return how many classes `model` tells apart, or None if it only finds boxes.
+    """Return how many classes `model` distinguishes, or None if it only finds boxes.
 
     A model that classifies returns a dict with the box under ``"box"`` and probabilities
     ``(n, classes)`` under ``"label"``, as ``localizer(classes=...)`` does.

@@ -17,7 +17,7 @@ __all__ = ["stress_coordinates", "stress_curves"]
 
 _COLUMNS = 4
 
-#: What tells a curve from other things.
+#: Attributes that every curve has.
 PARTS = ("shift", "severities", "mean_iou", "iou_interval", "error", "error_interval")
 
 

@@ -254,7 +254,7 @@ def receptive_field(
     label: str | None = None,
     title: str = "",
 ) -> Axes:
-    """Outline the pixels that a unit can see, over an image or over what it listens to.
+    """Outline the pixels that a unit can see, over an image or over its response to each pixel.
 
     Parameters
     ----------

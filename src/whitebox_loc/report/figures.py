@@ -280,7 +280,7 @@ def _convolutions(model: keras.Model) -> list[str]:
 
 
 def _unsaturated(subject: Subject, index: int) -> tuple[list[Any], str, str]:
-    """Return targets, link and unit that ask for each edge without saturating."""
+    """Return targets, link and unit that explain each edge without saturating."""
     if edge_logits(subject.model) is None:
         return list(COORDINATES), "identity", "{}"
     edges = np.rint(subject.result.predictions[index]).astype(int)
@@ -312,7 +312,7 @@ FIGURES: dict[str, tuple[Draw, str, str]] = {
     ),
     "distributions": (
         _distributions,
-        "Where each edge is believed to be",
+        "Distribution over the place of each edge",
         "Each coordinate is the expectation of a distribution over the boundaries between "
         "pixels. Dotted lines: the true edges.",
     ),
@@ -324,7 +324,7 @@ FIGURES: dict[str, tuple[Draw, str, str]] = {
     "kernels": (_kernels, "Kernels", "Weights of the first convolution, signed."),
     "maximized": (
         _maximized,
-        "What channels like best",
+        "Images that maximize channels",
         "Found by gradient ascent so that a channel of the last convolution is as active as "
         "possible, with the activation reached: the pixels that one of its places sees or, where "
         "those are many, the whole image for the mean over places. A channel that stays at 0 is "

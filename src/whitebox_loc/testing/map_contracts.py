@@ -143,7 +143,7 @@ def check_explainer(
     """Check that a function that explains models keeps what all explainers promise.
 
     It is asked for one target at a time; otherwise as `check_saliency_method`, and so are the
-    arguments that are not told here.
+    arguments that are not described here.
 
     Parameters
     ----------

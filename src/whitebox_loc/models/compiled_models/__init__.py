@@ -1,6 +1,6 @@
 """Compiled models: weights computed, mechanism known, one row each.
 
-To add a model: a function that builds it under the row's name, a function that tells which
+To add a model: a function that builds it under the row's name, a function that returns which
 pixels it uses, a row here, and its derivation in ``docs/compiled.md``.
 """
 

@@ -55,7 +55,7 @@ def difference(model: keras.Model, row: Compiled, shape: tuple[int, int, int]) -
 
 @dataclass(frozen=True)
 class _Fingerprint:
-    """Layers, weights, and answers to a few images of noise, which tell how it is wired."""
+    """Layers, weights, and answers to a few images of noise, which depend on how it is wired."""
 
     layers: Any
     weights: list[np.ndarray]
