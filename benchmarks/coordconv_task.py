@@ -175,11 +175,11 @@ def learn(model: keras.Model, x: np.ndarray, y: np.ndarray, steps: int, seed: in
 
 
 def hits(model: keras.Model, x: np.ndarray, y: np.ndarray) -> float:
-    found = [
+    classes = [
         np.asarray(model(x[i : i + 64], training=False)).argmax(axis=1)
         for i in range(0, len(x), 64)
     ]
-    return float((np.concatenate(found) == y).mean())
+    return float((np.concatenate(classes) == y).mean())
 
 
 def coordconv_painter() -> keras.Model:

@@ -15,13 +15,13 @@ from pathlib import Path
 
 def report(path):
     """Return {file: (lines run, branches run, all lines, all branches)}, each a set."""
-    found = {}
+    files = {}
     for name, file in json.loads(Path(path).read_text())["files"].items():
         lines, missing = set(file["executed_lines"]), set(file["missing_lines"])
         run = {tuple(b) for b in file["executed_branches"]}
         branches = run | {tuple(b) for b in file["missing_branches"]}
-        found[name] = (lines, run, lines | missing, branches)
-    return found
+        files[name] = (lines, run, lines | missing, branches)
+    return files
 
 
 def shares(files):
@@ -49,8 +49,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("before")
     parser.add_argument("after")
-    given = parser.parse_args()
-    before, after = report(given.before), report(given.after)
+    options = parser.parse_args()
+    before, after = report(options.before), report(options.after)
     for name, files in {"before": before, "after": after}.items():
         lines, branches = shares(files.values())
         print(f"{name:<8} lines {lines:.2f}%   branches {branches:.2f}%")

@@ -39,7 +39,7 @@ from whitebox_loc._files import replacing
 from whitebox_loc._statistics import bootstrap_interval
 from whitebox_loc.evaluation import cross_talk
 
-NAMES = ["top", "left", "bottom", "right"]
+NAMES = list(wb.introspect.targets.COORDINATES)
 REFERENCE = "edge_move"
 METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "edge_move": ("edge_move", {}),
@@ -113,11 +113,11 @@ def result(out: Path, head: str, seed: int, options: argparse.Namespace) -> dict
     budget = f"{options.steps}steps" if options.steps else f"{options.seconds:g}s"
     name = f"{options.scene}_{height}x{width}_{head}_{budget}_{seed}"
     path = out / "results" / f"{name}_{options.boxes}_{options.images}.json"
-    found = json.loads(path.read_text()) if path.exists() else None
-    if found is None or not set(options.methods) <= set(found["methods"]):
+    measurement = json.loads(path.read_text()) if path.exists() else None
+    if measurement is None or not set(options.methods) <= set(measurement["methods"]):
         scene = wb.data.as_scene(options.scene, size=(height, width))
         model = trained(out / "models" / f"{name}.keras", scene, head, seed, options)
-        found = {
+        measurement = {
             "head": head,
             "seed": seed,
             "quality": quality(model, scene),
@@ -125,9 +125,9 @@ def result(out: Path, head: str, seed: int, options: argparse.Namespace) -> dict
             "methods": methods(model, scene, options),
         }
         with replacing(path) as temporary:
-            temporary.write_text(json.dumps(found))
-    found["methods"] = {name: found["methods"][name] for name in options.methods}
-    return found
+            temporary.write_text(json.dumps(measurement))
+    measurement["methods"] = {name: measurement["methods"][name] for name in options.methods}
+    return measurement
 
 
 def trained(path: Path, scene: Any, head: str, seed: int, options: argparse.Namespace) -> Any:
@@ -135,17 +135,17 @@ def trained(path: Path, scene: Any, head: str, seed: int, options: argparse.Name
         return keras.models.load_model(path, compile=False)
     model = wb.models.localizer(size=scene.size, head=head, seed=seed)
     budget = {"steps": options.steps} if options.steps else {"seconds": options.seconds}
-    kept = path.with_suffix(".npz")
-    wb.training.fit(model, scene, seed=seed, checkpoint=kept, progress=False, **budget)
+    checkpoint = path.with_suffix(".npz")
+    wb.training.fit(model, scene, seed=seed, checkpoint=checkpoint, progress=False, **budget)
     with replacing(path) as temporary:
         model.save(temporary)
-    kept.unlink(missing_ok=True)
+    checkpoint.unlink(missing_ok=True)
     return model
 
 
 def quality(model: Any, scene: Any) -> dict[str, float]:
-    found = wb.training.evaluate(model, scene, n=1000, seed=999)
-    return {"mean_iou": float(found.mean_iou), "exact_rate": float(found.exact_rate)}
+    scores = wb.training.evaluate(model, scene, n=1000, seed=999)
+    return {"mean_iou": float(scores.mean_iou), "exact_rate": float(scores.exact_rate)}
 
 
 def response(model: Any, scene: Any, n: int) -> dict[str, Any]:
@@ -160,33 +160,33 @@ def methods(model: Any, scene: Any, options: argparse.Namespace) -> dict[str, An
     shapes = [scene.shapes[label] for label in batch.labels]
     truth = {"boxes": batch.boxes, "scene": scene, "labels": batch.labels}
     reference = maps(model, batch.images, REFERENCE, truth)
-    found = {}
+    rows = {}
     for name in options.methods:
         try:
             own = reference if name == REFERENCE else maps(model, batch.images, name, {})
         except ValueError as error:
-            found[name] = {"error": str(error)}
+            rows[name] = {"error": str(error)}
             continue
         talk = cross_talk(own, batch.boxes, shape=shapes)
         alike = cosine(own, reference)
-        found[name] = {
+        rows[name] = {
             "cross_talk": talk.matrix.tolist(),
             "elsewhere": talk.elsewhere.tolist(),
             "own edge": with_interval(np.einsum("nii->ni", talk.shares)),
             "cosine": with_interval(alike.T),
         }
-    return found
+    return rows
 
 
 def maps(model: Any, images: np.ndarray, name: str, beside: dict[str, Any]) -> np.ndarray:
     """Return maps (4, n, h, w) in parts of the images; `beside` is cut with them."""
     method, options = METHODS[name]
-    found = []
+    parts = []
     for start in range(0, len(images), PART):
         part = slice(start, start + PART)
         cut = {k: v[part] if k in ("boxes", "labels") else v for k, v in beside.items()}
-        found.append(wb.introspect.saliency(model, images[part], NAMES, method, **options, **cut))
-    return np.concatenate(found, axis=1)
+        parts.append(wb.introspect.saliency(model, images[part], NAMES, method, **options, **cut))
+    return np.concatenate(parts, axis=1)
 
 
 def cosine(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -211,20 +211,20 @@ def with_interval(values: np.ndarray) -> list[float | None]:
 
 
 def responses(results: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    for found in results:
+    for model in results:
         for i, j in np.ndindex(4, 4):
-            low, high = (end[i][j] for end in found["response"]["interval"])
+            low, high = (end[i][j] for end in model["response"]["interval"])
             yield {
-                "head": found["head"], "seed": found["seed"], "coordinate": NAMES[i],
-                "edge": NAMES[j], "pixels per pixel": found["response"]["matrix"][i][j],
+                "head": model["head"], "seed": model["seed"], "coordinate": NAMES[i],
+                "edge": NAMES[j], "pixels per pixel": model["response"]["matrix"][i][j],
                 "low": low, "high": high,
             }  # fmt: skip
 
 
 def scores(results: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    for found in results:
-        for name, own in found["methods"].items():
-            row = {"head": found["head"], "seed": found["seed"], "method": name}
+    for model in results:
+        for name, own in model["methods"].items():
+            row = {"head": model["head"], "seed": model["seed"], "method": name}
             for score in ("own edge", "cosine"):
                 values = own.get(score, [None] * 3)
                 row |= dict(zip((score, f"{score} low", f"{score} high"), values, strict=True))
@@ -255,18 +255,18 @@ def agreement(results: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 def over_seeds(results: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     """Return the results of each head."""
     heads: dict[str, list[dict[str, Any]]] = {}
-    for found in results:
-        heads.setdefault(found["head"], []).append(found)
+    for each in results:
+        heads.setdefault(each["head"], []).append(each)
     return heads
 
 
 def matrices(results: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Yield the mean response matrix of each head, with its interval over seeds."""
-    for head, found in over_seeds(results).items():
-        every = np.array([each["response"]["matrix"] for each in found])
+    for head, seeds in over_seeds(results).items():
+        every = np.array([each["response"]["matrix"] for each in seeds])
         for i, name in enumerate(NAMES):
             cells = {edge: over(every[:, i, j]) for j, edge in enumerate(NAMES)}
-            yield {"head": head, "seeds": len(found), "coordinate": name, **cells}
+            yield {"head": head, "seeds": len(seeds), "coordinate": name, **cells}
 
 
 def standings(results: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -274,9 +274,9 @@ def standings(results: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     heads = over_seeds(results)
     for name in results[0]["methods"]:
         row = {"method": name}
-        for head, found in heads.items():
+        for head, models in heads.items():
             for score in ("own edge", "cosine"):
-                known = [each["methods"][name].get(score, [None])[0] for each in found]
+                known = [each["methods"][name].get(score, [None])[0] for each in models]
                 values = np.array([v for v in known if v is not None])
                 row[f"{head}: {score}"] = over(values) if len(values) else "does not apply"
         yield row
@@ -284,9 +284,9 @@ def standings(results: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
 
 def truths(results: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Yield how alike the two scores rank the methods of one model."""
-    for head, found in over_seeds(results).items():
+    for head, models in over_seeds(results).items():
         values = []
-        for each in found:
+        for each in models:
             rows = [m for n, m in each["methods"].items() if n != REFERENCE and "error" not in m]
             pairs = [(m["own edge"][0], m["cosine"][0]) for m in rows]
             values.append(float(spearmanr([p for p in pairs if None not in p]).statistic))

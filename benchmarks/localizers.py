@@ -86,12 +86,12 @@ def first_met(scene: str, seed: int, seconds: float) -> str:
     from pathlib import Path
 
     with tempfile.TemporaryDirectory() as folder:
-        kept = Path(folder) / "run.npz"
+        checkpoint = Path(folder) / "run.npz"
         steps = 0
         while spent < seconds:
             steps += every
             history = wb.training.fit(
-                model, scene, steps=steps, seed=seed, checkpoint=kept, progress=False
+                model, scene, steps=steps, seed=seed, checkpoint=checkpoint, progress=False
             )
             spent = history["seconds"][-1]
             result = wb.training.evaluate(model, scene, n=2000, seed=1000 + seed)

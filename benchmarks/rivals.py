@@ -1,6 +1,13 @@
-"""The same saliency work done by tf-keras-vis and xplique; see saliency_speed.py."""
+"""The same saliency work done by tf-keras-vis and xplique, timed as in saliency_speed.py.
+
+pip install -r benchmarks/requirements-rivals.txt
+python benchmarks/rivals.py                            # every method of theirs
+python benchmarks/rivals.py --methods gradient lime    # some
+"""
 
 from __future__ import annotations
+
+import argparse
 
 import numpy as np
 import tensorflow as tf
@@ -9,12 +16,16 @@ from saliency_speed import OPTIONS, SIZE, in_turns
 import whitebox_loc as wb
 
 
-def main(methods: list[str], repeats: int) -> None:
+def main() -> None:
     """Print the time of each rival as a multiple of ours."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--methods", nargs="*", default=list(wb.introspect.METHODS))
+    parser.add_argument("--repeats", type=int, default=5)
+    arguments = parser.parse_args()
     model = wb.models.localizer(size=SIZE, head="dense")
     images = wb.data.generate(wb.data.Scene(size=SIZE), 256, seed=0).images
     print("| method | rival | its time / ours, 256 images |\n|---|---|---|")
-    for method in methods:
+    for method in arguments.methods:
         options = OPTIONS.get(method, {})
         for rival, table in (("tf-keras-vis", keras_vis(model)), ("xplique", xplique(model))):
             if method not in table:
@@ -24,7 +35,7 @@ def main(methods: list[str], repeats: int) -> None:
                 lambda run=table[method]: run(images),
             )
             try:
-                spent = in_turns([ours, theirs], repeats)
+                spent = in_turns([ours, theirs], arguments.repeats)
                 result = f"{spent[1] / spent[0]:.2f}"
             except Exception as error:
                 result = f"fails: {type(error).__name__}: {str(error).splitlines()[0][:80]}"
@@ -96,4 +107,4 @@ def xplique(model):
 
 
 if __name__ == "__main__":
-    main(list(OPTIONS), 3)
+    main()

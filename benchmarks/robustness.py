@@ -55,22 +55,22 @@ def run(scene: str, seed: int, options: argparse.Namespace) -> None:
         f"\n## {scene}, seed {seed}: {model.count_params():,} weights, {len(history)} steps, "
         f"{history['seconds'][-1]:.0f} s of wall time, {spent:.0f} s of CPU time\n"
     )
-    found = wb.training.stress(model, scene="uniform", n=options.images)
-    table(found)
-    print("\n" + found.verdict(LEAST_IOU))
-    least = min(found.moderate(), key=found.moderate().get)
-    value = found.moderate()[least]
+    stress = wb.training.stress(model, scene="uniform", n=options.images)
+    table(stress)
+    print("\n" + stress.verdict(LEAST_IOU))
+    least = min(stress.moderate(), key=stress.moderate().get)
+    value = stress.moderate()[least]
     verdict = "reached" if value >= LEAST_IOU else "NOT reached"
     print(f"\nLeast mean IoU at moderate severity: {value:.4f} ({least}), requirement {verdict}")
 
 
-def table(found: wb.training.Stress) -> None:
+def table(stress: wb.training.Stress) -> None:
     print(
         "| shift | moderate | mean IoU | exact | error px | worst coordinates |\n"
         + "|---" * 6
         + "|"
     )
-    for name, curve in found.curves.items():
+    for name, curve in stress.curves.items():
         i = curve.shift.severities.index(curve.shift.moderate)
         print(
             f"| {name} | {curve.shift.moderate:g} | {curve.mean_iou[i]:.4f} "

@@ -3,8 +3,7 @@
     python benchmarks/saliency_speed.py                    # every method, 256 images and 1
     python benchmarks/saliency_speed.py --targets          # four coordinates against one
     python benchmarks/saliency_speed.py --memory           # integrated gradients by steps
-    pip install -r benchmarks/requirements-rivals.txt
-    python benchmarks/saliency_speed.py --rivals           # the same work, other libraries
+    python benchmarks/rivals.py                            # the same work, other libraries
 
 The ideal is the number of images that must go through the model times the time of one in a
 plain compiled forward (or forward and gradient) pass, measured in the same run, in turns with
@@ -53,7 +52,7 @@ LIMITS = {256: 1.10, 1: 1.3}
 def main() -> None:
     """Print one table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for name in ("targets", "memory", "rivals"):
+    for name in ("targets", "memory"):
         parser.add_argument(f"--{name}", action="store_true")
     parser.add_argument("--memory-of", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--methods", nargs="*", default=list(wb.introspect.METHODS))
@@ -65,10 +64,6 @@ def main() -> None:
         memory()
     elif options.targets:
         targets(options.repeats)
-    elif options.rivals:
-        import rivals
-
-        rivals.main(options.methods, options.repeats)
     else:
         multiples(options.methods, options.repeats)
 
@@ -88,8 +83,8 @@ def multiples(methods: list[str], repeats: int) -> None:
 
 def multiple(model, images, name: str, repeats: int) -> tuple[float, int]:
     options = OPTIONS.get(name, {})
-    if name == "drise":
-        options = {**options, "boxes": [0.2, 0.2, 0.7, 0.7]} if "boxes" in wanted(name) else options
+    if name == "drise" and "boxes" in wb.introspect.METHODS[name].options:
+        options = {**options, "boxes": [0.2, 0.2, 0.7, 0.7]}
     _, info = wb.introspect.saliency(model, images, "top", name, return_info=True, **options)
     batch = min(info.passes, 256)
     plain = plain_pass(model, batch, gradient=needs_gradient(name))
@@ -97,10 +92,6 @@ def multiple(model, images, name: str, repeats: int) -> tuple[float, int]:
         [lambda: wb.introspect.saliency(model, images, "top", name, **options), plain], repeats
     )
     return method / (ideal * info.passes / batch), info.passes
-
-
-def wanted(name: str):
-    return wb.introspect.METHODS[name].options
 
 
 def needs_gradient(name: str) -> bool:
@@ -149,7 +140,7 @@ def targets(repeats: int) -> None:
     print("| method | four coordinates / one |\n|---|---|")
     model = wb.models.localizer(size=SIZE, head="dense")
     images = wb.data.generate(wb.data.Scene(size=SIZE), 64, seed=0).images
-    four = ["top", "left", "bottom", "right"]
+    four = list(wb.introspect.targets.COORDINATES)
     for name in ("occlusion", "rise", "kernel_shap", "gradient", "integrated_gradients"):
         options = OPTIONS.get(name, {})
         one, all_four = in_turns(
@@ -166,8 +157,8 @@ def memory() -> None:
     print("| steps | growth of peak memory, GB |\n|---|---|")
     for steps in (10, 50, 200):
         command = [sys.executable, __file__, "--memory-of", str(steps)]
-        found = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        print(f"| {steps} | {float(found):.2f} |", flush=True)
+        growth = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        print(f"| {steps} | {float(growth):.2f} |", flush=True)
 
 
 def peak_growth(steps: int) -> float:

@@ -39,13 +39,13 @@ def main() -> None:
     parser.add_argument("--parts", nargs="*", choices=PARTS, default=list(PARTS))
     parser.add_argument("--small", action="store_true")
     parser.add_argument("--job", help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.job:
-        job = json.loads(asked.job)
+    options = parser.parse_args()
+    if options.job:
+        job = json.loads(options.job)
         print("found", json.dumps(globals()[job.pop("do")](**job)))
         return
-    for part in asked.parts:
-        globals()[f"show_{part}"](10 if asked.small else 1)
+    for part in options.parts:
+        globals()[f"show_{part}"](10 if options.small else 1)
         print(flush=True)
 
 
@@ -83,7 +83,7 @@ def show_saliency(less: int) -> None:
                      "shard_size": shard_size, "options": options, "folder": folder, "cores": [w]}
                     for w in range(workers)
                 ]  # fmt: skip
-                rates.append(sum(found["rate"] for found in run_all(jobs)))
+                rates.append(sum(result["rate"] for result in run_all(jobs)))
         show_rates(f"{method}, one core each", rates)
 
 
@@ -130,10 +130,10 @@ def run_all(jobs: list[dict[str, Any]]) -> list[dict[str, float]]:
     finally:
         for process in processes:
             process.kill()
-    found = [[x for x in text.splitlines() if x.startswith("found ")] for text in lines]
-    if not all(found):
+    answers = [[x for x in text.splitlines() if x.startswith("found ")] for text in lines]
+    if not all(answers):
         raise SystemExit(f"A job of {jobs} failed; see above.")
-    return [json.loads(rows[-1].removeprefix("found ")) for rows in found]
+    return [json.loads(rows[-1].removeprefix("found ")) for rows in answers]
 
 
 def free_ports(count: int) -> list[int]:
@@ -182,8 +182,8 @@ def write(n: int, workers: int) -> dict[str, float]:
 
 def read(n: int, workers: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
-        made = wb.data.write_shards(wb.data.Scene(size=SIZE), n, folder, progress=False)
-        return timed(workers, _read_one, [(folder, i) for i in range(len(made))])
+        shards = wb.data.write_shards(wb.data.Scene(size=SIZE), n, folder, progress=False)
+        return timed(workers, _read_one, [(folder, i) for i in range(len(shards))])
 
 
 def _read_one(folder: str, index: int) -> int:

@@ -36,33 +36,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    show = argparse.ArgumentDefaultsHelpFormatter
     parser = argparse.ArgumentParser(
         prog="whitebox-loc", description=_first_line(whitebox_loc.__doc__)
     )
     parser.add_argument("--version", action="version", version=whitebox_loc.__version__)
     commands = parser.add_subparsers(required=True, metavar="command")
-    help_line = "train a localizer, evaluate it, look inside, and write one report"
-    tour = commands.add_parser("tour", help=help_line, description=help_line, formatter_class=show)
-    tour.add_argument("--out", default="tour", help="folder for the report and its files")
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--seed", type=int, default=0, help="seed of weights and images")
+    shared.add_argument("--quiet", action="store_true", help="no progress bars")
+    shared.add_argument("--traceback", action="store_true", help="show where an error came from")
+
+    def command(name: str, words: str) -> argparse.ArgumentParser:
+        show = argparse.ArgumentDefaultsHelpFormatter
+        part = commands.add_parser(
+            name, help=words, description=words, formatter_class=show, parents=[shared]
+        )
+        part.add_argument("--out", default=name, help="folder for the report and its files")
+        return part
+
+    tour = command("tour", "train a localizer, evaluate it, look inside, and write one report")
     tour.add_argument("--seconds", type=float, default=60.0, help="greatest training time")
     tour.add_argument("--scene", default="uniform", help="named scene to train on")
     tour.add_argument("--head", default="profile", help="head of the localizer")
     tour.add_argument("--images", type=int, default=2000, help="held-out images a scene")
-    tour.add_argument("--seed", type=int, default=0, help="seed of weights and images")
-    tour.add_argument("--quiet", action="store_true", help="no progress bars")
-    tour.add_argument("--traceback", action="store_true", help="show where an error came from")
     tour.set_defaults(run=_tour)
-    help_line = "score every saliency method by every metric, and write the leaderboard"
-    bench = commands.add_parser(
-        "bench", help=help_line, description=help_line, formatter_class=show
+    bench = command(
+        "bench", "score every saliency method by every metric, and write the leaderboard"
     )
-    bench.add_argument("--out", default="bench", help="folder for the report and its files")
     bench.add_argument("--quick", action="store_true", help="few small images: minutes")
-    bench.add_argument("--seed", type=int, default=0, help="seed of weights and images")
     bench.add_argument("--workers", type=int, default=os.cpu_count(), help="processes")
-    bench.add_argument("--quiet", action="store_true", help="no progress bars")
-    bench.add_argument("--traceback", action="store_true", help="show where an error came from")
     bench.set_defaults(run=_bench)
     return parser
 

@@ -112,12 +112,12 @@ def check_pair(y_true: Any, y_pred: Any, *, fractions: bool = False) -> None:
     if not is_symbolic(y_true):
         check_fractions("y_true", y_true, within=fractions)
     if not is_symbolic(y_pred):
-        found = check_boxes("y_pred", numbers_of("y_pred", y_pred))
+        predicted = check_boxes("y_pred", numbers_of("y_pred", y_pred))
         # As numbers of Python, since halves know none as large.
-        if found.size and not max(-float(found.min()), float(found.max())) <= LARGEST:
+        if predicted.size and not max(-float(predicted.min()), float(predicted.max())) <= LARGEST:
             raise ValueError(
                 f"`y_pred` must hold fractions of the image, at most {LARGEST:g} in magnitude, so "
-                f"that areas do not overflow; got {found.min():g} .. {found.max():g}."
+                f"that areas do not overflow; got {predicted.min():g} .. {predicted.max():g}."
             )
 
 
@@ -167,8 +167,8 @@ ROUNDING = 1e-5
 
 def _first(wrong: Any) -> tuple[int, ...] | None:
     """Return where the first box with something wrong is, or None."""
-    found = np.argwhere(wrong.any(axis=-1))
-    return tuple(int(i) for i in found[0]) if len(found) else None
+    places = np.argwhere(wrong.any(axis=-1))
+    return tuple(int(i) for i in places[0]) if len(places) else None
 
 
 def check_weights(weights: Any, boxes: Any) -> None:

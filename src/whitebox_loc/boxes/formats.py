@@ -11,7 +11,10 @@ import numpy as np
 from whitebox_loc._validation import check_choice, check_size
 from whitebox_loc.boxes._arrays import as_boxes, namespace
 
-__all__ = ["FORMATS", "RELATIVE_FORMATS", "convert", "is_relative", "to_columns"]
+__all__ = ["COORDINATES", "FORMATS", "RELATIVE_FORMATS", "convert", "is_relative", "to_columns"]
+
+COORDINATES = ("top", "left", "bottom", "right")
+"""The four numbers of a box in ``yxyx``, by name."""
 
 # A format is declared once: each row writes one number of (top, left, bottom, right)
 # as coefficients of the format's own four numbers. Everything else is derived.

@@ -154,7 +154,8 @@ class _Backdrop:
 
 def _ramps(angles: np.ndarray, depths: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Return planes from 0 to `depths` across the image, rising in the direction of `angles`."""
-    (rows, columns), (down, across) = _middles(size), (np.sin(angles), np.cos(angles))
+    rows, columns = ((np.arange(side) + 0.5) / side for side in size)
+    down, across = np.sin(angles), np.cos(angles)
     # The least value is that of a corner of the image, a little outside of its pixels' middles.
     low = np.minimum(down, 0) + np.minimum(across, 0)
     scale = depths / (np.abs(down) + np.abs(across))
@@ -173,17 +174,12 @@ def _waves(waves: np.ndarray, depths: np.ndarray, size: tuple[int, int]) -> np.n
     # cos(y + x) = cos(y) cos(x) - sin(y) sin(x): sines of rows and columns, not of all pixels.
     rows = [(half * f(y)).astype(np.float32)[:, :, None] for f in (np.cos, np.sin)]
     columns = [f(x).astype(np.float32)[:, None, :] for f in (np.cos, np.sin)]
-    found = rows[0] * columns[0]
-    found -= rows[1] * columns[1]
+    stripes = rows[0] * columns[0]
+    stripes -= rows[1] * columns[1]
     # Rounding may leave the range by a part in 10 million.
     return np.clip(
-        found + half.astype(np.float32)[:, :, None], 0, depths.astype(np.float32)[:, None, None]
+        stripes + half.astype(np.float32)[:, :, None], 0, depths.astype(np.float32)[:, None, None]
     )
-
-
-def _middles(size: tuple[int, int]) -> list[np.ndarray]:
-    """Return the middles of rows and of columns as fractions of the image."""
-    return [(np.arange(side) + 0.5) / side for side in size]
 
 
 class _Occluders:

@@ -10,8 +10,8 @@ import numpy as np
 
 from whitebox_loc._validation import check_int, shortened
 from whitebox_loc.data.render import draw_images
-from whitebox_loc.data.sampling import NOTEBOOK_MARGIN, Streams, count_boxes, nth_boxes
-from whitebox_loc.data.scenes import Scene, as_scene
+from whitebox_loc.data.sampling import Streams, count_boxes, nth_boxes
+from whitebox_loc.data.scenes import NOTEBOOK_MARGIN, Scene, as_scene
 
 __all__ = ["MultiBatch", "MultiScene", "draw_crowd", "draw_multi_batch"]
 
@@ -99,8 +99,25 @@ class MultiScene:
         return self.scene.shapes
 
 
+class Labelled:
+    """What batches of one box and of several boxes an image have in common."""
+
+    images: np.ndarray
+    boxes: np.ndarray
+    scene: Any
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def rel_boxes(self) -> np.ndarray:
+        """Boxes as ``rel_yxyx``, fractions of the image size; float32, of the shape of `boxes`."""
+        height, width = self.scene.size
+        return (self.boxes / (height, width, height, width)).astype(np.float32)
+
+
 @dataclass(frozen=True, eq=False)
-class MultiBatch:
+class MultiBatch(Labelled):
     """Images with several boxes each; ``n`` is ``len(batch)`` and ``k`` the most boxes.
 
     Attributes
@@ -123,19 +140,10 @@ class MultiBatch:
     counts: np.ndarray
     scene: MultiScene
 
-    def __len__(self) -> int:
-        return len(self.images)
-
     @property
     def valid(self) -> np.ndarray:
         """Which places of `boxes` hold a box, bool (n, k)."""
         return np.arange(self.boxes.shape[1]) < self.counts[:, None]
-
-    @property
-    def rel_boxes(self) -> np.ndarray:
-        """Boxes as ``rel_yxyx``, fractions of the image size; float32, shape (n, k, 4)."""
-        height, width = self.scene.size
-        return (self.boxes / (height, width, height, width)).astype(np.float32)
 
 
 def draw_multi_batch(
@@ -163,10 +171,10 @@ def draw_crowd(multi: MultiScene, n: int, streams: Streams) -> tuple[np.ndarray,
     for block in range(blocks):
         part = slice(block * BLOCK, (block + 1) * BLOCK)
         rng = streams.open("boxes", block)
-        drawn, done = _arrange(multi, counts[part], rng, STARTS)
+        arrangement, done = _arrange(multi, counts[part], rng, STARTS)
         if not done.all():
             raise ValueError(_no_room(multi, f"not found in {STARTS} beginnings of an image"))
-        boxes[part] = _shuffled(drawn, counts[part], rng)
+        boxes[part] = _shuffled(arrangement, counts[part], rng)
     return boxes[:n], counts[:n]
 
 
@@ -180,8 +188,8 @@ def _arrange(
         todo = np.flatnonzero(~done)
         if not len(todo):
             break
-        drawn, complete = _begin(multi, counts[todo], rng)
-        boxes[todo[complete]] = drawn[complete]
+        attempt, complete = _begin(multi, counts[todo], rng)
+        boxes[todo[complete]] = attempt[complete]
         done[todo] = complete
     return boxes, done
 

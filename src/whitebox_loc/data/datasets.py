@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from whitebox_loc._validation import check_bool, check_choice, check_int, check_memory, shortened
-from whitebox_loc.data.crowds import MultiBatch, MultiScene, draw_multi_batch
+from whitebox_loc.data.crowds import Labelled, MultiBatch, MultiScene, draw_multi_batch
 from whitebox_loc.data.render import DTYPES, draw_images
 from whitebox_loc.data.sampling import Streams, draw_boxes
 from whitebox_loc.data.scenes import Scene, as_scene
@@ -25,7 +25,7 @@ MOST = 2**31 - 1
 
 
 @dataclass(frozen=True, eq=False)
-class Batch:
+class Batch(Labelled):
     """Images with the truth about them; ``n`` is ``len(batch)``.
 
     Attributes
@@ -47,15 +47,6 @@ class Batch:
     labels: np.ndarray
     valid: np.ndarray
     scene: Scene
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    @property
-    def rel_boxes(self) -> np.ndarray:
-        """Boxes as ``rel_yxyx``, fractions of the image size; float32, shape (n, 4)."""
-        height, width = self.scene.size
-        return (self.boxes / (height, width, height, width)).astype(np.float32)
 
 
 @overload

@@ -90,8 +90,8 @@ def draw_images(
     artist = Artist(scene, streams, n, most)
     for start in range(0, n, chunk):
         part = slice(start, min(start + chunk, n))
-        drawn = artist.draw(part, boxes[part], labels[part], front[part], back[part])
-        images[part] = _quantize(drawn, dtype)
+        pixels = artist.draw(part, boxes[part], labels[part], front[part], back[part])
+        images[part] = _quantize(pixels, dtype)
     return images
 
 

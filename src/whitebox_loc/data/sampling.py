@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from whitebox_loc._validation import as_array, check_generator
-from whitebox_loc.data.splits import count_part, count_places, find_places, part_numbers
+from whitebox_loc.data.enumeration import count_legal, legal_boxes
+from whitebox_loc.data.scenes import NOTEBOOK_MARGIN, Scene, as_scene, count_drawable, geometry
+from whitebox_loc.data.splits import part_numbers
 
-if TYPE_CHECKING:
-    from whitebox_loc.data.scenes import Scene
-
-__all__ = ["NOTEBOOK_MARGIN", "Streams", "count_boxes", "draw_boxes", "nth_boxes"]
-
-#: The original notebook keeps the first corner this many pixels from the far border.
-NOTEBOOK_MARGIN = 10
+__all__ = ["Streams", "count_boxes", "draw_boxes", "nth_boxes"]
 
 
 def count_boxes(scene: Scene | str) -> int:
@@ -43,8 +38,7 @@ def count_boxes(scene: Scene | str) -> int:
     >>> count_boxes(Scene(size=(2, 2)))
     9
     """
-    scene = _check_countable(scene)
-    return count_part(_total(scene), scene.split)
+    return count_drawable(_check_countable(scene))
 
 
 def nth_boxes(scene: Scene | str, numbers: np.ndarray) -> np.ndarray:
@@ -90,7 +84,8 @@ def nth_boxes(scene: Scene | str, numbers: np.ndarray) -> np.ndarray:
             f"`numbers` must lie in 0 .. {total - 1}, the boxes of this scene; "
             f"got {numbers.min()} .. {numbers.max()}."
         )
-    return _decode(_geometry(scene), part_numbers(numbers, _total(scene), scene.split))
+    whole = geometry(scene)
+    return legal_boxes(whole, part_numbers(numbers, count_legal(whole), scene.split))
 
 
 def draw_boxes(scene: Scene, n: int, streams: Streams, *, valid_only: bool = False) -> np.ndarray:
@@ -151,86 +146,19 @@ class Streams:
         return np.random.default_rng(np.random.SeedSequence(self._root.entropy, spawn_key=key))
 
 
-# Size, limits of (height, width, shorter side), aspect, whether a border is touched, region.
-_Geometry = tuple[
-    tuple[int, int],
-    tuple[tuple[int, int], tuple[int, int], tuple[int, int]],
-    tuple[float, float] | None,
-    bool,
-    str,
-]
-
-
-def _geometry(scene: Scene) -> _Geometry:
-    return scene.size, scene.limits(), scene.aspect, scene.position == "border", scene.region
-
-
-def _total(scene: Scene) -> int:
-    return int(_size_table(_geometry(scene))[2][-1])
-
-
-@lru_cache(maxsize=8)  # 24 bytes a pixel of the image each
-def _size_table(geometry: _Geometry) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the legal heights, widths, and the running count of boxes up to each."""
-    (height, width), (heights, widths, short), aspect, border, region = geometry
-    h = np.arange(heights[0], heights[1] + 1, dtype=np.int64)[:, None]
-    w = np.arange(widths[0], widths[1] + 1, dtype=np.int64)[None, :]
-    shorter = np.minimum(h, w)
-    legal = (shorter >= short[0]) & (shorter <= short[1])
-    if aspect is not None:
-        legal &= (w >= aspect[0] * h) & (w <= aspect[1] * h)
-    rows, columns = height - h + 1, width - w + 1
-    places = count_places(rows, columns, region)
-    if border:
-        places = places - np.maximum(rows - 2, 0) * np.maximum(columns - 2, 0)
-    row, column = np.nonzero(legal)
-    counts = np.concatenate([[0], np.cumsum(places[legal], dtype=np.int64)])
-    return h[row, 0], w[0, column], counts
-
-
-def _decode(geometry: _Geometry, numbers: np.ndarray) -> np.ndarray:
-    (height, width), _, _, border, region = geometry
-    heights, widths, counts = _size_table(geometry)
-    which = np.searchsorted(counts, numbers, side="right") - 1
-    h, w = heights[which], widths[which]
-    place = numbers - counts[which]
-    rows, columns = height - h + 1, width - w + 1
-    if border:
-        top, left = _border_place(place, rows, columns)
-    else:
-        top, left = find_places(place, rows, columns, region)
-    return np.stack([top, left, top + h, left + w], axis=-1)
-
-
-def _border_place(
-    place: np.ndarray, rows: np.ndarray, columns: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Find the places with these numbers on the frame of a grid: outer rows, then columns."""
-    outer = np.minimum(rows, 2) * columns
-    row, left = np.divmod(place, columns)
-    middle, side = np.divmod(place - outer, np.minimum(columns, 2))
-    on_row = place < outer
-    top = np.where(on_row, row * (rows - 1), middle + 1)
-    return top, np.where(on_row, left, side * (columns - 1))
-
-
 def _draw_notebook(size: tuple[int, int], n: int, streams: Streams, valid_only: bool) -> np.ndarray:
     sides = np.array(size, dtype=np.int64)
     starts, ends = streams.open("boxes"), streams.open("ends")
-    found = np.empty((0, 4), np.int64)
-    while len(found) < n:
-        first = starts.integers(sides - NOTEBOOK_MARGIN, size=(n - len(found), 2))
+    boxes = np.empty((0, 4), np.int64)
+    while len(boxes) < n:
+        first = starts.integers(sides - NOTEBOOK_MARGIN, size=(n - len(boxes), 2))
         last = ends.integers(first, sides)
-        boxes = np.concatenate([first, last], axis=1)
-        if valid_only:
-            boxes = boxes[(last > first).all(axis=1)]
-        found = np.concatenate([found, boxes])
-    return found
+        solid = (last > first).all(axis=1) | (not valid_only)
+        boxes = np.concatenate([boxes, np.concatenate([first, last], axis=1)[solid]])
+    return boxes
 
 
 def _check_countable(scene: Scene | str) -> Scene:
-    from whitebox_loc.data.scenes import as_scene  # that module counts boxes with this one
-
     scene = as_scene(scene)
     if scene.position == "notebook":
         raise ValueError(

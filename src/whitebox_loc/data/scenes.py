@@ -15,14 +15,25 @@ from whitebox_loc._validation import (
     check_size,
     shortened,
 )
-from whitebox_loc.data.sampling import NOTEBOOK_MARGIN, count_boxes
+from whitebox_loc.data.enumeration import Geometry, count_legal
 from whitebox_loc.data.shapes import SHAPES
-from whitebox_loc.data.splits import PARTS, REGIONS, Split
+from whitebox_loc.data.splits import PARTS, REGIONS, Split, count_part
 
-__all__ = ["POSITIONS", "SCENES", "Scene", "as_scene"]
+__all__ = [
+    "NOTEBOOK_MARGIN",
+    "POSITIONS",
+    "SCENES",
+    "Scene",
+    "as_scene",
+    "count_drawable",
+    "geometry",
+]
 
 #: Position rules; `sampling.draw_boxes` says how each is drawn.
 POSITIONS = ("anywhere", "border", "notebook")
+
+#: The original notebook keeps the first corner this many pixels from the far border.
+NOTEBOOK_MARGIN = 10
 
 Range = tuple[int, int | None]
 Level = float | tuple[float, float]
@@ -222,6 +233,17 @@ def as_scene(scene: Scene | str, **changes: Any) -> Scene:
     return dataclasses.replace(scene, **changes)
 
 
+def geometry(scene: Scene) -> Geometry:
+    """Return what decides which boxes of a scene are legal, before its split."""
+    border = scene.position == "border"
+    return Geometry(scene.size, scene.limits(), scene.aspect, border, scene.region)
+
+
+def count_drawable(scene: Scene) -> int:
+    """Return how many boxes a scene that is not the notebook's can draw."""
+    return count_part(count_legal(geometry(scene)), scene.split)
+
+
 def _check_shapes(value: Any) -> tuple[str, ...]:
     names = (value,) if isinstance(value, str) else value
     if not isinstance(names, (tuple, list)) or not names:
@@ -343,7 +365,7 @@ def _check_position(scene: Scene) -> None:
                 f"got {scene.size}."
             )
         return
-    if count_boxes(scene) == 0:
+    if count_drawable(scene) == 0:
         bound = [
             f", `{name}` {getattr(scene, name)!r}"
             for name, free in (("region", "anywhere"), ("split", None))

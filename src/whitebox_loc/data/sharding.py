@@ -282,15 +282,15 @@ def claim(path: Path, about: dict[str, Any]) -> dict[str, Any]:
         if not path.exists():
             put_first(path, json.dumps(about, indent=1) + "\n")
     # Also after writing: another process may have been a moment earlier.
-    found, wanted = read_manifest(path), json.loads(json.dumps(about))
-    different = [key for key in wanted if found.get(key) != wanted[key]]
+    present, own = read_manifest(path), json.loads(json.dumps(about))
+    different = [key for key in own if present.get(key) != own[key]]
     if different:
         key = different[0]
         raise ValueError(
-            f"`folder` {str(path.parent)!r} holds something else: its {key} is {found.get(key)!r}, "
-            f"yours is {wanted[key]!r}. Name another folder, or delete this one."
+            f"`folder` {str(path.parent)!r} holds something else: its {key} is "
+            f"{present.get(key)!r}, yours is {own[key]!r}. Name another folder, or delete this one."
         )
-    return found
+    return present
 
 
 def is_whole(path: Path) -> bool:
@@ -326,16 +326,16 @@ def opened(
 def read_manifest(path: Path) -> dict[str, Any]:
     """Return what a manifest says."""
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        about = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise FileNotFoundError(
             f"There is no {str(path)!r}: `folder` holds no shards. Make them first."
         ) from None
     except ValueError as error:
         raise ValueError(f"`folder`: {str(path)!r} is damaged ({error}).") from error
-    if not isinstance(found, dict):
+    if not isinstance(about, dict):
         raise ValueError(f"`folder`: {str(path)!r} is no manifest.")
-    return found
+    return about
 
 
 def run_shards(

@@ -103,10 +103,10 @@ def _shuffled(numbers: np.ndarray, total: int, seed: int) -> np.ndarray:
     """
     half = np.uint64(max(1, ((total - 1).bit_length() + 1) // 2))
     keys = np.random.SeedSequence(seed).generate_state(_ROUNDS, np.uint64)
-    found = _feistel(numbers.astype(np.uint64), half, keys)
-    while (outside := found >= total).any():
-        found[outside] = _feistel(found[outside], half, keys)
-    return found.astype(np.int64)
+    places = _feistel(numbers.astype(np.uint64), half, keys)
+    while (outside := places >= total).any():
+        places[outside] = _feistel(places[outside], half, keys)
+    return places.astype(np.int64)
 
 
 def _feistel(numbers: np.ndarray, half: np.uint64, keys: np.ndarray) -> np.ndarray:

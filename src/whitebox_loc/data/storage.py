@@ -62,15 +62,15 @@ def save(batch: Batch, path: str | os.PathLike[str]) -> None:
     ...     len(load(f"{folder}/four.npz"))
     4
     """
-    given: Any = batch
-    if isinstance(given, MultiBatch):
+    value: Any = batch
+    if isinstance(value, MultiBatch):
         raise TypeError(
             "`batch`: a MultiBatch cannot be saved; keep the MultiScene and the seed, which make "
             "the same images again."
         )
-    if not isinstance(given, Batch):
+    if not isinstance(value, Batch):
         raise TypeError(
-            f"`batch` must be a Batch, as `generate` returns; got {type(given).__name__}."
+            f"`batch` must be a Batch, as `generate` returns; got {type(value).__name__}."
         )
     _check_arrays(batch)
     with naming("path", check_path("path", path)):
@@ -113,7 +113,7 @@ def load(path: str | os.PathLike[str]) -> Batch:
     with naming("path", check_path("path", path)), open(path, "rb") as file:
         try:
             with np.load(file, allow_pickle=False) as archive:
-                found = {name: archive[name] for name in archive.files}
+                arrays = {name: archive[name] for name in archive.files}
         except Exception as error:
             # Damaged bytes make the zip and array readers raise a dozen
             # different types; all mean the same to the caller.
@@ -122,31 +122,25 @@ def load(path: str | os.PathLike[str]) -> Batch:
                 f"of another kind ({type(error).__name__}: {error}). Write it again with `save`."
             ) from error
     try:
-        return _assemble(found)
+        return _assemble(arrays)
     except (ValueError, TypeError) as error:
         raise ValueError(
             f"`path` {os.fspath(path)!r} is not a batch written by `save`: {error}"
         ) from error
 
 
-def _assemble(found: dict[str, np.ndarray]) -> Batch:
+def _assemble(arrays: dict[str, np.ndarray]) -> Batch:
     names = sorted(("header", *ARRAYS))
-    if sorted(found) != names:
-        raise ValueError(f"it must hold the arrays {names}; it holds {sorted(found)}.")
-    header = json.loads(str(found["header"]))
+    if sorted(arrays) != names:
+        raise ValueError(f"it must hold the arrays {names}; it holds {sorted(arrays)}.")
+    header = json.loads(str(arrays["header"]))
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise ValueError(f"its header does not say {FORMAT!r}.")
     if header.get("version") != VERSION:
         raise ValueError(
             f"its version is {header.get('version')!r} and this library reads {VERSION}."
         )
-    batch = Batch(
-        images=found["images"],
-        boxes=found["boxes"],
-        labels=found["labels"],
-        valid=found["valid"],
-        scene=scene_from(header.get("scene")),
-    )
+    batch = Batch(**{name: arrays[name] for name in ARRAYS}, scene=scene_from(header.get("scene")))
     _check_arrays(batch)
     return batch
 

@@ -150,7 +150,7 @@ def mean_average_precision(
     areas : dict of str to (low, high), optional
         Ranges in square pixels, both ends inclusive; `AREAS` by default.
     use_labels : bool, default True
-        False takes all boxes for class 0, as for a model that tells no classes apart on a
+        False takes all boxes for class 0, as for a model without classes on a
         scene of several shapes; -1 still marks padding.
 
     Returns
@@ -230,9 +230,11 @@ def _sorted(boxes: np.ndarray, scores: np.ndarray, most: int) -> tuple[np.ndarra
     return boxes[order], scores[order]
 
 
-def _match(found: tuple[np.ndarray, np.ndarray], truth: np.ndarray, bounds: np.ndarray) -> _Matches:
+def _match(
+    detections: tuple[np.ndarray, np.ndarray], truth: np.ndarray, bounds: np.ndarray
+) -> _Matches:
     """Give each detection the free true box it overlaps most, for all areas and thresholds."""
-    boxes, scores = found
+    boxes, scores = detections
     shape = (len(bounds), len(_THRESHOLDS), len(boxes))
     hit, ignored = np.zeros(shape, bool), np.zeros(shape, bool)
     outside = ~_within(truth, bounds)
@@ -269,30 +271,30 @@ def _curves(pairs: list[_Matches], counts: list[int]) -> tuple[np.ndarray, np.nd
 
     NaN in areas without true boxes.
     """
-    wanted = np.sum([p.wanted for p in pairs], axis=0)
+    totals = np.sum([p.wanted for p in pairs], axis=0)
     order = np.argsort(-np.concatenate([p.scores for p in pairs]), kind="stable")
     hit = np.concatenate([p.hit for p in pairs], axis=-1)[..., order]
     counted = ~np.concatenate([p.ignored for p in pairs], axis=-1)[..., order]
     ranks = np.concatenate([np.arange(len(p.scores)) for p in pairs])[order]
     precision = np.full((*hit.shape[:2], len(_RECALLS)), np.nan)
     recall = np.full((len(counts), *hit.shape[:2]), np.nan)
-    for area in np.flatnonzero(wanted):
+    for area in np.flatnonzero(totals):
         good = hit[area] & counted[area]
         for row, count in enumerate(counts):
-            recall[row, area] = (good & (ranks < count)).sum(-1) / wanted[area]
+            recall[row, area] = (good & (ranks < count)).sum(-1) / totals[area]
         for threshold in range(hit.shape[1]):
             precision[area, threshold] = _at_recalls(
-                good[threshold], counted[area, threshold], int(wanted[area])
+                good[threshold], counted[area, threshold], int(totals[area])
             )
     return precision, recall
 
 
-def _at_recalls(good: np.ndarray, counted: np.ndarray, wanted: int) -> np.ndarray:
+def _at_recalls(good: np.ndarray, counted: np.ndarray, total: int) -> np.ndarray:
     """Return the precision at the 101 recalls: the greatest from there on."""
     hits, seen = np.cumsum(good), np.cumsum(counted)
     precision = hits / np.maximum(seen, 1)
     highest = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)
-    return highest[np.searchsorted(hits / wanted, _RECALLS, side="left")]
+    return highest[np.searchsorted(hits / total, _RECALLS, side="left")]
 
 
 def _summary(
@@ -379,11 +381,11 @@ def _boxes(
         )
     real = (labels >= 0)[..., None]
     # Padding may hold anything, NaN as well.
-    kept = check_boxes(name, np.where(real, boxes, 0)).astype(np.float64)
+    filled = check_boxes(name, np.where(real, boxes, 0)).astype(np.float64)
     if format not in RELATIVE_FORMATS:
-        check_pixels(name, kept[real[..., 0]], keyword, format)
+        check_pixels(name, filled[real[..., 0]], keyword, format)
     lengths = None if size is None else check_size("size", size)
-    pixels = convert(kept, format, "yxyx", size=lengths)
+    pixels = convert(filled, format, "yxyx", size=lengths)
     wrong = np.argwhere((pixels[..., 2:] < pixels[..., :2]).any(-1))
     if len(wrong) and name == "truth":
         image, place = (int(i) for i in wrong[0])
@@ -402,10 +404,10 @@ def _check_areas(areas: Any) -> dict[str, tuple[float, float]]:
             "`areas` must be a dict of names (other than 'all') to (low, high) in square pixels; "
             f"got {shortened(areas)}."
         )
-    found = {name: as_array("areas", pair) for name, pair in areas.items()}
-    for name, pair in found.items():
+    pairs = {name: as_array("areas", pair) for name, pair in areas.items()}
+    for name, pair in pairs.items():
         if pair.shape != (2,) or pair.dtype.kind not in "iuf" or not pair[0] <= pair[1]:
             raise ValueError(
                 f"`areas` must hold (low, high) with low <= high; got {pair.tolist()} for {name!r}."
             )
-    return {name: (float(pair[0]), float(pair[1])) for name, pair in found.items()}
+    return {name: (float(pair[0]), float(pair[1])) for name, pair in pairs.items()}

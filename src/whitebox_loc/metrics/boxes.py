@@ -55,8 +55,8 @@ class _MeanOverBoxes(keras.metrics.Metric):
         values = keras.ops.where(self._meant(truth, prediction), values, float("nan"))
         weights = keras.ops.ones_like(values)
         if sample_weight is not None:
-            given = keras.ops.cast(sample_weight, "float64")
-            weights = weights * keras.ops.reshape(given, keras.ops.shape(values))
+            factors = keras.ops.cast(sample_weight, "float64")
+            weights = weights * keras.ops.reshape(factors, keras.ops.shape(values))
         self.total.assign_add(keras.ops.sum(weights * values))
         self.weight.assign_add(keras.ops.sum(weights))
 

@@ -143,13 +143,13 @@ def adapted(
     if prepare is None:
         _check_inputs(model, None)
     images = keras.Input(_image_shape(model, size, channels), name="images")
-    prepared = images if prepare is None else _traced("prepare", prepare, images)
+    prepared = images if prepare is None else _applied("prepare", prepare, images)
     _check_inputs(model, prepared)
-    found = _answer(model, prepared)
+    answer = _answer(model, prepared)
     if isinstance(read, str):
-        result = _box_in(read, found, _unit(read, pixels, prepared))
+        result = _box_in(read, answer, _unit(read, pixels, prepared))
     else:
-        result = _traced("read", read, found)
+        result = _applied("read", read, answer)
     outputs = _named(result)
     whole = keras.Model(images, outputs, name=name or f"adapted_{model.name}")
     if check:
@@ -202,10 +202,10 @@ def _image_shape(model: keras.Model, size: Any, channels: Any) -> tuple[int, int
     )
 
 
-def _traced(argument: str, function: Callable[[Any], Any], value: Any) -> Any:
+def _applied(argument: str, function: Callable[[Any], Any], value: Any) -> Any:
     """Apply a user's function to Keras tensors, and say what is wrong if it is no such function."""
     try:
-        found = function(value)
+        result = function(value)
     except Exception as error:
         if not isinstance(error, (TypeError, ValueError)):
             raise  # the function's own
@@ -220,7 +220,7 @@ def _traced(argument: str, function: Callable[[Any], Any], value: Any) -> Any:
             "TensorFlow and NumPy by those of keras.ops, or wrap them in a keras.layers.Lambda, "
             "with which the result cannot be loaded in safe mode."
         ) from error
-    return found
+    return result
 
 
 def _unit(format: str, pixels: Any, prepared: Any) -> tuple[int, int] | None:
@@ -291,22 +291,22 @@ def _check_computed(key: str, tensor: Any) -> None:
 
 
 def _checked(key: str, tensor: Any, known: dict[str, Any]) -> Any:
-    wanted = _OUTPUTS[key]
+    expected = _OUTPUTS[key]
     _check_computed(key, tensor)
     shape = tuple(tensor.shape)
     if shape and shape[0] is not None:
         _refuse_rows(key, shape[0], "n")
     sizes = shape[1:]
-    text = ", ".join(["n", *(f"{w}={known[w]}" if w in known else str(w) for w in wanted)])
-    fits = len(sizes) == len(wanted) and all(
+    text = ", ".join(["n", *(f"{w}={known[w]}" if w in known else str(w) for w in expected)])
+    fits = len(sizes) == len(expected) and all(
         got is not None and got == (want if isinstance(want, int) else known.get(want, got))
-        for got, want in zip(sizes, wanted, strict=True)
+        for got, want in zip(sizes, expected, strict=True)
     )
     if not fits:
         raise ValueError(
             f"`read` must return {key!r} of shape ({text}), fixed but for n; got {shape}."
         )
-    if "candidates" in wanted:  # as many in all outputs
+    if "candidates" in expected:  # as many in all outputs
         known["candidates"] = sizes[0]
     return keras.layers.Identity(name=key, dtype="float32")(_float32(tensor))
 
@@ -359,16 +359,16 @@ def _look_at(model: keras.Model) -> None:
 def _look_at_values(key: str, values: np.ndarray) -> None:
     if len(values) != 2:
         _refuse_rows(key, len(values), 2)
-    for which, found in zip(("a black image", "noise"), values, strict=True):
-        if not np.isfinite(found).all():
+    for which, numbers in zip(("a black image", "noise"), values, strict=True):
+        if not np.isfinite(numbers).all():
             raise ValueError(
                 f"`read` must return finite numbers; {key!r} of {which} holds NaN or infinity. "
                 "Black images are baselines of many methods: does `prepare` divide by the "
                 "brightness of the image? check=False leaves this out."
             )
-    found = _misread_box(values) if key in _BOXES else _no_probabilities(key, values)
-    if found:
-        warnings.warn(f"{key!r} of {found}; check=False leaves this out.", stacklevel=4)
+    doubt = _misread_box(values) if key in _BOXES else _no_probabilities(key, values)
+    if doubt:
+        warnings.warn(f"{key!r} of {doubt}; check=False leaves this out.", stacklevel=4)
 
 
 def _misread_box(values: np.ndarray) -> str | None:
@@ -390,15 +390,15 @@ def _no_probabilities(key: str, values: np.ndarray) -> str | None:
     Logits of a model without biases are 0 for the black image: only the noise shows them.
     """
     fix = "but it must hold probabilities"
-    for which, found in zip(("a black image", "noise"), values, strict=True):
-        if (found < 0).any() or (found > 1 + 1e-5).any():
+    for which, numbers in zip(("a black image", "noise"), values, strict=True):
+        if (numbers < 0).any() or (numbers > 1 + 1e-5).any():
             return (
-                f"{which} holds numbers from {found.min():.4g} to {found.max():.4g}, {fix}, 0 to "
-                "1. Use a sigmoid or softmax in `read`"
+                f"{which} holds numbers from {numbers.min():.4g} to {numbers.max():.4g}, {fix}, 0 "
+                "to 1. Use a sigmoid or softmax in `read`"
             )
         # Far above half precision, which rounds each number by at most 5e-4 of itself.
-        if key == "label" and abs(found.sum() - 1) > 1e-2:
+        if key == "label" and abs(numbers.sum() - 1) > 1e-2:
             return (
-                f"{which} sums to {found.sum():.4g}, {fix} that sum to 1. Use a softmax in `read`"
+                f"{which} sums to {numbers.sum():.4g}, {fix} that sum to 1. Use a softmax in `read`"
             )
     return None

@@ -96,16 +96,16 @@ def detections(
     check_real("threshold", threshold, low=0, high=1)
     check_real("overlap", overlap, low=0, high=1)
     check_int("most", most, low=1)
-    kept = [
+    choices = [
         _kept(*image, threshold=threshold, overlap=overlap, most=most)
         for image in zip(boxes, scores, labels, strict=True)
     ]
-    counts = np.array([len(each) for each in kept], np.int64)
-    candidates = np.full((len(kept), counts.max(initial=0)), -1, np.int64)
-    for row, each in zip(candidates, kept, strict=True):
+    counts = np.array([len(each) for each in choices], np.int64)
+    candidates = np.full((len(choices), counts.max(initial=0)), -1, np.int64)
+    for row, each in zip(candidates, choices, strict=True):
         row[: len(each)] = each
     valid = candidates >= 0
-    rows = np.arange(len(kept))[:, None]
+    rows = np.arange(len(choices))[:, None]
     return Detections(
         boxes=np.where(valid[..., None], boxes[rows, candidates], np.float32(0)),
         scores=np.where(valid, scores[rows, candidates], np.float32(0)),
@@ -127,13 +127,13 @@ def _kept(
     """Return the candidates of one image that are kept, the best first."""
     order = np.argsort(-scores, kind="stable")
     order = order[scores[order] >= np.float32(threshold)]
-    kept: list[int] = []
-    while len(order) and len(kept) < most:
+    choices: list[int] = []
+    while len(order) and len(choices) < most:
         best, rest = order[0], order[1:]
-        kept.append(int(best))
+        choices.append(int(best))
         shared = _overlaps(boxes[best], boxes[rest])
         order = rest[(shared <= overlap) | (labels[rest] != labels[best])]
-    return np.array(kept, np.int64)
+    return np.array(choices, np.int64)
 
 
 def _overlaps(box: np.ndarray, others: np.ndarray) -> np.ndarray:
@@ -170,8 +170,8 @@ def _check_outputs(outputs: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def _check_shares(name: str, value: Any, shape: tuple[int, ...], ndim: int) -> np.ndarray:
     array = np.asarray(value, np.float32)
     if array.ndim != ndim or array.shape[:2] != shape or not all(array.shape[2:]):
-        wanted = (*shape, "c")[:ndim]
-        raise ValueError(f"`outputs[{name!r}]` must have shape {wanted}; got {array.shape}.")
+        expected = (*shape, "c")[:ndim]
+        raise ValueError(f"`outputs[{name!r}]` must have shape {expected}; got {array.shape}.")
     # Written so that NaN is refused too. A sum in float32 may exceed 1 by its rounding.
     if not ((array >= 0) & (array <= 1 + 1e-5)).all():
         raise ValueError(

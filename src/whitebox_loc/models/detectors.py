@@ -32,7 +32,7 @@ DEEPEST = 4
 """The image is shrunk until the last maps have at most so many rows and columns."""
 
 LEAST_SIDE = 8
-"""Images of fewer pixels would have grids that do not tell the stride."""
+"""Images of fewer pixels would have grids from which the stride cannot be read."""
 
 
 def detector(
@@ -149,11 +149,11 @@ def center_maps(model: keras.Model) -> CenterMaps | None:
     >>> center_maps(wb.models.localizer(size=(8, 8))) is None
     True
     """
-    wanted = CenterMaps._fields[:3]
-    found = {layer.name: layer for layer in check_model(model).layers}
-    if not set(wanted) <= set(found):
+    names = CenterMaps._fields[:3]
+    layers = {layer.name: layer for layer in check_model(model).layers}
+    if not set(names) <= set(layers):
         return None
-    logits, sizes, offset = (found[name].output for name in wanted)
+    logits, sizes, offset = (layers[name].output for name in names)
     height, width = model.input_shape[1:3]
     rows, columns = logits.shape[1:3]
     fitting = [s for s in STRIDES if (-(-height // s), -(-width // s)) == (rows, columns)]
@@ -162,16 +162,16 @@ def center_maps(model: keras.Model) -> CenterMaps | None:
 
 def _maps(images: Any, stride: int, filters: tuple[int, ...]) -> Any:
     """Shrink the image until little is left, and grow it again to the grid of cells."""
-    x, kept, halvings = _conv(images, filters[0] // 2 or 1, "stem"), [], 0
+    x, skips, halvings = _conv(images, filters[0] // 2 or 1, "stem"), [], 0
     while 2**halvings < stride or max(x.shape[1:3]) > DEEPEST:
         channels = filters[min(halvings, len(filters) - 1)]
         halvings += 1
         x = _conv(x, channels, f"down{halvings}", strides=2)
         if 2**halvings >= stride:
             x = _conv(x, channels, f"skip{halvings}")
-            kept.append((halvings, x))
-    kept.pop()
-    for level, skip in reversed(kept):
+            skips.append((halvings, x))
+    skips.pop()
+    for level, skip in reversed(skips):
         x = keras.layers.UpSampling2D(2, name=f"double{level}")(x)
         # An odd number of rows was rounded up on the way down.
         extra = [(0, got - want) for got, want in zip(x.shape[1:3], skip.shape[1:3], strict=True)]

@@ -102,10 +102,10 @@ def edge_logits(model: keras.Model) -> list[Any] | None:
 
 def _outputs(model: keras.Model, suffix: str) -> list[Any]:
     names = {layer.name for layer in getattr(model, "layers", [])}
-    wanted = [f"row_{suffix}", f"column_{suffix}"]
-    if not set(wanted) <= names:
+    layers = [f"row_{suffix}", f"column_{suffix}"]
+    if not set(layers) <= names:
         raise ValueError(
-            f"`model` must be a localizer with head='profile' (layers {wanted}); got "
+            f"`model` must be a localizer with head='profile' (layers {layers}); got "
             f"{getattr(model, 'name', model)!r} with layers {sorted(names)}."
         )
-    return [model.get_layer(name).output for name in wanted]
+    return [model.get_layer(name).output for name in layers]

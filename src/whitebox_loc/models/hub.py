@@ -89,14 +89,9 @@ def hub_detector(
     if prepare is None:
         prepare = _preparation(detector, size, check_size("size", seen))
     prepared = prepare(keras.KerasTensor((None, *size, channels)))
+    read = row(detector, tuple(prepared.shape[1:]))
     return adapted(
-        detector,
-        row(detector, tuple(prepared.shape[1:])),
-        prepare=prepare,
-        size=size,
-        channels=channels,
-        check=check,
-        name=name,
+        detector, read, prepare=prepare, size=size, channels=channels, check=check, name=name
     )
 
 
@@ -131,20 +126,12 @@ def _preparation(
 
 def _retinanet(detector: Any, shape: tuple[int, ...]) -> Callable[[Any], Any]:
     """Read offsets from anchors: the centre in anchor sizes, the size as a logarithm."""
-    height_width = shape[:2]
     anchors = ops.concatenate(
         list(detector.anchor_generator(np.zeros((1, *shape), np.float32)).values())
     )
-    y, x, height, width = np.moveaxis(
-        convert(
-            np.asarray(anchors),
-            detector.anchor_generator.bounding_box_format,
-            "rel_center_yxhw",
-            size=height_width,
-        ),
-        -1,
-        0,
-    )
+    form = detector.anchor_generator.bounding_box_format
+    fractions = convert(np.asarray(anchors), form, "rel_center_yxhw", size=shape[:2])
+    y, x, height, width = np.moveaxis(fractions, -1, 0)
 
     def read(outputs: Any) -> dict[str, Any]:
         dx, dy, log_width, log_height = ops.unstack(outputs["bbox_regression"], 4, axis=-1)

@@ -47,12 +47,12 @@ def reinitialize(model: keras.Model, *, seed: int | np.random.Generator = 0) -> 
     """
     check_model(model)
     generator = check_generator(seed)
-    found = [
+    weights = [
         (variable, _initializer_of(layer, variable))
         for layer in model._flatten_layers(include_self=False)
         for variable in layer._trainable_variables + layer._non_trainable_variables
     ]
-    for variable, initializer in found:
+    for variable, initializer in weights:
         fresh = _with_seed(initializer, int(generator.integers(2**31)))
         variable.assign(fresh(variable.shape, variable.dtype))
     return model

@@ -1,4 +1,4 @@
-"""Which part of a model tells classes apart."""
+"""Which part of a model classifies."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["class_count", "label_logits"]
 
 
 def class_count(model: keras.Model, shape: tuple[int, int, int]) -> int | None:
-    """Return how many classes `model` tells apart, or None if it only finds boxes.
+    """Return how many classes `model` distinguishes, or None if it only finds boxes.
 
     A model that classifies returns a dict with the box under ``"box"`` and probabilities
     ``(n, classes)`` under ``"label"``, as ``localizer(classes=...)`` does.
@@ -49,13 +49,13 @@ def class_count(model: keras.Model, shape: tuple[int, int, int]) -> int | None:
         outputs = model.compute_output_spec(keras.KerasTensor((None, *shape)))
     if not isinstance(outputs, dict) or "label" not in outputs:
         return None
-    found = tuple(outputs["label"].shape)
-    if len(found) != 2 or found[1] is None or found[1] < 2:
+    label_shape = tuple(outputs["label"].shape)
+    if len(label_shape) != 2 or label_shape[1] is None or label_shape[1] < 2:
         raise ValueError(
             "`model` must return its output 'label' with shape (n, classes), at least two "
-            f"classes; {model.name!r} returns shape {found}."
+            f"classes; {model.name!r} returns shape {label_shape}."
         )
-    return int(found[1])
+    return int(label_shape[1])
 
 
 def label_logits(model: keras.Model) -> Any | None:

@@ -201,16 +201,16 @@ def _strided(x: Any, filters: tuple[int, ...], name: str = "conv") -> Any:
     return x
 
 
-def _check_line_filters(head: str, default: int | None, given: int | None) -> int | None:
-    if given is None:
+def _check_line_filters(head: str, default: int | None, value: int | None) -> int | None:
+    if value is None:
         return default
     if default is None:
         along = [name for name, row in HEADS.items() if row[2] is not None]
         raise ValueError(
-            f"`line_filters` {shortened(given)} needs a head with profiles, one of {along}; got "
+            f"`line_filters` {shortened(value)} needs a head with profiles, one of {along}; got "
             f"head={head!r}. Leave it None."
         )
-    return check_int("line_filters", given, low=1, high=MOST_CHANNELS)
+    return check_int("line_filters", value, low=1, high=MOST_CHANNELS)
 
 
 Head = Callable[[Any, tuple[int, ...], Any], tuple[Any, Any]]

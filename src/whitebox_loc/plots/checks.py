@@ -30,8 +30,8 @@ def check_table(
     pairs = zip(shape, array.shape, strict=False)
     fits = all(got > 0 if isinstance(want, str) else got == want for want, got in pairs)
     if array.ndim != len(shape) or not fits:
-        wanted = f"({', '.join(map(str, shape))}{',' * (len(shape) == 1)})"
-        raise ValueError(f"`{name}` must have shape {wanted}{why}; got {array.shape}.")
+        expected = f"({', '.join(map(str, shape))}{',' * (len(shape) == 1)})"
+        raise ValueError(f"`{name}` must have shape {expected}{why}; got {array.shape}.")
     array = np.asarray(array, np.float64)
     bad = ~np.isfinite(array) if not nan else np.isinf(array)
     if bad.any():
@@ -70,17 +70,17 @@ def check_labels(
             f"`{name}` must be a sequence of names; got {shortened(value)} of type "
             f"{type(value).__name__}."
         )
-    found = list(value)
-    for index, each in enumerate(found):
+    names = list(value)
+    for index, each in enumerate(names):
         if not isinstance(each, kinds):
             raise TypeError(
                 f"`{name}[{index}]` must be a name; got {shortened(each)} of type "
                 f"{type(each).__name__}."
             )
-    if len(found) != (count if count is not None else max(len(found), 1)):
-        wanted = "at least one name" if count is None else f"{count} names"
-        raise ValueError(f"`{name}` must hold {wanted}; got {len(found)}.")
-    return found
+    if len(names) != (count if count is not None else max(len(names), 1)):
+        expected = "at least one name" if count is None else f"{count} names"
+        raise ValueError(f"`{name}` must hold {expected}; got {len(names)}.")
+    return names
 
 
 ANY_NAME = (str, numbers.Number, tuple)

@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
 
 from whitebox_loc._validation import check_memory
+from whitebox_loc.plots.annotated import annotated_matrix, name_cells
 from whitebox_loc.plots.checks import check_labels, check_table
 from whitebox_loc.plots.style import COLORS, one_axes
 
@@ -51,24 +53,20 @@ def confusion_matrix(
     if (counts < 0).any():
         raise ValueError(f"`confusion` must hold numbers of images; got {counts.min():g}.")
     check_memory("confusion", counts.shape, 1e6 * counts.size, "texts")
-    shown = [str(k) for k in range(len(counts))]
+    labels: list[Any] = list(range(len(counts)))
     if names is not None:
-        shown = check_labels("names", names, len(counts))
+        labels = check_labels("names", names, len(counts))
     # High enough for the colour bar's label where classes are few.
     ax = one_axes(ax, (1.8 + 0.62 * len(counts), max(2.9, 1.2 + 0.55 * len(counts))))
     totals = counts.sum(axis=1, keepdims=True)
     shares = np.where(totals > 0, counts / np.maximum(totals, 1), np.nan)
-    ax.set_facecolor("0.85")
-    drawn = ax.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for (row, column), count in np.ndenumerate(counts):
-        dark = shares[row, column] > 0.5
-        ax.text(column, row, f"{count:g}", ha="center", va="center", fontsize=8,
-                color="white" if dark else "black")  # fmt: skip
-    ax.set_xticks(range(len(counts)), shown, rotation=35, ha="right", fontsize=8)
-    ax.set_yticks(range(len(counts)), shown, fontsize=8)
+    annotated_matrix(
+        ax, shares, lambda row, column: f"{counts[row, column]:g}", "share of the true class",
+        Normalize(0, 1), cmap="Blues", fontsize=8, square=True,
+    )  # fmt: skip
+    name_cells(ax, labels, labels, rotation=35)
     ax.set_xlabel("predicted class")
     ax.set_ylabel("true class")
-    ax.figure.colorbar(drawn, ax=ax, label="share of the true class", shrink=0.85)
     return ax
 
 

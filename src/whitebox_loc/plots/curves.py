@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from whitebox_loc._validation import as_array, shortened
+from whitebox_loc.boxes.formats import COORDINATES
 from whitebox_loc.plots.checks import check_box, check_mapping, check_table
 from whitebox_loc.plots.style import COLORS, axes_grid, one_axes
 
@@ -103,26 +104,27 @@ def edge_distributions(
     'boundary between pixels'
     """
     check_mapping("distributions", distributions, "probabilities")
-    order = ("top", "left", "bottom", "right")
-    given = {n: distributions[n] for n in order if n in distributions}
-    if not given:
+    names = [name for name in COORDINATES if name in distributions]
+    if not names:
         raise ValueError(
-            f"`distributions` must hold some of {list(order)}; "
+            f"`distributions` must hold some of {list(COORDINATES)}; "
             f"got {shortened(list(distributions))}."
         )
-    given = {
-        name: check_table(f"distributions[{name!r}]", each, ("positions",))
-        for name, each in given.items()
+    columns = {
+        name: check_table(f"distributions[{name!r}]", distributions[name], ("positions",))
+        for name in names
     }
     if true is not None:
         true = check_box("true", true)
     ax = one_axes(ax, (6.0, 2.6))
-    for offset, (name, values) in enumerate(given.items()):
+    for offset, (name, values) in enumerate(columns.items()):
         # Narrow bars side by side: two edges at one position stay both visible.
         where = np.arange(len(values)) + 0.2 * (offset - 1.5)
         ax.bar(where, values, width=0.9, color=COLORS[name], alpha=0.85, label=name)
         if true is not None:
-            ax.axvline(float(true[order.index(name)]), color=COLORS[name], linestyle=":", lw=1)
+            ax.axvline(
+                float(true[COORDINATES.index(name)]), color=COLORS[name], linestyle=":", lw=1
+            )
     ax.set_ylim(0, 1.05)
     ax.set_xlabel("boundary between pixels")
     ax.set_ylabel("probability")
@@ -131,24 +133,24 @@ def edge_distributions(
 
 
 def check_columns(
-    columns: Mapping[str, Any], wanted: tuple[str, ...], trained: str, other: str
+    columns: Mapping[str, Any], names: tuple[str, ...], trained: str, other: str
 ) -> dict[str, np.ndarray]:
     """Return the columns wanted, of one length; an error names the function for another history.
 
     `trained` is the function that returns the other history, `other` the one that draws it.
     """
     check_mapping("columns", columns, "arrays")
-    missing = [name for name in wanted if name not in columns]
+    missing = [name for name in names if name not in columns]
     if missing:
         raise ValueError(
-            f"`columns` must hold {list(wanted)}; missing are {missing}. For a history of "
+            f"`columns` must hold {list(names)}; missing are {missing}. For a history of "
             f"whitebox_loc.training.{trained} call whitebox_loc.plots.{other}."
         )
     steps = np.size(as_array("columns['step']", columns["step"]))
     if not steps:
-        return {name: np.zeros(0) for name in wanted}
+        return {name: np.zeros(0) for name in names}
     shape = (steps,)
-    return {n: check_table(f"columns[{n!r}]", columns[n], shape, ", one a step") for n in wanted}
+    return {n: check_table(f"columns[{n!r}]", columns[n], shape, ", one a step") for n in names}
 
 
 def mark_of(steps: np.ndarray) -> str:

@@ -191,15 +191,17 @@ def _write(ax: Any, box: np.ndarray, text: str, size: tuple[int, int]) -> None:
 
 
 def _explain(axes: np.ndarray, with_truth: bool) -> None:
-    shown = [Line2D([], [], color=COLORS["predicted"], ls="--", lw=1.4, label="found, with score")]
+    handles = [
+        Line2D([], [], color=COLORS["predicted"], ls="--", lw=1.4, label="found, with score")
+    ]
     if with_truth:
-        shown.insert(0, Line2D([], [], color=COLORS["true"], lw=3.0, label="true"))
+        handles.insert(0, Line2D([], [], color=COLORS["true"], lw=3.0, label="true"))
     # Below a single column of images there may be no room for two names side by side, and what
     # is beside a narrow image is of use for longer ones.
     alone = axes.shape[1] == 1
     for ax in axes.flat:
         ax.set_anchor("NW" if alone else "N")
     axes[-1, 0].legend(
-        handles=shown, loc="upper left", bbox_to_anchor=(0, -0.03), ncols=1 if alone else 2,
+        handles=handles, loc="upper left", bbox_to_anchor=(0, -0.03), ncols=1 if alone else 2,
         frameon=False, fontsize=8, borderaxespad=0, borderpad=0,
     )  # fmt: skip

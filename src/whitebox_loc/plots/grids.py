@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import ScalarFormatter
 
 from whitebox_loc._validation import check_real
 from whitebox_loc.plots.checks import check_box, check_count, check_labels, check_table
-from whitebox_loc.plots.style import COLORS, axes_grid, outline, signed_norm
+from whitebox_loc.plots.style import COLORS, attribution_bar, axes_grid, crop, outline, signed_norm
 
 __all__ = ["saliency_grid"]
 
@@ -71,14 +70,10 @@ def saliency_grid(
     for index, (line, name) in enumerate(zip(axes, rows, strict=True)):
         norm = signed_norm(maps[index])
         for ax, values in zip(line, maps[index], strict=True):
-            drawn = ax.imshow(values, cmap="RdBu_r", norm=norm, interpolation="nearest")
+            image = ax.imshow(values, cmap="RdBu_r", norm=norm, interpolation="nearest")
             _frame(ax, box, margin)
         line[0].set_ylabel(name, fontsize=9)
-        numbers = ScalarFormatter()
-        numbers.set_powerlimits((-2, 3))
-        label = labels[index] if labels is not None else "attribution"
-        bar = line[0].figure.colorbar(drawn, ax=list(line), format=numbers, label=label)
-        bar.ax.tick_params(labelsize=7)
+        attribution_bar(image, list(line), labels[index] if labels else "attribution")
     for ax, name in zip(axes[0], columns, strict=True):
         ax.set_title(name, fontsize=9)
     return axes
@@ -91,7 +86,4 @@ def _frame(ax: Axes, box: Any, margin: float | None) -> None:
         return
     outline(ax, box, color=COLORS["reference"], linewidth=0.6)
     if margin is not None:
-        top, left, bottom, right = (float(value) - 0.5 for value in box)
-        ax.set_facecolor("0.5")
-        ax.set_ylim(bottom + margin, top - margin)
-        ax.set_xlim(left - margin, right + margin)
+        crop(ax, box, margin)

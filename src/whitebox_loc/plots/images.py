@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator, ScalarFormatter
+from matplotlib.ticker import MaxNLocator
 
 from whitebox_loc._validation import check_bool
 from whitebox_loc.plots.checks import check_box, check_count, check_image, check_table, check_text
 from whitebox_loc.plots.style import (
     COLORS,
+    attribution_bar,
     axes_grid,
     one_axes,
     outline,
@@ -63,14 +64,17 @@ def boxes(
     ['true', 'predicted']
     """
     image = check_image("image", image)
-    found = {
+    outlines = {
         name: None if box is None else check_box(name, box)
         for name, box in (("true", true), ("predicted", predicted))
     }
     check_text("title", title), check_bool("legend", legend)
     ax = one_axes(ax)
     _show(ax, image)
-    for name, box, line in (("true", found["true"], "-"), ("predicted", found["predicted"], "--")):
+    for name, box, line in (
+        ("true", outlines["true"], "-"),
+        ("predicted", outlines["predicted"], "--"),
+    ):
         if box is not None:
             outline(ax, box, color=COLORS[name], linestyle=line, linewidth=1.8, label=name)
     if legend and ax.patches:
@@ -135,7 +139,7 @@ def kernels(weights: np.ndarray, axes: Any = None, *, title: str = "") -> np.nda
     axes = axes_grid(axes, inputs, outputs, (1.0, 1.25))
     flat = weights.reshape(height, width, -1).transpose(2, 0, 1)
     norm = signed_norm(weights)
-    drawn = show_each(axes, lambda ax, i: _signed(ax, flat[i], norm), len(flat))
+    pictures = show_each(axes, lambda ax, i: _signed(ax, flat[i], norm), len(flat))
     for index in range(outputs):
         axes[0, index].set_title(f"out {index}", fontsize=7)
     for index in range(inputs):
@@ -143,7 +147,7 @@ def kernels(weights: np.ndarray, axes: Any = None, *, title: str = "") -> np.nda
             -0.1, 0.5, f"in {index}", transform=axes[index, 0].transAxes,
             fontsize=7, ha="right", va="center",
         )  # fmt: skip
-    _finish(axes, drawn[-1], title, "weight")
+    _finish(axes, pictures[-1], title, "weight")
     return axes
 
 
@@ -185,16 +189,13 @@ def saliency(
     if box is not None:
         box = check_box("box", box)
     ax = one_axes(ax)
-    drawn = _signed(ax, values, signed_norm(values))
+    picture = _signed(ax, values, signed_norm(values))
     if box is not None:
         outline(ax, box, color=COLORS["reference"], linewidth=0.8)
     ax.set_xticks([])
     ax.set_yticks([])
     ax.set_title(title, fontsize=9)
-    numbers = ScalarFormatter()
-    numbers.set_powerlimits((-2, 3))
-    bar = ax.figure.colorbar(drawn, ax=ax, shrink=0.75, label=label, format=numbers)
-    bar.ax.tick_params(labelsize=7)
+    attribution_bar(picture, ax, label, shrink=0.75)
     return ax
 
 
@@ -211,9 +212,9 @@ def _channels(maps: np.ndarray, axes: Any, title: str, label: str) -> np.ndarray
     return axes
 
 
-def _finish(axes: np.ndarray, drawn: Any, title: str, label: str) -> None:
+def _finish(axes: np.ndarray, picture: Any, title: str, label: str) -> None:
     figure = axes.flat[0].figure
-    bar = figure.colorbar(drawn, ax=axes, label=label, shrink=0.9)
+    bar = figure.colorbar(picture, ax=axes, label=label, shrink=0.9)
     bar.locator = MaxNLocator(5, symmetric=True)
     bar.ax.tick_params(labelsize=8)
     figure.suptitle(title, fontsize=10)

@@ -66,10 +66,10 @@ def leaderboard(
     """
     rows, columns = check_labels("rows", rows), check_labels("columns", columns)
     shape = (len(rows), len(columns))
-    given = ("means", means), ("lows", lows), ("highs", highs)
+    arrays = ("means", means), ("lows", lows), ("highs", highs)
     tables = [
         check_table(n, each, shape, ", a value for each of `rows` and `columns`")
-        for n, each in given
+        for n, each in arrays
     ]
     marked = _marked(baselines)
     if notes is not None:
@@ -109,11 +109,11 @@ def _panel(ax: Axes, columns: list[np.ndarray], marks: np.ndarray, hollow: np.nd
         if np.isfinite(value):
             ax.axvline(value, color=COLORS["predicted"], linewidth=0.7, linestyle=":", zorder=1)
     for chosen, color, marker in styles:
-        shown = chosen & np.isfinite(means)
+        rows = chosen & np.isfinite(means)
         # One image has a mean and no interval.
-        ends = [np.where(np.isfinite(end), end, means)[shown] for end in (lows, highs)]
-        ax.hlines(places[shown], *ends, color=color, linewidth=2.2, alpha=0.45)
-        for part, face in ((shown & ~hollow, color), (shown & hollow, "white")):
+        ends = [np.where(np.isfinite(end), end, means)[rows] for end in (lows, highs)]
+        ax.hlines(places[rows], *ends, color=color, linewidth=2.2, alpha=0.45)
+        for part, face in ((rows & ~hollow, color), (rows & hollow, "white")):
             ax.plot(means[part], places[part], marker, color=color, mfc=face, markersize=3.5)
     for place in places[~np.isfinite(means)]:
         ax.text(0.03, place, "not applicable", transform=ax.get_yaxis_transform(), fontsize=6,

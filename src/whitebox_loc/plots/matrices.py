@@ -9,12 +9,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 
+from whitebox_loc.boxes.formats import COORDINATES
+from whitebox_loc.plots.annotated import annotated_matrix, name_cells
 from whitebox_loc.plots.checks import check_labels, check_table, check_text
 from whitebox_loc.plots.style import one_axes, signed_norm
 
 __all__ = ["cross_talk_matrix", "response_matrix"]
-
-NAMES = ("top", "left", "bottom", "right")
 
 
 def response_matrix(
@@ -22,8 +22,8 @@ def response_matrix(
     interval: Any = None,
     ax: Axes | None = None,
     *,
-    rows: Sequence[str] = NAMES,
-    columns: Sequence[str] = NAMES,
+    rows: Sequence[str] = COORDINATES,
+    columns: Sequence[str] = COORDINATES,
     title: str = "",
 ) -> Axes:
     r"""Draw how predicted coordinates answer to true edges, on a signed scale.
@@ -53,10 +53,8 @@ def response_matrix(
     ('1.00\n0.90 to 1.10', (-1.0, 1.0))
     """
     rows, columns, values, interval = _checked(values, interval, rows, columns, title)
-    norm = signed_norm(values)
-    ax = _matrix(values, interval, ax, rows, columns, "RdBu_r", norm, "pixels per pixel")
-    ax.set_ylabel("predicted coordinate")
-    ax.set_xlabel("edge that moves")
+    labels = ("predicted coordinate", "edge that moves", "pixels per pixel")
+    ax = _matrix(values, interval, ax, rows, columns, labels, signed_norm(values), "RdBu_r")
     ax.set_title(title, fontsize=10)
     return ax
 
@@ -67,8 +65,8 @@ def cross_talk_matrix(
     ax: Axes | None = None,
     *,
     elsewhere: Any = None,
-    rows: Sequence[str] = NAMES,
-    columns: Sequence[str] = NAMES,
+    rows: Sequence[str] = COORDINATES,
+    columns: Sequence[str] = COORDINATES,
     title: str = "",
 ) -> Axes:
     """Draw which share of each coordinate's map lies on which edge, on a scale of 0 to 1.
@@ -77,16 +75,10 @@ def cross_talk_matrix(
     ----------
     values : array (4, 4)
         Shares in 0..1: row i for the map of coordinate i, column j for edge j. NaN is grey.
-    interval : array (2, 4, 4), optional
-        Lower and upper ends, written below the values.
-    ax : matplotlib axes, optional
-        Where to draw; None makes a figure.
     elsewhere : array (4,), optional
         Shares on no edge, drawn as a fifth column.
-    rows, columns : sequences of str
-        Names of the coordinates and of the edges.
-    title : str
-        Title of the axes.
+    interval, ax, rows, columns, title
+        As in `response_matrix`.
 
     Returns
     -------
@@ -106,13 +98,39 @@ def cross_talk_matrix(
         if interval is not None:
             blank = np.full((2, len(values), 1), np.nan)
             interval = np.concatenate([interval, blank], axis=2)
-    norm = Normalize(0, 1)
-    ax = _matrix(values, interval, ax, rows, columns, "viridis", norm, "share of |map|")
-    ax.set_ylabel("map of")
-    ax.set_xlabel("evidence of edge")
+    labels = ("map of", "evidence of edge", "share of |map|")
+    ax = _matrix(values, interval, ax, rows, columns, labels, Normalize(0, 1), "viridis")
     ax.set_title(title, fontsize=10)
     if elsewhere is not None:
         ax.axvline(len(columns) - 1.5, color="white", linewidth=3)
+    return ax
+
+
+def _matrix(
+    values: np.ndarray,
+    interval: np.ndarray | None,
+    ax: Axes | None,
+    rows: Sequence[str],
+    columns: Sequence[str],
+    labels: tuple[str, str, str],
+    norm: Normalize,
+    cmap: str,
+) -> Axes:
+    """Draw values with their intervals; `labels` name the rows, the columns and the values."""
+
+    def text(row: int, column: int) -> str:
+        value = values[row, column]
+        words = f"{value:z.2f}" if np.isfinite(value) else "none"
+        if interval is not None and np.isfinite(interval[:, row, column]).all():
+            low, high = interval[:, row, column]
+            words += f"\n{low:z.2f} to {high:z.2f}"
+        return words
+
+    ax = one_axes(ax, (1.9 + 0.95 * len(columns), 1.3 + 0.75 * len(rows)))
+    annotated_matrix(ax, values, text, labels[2], norm, cmap=cmap)
+    name_cells(ax, rows, columns)
+    ax.set_ylabel(labels[0])
+    ax.set_xlabel(labels[1])
     return ax
 
 
@@ -128,33 +146,3 @@ def _checked(
         interval = check_table("interval", interval, (2, *shape), ", lower and upper ends")
     check_text("title", title)
     return rows, columns, values, interval
-
-
-def _matrix(
-    values: np.ndarray,
-    interval: np.ndarray | None,
-    ax: Axes | None,
-    rows: Sequence[str],
-    columns: Sequence[str],
-    cmap: str,
-    norm: Normalize,
-    label: str,
-) -> Axes:
-    ax = one_axes(ax, (1.9 + 0.95 * len(columns), 1.3 + 0.75 * len(rows)))
-    ax.set_facecolor("0.85")
-    drawn = ax.imshow(values, cmap=cmap, norm=norm, aspect="auto")
-    for (row, column), value in np.ndenumerate(values):
-        text = f"{value:z.2f}" if np.isfinite(value) else "none"
-        if interval is not None and np.isfinite(interval[:, row, column]).all():
-            low, high = interval[:, row, column]
-            text += f"\n{low:z.2f} to {high:z.2f}"
-        red, green, blue, _ = drawn.cmap(norm(value)) if np.isfinite(value) else (1, 1, 1, 1)
-        # Rec. 709: how bright the eye finds a colour.
-        dark = 0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.5
-        color = "white" if dark else "black"
-        ax.text(column, row, text, ha="center", va="center", fontsize=7, color=color)
-    ax.set_xticks(range(len(columns)), columns, fontsize=8)
-    ax.set_yticks(range(len(rows)), rows, fontsize=8)
-    bar = ax.figure.colorbar(drawn, ax=ax, label=label)
-    bar.ax.tick_params(labelsize=7)
-    return ax

@@ -9,6 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from whitebox_loc._validation import check_real
+from whitebox_loc.boxes.formats import COORDINATES
 from whitebox_loc.plots.checks import check_mapping
 from whitebox_loc.plots.style import COLORS, axes_grid, show_each
 
@@ -16,7 +17,7 @@ __all__ = ["stress_coordinates", "stress_curves"]
 
 _COLUMNS = 4
 
-#: What tells a curve from other things.
+#: Attributes that every curve has.
 PARTS = ("shift", "severities", "mean_iou", "iou_interval", "error", "error_interval")
 
 
@@ -74,20 +75,12 @@ def stress_coordinates(curves: Mapping[str, Any], axes: Any = None) -> Any:
 
     Parameters
     ----------
-    curves : mapping
-        Name of the shift to its curve, as in `whitebox_loc.training.Stress.curves`.
-    axes : array of matplotlib axes, optional
-        Where to draw, rows of four with one a shift and the last row full; None makes a figure.
+    curves, axes
+        As in `stress_curves`, with the same errors.
 
     Returns
     -------
     ndarray of matplotlib.axes.Axes, shape (rows, 4)
-        As for `stress_curves`.
-
-    Raises
-    ------
-    ValueError
-        If there are no curves, or `axes` does not hold rows of four for them.
 
     Examples
     --------
@@ -99,7 +92,7 @@ def stress_coordinates(curves: Mapping[str, Any], axes: Any = None) -> Any:
     """
 
     def draw(ax: Axes, curve: Any) -> None:
-        for j, name in enumerate(("top", "left", "bottom", "right")):
+        for j, name in enumerate(COORDINATES):
             _band(
                 ax, curve.severities, curve.error[:, j], curve.error_interval[:, j],
                 label=name, color=COLORS[name], linestyle=("-", "--", "-.", ":")[j],
@@ -123,22 +116,22 @@ def _panels(curves: Mapping[str, Any], axes: Any, draw: Any, label: str) -> np.n
             )
     rows = -(-len(curves) // _COLUMNS)
     axes = axes_grid(axes, rows, _COLUMNS, (3.2, 2.4))
-    found = list(curves.items())
+    names = list(curves)
 
     def panel(ax: Axes, index: int) -> None:
-        name, curve = found[index]
+        curve = curves[names[index]]
         ax.set_axis_on()
         draw(ax, curve)
         if curve.shift.moderate in curve.severities:
             ax.axvline(curve.shift.moderate, color=COLORS["reference"], linewidth=4, alpha=0.2,
                        label="moderate severity")  # fmt: skip
-        ax.set_title(name, fontsize=10)
+        ax.set_title(names[index], fontsize=10)
         ax.set_xlabel(curve.shift.unit, fontsize=8)
         ax.tick_params(labelsize=8)
         if index % _COLUMNS == 0:
             ax.set_ylabel(label, fontsize=8)
 
-    show_each(axes, panel, len(found))
+    show_each(axes, panel, len(names))
     axes.flat[0].legend(frameon=False, fontsize=7, loc="best")
     return axes
 

@@ -11,10 +11,20 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize, TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import ScalarFormatter
 
 from whitebox_loc.plots.checks import check_ax
 
-__all__ = ["COLORS", "axes_grid", "one_axes", "outline", "show_each", "signed_norm"]
+__all__ = [
+    "COLORS",
+    "attribution_bar",
+    "axes_grid",
+    "crop",
+    "one_axes",
+    "outline",
+    "show_each",
+    "signed_norm",
+]
 
 # The palette of Okabe and Ito, "Color universal design", 2008.
 COLORS = {
@@ -32,9 +42,7 @@ COLORS = {
 
 def one_axes(ax: Axes | None, figsize: tuple[float, float] = (4.0, 4.0)) -> Axes:
     """Return `ax`, or the axes of a new figure."""
-    if ax is not None:
-        return check_ax("ax", ax)
-    return new_figure(figsize).add_subplot()
+    return new_figure(figsize).add_subplot() if ax is None else check_ax("ax", ax)
 
 
 def new_figure(figsize: tuple[float, float]) -> Figure:
@@ -64,15 +72,15 @@ def axes_grid(
     if axes is None:
         figure = new_figure((columns * cell[0], rows * cell[1]))
         return figure.subplots(rows, columns, squeeze=False)
-    given = np.asarray(axes, dtype=object)
-    for each in given.flat:
+    array = np.asarray(axes, dtype=object)
+    for each in array.flat:
         check_ax(name, each)
-    if given.size != rows * columns:
+    if array.size != rows * columns:
         raise ValueError(
-            f"`{name}` must hold {rows} x {columns} = {rows * columns} axes; got {given.size}. "
+            f"`{name}` must hold {rows} x {columns} = {rows * columns} axes; got {array.size}. "
             "Pass None for a new figure."
         )
-    return given.reshape(rows, columns)
+    return array.reshape(rows, columns)
 
 
 def signed_norm(values: np.ndarray) -> Normalize:
@@ -84,12 +92,28 @@ def signed_norm(values: np.ndarray) -> Normalize:
 
 def show_each(axes: np.ndarray, draw: Callable[[Axes, int], Any], count: int) -> list[Any]:
     """Call ``draw(axes, index)`` for the first `count` axes and hide the others."""
-    drawn = []
+    results = []
     for index, ax in enumerate(axes.flat):
         ax.set_axis_off()
         if index < count:
-            drawn.append(draw(ax, index))
-    return drawn
+            results.append(draw(ax, index))
+    return results
+
+
+def crop(ax: Axes, box: Any, margin: float) -> None:
+    """Show a box in ``yxyx`` pixels and `margin` pixels around it; grey lies outside the image."""
+    top, left, bottom, right = (float(value) - 0.5 for value in box)
+    ax.set_facecolor("0.5")
+    ax.set_ylim(bottom + margin, top - margin)
+    ax.set_xlim(left - margin, right + margin)
+
+
+def attribution_bar(image: Any, axes: Any, label: str, **options: Any) -> None:
+    """Add the colour bar of a signed map, with powers of ten where numbers are long."""
+    numbers = ScalarFormatter()
+    numbers.set_powerlimits((-2, 3))
+    bar = image.figure.colorbar(image, ax=axes, label=label, format=numbers, **options)
+    bar.ax.tick_params(labelsize=7)
 
 
 def outline(ax: Axes, box: Any, **style: Any) -> None:

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
 
+from whitebox_loc.plots.annotated import annotated_matrix
 from whitebox_loc.plots.checks import check_labels, check_table, check_text
 from whitebox_loc.plots.style import one_axes
 
@@ -60,19 +62,17 @@ def heat_map(
     check_text("title", title), check_text("bar", bar)
     low, high = _limits(values, limits)
     ax = one_axes(ax, (5.2, 4.4))
-    ax.set_facecolor("0.85")
-    drawn = ax.imshow(values, cmap="viridis", vmin=low, vmax=high, aspect="auto")
-    middle = (low + high) / 2
-    for (row, column), value in np.ndenumerate(values):
-        if np.isfinite(value):
-            ax.text(column, row, f"{value:.3f}", ha="center", va="center", fontsize=6,
-                    color="white" if value < middle else "black")  # fmt: skip
-    _ticks(ax.set_yticks, row_edges)
-    _ticks(ax.set_xticks, column_edges)
+
+    def text(row: int, column: int) -> str:
+        value = values[row, column]
+        return f"{value:.3f}" if np.isfinite(value) else ""
+
+    annotated_matrix(ax, values, text, bar, Normalize(low, high), fontsize=6)
+    for set_ticks, edges in ((ax.set_yticks, row_edges), (ax.set_xticks, column_edges)):
+        set_ticks(np.arange(len(edges)) - 0.5, [f"{edge:g}" for edge in edges], fontsize=7)
     ax.set_ylabel(row_label)
     ax.set_xlabel(column_label)
     ax.set_title(title, fontsize=10)
-    ax.figure.colorbar(drawn, ax=ax, label=bar)
     return ax
 
 
@@ -85,7 +85,3 @@ def _limits(values: np.ndarray, limits: Any) -> tuple[float, float]:
     if low > high:
         raise ValueError(f"`limits` must be (least, greatest); got ({low:g}, {high:g}).")
     return float(low), float(high)
-
-
-def _ticks(setter: Any, edges: Any) -> None:
-    setter(np.arange(len(edges)) - 0.5, [f"{edge:g}" for edge in edges], fontsize=7)

@@ -10,6 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 
 from whitebox_loc._validation import check_ints
+from whitebox_loc.boxes.formats import COORDINATES
+from whitebox_loc.plots.annotated import annotated_matrix, name_cells
 from whitebox_loc.plots.checks import (
     ANY_NAME,
     check_box,
@@ -149,7 +151,7 @@ def probe_table(
 def ablation_matrix(
     values: np.ndarray,
     rows: Sequence[Any],
-    columns: Sequence[str] = ("top", "left", "bottom", "right"),
+    columns: Sequence[str] = COORDINATES,
     ax: Axes | None = None,
     *,
     label: str = "change",
@@ -235,10 +237,10 @@ def maximized_images(
         ax.set_yticks([])
         return _picture(ax, images[index])
 
-    drawn = show_each(axes, draw, len(images))
+    pictures = show_each(axes, draw, len(images))
     figure = axes.flat[0].figure
     if images.shape[-1] != 3:
-        bar = figure.colorbar(drawn[-1], ax=axes, label="brightness", shrink=0.8)
+        bar = figure.colorbar(pictures[-1], ax=axes, label="brightness", shrink=0.8)
         bar.ax.tick_params(labelsize=7)
     figure.suptitle(title, fontsize=10)
     return axes
@@ -252,7 +254,7 @@ def receptive_field(
     label: str | None = None,
     title: str = "",
 ) -> Axes:
-    """Outline the pixels that a unit can see, over an image or over what it listens to.
+    """Outline the pixels that a unit can see, over an image or over its response to each pixel.
 
     Parameters
     ----------
@@ -291,8 +293,8 @@ def receptive_field(
     else:
         check_text("label", label)
         norm = Normalize(0, float(np.max(background)) or 1.0)
-        drawn = ax.imshow(background, cmap="magma", norm=norm, interpolation="nearest")
-        bar = ax.figure.colorbar(drawn, ax=ax, shrink=0.8, label=label)
+        picture = ax.imshow(background, cmap="magma", norm=norm, interpolation="nearest")
+        bar = ax.figure.colorbar(picture, ax=ax, shrink=0.8, label=label)
         bar.ax.tick_params(labelsize=7)
     # White inside black shows on any background.
     outline(ax, window, color="black", linewidth=3.0)
@@ -305,8 +307,8 @@ def receptive_field(
 
 
 def _picture(ax: Axes, image: np.ndarray) -> Any:
-    shown = image if image.shape[-1] == 3 else image[..., 0]
-    return ax.imshow(shown, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    pixels = image if image.shape[-1] == 3 else image[..., 0]
+    return ax.imshow(pixels, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
 
 
 def _matrix(
@@ -321,19 +323,12 @@ def _matrix(
 ) -> Axes:
     check_text("label", label), check_text("title", title)
     ax = one_axes(ax, size)
-    cmap, norm = colors
-    ax.set_facecolor("0.85")
-    drawn = ax.imshow(values, cmap=cmap, norm=norm, aspect="auto")
-    for (row, column), value in np.ndenumerate(values):
-        if np.isfinite(value):
-            red, green, blue, _ = drawn.cmap(norm(value))
-            # Rec. 709: how bright the eye finds a colour.
-            dark = 0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.5
-            ax.text(column, row, f"{value:z.2f}", ha="center", va="center", fontsize=7,
-                    color="white" if dark else "black")  # fmt: skip
-    ax.set_xticks(range(len(columns)), columns, fontsize=8, rotation=30, ha="right")
-    ax.set_yticks(range(len(rows)), [str(row) for row in rows], fontsize=8)
+
+    def text(row: int, column: int) -> str:
+        value = values[row, column]
+        return f"{value:z.2f}" if np.isfinite(value) else ""
+
+    annotated_matrix(ax, values, text, label, colors[1], cmap=colors[0])
+    name_cells(ax, rows, columns, rotation=30)
     ax.set_title(title, fontsize=10)
-    bar = ax.figure.colorbar(drawn, ax=ax, label=label)
-    bar.ax.tick_params(labelsize=7)
     return ax

@@ -13,12 +13,12 @@ from matplotlib.figure import Figure
 
 from whitebox_loc import evaluation, introspect, plots
 from whitebox_loc._files import replacing
+from whitebox_loc.boxes.formats import COORDINATES
 from whitebox_loc.models import edge_distributions, edge_logits
+from whitebox_loc.plots.style import crop
 from whitebox_loc.training import Evaluation, History, breakdown
 
 __all__ = ["FIGURES", "Drawn", "draw_all"]
-
-COORDINATES = ["top", "left", "bottom", "right"]
 
 SOME = 64
 """Images from which means over images are made."""
@@ -47,8 +47,8 @@ class Subject:
     def example(self) -> int:
         """Return the index of an image whose box is of middle size and inside the canvas."""
         boxes, (height, width) = self.result.batch.boxes, self.result.batch.scene.size
-        wanted = np.array([0.3 * height, 0.25 * width, 0.65 * height, 0.75 * width])
-        return int(np.abs(boxes - wanted).sum(axis=1).argmin())
+        middle = np.array([0.3 * height, 0.25 * width, 0.65 * height, 0.75 * width])
+        return int(np.abs(boxes - middle).sum(axis=1).argmin())
 
 
 def draw_all(
@@ -63,7 +63,7 @@ def draw_all(
     The figures show the first of the evaluations.
     """
     subject = Subject(model, history, next(iter(evaluations.values())))
-    drawn = []
+    rows = []
     for name, (draw, title, caption) in FIGURES.items():
         stage(f"draw {name}")
         figure = draw(subject)
@@ -74,8 +74,8 @@ def draw_all(
             continue
         with replacing(path) as part:
             figure.savefig(part, dpi=130)
-        drawn.append(Drawn(path, title, caption))
-    return drawn
+        rows.append(Drawn(path, title, caption))
+    return rows
 
 
 def _predictions(subject: Subject) -> Figure:
@@ -143,10 +143,10 @@ def _activations(subject: Subject) -> Figure:
         for path, values in introspect.activations(subject.model, image).items()
         if values.ndim == 4 and path.rpartition("/")[2].startswith("conv")
     }
-    shown = {path: values[..., :8] for path, values in maps.items()}
-    figure = Figure(figsize=(11.5, 1.75 * len(shown)), layout="constrained")
-    parts = figure.subfigures(len(shown), 1, squeeze=False)[:, 0]
-    for part, (path, values) in zip(parts, shown.items(), strict=True):
+    firsts = {path: values[..., :8] for path, values in maps.items()}
+    figure = Figure(figsize=(11.5, 1.75 * len(firsts)), layout="constrained")
+    parts = figure.subfigures(len(firsts), 1, squeeze=False)[:, 0]
+    for part, (path, values) in zip(parts, firsts.items(), strict=True):
         channels = maps[path].shape[-1]
         note = "" if channels <= 8 else f" (first 8 of {channels} channels)"
         axes = part.subplots(1, values.shape[-1], squeeze=False)
@@ -167,8 +167,8 @@ def _distributions(subject: Subject) -> Figure | None:
     if edge_logits(subject.model) is None:
         return None
     batch, index = subject.result.batch, subject.example()
-    found = edge_distributions(subject.model, batch.images[[index]])
-    one = {name: values[0] for name, values in found.items()}
+    distributions = edge_distributions(subject.model, batch.images[[index]])
+    one = {name: values[0] for name, values in distributions.items()}
     figure = Figure(figsize=(7.0, 2.8), layout="constrained")
     plots.edge_distributions(one, batch.boxes[index], figure.add_subplot())
     return figure
@@ -178,7 +178,7 @@ def _saliency(subject: Subject) -> Figure:
     batch, index = subject.result.batch, subject.example()
     image, box = batch.images[[index]], batch.boxes[index]
     rows: list[tuple[str, str, list[Any], str]] = [
-        ("gradient of {}", "d fraction / d brightness", COORDINATES, "identity")
+        ("gradient of {}", "d fraction / d brightness", list(COORDINATES), "identity")
     ]
     if edge_logits(subject.model) is not None:
         bins, link, _ = _unsaturated(subject, index)
@@ -191,7 +191,7 @@ def _saliency(subject: Subject) -> Figure:
         for ax, name, values in zip(row[1:], COORDINATES, maps, strict=True):
             plots.saliency(values[0], ax, box=box, title=title.format(name), label=label)
         for ax in row:
-            _crop(ax, box, margin=10)
+            crop(ax, box, margin=10)
     return figure
 
 
@@ -248,13 +248,13 @@ def _maximized(subject: Subject) -> Figure:
 def _tuning(subject: Subject) -> Figure:
     layer = _convolutions(subject.model)[-1]
     scene = subject.result.batch.scene
-    found = introspect.tuning(subject.model, layer, scene, bins=12, n=600)
-    shown = range(min(8, found.mean.shape[-1]))
-    figure = Figure(figsize=(2.8 * len(found.factors) + 1, 2.8), layout="constrained")
-    axes = figure.subplots(1, len(found.factors), squeeze=False)
+    curves = introspect.tuning(subject.model, layer, scene, bins=12, n=600)
+    channels = range(min(8, curves.mean.shape[-1]))
+    figure = Figure(figsize=(2.8 * len(curves.factors) + 1, 2.8), layout="constrained")
+    axes = figure.subplots(1, len(curves.factors), squeeze=False)
     title = f"{layer}: mean over places"
     plots.tuning_curves(
-        found.edges, found.mean, found.factors, found.std, axes, channels=shown, title=title
+        curves.edges, curves.mean, curves.factors, curves.std, axes, channels=channels, title=title
     )
     return figure
 
@@ -280,19 +280,12 @@ def _convolutions(model: keras.Model) -> list[str]:
 
 
 def _unsaturated(subject: Subject, index: int) -> tuple[list[Any], str, str]:
-    """Return targets, link and unit that ask for each edge without saturating."""
+    """Return targets, link and unit that explain each edge without saturating."""
     if edge_logits(subject.model) is None:
-        return COORDINATES, "identity", "{}"
-    found = np.rint(subject.result.predictions[index]).astype(int)
-    bins = [introspect.targets.bin(*pair) for pair in zip(COORDINATES, found, strict=True)]
+        return list(COORDINATES), "identity", "{}"
+    edges = np.rint(subject.result.predictions[index]).astype(int)
+    bins = [introspect.targets.bin(*pair) for pair in zip(COORDINATES, edges, strict=True)]
     return bins, "logit", "log-odds of {}"
-
-
-def _crop(ax: Any, box: np.ndarray, margin: float) -> None:
-    top, left, bottom, right = box - 0.5
-    ax.set_facecolor("0.5")
-    ax.set_ylim(bottom + margin, top - margin)
-    ax.set_xlim(left - margin, right + margin)
 
 
 Draw = Callable[[Subject], Any]
@@ -319,7 +312,7 @@ FIGURES: dict[str, tuple[Draw, str, str]] = {
     ),
     "distributions": (
         _distributions,
-        "Where each edge is believed to be",
+        "Distribution over the place of each edge",
         "Each coordinate is the expectation of a distribution over the boundaries between "
         "pixels. Dotted lines: the true edges.",
     ),
@@ -331,7 +324,7 @@ FIGURES: dict[str, tuple[Draw, str, str]] = {
     "kernels": (_kernels, "Kernels", "Weights of the first convolution, signed."),
     "maximized": (
         _maximized,
-        "What channels like best",
+        "Images that maximize channels",
         "Found by gradient ascent so that a channel of the last convolution is as active as "
         "possible, with the activation reached: the pixels that one of its places sees or, where "
         "those are many, the whole image for the mean over places. A channel that stays at 0 is "

@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 
 from whitebox_loc._files import make_folder, printable, replacing
 from whitebox_loc._validation import check_bool, check_executor, check_int, check_path
+from whitebox_loc.boxes.formats import COORDINATES
 from whitebox_loc.data import Scene
 from whitebox_loc.evaluation.audits.auditing import Audit, audit
 from whitebox_loc.evaluation.benchmarking.results import Results
@@ -61,7 +62,7 @@ class Plan:
     audit_images: int
 
 
-FULL = Plan((32, 32), 64, 2000, ("top", "left", "bottom", "right"), tuple(COMPILED), (), 32, 64)
+FULL = Plan((32, 32), 64, 2000, COORDINATES, tuple(COMPILED), (), 32, 64)
 
 QUICK = Plan(
     (16, 16), 16, 300, ("top",),
@@ -177,12 +178,12 @@ def _written(
     results = Results([row for part in parts.values() for row in part])
     names = {"report": "leaderboard.html", "csv": "results.csv", "json": "results.json"}
     paths = {key: folder / name for key, name in names.items()} | {"figures": folder / "figures"}
-    made = Leaderboard(results, audits, paths)
+    board = Leaderboard(results, audits, paths)
     results.to_csv(paths["csv"])
     results.to_json(paths["json"])
     tables = draw_tables(parts, audits, paths["figures"])
-    write_page(paths["report"], made.summary(), plan, seed, results, audits, tables)
-    return made
+    write_page(paths["report"], board.summary(), plan, seed, results, audits, tables)
+    return board
 
 
 def _trained(folder: Path, plan: Plan, seed: int, progress: bool) -> keras.Model:
@@ -201,13 +202,13 @@ def _trained(folder: Path, plan: Plan, seed: int, progress: bool) -> keras.Model
 def _options(name: str, plan: Plan) -> dict[str, Any]:
     """Return options for images of the plan's size; what a method lacks it is not given."""
     side, many = min(plan.size), 8 * plan.samples
-    wanted = {
+    options = {
         "steps": plan.samples, "samples": plan.samples, "patch": max(side // 8, 2),
         "stride": max(side // 16, 1), "segments": (side // 4, side // 4),
     }  # fmt: skip
     if METHODS[name].family == "perturbation" and name != "sobol":
-        wanted["samples"] = many
-    return {key: value for key, value in wanted.items() if key in METHODS[name].options}
+        options["samples"] = many
+    return {key: value for key, value in options.items() if key in METHODS[name].options}
 
 
 def _audits(metrics: list[str], plan: Plan, seed: int, progress: bool) -> dict[str, Audit]:

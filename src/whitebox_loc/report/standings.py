@@ -68,15 +68,15 @@ def standing(results: Results, metrics: Sequence[str]) -> Standing | None:
     methods = chosen.names("method")
     baselines = [name for name in methods if chosen.select(method=name).rows[0]["baseline"]]
     methods = [name for name in methods if name not in baselines] + baselines
-    found: dict[tuple[str, str], list[list[float]]] = {}
+    cells: dict[tuple[str, str], list[list[float]]] = {}
     for row in good:
         values = [row["mean"], row["low"], row["high"]]
-        found.setdefault((row["method"], row["metric"]), []).append(values)
-    table = np.array([[_cell(found.get((m, c), [])) for c in columns] for m in methods])
+        cells.setdefault((row["method"], row["metric"]), []).append(values)
+    table = np.array([[_cell(cells.get((m, c), [])) for c in columns] for m in methods])
     most = len({(row["model"], row["scene"], row["coordinate"]) for row in chosen})
     means, lows, highs, counts = np.moveaxis(table, -1, 0)
     return Standing(methods, columns, means, lows, highs, counts.astype(int), most, baselines)
 
 
-def _cell(found: list[list[float]]) -> list[float]:
-    return [*np.mean(found, axis=0), len(found)] if found else [np.nan, np.nan, np.nan, 0]
+def _cell(rows: list[list[float]]) -> list[float]:
+    return [*np.mean(rows, axis=0), len(rows)] if rows else [np.nan, np.nan, np.nan, 0]

@@ -151,17 +151,25 @@ def _tour(
     }
     with _stages(progress) as stage:
         evaluations = _evaluate(model, scene, n, seed, stage)
-        made = Tour(model, history, evaluations, paths)
+        result = Tour(model, history, evaluations, paths)
         stage("model and metrics")
         with replacing(paths["model"]) as part:
             model.save(part)
         history.to_csv(paths["history"])
-        _write_json(paths["metrics"], _metrics(made, scene, head, seed))
-        drawn = figures.draw_all(made.model, history, evaluations, paths["figures"], stage)
+        metrics = _metrics(result, scene, head, seed)
+        with replacing(paths["metrics"]) as part:
+            part.write_text(json.dumps(metrics, indent=2) + "\n")
+        drawings = figures.draw_all(result.model, history, evaluations, paths["figures"], stage)
         stage("report")
-        html.write(paths["report"], made.summary(), _metrics(made, scene, head, seed), drawn)
+        html.write_page(
+            paths["report"],
+            "tour.html.j2",
+            summary=result.summary(),
+            metrics=metrics,
+            drawings=drawings,
+        )
     checkpoint.unlink(missing_ok=True)
-    return made
+    return result
 
 
 def _evaluate(
@@ -178,20 +186,20 @@ def _evaluate(
     return evaluations
 
 
-def _metrics(made: Tour, scene: Scene, head: str, seed: int) -> dict[str, Any]:
-    history = made.history
+def _metrics(result: Tour, scene: Scene, head: str, seed: int) -> dict[str, Any]:
+    history = result.history
     return {
         "whitebox_loc": whitebox_loc.__version__,
         "scene": _describe(scene),
         "head": head,
         "seed": seed,
-        "weights": made.model.count_params(),
+        "weights": result.model.count_params(),
         "training": {
             "seconds": _seconds(history),
             "steps": len(history),
             "stopped_by": history.stopped,
         },
-        "held_out": {name: result.scores() for name, result in made.evaluations.items()},
+        "held_out": {name: each.scores() for name, each in result.evaluations.items()},
     }
 
 
@@ -203,13 +211,8 @@ def _describe(scene: Scene) -> str:
     """Return the call that makes the scene, without the defaults."""
     plain = Scene()
     values = {field.name: getattr(scene, field.name) for field in fields(scene)}
-    told = {k: v for k, v in values.items() if k == "size" or v != getattr(plain, k)}
-    return f"Scene({', '.join(f'{name}={value!r}' for name, value in told.items())})"
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    with replacing(path) as part:
-        part.write_text(json.dumps(content, indent=2) + "\n")
+    changes = {k: v for k, v in values.items() if k == "size" or v != getattr(plain, k)}
+    return f"Scene({', '.join(f'{name}={value!r}' for name, value in changes.items())})"
 
 
 @contextmanager

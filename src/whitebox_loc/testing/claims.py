@@ -69,24 +69,24 @@ def claim_finite(who: str, array: np.ndarray, place: Place, look: str) -> None:
 
 
 def claim_close(
-    who: str, found: np.ndarray, wanted: Any, tolerance: float, place: Place, look: str
+    who: str, values: np.ndarray, expected: Any, tolerance: float, place: Place, look: str
 ) -> None:
     """Raise an AssertionError at the largest difference if it is above the tolerance.
 
     `who` says what differs from what, such as "A depends on B". NaN equals NaN.
     """
-    wanted = np.asarray(wanted, np.float64)
-    if wanted.shape != found.shape:
+    expected = np.asarray(expected, np.float64)
+    if expected.shape != values.shape:
         raise AssertionError(
-            f"{who}: shape {found.shape} is compared with shape {wanted.shape}. {look}"
+            f"{who}: shape {values.shape} is compared with shape {expected.shape}. {look}"
         )
-    apart = np.abs(found.astype(np.float64) - wanted)
-    apart[np.isnan(found) & np.isnan(wanted)] = 0
-    apart[np.isnan(found) != np.isnan(wanted)] = np.inf
+    apart = np.abs(values.astype(np.float64) - expected)
+    apart[np.isnan(values) & np.isnan(expected)] = 0
+    apart[np.isnan(values) != np.isnan(expected)] = np.inf
     if apart.size and apart.max() > tolerance:
         worst = _index(np.argmax(apart), apart)
         raise AssertionError(
-            f"{who}: {place(worst)} is {found[worst]:.6g}, and not {wanted[worst]:.6g}; "
+            f"{who}: {place(worst)} is {values[worst]:.6g}, and not {expected[worst]:.6g}; "
             f"{apart[worst]:.3g} apart where rounding allows {tolerance:.3g}. {look}"
         )
 

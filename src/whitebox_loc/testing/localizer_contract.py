@@ -91,18 +91,12 @@ def check_localizer(
     for i in sorted({0, n - 1}):
         part = tf.nest.map_structure(lambda array, i=i: array[i : i + 1], images)
         for name, alone in _answers(who, model, part, 1).items():
-            what, wanted = f"{who} answers an image otherwise alone", first[name][i : i + 1]
-            claim_close(what, alone, wanted, allowed(first[name]), _places(name, i), _BATCH)
+            what, expected = f"{who} answers an image otherwise alone", first[name][i : i + 1]
+            claim_close(what, alone, expected, allowed(first[name]), _places(name, i), _BATCH)
     if oracle is not None:
         box = first["box"]
-        claim_close(
-            f"{who} is not its oracle",
-            box,
-            exact(oracle, images),
-            allowed(box),
-            _places("box"),
-            _ORACLE,
-        )
+        true = exact(oracle, images)
+        claim_close(f"{who} is not its oracle", box, true, allowed(box), _places("box"), _ORACLE)
 
 
 _FINITE = "Look for divisions by what can be 0, exponentials of large numbers, and its weights."
@@ -120,11 +114,11 @@ def _answers(who: str, model: keras.Model, images: Any, n: int) -> dict[str, np.
         box = box_output(Forward(outputs, {}, getattr(model, "output_names", None)))
     except ValueError as error:
         raise AssertionError(f"{who} answers no box: {error}") from error
-    found = {"box": box}
-    found |= {
+    parts = {"box": box}
+    parts |= {
         f"output {i}": part for i, part in enumerate(tf.nest.flatten(outputs)) if part is not box
     }
-    arrays = {name: np.asarray(part) for name, part in found.items()}
+    arrays = {name: np.asarray(part) for name, part in parts.items()}
     for name, array in arrays.items():
         if len(array) != n:
             raise AssertionError(

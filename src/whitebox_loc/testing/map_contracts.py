@@ -115,19 +115,19 @@ def check_saliency_method(
         except NotFiniteError as error:
             return error.values  # Of which `claim_finite` says where they are not.
 
-    asked = _asked(f"Method {row.name!r}", model, images, targets, oracle, tolerance)
-    first = asked.check(explain, signed)
-    small = asked.stack(explain(asked.model, asked.images, asked.targets, 2))
-    asked.same(small, first, "gives other maps in batches of 2", _BATCH)
-    for k in sorted({0, len(asked.targets) - 1}):
-        alone = np.asarray(explain(asked.model, asked.images, asked.targets[k]))[None]
-        where = functools.partial(asked.place, first_target=k)
+    question = _asked(f"Method {row.name!r}", model, images, targets, oracle, tolerance)
+    first = question.check(explain, signed)
+    small = question.stack(explain(question.model, question.images, question.targets, 2))
+    question.same(small, first, "gives other maps in batches of 2", _BATCH)
+    for k in sorted({0, len(question.targets) - 1}):
+        alone = np.asarray(explain(question.model, question.images, question.targets[k]))[None]
+        where = functools.partial(question.place, first_target=k)
         claim_close(
-            f"{asked.who} gives a target another map alone than among others",
-            alone, first[k : k + 1], asked.allowed(first), where,
+            f"{question.who} gives a target another map alone than among others",
+            alone, first[k : k + 1], question.allowed(first), where,
             "Look for sums over targets, and for the order in which targets are stacked.",
         )  # fmt: skip
-    asked.check_oracle(first)
+    question.check_oracle(first)
 
 
 def check_explainer(
@@ -143,7 +143,7 @@ def check_explainer(
     """Check that a function that explains models keeps what all explainers promise.
 
     It is asked for one target at a time; otherwise as `check_saliency_method`, and so are the
-    arguments that are not told here.
+    arguments that are not described here.
 
     Parameters
     ----------
@@ -181,8 +181,8 @@ def check_explainer(
         ]
 
     name = getattr(explain, "__name__", type(explain).__name__)
-    asked = _asked(f"Explainer {name!r}", model, images, targets, oracle, tolerance)
-    asked.check_oracle(asked.check(stacked, signed))
+    question = _asked(f"Explainer {name!r}", model, images, targets, oracle, tolerance)
+    question.check_oracle(question.check(stacked, signed))
 
 
 _BATCH = (
@@ -238,20 +238,20 @@ class _Asked:
     def check_oracle(self, maps: np.ndarray) -> None:
         """Claim that maps are those of the oracle, if there is one."""
         if self.oracle is not None:
-            wanted = [
+            expected = [
                 exact(self.oracle, self.model, self.images, target) for target in self.targets
             ]
-            self.same(maps, np.stack(wanted), "is not its oracle", _ORACLE)
+            self.same(maps, np.stack(expected), "is not its oracle", _ORACLE)
 
     def stack(self, maps: Any, n: int | None = None) -> np.ndarray:
         """Return maps as an array, if they are floats (targets, images, height, width)."""
-        shown = check_images(self.images).image.shape
-        wanted = (len(self.targets), shown[0] if n is None else n, *shown[1:3])
+        image_shape = check_images(self.images).image.shape
+        shape = (len(self.targets), image_shape[0] if n is None else n, *image_shape[1:3])
         shapes = sorted({np.shape(each) for each in maps})
-        if len(maps) != wanted[0] or shapes != [wanted[1:]]:
+        if len(maps) != shape[0] or shapes != [shape[1:]]:
             raise AssertionError(
                 f"{self.who} returns maps of another shape: {len(maps)} of {shapes} where "
-                f"{wanted[0]} of {wanted[1:]} are wanted, (targets) and (images, height, width). "
+                f"{shape[0]} of {shape[1:]} are wanted, (targets) and (images, height, width). "
                 "Look at the axes that are summed: channels are, images are not."
             )
         array = np.asarray(maps)
@@ -263,13 +263,13 @@ class _Asked:
         return array
 
     def same(
-        self, found: np.ndarray, wanted: np.ndarray, what: str, look: str,
+        self, maps: np.ndarray, expected: np.ndarray, what: str, look: str,
         first_image: int = 0, scale: np.ndarray | None = None,
     ) -> None:  # fmt: skip
         """Claim that two stacks of maps are equal but for rounding."""
-        allowed = self.allowed(wanted if scale is None else scale)
+        allowed = self.allowed(expected if scale is None else scale)
         where = functools.partial(self.place, first_image=first_image)
-        claim_close(f"{self.who} {what}", found, wanted, allowed, where, look)
+        claim_close(f"{self.who} {what}", maps, expected, allowed, where, look)
 
     def allowed(self, maps: np.ndarray) -> float:
         """Return the tolerance: as given, or what rounding can do to numbers like these."""

@@ -111,14 +111,8 @@ def check_metric(
         where = functools.partial(_place, first=i)
         claim_close(what, score(_one(trial, i)), first[i : i + 1], allowed, where, _BATCH)
     if oracle is not None:
-        claim_close(
-            f"{who} is not its oracle",
-            first,
-            exact(oracle, trial),
-            allowed,
-            _place,
-            _ORACLE,
-        )
+        true = exact(oracle, trial)
+        claim_close(f"{who} is not its oracle", first, true, allowed, _place, _ORACLE)
 
 
 _BATCH = (
@@ -129,9 +123,9 @@ _ORACLE = "Look at the formula, and whether both take signs, absolute values and
 
 
 def _as_row(metric: Any) -> Metric:
-    return (
-        metric if isinstance(metric, Metric) else METRICS[check_choice("metric", metric, METRICS)]
-    )
+    if isinstance(metric, Metric):
+        return metric
+    return METRICS[check_choice("metric", metric, METRICS)]
 
 
 def _place(index: tuple[int, ...], first: int = 0) -> str:
@@ -140,8 +134,8 @@ def _place(index: tuple[int, ...], first: int = 0) -> str:
 
 def _one(trial: Trial, i: int) -> Trial:
     names = ("maps", "images", "boxes", "labels", "used", "gap")
-    given: dict[str, Any] = {name: getattr(trial, name) for name in names}
-    part: dict[str, Any] = {k: v if v is None else v[i : i + 1] for k, v in given.items()}
+    values: dict[str, Any] = {name: getattr(trial, name) for name in names}
+    part: dict[str, Any] = {k: v if v is None else v[i : i + 1] for k, v in values.items()}
     return replace(trial, **part)
 
 

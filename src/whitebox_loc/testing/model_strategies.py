@@ -94,8 +94,8 @@ def _localizers(draw: st.DrawFn, heads: list[str], settings: dict[str, Any]) -> 
     filters = draw(st.sampled_from(_FILTERS))
     chosen = {**settings, "head": head, "filters": filters, "line_filters": along}
     seed = draw(st.integers(0, 2**16))
-    told = ", ".join(f"{k}={v!r}" for k, v in {**chosen, "seed": seed}.items())
-    note(f"whitebox_loc.models.localizer({told})")
+    arguments = ", ".join(f"{k}={v!r}" for k, v in {**chosen, "seed": seed}.items())
+    note(f"whitebox_loc.models.localizer({arguments})")
     return reinitialize(_lent(chosen), seed=seed)
 
 

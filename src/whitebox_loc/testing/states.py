@@ -39,22 +39,20 @@ def snapshot(model: keras.Model) -> dict[str, Any]:
     >>> changes(before, snapshot(model))
     ["`trainable` of layer 'conv1'"]
     """
-    found: dict[str, Any] = {}
+    state: dict[str, Any] = {}
     layers = {"the model": model}
     layers |= {f"layer {path!r}": layer for path, layer in named_layers(model).items()}
     for name, layer in layers.items():
         call = getattr(layer.call, "__func__", layer.call)
-        found[f"`call` of {name}"] = (vars(layer).get("call"), call)
-        found[f"the object that is {name}"] = id(layer)
-        found[f"`trainable` of {name}"] = layer.trainable
-        found[f"names of the attributes of {name}"] = sorted(vars(layer))
-        found[f"losses of {name}"] = [id(loss) for loss in layer._losses]
+        state[f"`call` of {name}"] = (vars(layer).get("call"), call)
+        state[f"the object that is {name}"] = id(layer)
+        state[f"`trainable` of {name}"] = layer.trainable
+        state[f"names of the attributes of {name}"] = sorted(vars(layer))
+        state[f"losses of {name}"] = [id(loss) for loss in layer._losses]
     for number, variable in enumerate(model.variables):
-        found[f"weight {number}, {variable.path!r}"] = (
-            variable.shape,
-            np.asarray(variable).tobytes(),
-        )
-    return found
+        weight = (variable.shape, np.asarray(variable).tobytes())
+        state[f"weight {number}, {variable.path!r}"] = weight
+    return state
 
 
 def changes(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
@@ -78,11 +76,11 @@ def unchanged(who: str, model: keras.Model | None, **arrays: Any) -> Iterator[No
 
 
 def _everything(model: keras.Model | None, arrays: dict[str, Any]) -> dict[str, Any]:
-    found = {} if model is None else snapshot(model)
+    state = {} if model is None else snapshot(model)
     for name, structure in arrays.items():
-        found[f"the `{name}` given"] = [np.asarray(a).tobytes() for a in tf.nest.flatten(structure)]
-    found["the random state of Python (`random`)"] = random.getstate()
+        state[f"the `{name}` given"] = [np.asarray(a).tobytes() for a in tf.nest.flatten(structure)]
+    state["the random state of Python (`random`)"] = random.getstate()
     name, keys, *rest = np.random.get_state()  # noqa: NPY002 - the state that must stay
-    found["the random state of NumPy (`numpy.random`)"] = (name, np.asarray(keys).tobytes(), rest)
-    found["the global dtype policy of Keras"] = keras.config.dtype_policy().name
-    return found
+    state["the random state of NumPy (`numpy.random`)"] = (name, np.asarray(keys).tobytes(), rest)
+    state["the global dtype policy of Keras"] = keras.config.dtype_policy().name
+    return state

@@ -86,8 +86,8 @@ def boxes(
     check_int("parts", parts, low=1, high=1024)
     check_bool("empty", empty)
 
-    def write(found: list[Any]) -> np.ndarray:
-        rows_first = [(top, left, bottom, right) for (top, bottom), (left, right) in found]
+    def write(corners: list[Any]) -> np.ndarray:
+        rows_first = [(top, left, bottom, right) for (top, bottom), (left, right) in corners]
         array = np.array(rows_first, np.int64).reshape(-1, 4)
         if parts == 1 and format == "yxyx":
             return array
@@ -135,8 +135,10 @@ def scenes(*, plain: bool = False, **fields: Any) -> st.SearchStrategy[Scene]:
     check_bool("plain", plain)
     fields = {"size": SIZE, **fields}
     # What cannot be is refused here and not in the middle of a test; strategies only by name.
-    drawn, usual = any(map(_is_strategy, fields.values())), SCENES["uniform"]
-    as_scene(usual, **{k: getattr(usual, k, None) if drawn else v for k, v in fields.items()})
+    has_strategies, usual = any(map(_is_strategy, fields.values())), SCENES["uniform"]
+    as_scene(
+        usual, **{k: getattr(usual, k, None) if has_strategies else v for k, v in fields.items()}
+    )
     return _scenes(plain, fields)
 
 
@@ -233,11 +235,11 @@ def _scenes(draw: st.DrawFn, plain: bool, fields: dict[str, Any]) -> Scene:
     chosen = {k: draw(v) if _is_strategy(v) else v for k, v in fields.items()}
     if plain:
         return Scene(**chosen)
-    kept = {name for group in _TOGETHER if set(group) & set(fields) for name in group}
+    constant = {name for group in _TOGETHER if set(group) & set(fields) for name in group}
     for name, values in _VARIED.items():
-        if name not in kept and name not in fields:
+        if name not in constant and name not in fields:
             chosen[name] = draw(values)
-    if not kept & set(_SIDES):
+    if not constant & set(_SIDES):
         for name, length in zip(_SIDES, chosen["size"], strict=True):
             least = draw(st.integers(1, length))
             chosen[name] = (least, draw(st.none() | st.integers(least, length)))
@@ -246,9 +248,9 @@ def _scenes(draw: st.DrawFn, plain: bool, fields: dict[str, Any]) -> Scene:
 
 @st.composite
 def _scene_images(
-    draw: st.DrawFn, drawn: st.SearchStrategy[Scene], least: int, most: int
+    draw: st.DrawFn, strategy: st.SearchStrategy[Scene], least: int, most: int
 ) -> np.ndarray:
-    scene, count = as_scene(draw(drawn)), draw(st.integers(least, most))
+    scene, count = as_scene(draw(strategy)), draw(st.integers(least, most))
     seed = draw(st.integers(0, 2**32 - 1))
     if scene.position == "notebook":
         return generate(scene, count, seed=seed).images

@@ -11,13 +11,13 @@ import numpy as np
 from scipy.stats import norm
 
 from whitebox_loc._validation import check_int, check_real
+from whitebox_loc.boxes.formats import COORDINATES
 from whitebox_loc.data import Scene, as_scene
 from whitebox_loc.training.evaluation import Evaluation, measure
 from whitebox_loc.training.shifts import Shift, find_shifts
 
 __all__ = ["COORDINATES", "Curve", "Stress", "stress"]
 
-COORDINATES = ("top", "left", "bottom", "right")
 OUTWARDS = np.array([-1, -1, 1, 1])
 """The sign of an error that makes the box larger."""
 JUMP = 2.0

@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from whitebox_loc._types import Tensor
+from whitebox_loc.boxes.formats import COORDINATES
 from whitebox_loc.introspect.tracing.capture import Forward
 
 __all__ = [
@@ -24,9 +25,6 @@ __all__ = [
     "log_odds",
     "log_sum_exp",
 ]
-
-COORDINATES = ("top", "left", "bottom", "right")
-"""Columns of a box output, in the order of ``rel_yxyx``."""
 
 FORMULA = "log(p) - log(1 - p) of the output"
 """How log-odds are read where no sigmoid or softmax of the graph stands behind."""

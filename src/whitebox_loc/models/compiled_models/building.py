@@ -61,11 +61,11 @@ def compiled(name: str, size: tuple[int, int] = (100, 100), channels: int = 1) -
         check_int("channels", channels, low=1, high=MOST_CHANNELS),
     )
     # By its name a model is found again: another one would have another row's truth.
-    for what, found in (("the row's `name`", row.name), ("the name of the model", model.name)):
-        if found != name:
+    for what, label in (("the row's `name`", row.name), ("the name of the model", model.name)):
+        if label != name:
             raise ValueError(
                 f"{what} must be {name!r}, the key in COMPILED, as by it `mechanism` knows the "
-                f"model; got {found!r}. Use COMPILED[{name!r}] = Compiled({name!r}, build, ...) "
+                f"model; got {label!r}. Use COMPILED[{name!r}] = Compiled({name!r}, build, ...) "
                 f"where build ends in keras.Model(..., name={name!r})."
             )
     return model

@@ -68,7 +68,7 @@ def left_right_swapped(size: tuple[int, int], channels: int) -> keras.Model:
     # The reach of the right edge is its distance from the left border, which in a mirror is
     # the distance of the left edge from the right border.
     mirrored = [reach[0], reach[3], reach[2], reach[1]]
-    corners = [edge.coordinate(found) for edge, found in zip(edges, mirrored, strict=True)]
+    corners = [edge.coordinate(distance) for edge, distance in zip(edges, mirrored, strict=True)]
     return answer(images, corners, size, "left_right_swapped")
 
 

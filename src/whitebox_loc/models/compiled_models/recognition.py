@@ -55,7 +55,7 @@ def difference(model: keras.Model, row: Compiled, shape: tuple[int, int, int]) -
 
 @dataclass(frozen=True)
 class _Fingerprint:
-    """Layers, weights, and answers to a few images of noise, which tell how it is wired."""
+    """Layers, weights, and answers to a few images of noise, which depend on how it is wired."""
 
     layers: Any
     weights: list[np.ndarray]
@@ -77,9 +77,5 @@ def _answers(model: keras.Model, shape: tuple[int, int, int]) -> np.ndarray:
 
 def _layers(model: keras.Model) -> Any:
     """Return kinds and settings of all layers, without the names that Keras made up."""
-    return without_made_up_names(
-        [
-            {"class_name": type(layer).__name__, "config": layer.get_config()}
-            for layer in model.layers
-        ]
-    )
+    kinds = [(type(layer).__name__, layer.get_config()) for layer in model.layers]
+    return without_made_up_names([{"class_name": kind, "config": own} for kind, own in kinds])

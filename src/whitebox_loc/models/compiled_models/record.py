@@ -1,4 +1,4 @@
-"""What a compiled model is: a function that builds it, one that tells what it uses, a row."""
+"""What a compiled model is: a function that builds it, one for the pixels it uses, a row."""
 
 from __future__ import annotations
 
