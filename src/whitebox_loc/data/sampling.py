@@ -13,7 +13,15 @@ from whitebox_loc.data.splits import count_part, count_places, find_places, part
 if TYPE_CHECKING:
     from whitebox_loc.data.scenes import Scene
 
-__all__ = ["NOTEBOOK_MARGIN", "Streams", "count_boxes", "draw_boxes", "nth_boxes"]
+__all__ = [
+    "NOTEBOOK_MARGIN",
+    "Streams",
+    "branch",
+    "count_boxes",
+    "draw_boxes",
+    "nth_boxes",
+    "seed_root",
+]
 
 #: The original notebook keeps the first corner this many pixels from the far border.
 NOTEBOOK_MARGIN = 10
@@ -136,19 +144,27 @@ class Streams:
     )
 
     def __init__(self, seed: Any) -> None:
-        if isinstance(seed, np.random.SeedSequence):
-            self._root = seed
-        elif isinstance(seed, np.random.Generator):
-            self._root = np.random.SeedSequence(seed.integers(2**32, size=4).tolist())
-        else:
-            check_generator(seed)
-            self._root = np.random.SeedSequence(int(seed))
+        self._root = seed_root(seed)
 
     def open(self, name: str, *parts: int) -> np.random.Generator:
         """Return the stream `name`, or the part of it with these numbers, from its start."""
-        # Not `spawn`, which remembers how often it was called.
-        key = (*self._root.spawn_key, self.NAMES.index(name), *parts)
-        return np.random.default_rng(np.random.SeedSequence(self._root.entropy, spawn_key=key))
+        return np.random.default_rng(branch(self._root, self.NAMES.index(name), *parts))
+
+
+def seed_root(seed: Any) -> np.random.SeedSequence:
+    """Return the sequence of a seed, from which further streams are drawn by spawn keys."""
+    if isinstance(seed, np.random.SeedSequence):
+        return seed
+    if isinstance(seed, np.random.Generator):
+        return np.random.SeedSequence(seed.integers(2**32, size=4).tolist())
+    check_generator(seed)
+    return np.random.SeedSequence(int(seed))
+
+
+def branch(root: np.random.SeedSequence, *key: int) -> np.random.SeedSequence:
+    """Return the sequence below `root` with these numbers, the same at every call."""
+    # Not `spawn`, which remembers how often it was called.
+    return np.random.SeedSequence(root.entropy, spawn_key=(*root.spawn_key, *key))
 
 
 # Size, limits of (height, width, shorter side), aspect, whether a border is touched, region.

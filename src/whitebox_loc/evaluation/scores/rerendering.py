@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from whitebox_loc._validation import check_boxes
+from whitebox_loc.boxes.moves import legal_boxes
 from whitebox_loc.data.render import render
 from whitebox_loc.data.scenes import Scene
 from whitebox_loc.evaluation.scores.signs import evidence_of
@@ -60,7 +61,8 @@ def edge_states(
     moves = np.where(room >= step, outward, -outward)
     bits = (np.arange(16)[:, None] >> np.arange(4)) & 1
     states = boxes[:, None] + bits * moves[:, None]
-    legal = ((states[..., 2:] > states[..., :2]).all((1, 2))) & (boxes[:, 2:] > boxes[:, :2]).all(1)
+    # State 0 is the box itself.
+    legal = legal_boxes(states, size).all(1)
     return np.where(legal[:, None, None], states, boxes[:, None]), legal
 
 

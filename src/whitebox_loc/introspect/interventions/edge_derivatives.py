@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from whitebox_loc._statistics import bootstrap_interval
 from whitebox_loc._validation import check_int, check_real, whole_boxes
+from whitebox_loc.boxes.moves import move_edges
 from whitebox_loc.data import Scene, as_scene, render_soft
 from whitebox_loc.introspect.interventions.edges import (
     EdgeMoves,
@@ -191,16 +192,16 @@ def response(
     check_int("batch_size", batch_size, low=1)
     predict = Predictor(model, scene, batch_size)
     sides = np.full((2, len(boxes), 4, 4), np.nan)
-    filled = (boxes[:, :2] < boxes[:, 2:]).all(-1)
-    inward = np.array([NUDGE, NUDGE, -NUDGE, -NUDGE])
+    nudges = np.array([NUDGE, -NUDGE], np.float32)
+    nudged, legal = move_edges(boxes.astype(np.float32), nudges, scene.size)
     for side, edge in np.ndindex(2, 4):
-        nudged = boxes.astype(np.float32)
-        nudged[:, edge] += inward[edge] if side == 0 else -inward[edge]
-        inside = (nudged >= 0).all(-1) & (nudged <= np.array([*scene.size, *scene.size])).all(-1)
-        (rows,) = np.nonzero(filled & inside)
+        # Down and right leads into the box from top and left, out of it from bottom and right.
+        nudge = side if edge < 2 else 1 - side
+        (rows,) = np.nonzero(legal[:, nudge, edge])
         for start in range(0, len(rows), batch_size):
             part = rows[start : start + batch_size]
-            sides[side, part, :, edge] = _slopes(predict, nudged[part], scene, edge)
+            slopes = _slopes(predict, nudged[part, nudge, edge], scene, edge)
+            sides[side, part, :, edge] = slopes
     moves = edge_moves(model, boxes, scene, batch_size=batch_size)
     return Response(boxes, sides[0], sides[1], moves, tolerance)
 

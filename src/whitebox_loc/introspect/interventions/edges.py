@@ -14,14 +14,15 @@ import numpy as np
 from whitebox_loc._statistics import bootstrap_interval
 from whitebox_loc._validation import (
     as_array,
-    check_generator,
     check_int,
     check_ints,
     check_model,
     shortened,
     whole_boxes,
 )
+from whitebox_loc.boxes.moves import move_edges
 from whitebox_loc.data import Scene, as_scene, render
+from whitebox_loc.data.sampling import branch, seed_root
 from whitebox_loc.introspect.targets import as_target
 from whitebox_loc.introspect.targets.outputs import COORDINATES
 from whitebox_loc.introspect.targets.query import Query
@@ -154,7 +155,7 @@ def edge_moves(
     given = _check_labels(labels, len(boxes))
     steps = _check_steps(steps)
     check_int("batch_size", batch_size, low=1)
-    moved, legal = _moved_boxes(boxes, steps, scene.size)
+    moved, legal = move_edges(boxes, np.array(steps), scene.size)
     # The unmoved image comes first among those of a box.
     n, moves = len(boxes), 4 * len(steps)
     shown = np.concatenate([boxes[:, None], moved.reshape(n, moves, 4)], axis=1)
@@ -209,10 +210,10 @@ class Look:
             return render(boxes, self.scene, labels=labels)
         images = np.empty((len(boxes), *self.scene.size, self.scene.channels), np.float32)
         for i, number in enumerate(numbers.tolist()):
-            key = (*self.root.spawn_key, number)
-            own = np.random.SeedSequence(self.root.entropy, spawn_key=key)
             label = None if labels is None else labels[i : i + 1]
-            images[i] = render(boxes[i : i + 1], self.scene, labels=label, seed=own)[0]
+            images[i] = render(
+                boxes[i : i + 1], self.scene, labels=label, seed=branch(self.root, number)
+            )[0]
         return images
 
 
@@ -231,28 +232,6 @@ def unusual_fields(scene: Scene, allowed: Sequence[str] = ()) -> list[str]:
         for field in dataclasses.fields(scene)
         if field.name not in (*_COMMON, *allowed) and getattr(scene, field.name) != field.default
     ]
-
-
-def seed_root(seed: Any) -> np.random.SeedSequence:
-    """Return the sequence of a seed, from which further streams are drawn by spawn keys."""
-    if isinstance(seed, np.random.SeedSequence):
-        return seed
-    if isinstance(seed, np.random.Generator):
-        return np.random.SeedSequence(seed.integers(2**32, size=4).tolist())
-    check_generator(seed)
-    return np.random.SeedSequence(int(seed))
-
-
-def _moved_boxes(
-    boxes: np.ndarray, steps: tuple[int, ...], size: tuple[int, int]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return boxes (n, steps, 4, 4) with one edge moved, and which of them are legal."""
-    shift = np.array(steps)[:, None, None] * np.eye(4, dtype=np.int64)
-    moved = boxes[:, None, None] + shift
-    legal = (moved[..., :2] >= 0).all(-1) & (moved[..., 2:] <= np.array(size)).all(-1)
-    legal &= (moved[..., :2] < moved[..., 2:]).all(-1)
-    filled = np.all(boxes[:, None, None, :2] < boxes[:, None, None, 2:], axis=-1)
-    return moved, legal & filled
 
 
 def _check_steps(steps: Any) -> tuple[int, ...]:

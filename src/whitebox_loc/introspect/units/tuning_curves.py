@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from scipy.stats import binned_statistic
 
 from whitebox_loc._validation import (
     check_choice,
@@ -162,12 +163,8 @@ def _binned(
     values: np.ndarray, edges: np.ndarray, responses: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return counts (bins,), means and standard deviations (bins, channels)."""
-    bins = len(edges) - 1
-    which = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, bins - 1)
-    counts = np.bincount(which, minlength=bins)
-    mean = np.full((bins, responses.shape[1]), np.nan)
-    std = mean.copy()
-    for index in np.flatnonzero(counts):
-        inside = responses[which == index]
-        mean[index], std[index] = inside.mean(0), inside.std(0)
-    return counts, mean, std
+    mean, std = (
+        binned_statistic(values, responses.T, statistic, bins=edges).statistic.T
+        for statistic in ("mean", "std")
+    )
+    return np.histogram(values, edges)[0], mean, std

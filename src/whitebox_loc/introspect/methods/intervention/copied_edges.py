@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from whitebox_loc.boxes.moves import move_edges
 from whitebox_loc.introspect.targets.query import Query
 
 __all__ = ["Moves", "copied_images", "copied_maps", "legal_moves"]
@@ -43,17 +44,9 @@ def legal_moves(boxes: np.ndarray, step: int, size: tuple[int, int]) -> Moves:
 
     Image by image, edge by edge, up or left first. Empty boxes have none.
     """
-    shifts = np.array([-step, step])
-    places = boxes[:, :, None] + shifts
-    low = np.zeros_like(places)
-    high = np.broadcast_to(np.array([*size, *size])[:, None], places.shape).copy()
-    high[:, :2] = boxes[:, 2:, None] - 1
-    low[:, 2:] = boxes[:, :2, None] + 1
-    legal = (places >= low) & (places <= high)
-    has_area = np.all(boxes[:, :2] < boxes[:, 2:], axis=1)
-    legal &= has_area.reshape(-1, 1, 1)
-    rows, edges, sides = np.nonzero(legal)
-    return Moves(rows, edges, places[rows, edges, sides])
+    moved, legal = move_edges(boxes, np.array([-step, step]), size)
+    rows, edges, sides = np.nonzero(legal.transpose(0, 2, 1))
+    return Moves(rows, edges, moved[rows, sides, edges, edges])
 
 
 def copied_maps(query: Query, boxes: np.ndarray, moves: Moves) -> np.ndarray:
