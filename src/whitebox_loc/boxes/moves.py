@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["legal_boxes", "move_edges"]
+__all__ = ["edge_limits", "legal_boxes", "move_edges"]
 
 
 def legal_boxes(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Return which ``yxyx`` boxes (..., 4) lie inside an image of `size` and have area."""
     start, end = boxes[..., :2], boxes[..., 2:]
-    legal: np.ndarray = ((start >= 0) & (start < end) & (end <= np.array(size))).all(-1)
-    return legal
+    return np.asarray(((start >= 0) & (start < end) & (end <= np.array(size))).all(-1))
+
+
+def edge_limits(boxes: np.ndarray, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the least and greatest legal place (n, 4) of each edge while the others stay."""
+    start, end = boxes[:, :2], boxes[:, 2:]
+    low = np.concatenate([np.zeros_like(start), start + 1], axis=1)
+    return low, np.concatenate([end - 1, np.broadcast_to(size, end.shape)], axis=1)
 
 
 def move_edges(

@@ -11,12 +11,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from whitebox_loc._statistics import bootstrap_interval
 from whitebox_loc._validation import check_int, check_real, whole_boxes
 from whitebox_loc.boxes.moves import move_edges
 from whitebox_loc.data import Scene, as_scene, render_soft
 from whitebox_loc.introspect.interventions.edges import (
     EdgeMoves,
+    PerBox,
     Predictor,
     edge_moves,
     mean_defined,
@@ -34,7 +34,7 @@ brightness times a position up to 1000 keeps its rank."""
 
 
 @dataclass(frozen=True, eq=False)
-class Response:
+class Response(PerBox):
     """Derivatives of predicted coordinates by true edges, on both sides of each edge.
 
     Attributes
@@ -46,7 +46,7 @@ class Response:
         pixel, as the edge starts to move into the box or out of it. `outside` is NaN for an
         edge on the border of the image, both are for an empty box.
     moves : EdgeMoves
-        What the model says when edges move by a whole pixel.
+        The predicted boxes when edges move by a whole pixel.
     tolerance : float
         Difference in pixels per pixel from which on numbers are said to differ.
     """
@@ -63,16 +63,6 @@ class Response:
         return mean_defined(np.stack([self.inside, self.outside]))
 
     @cached_property
-    def matrix(self) -> np.ndarray:
-        """Mean Jacobian over boxes ``(4, 4)``: the identity for a perfect smooth model."""
-        return mean_defined(self.per_box)
-
-    @cached_property
-    def interval(self) -> np.ndarray:
-        """Lower and upper ends ``(2, 4, 4)`` of 95% bootstrap intervals of `matrix` over boxes."""
-        return np.stack(bootstrap_interval(self.per_box))
-
-    @cached_property
     def kinked(self) -> np.ndarray:
         """Whether the two sides of an edge differ ``(n, 4 edges)``: there is no derivative."""
         return np.asarray(self._differ(self.inside, self.outside).any(axis=1))
@@ -86,24 +76,24 @@ class Response:
     def notes(self) -> tuple[str, ...]:
         """One sentence for each edge and way in which the model is not smooth there.
 
-        It tells on which share of the boxes, and the two numbers of the box and the coordinate
+        It names the share of the boxes, and the two numbers of the box and the coordinate
         for which they differ most.
         """
-        found = []
+        sentences = []
         for j, edge in enumerate(COORDINATES):
             if self.kinked[:, j].any():
-                found.append(
+                sentences.append(
                     f"{edge}: on {self.kinked[:, j].mean():.0%} of the boxes the derivative into "
                     f"the box and out of it differ ({_worst(self.inside, self.outside, j)}); no "
                     "derivative describes this edge."
                 )
             if self.curved[:, j].any():
-                found.append(
+                sentences.append(
                     f"{edge}: on {self.curved[:, j].mean():.0%} of the boxes the derivative "
                     "differs from the move by one pixel "
                     f"({_worst(*self._sides_and_moves, j)}); trust edge_moves."
                 )
-        return tuple(found)
+        return tuple(sentences)
 
     @cached_property
     def _sides_and_moves(self) -> tuple[np.ndarray, np.ndarray]:
@@ -176,8 +166,8 @@ def response(
     --------
     >>> import whitebox_loc as wb
     >>> model = wb.models.localizer(size=(12, 16), head="dense")
-    >>> found = response(model, [[2, 3, 8, 9]], wb.data.Scene(size=(12, 16)))
-    >>> found.matrix.shape, np.asarray(found).shape, found.notes
+    >>> answer = response(model, [[2, 3, 8, 9]], wb.data.Scene(size=(12, 16)))
+    >>> answer.matrix.shape, np.asarray(answer).shape, answer.notes
     ((4, 4), (1, 4, 4), ())
     """
     scene = as_scene(scene)

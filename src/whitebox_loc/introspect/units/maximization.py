@@ -1,4 +1,4 @@
-"""Activation maximisation: the image that a unit, or any other target, likes best."""
+"""Activation maximisation: the image at which a unit, or any other target, is largest."""
 
 from __future__ import annotations
 
@@ -124,8 +124,8 @@ def maximize(
     Examples
     --------
     >>> import whitebox_loc as wb
-    >>> found = maximize(wb.models.localizer(size=(12, 16)), "conv2", [0, 3], steps=5)
-    >>> found.images.shape, bool((found.values > found.start).all())
+    >>> maxima = maximize(wb.models.localizer(size=(12, 16)), "conv2", [0, 3], steps=5)
+    >>> maxima.images.shape, bool((maxima.values > maxima.start).all())
     ((2, 12, 16, 1), True)
     """
     inputs = blank(check_model(model), example)
@@ -216,15 +216,15 @@ def _unit_goals(
     count, places = output.shape[-1], output.shape[1:-1]
     place: tuple[int, ...] | None = None
     if position is not None:
-        given = check_ints("position", position, empty=True)
-        if len(given) != len(places):
+        indices = check_ints("position", position, empty=True)
+        if len(indices) != len(places):
             raise ValueError(
                 f"`position` must have {len(places)} indices for layer {layer!r} of shape "
-                f"{output.shape[1:]}; got {given}."
+                f"{output.shape[1:]}; got {indices}."
             )
         place = tuple(
             check_int(f"position[{i}]", p, low=-n, high=n - 1)
-            for i, (p, n) in enumerate(zip(given, places, strict=True))
+            for i, (p, n) in enumerate(zip(indices, places, strict=True))
         )
     chosen = _channels(channel, count)
 
