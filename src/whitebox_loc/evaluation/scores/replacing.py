@@ -255,10 +255,8 @@ def _ranks(maps: np.ndarray, seed: Any) -> np.ndarray:
     """Return each pixel's place by decreasing |a|, equal ones in random order."""
     size = np.abs(flat(maps))
     chance = check_generator(seed).random(size.shape)
-    order = np.lexsort((chance, -size), axis=1)
-    ranks = np.empty_like(order)
-    np.put_along_axis(ranks, order, np.arange(size.shape[1])[None], axis=1)
-    return ranks.reshape(maps.shape)
+    # Sorting an order gives each pixel's place in it.
+    return np.lexsort((chance, -size), axis=1).argsort(axis=1).reshape(maps.shape)
 
 
 def _blur(images: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ from whitebox_loc._validation import (
     check_real,
 )
 from whitebox_loc.data.sampling import branch, seed_root
-from whitebox_loc.evaluation.scores.checking import MOST_SAMPLES, check_shown, flat
+from whitebox_loc.evaluation.scores.checking import MOST_SAMPLES, check_shown, flat, ratio
 from whitebox_loc.evaluation.scores.similarity import SIMILARITIES
 from whitebox_loc.evaluation.scores.stability import explained
 from whitebox_loc.introspect.tracing.layers import named_layers
@@ -169,7 +169,7 @@ def efficient_randomization(
     random, _ = _randomized(model, _generator(seed))
     before = _histogram_entropy(_maps(explain, model, images), bins)
     after = _histogram_entropy(_maps(explain, random, images), bins)
-    return np.where(before > 0, (after - before) / np.where(before > 0, before, 1), np.nan)
+    return ratio(after - before, before)
 
 
 def _check_explain(explain: Any) -> None:

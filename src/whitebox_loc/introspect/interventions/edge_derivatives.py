@@ -98,7 +98,11 @@ class Response(PerBox):
     @cached_property
     def _sides_and_moves(self) -> tuple[np.ndarray, np.ndarray]:
         """Derivatives into the box and out of it, and the moves to these sides (2, n, 4, 4)."""
-        backward, forward = _one_sided(self.moves)
+        change = self.moves.predictions - self.moves.base[:, None, None, :]
+        backward, forward = (
+            change[:, index].transpose(0, 2, 1) / step
+            for index, step in enumerate(self.moves.steps)
+        )
         # Into the box is forward, down or right, for top and left.
         near = np.array([True, True, False, False])
         inward = np.where(near, forward, backward)
@@ -212,15 +216,6 @@ def _slopes(predict: Predictor, boxes: np.ndarray, scene: Scene, edge: int) -> n
         sums = [tf.reduce_sum(images * w) for w in tf.unstack(weights)]
     slopes = [tape.gradient(total, corners)[:, edge].numpy() for total in sums]
     return np.stack(slopes, axis=-1).astype(np.float64) * predict.scale
-
-
-def _one_sided(moves: EdgeMoves) -> tuple[np.ndarray, np.ndarray]:
-    """Return changes (n, 4, 4) per pixel up or left, and down or right."""
-    change = moves.predictions - moves.base[:, None, None, :]
-    backward, forward = (
-        change[:, index].transpose(0, 2, 1) / step for index, step in enumerate(moves.steps)
-    )
-    return backward, forward
 
 
 def _worst(first: np.ndarray, second: np.ndarray, edge: int) -> str:
