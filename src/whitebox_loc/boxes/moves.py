@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["edge_limits", "legal_boxes", "move_edges"]
+__all__ = ["are_legal", "edge_limits", "move_edges"]
 
 
-def legal_boxes(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def are_legal(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Return which ``yxyx`` boxes (..., 4) lie inside an image of `size` and have area."""
     start, end = boxes[..., :2], boxes[..., 2:]
     return np.asarray(((start >= 0) & (start < end) & (end <= np.array(size))).all(-1))
@@ -52,4 +52,4 @@ def move_edges(
     [False, True, True, True]
     """
     moved = boxes[:, None, None] + shifts[:, None, None] * np.eye(4, dtype=shifts.dtype)
-    return moved, legal_boxes(moved, size) & legal_boxes(boxes, size)[:, None, None]
+    return moved, are_legal(moved, size) & are_legal(boxes, size)[:, None, None]

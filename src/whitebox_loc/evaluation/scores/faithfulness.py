@@ -89,7 +89,7 @@ def infidelity(
     float64 array (n,)
         Pixels squared, at least 0; with `relative` a share, 0 to 1 if also `scaled`, NaN if the
         target never changes. Lower is better. A linear model with its gradient has 0. NaN where
-        no sample changes the image, such as "square" on a black one: nothing was asked.
+        no sample changes the image, such as "square" on a black one: nothing was tried.
 
     Raises
     ------

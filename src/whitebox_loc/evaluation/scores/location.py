@@ -146,7 +146,7 @@ def pointing_game(
 
 
 def _hits(maps: Any, masks: Any, signs: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Return checked maps, and the pixels that count: on the mask and, if asked, of right sign."""
+    """Return checked maps, and the pixels that count: on the mask and of right sign."""
     maps = check_maps(maps)
     hits = check_masks(masks, maps)
     right = check_signs(signs, maps)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from whitebox_loc._validation import check_boxes
-from whitebox_loc.boxes.moves import legal_boxes
+from whitebox_loc.boxes.moves import are_legal
 from whitebox_loc.data.scenes import Scene
 from whitebox_loc.evaluation.scores.signs import evidence_of
 from whitebox_loc.introspect.targets import COORDINATES
@@ -58,7 +58,7 @@ def edge_states(
     bits = (np.arange(16)[:, None] >> np.arange(4)) & 1
     states = boxes[:, None] + bits * moves[:, None]
     # State 0 is the box itself.
-    legal: np.ndarray = np.all(legal_boxes(states, size), axis=1)
+    legal: np.ndarray = np.all(are_legal(states, size), axis=1)
     return np.where(legal[:, None, None], states, boxes[:, None]), legal
 
 
