@@ -11,7 +11,7 @@ from whitebox_loc.data.enumeration import count_legal, legal_boxes
 from whitebox_loc.data.scenes import NOTEBOOK_MARGIN, Scene, as_scene, count_drawable, geometry
 from whitebox_loc.data.splits import part_numbers
 
-__all__ = ["Streams", "count_boxes", "draw_boxes", "nth_boxes"]
+__all__ = ["Streams", "branch", "count_boxes", "draw_boxes", "nth_boxes", "seed_root"]
 
 
 def count_boxes(scene: Scene | str) -> int:
@@ -131,19 +131,27 @@ class Streams:
     )
 
     def __init__(self, seed: Any) -> None:
-        if isinstance(seed, np.random.SeedSequence):
-            self._root = seed
-        elif isinstance(seed, np.random.Generator):
-            self._root = np.random.SeedSequence(seed.integers(2**32, size=4).tolist())
-        else:
-            check_generator(seed)
-            self._root = np.random.SeedSequence(int(seed))
+        self._root = seed_root(seed)
 
     def open(self, name: str, *parts: int) -> np.random.Generator:
         """Return the stream `name`, or the part of it with these numbers, from its start."""
-        # Not `spawn`, which remembers how often it was called.
-        key = (*self._root.spawn_key, self.NAMES.index(name), *parts)
-        return np.random.default_rng(np.random.SeedSequence(self._root.entropy, spawn_key=key))
+        return np.random.default_rng(branch(self._root, self.NAMES.index(name), *parts))
+
+
+def seed_root(seed: Any) -> np.random.SeedSequence:
+    """Return the sequence of a seed, from which further streams are drawn by spawn keys."""
+    if isinstance(seed, np.random.SeedSequence):
+        return seed
+    if isinstance(seed, np.random.Generator):
+        return np.random.SeedSequence(seed.integers(2**32, size=4).tolist())
+    check_generator(seed)
+    return np.random.SeedSequence(int(seed))
+
+
+def branch(root: np.random.SeedSequence, *key: int) -> np.random.SeedSequence:
+    """Return the sequence below `root` with these numbers, the same at every call."""
+    # Not `spawn`, which remembers how often it was called.
+    return np.random.SeedSequence(root.entropy, spawn_key=(*root.spawn_key, *key))
 
 
 def _draw_notebook(size: tuple[int, int], n: int, streams: Streams, valid_only: bool) -> np.ndarray:

@@ -10,10 +10,9 @@ import numpy as np
 from whitebox_loc._statistics import MOST_RESAMPLES, bootstrap_interval
 from whitebox_loc._validation import check_boxes, check_int, check_numbers
 from whitebox_loc.evaluation.truth import evidence_mask
+from whitebox_loc.introspect.targets import COORDINATES
 
 __all__ = ["CrossTalk", "cross_talk"]
-
-EDGES = ("top", "left", "bottom", "right")
 
 CHUNK = 256
 """Images whose masks are in memory at a time."""
@@ -116,8 +115,8 @@ def cross_talk(
 
     >>> maps = np.zeros((4, 1, 6, 6))
     >>> maps[0, 0, 1, 2:4] = -1.0
-    >>> found = cross_talk(maps, [[1, 1, 5, 5]])
-    >>> found[0], found.used
+    >>> talk = cross_talk(maps, [[1, 1, 5, 5]])
+    >>> talk[0], talk.used
     (array([1., 0., 0., 0.]), array([1, 0, 0, 0]))
     """
     maps = check_numbers("maps", maps)
@@ -157,13 +156,13 @@ def _shares(maps: np.ndarray, boxes: np.ndarray, shape: Any, thickness: int) -> 
     mass = np.abs(maps.astype(np.float64))
     size = maps.shape[2:]
     masks = np.stack(
-        [evidence_mask(boxes, size, edge, shape=shape, thickness=thickness) for edge in EDGES]
+        [evidence_mask(boxes, size, edge, shape=shape, thickness=thickness) for edge in COORDINATES]
     ).astype(np.float64)
     count = masks.sum(axis=0)
     masks /= np.maximum(count, 1)
-    found = np.empty((len(boxes), 4, 5))
-    found[..., :4] = np.einsum("inyx,jnyx->nij", mass, masks)
-    found[..., 4] = np.einsum("inyx,nyx->ni", mass, (count == 0).astype(np.float64))
+    masses = np.empty((len(boxes), 4, 5))
+    masses[..., :4] = np.einsum("inyx,jnyx->nij", mass, masks)
+    masses[..., 4] = np.einsum("inyx,nyx->ni", mass, (count == 0).astype(np.float64))
     total = mass.sum(axis=(2, 3)).T
     defined = (total > 0) & count.any(axis=(1, 2))[:, None]
-    return np.where(defined[..., None], found / np.where(defined, total, 1.0)[..., None], np.nan)
+    return np.where(defined[..., None], masses / np.where(defined, total, 1.0)[..., None], np.nan)

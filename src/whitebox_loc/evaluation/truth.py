@@ -9,19 +9,24 @@ import numpy as np
 from whitebox_loc._validation import check_boxes, check_choice, check_int, check_memory, check_size
 from whitebox_loc.data import SHAPES, Scene, render
 
-__all__ = ["EVIDENCE", "evidence_mask"]
+__all__ = ["EDGE_SIGNS", "EVIDENCE", "evidence_mask"]
 
-EVIDENCE: dict[str, tuple[str, ...]] = {
-    "top": ("top",),
-    "left": ("left",),
-    "bottom": ("bottom",),
-    "right": ("right",),
-    "height": ("top", "bottom"),
-    "width": ("left", "right"),
-    "center_y": ("top", "bottom"),
-    "center_x": ("left", "right"),
-    "area": ("top", "left", "bottom", "right"),
+EDGE_SIGNS: dict[str, dict[str, int]] = {
+    "top": {"top": -1},
+    "left": {"left": -1},
+    "bottom": {"bottom": 1},
+    "right": {"right": 1},
+    "height": {"top": 1, "bottom": 1},
+    "width": {"left": 1, "right": 1},
+    "center_y": {"top": -1, "bottom": 1},
+    "center_x": {"left": -1, "right": 1},
+    "area": {"top": 1, "left": 1, "bottom": 1, "right": 1},
 }
+"""Coordinate to the edges that it depends on, with the sign of its change as their evidence
+brightens. A row above the box that lights up moves the top up; a first row that goes dark moves
+it down: on both sides of the top edge brighter means smaller."""
+
+EVIDENCE = {coordinate: tuple(signs) for coordinate, signs in EDGE_SIGNS.items()}
 """The edges that each coordinate is made of."""
 
 
@@ -98,10 +103,10 @@ def evidence_mask(
     check_memory("size", (height, width), 1.0 * len(boxes) * height * width, "masks")
     lit = _draw(boxes, (height, width), shape)
     corners = boxes.astype(np.int64)
-    found = np.zeros(lit.shape, bool)
+    mask = np.zeros(lit.shape, bool)
     for edge in edges:
         if edge in ("top", "bottom"):
-            found |= _edge_evidence(lit, corners, edge, thickness)
+            mask |= _edge_evidence(lit, corners, edge, thickness)
         else:
             # Columns are the rows of the transposed image.
             turned = _edge_evidence(
@@ -110,8 +115,8 @@ def evidence_mask(
                 {"left": "top", "right": "bottom"}[edge],
                 thickness,
             )
-            found |= turned.transpose(0, 2, 1)
-    return found
+            mask |= turned.transpose(0, 2, 1)
+    return mask
 
 
 def _edge_evidence(lit: np.ndarray, boxes: np.ndarray, edge: str, thickness: int) -> np.ndarray:

@@ -10,7 +10,8 @@ import numpy as np
 
 from whitebox_loc._validation import check_choice, check_real
 from whitebox_loc.data.scenes import Scene
-from whitebox_loc.evaluation.scores.signs import EDGE_SIGNS, evidence_signs, polarity
+from whitebox_loc.evaluation.scores.signs import evidence_signs, polarity
+from whitebox_loc.evaluation.truth import EDGE_SIGNS
 
 __all__ = ["CONTROLS", "Control"]
 

@@ -59,15 +59,21 @@ _METHOD = frozenset({"model", "explain"})
 _FEW = "a map that names one true pixel and no other, since what it misses costs nothing; "
 
 
-def _location(name: str, function: Any, truth: str, formula: str, paper: str, fooled_by: str,
+def _location(score: Any, truth: str, formula: str, paper: str, fooled_by: str,
               signed: bool = False) -> Metric:  # fmt: skip
+    if truth == "task":
+        function = trials.Bound(trials.against_evidence, score, signed)
+    else:
+        function = trials.Bound(trials.against_used, score)
+    name = f"{'signed_' * signed}{score.__name__}_{truth}"
     needs = frozenset({"scene"} if truth == "task" else {"used"})
     return Metric(name, function, "location", truth, True, (0, 1), formula, paper, fooled_by,
                   needs, signed)  # fmt: skip
 
 
-def _faithful(name: str, function: Any, formula: str, paper: str, fooled_by: str, **more: Any
+def _faithful(name: str, score: Any, formula: str, paper: str, fooled_by: str, **more: Any
               ) -> Metric:  # fmt: skip
+    function = trials.Bound(trials.of_variants, score)
     settings = {"higher_is_better": False, "range": (0, _INF), "needs": _WORLD, **more}
     return Metric(name, function, "faithfulness", "model", formula=formula, paper=paper,
                   fooled_by=fooled_by, **settings)  # fmt: skip
@@ -75,99 +81,97 @@ def _faithful(name: str, function: Any, formula: str, paper: str, fooled_by: str
 
 _ROWS = (
     _location(
-        "mass_accuracy_task", trials.mass_accuracy_task, "task", _MASS, _ARRAS,
+        mass_accuracy, "task", _MASS, _ARRAS,
         _FEW + "signs turned round; a faithful map of a model that looks elsewhere scores low",
     ),
     _location(
-        "mass_accuracy_model", trials.mass_accuracy_model, "model", _MASS, _ARRAS,
-        _FEW + "signs turned round",
+        mass_accuracy, "model", _MASS, _ARRAS, _FEW + "signs turned round",
     ),
     _location(
-        "signed_mass_accuracy_task", trials.signed_mass_accuracy_task, "task", _SIGNED_MASS, _ARRAS,
+        mass_accuracy, "task", _SIGNED_MASS, _ARRAS,
         _FEW + "maps relative to a baseline brighter than the image have the other sign there",
         signed=True,
     ),
     _location(
-        "rank_accuracy_task", trials.rank_accuracy_task, "task", _RANK, _ARRAS,
+        rank_accuracy, "task", _RANK, _ARRAS,
         "any rescaling that keeps the order: it does not see how strong the false pixels are",
     ),
     _location(
-        "rank_accuracy_model", trials.rank_accuracy_model, "model", _RANK, _ARRAS,
+        rank_accuracy, "model", _RANK, _ARRAS,
         "any rescaling that keeps the order; a mask of most of the image is met by any map",
     ),
     _location(
-        "signed_rank_accuracy_task", trials.signed_rank_accuracy_task, "task", _SIGNED_RANK, _ARRAS,
+        rank_accuracy, "task", _SIGNED_RANK, _ARRAS,
         "any rescaling that keeps order and signs",
         signed=True,
     ),
     _location(
-        "pointing_game_task", trials.pointing_game_task, "task", _POINT, _ZHANG,
+        pointing_game, "task", _POINT, _ZHANG,
         "all pixels but one: noise with a single lucky maximum is perfect, and blur costs little",
     ),
     _location(
-        "pointing_game_model", trials.pointing_game_model, "model", _POINT, _ZHANG,
+        pointing_game, "model", _POINT, _ZHANG,
         "all pixels but one; a mask of most of the image is met by any map",
     ),
     _location(
-        "signed_pointing_game_task", trials.signed_pointing_game_task, "task", _SIGNED_POINT,
-        _ZHANG, "all pixels but one",
+        pointing_game, "task", _SIGNED_POINT, _ZHANG, "all pixels but one",
         signed=True,
     ),
     _faithful(
-        "deletion", trials.deletion_of, _CURVE, _PETSIUK,
+        "deletion", deletion, _CURVE, _PETSIUK,
         "images that no scene can draw: it may measure how the model fails on them. With black, "
         "dark pixels change nothing, so the dark side of an edge counts for nothing",
         higher_is_better=True, oracle="black", options={"fill": "black"},
     ),
     _faithful(
-        "deletion_blur", trials.deletion_of, _CURVE, _PETSIUK,
+        "deletion_blur", deletion, _CURVE, _PETSIUK,
         "images that no scene can draw; and blur changes the two sides of an edge in opposite "
         "ways, so that true pixels replaced together cancel",
         higher_is_better=True, oracle="blur", options={"fill": "blur"},
     ),
     _faithful(
-        "deletion_render", trials.deletion_of, _CURVE, _PETSIUK + "; edges in place of pixels",
+        "deletion_render", deletion, _CURVE, _PETSIUK + "; edges in place of pixels",
         "everything but the order of four edges: where on the evidence of an edge the mass lies, "
         "and all mass elsewhere, is not seen",
         higher_is_better=True, options={"fill": "render"},
     ),
     _faithful(
-        "insertion", trials.insertion_of, _CURVE, _PETSIUK,
+        "insertion", insertion, _CURVE, _PETSIUK,
         "what fools deletion; and a model whose output for a black image is near the truth",
         oracle="black", options={"fill": "black"},
     ),
     _faithful(
-        "insertion_blur", trials.insertion_of, _CURVE, _PETSIUK,
+        "insertion_blur", insertion, _CURVE, _PETSIUK,
         "what fools deletion; a blurred image still shows the model where the edges are",
         oracle="blur", options={"fill": "blur"},
     ),
     _faithful(
-        "insertion_render", trials.insertion_of, _CURVE, _PETSIUK + "; edges in place of pixels",
+        "insertion_render", insertion, _CURVE, _PETSIUK + "; edges in place of pixels",
         "everything but the order of four edges",
         options={"fill": "render"},
     ),
     _faithful(
-        "infidelity", trials.infidelity_of, _UNFAITHFUL, _YEH,
+        "infidelity", infidelity, _UNFAITHFUL, _YEH,
         "the unit of the map: a true map times two is worse than no map at all; and noise, "
         "which rewards the local slope even where the model saturates",
         signed=True, options={"perturbation": "noise"},
     ),
     _faithful(
-        "infidelity_scaled", trials.infidelity_of, _SHARE, _YEH,
+        "infidelity_scaled", infidelity, _SHARE, _YEH,
         "signs turned round: the best factor is then negative",
         range=(0, 1), options={"perturbation": "noise", "scaled": True, "relative": True},
     ),
     _faithful(
-        "infidelity_render", trials.infidelity_of, _SHARE, _YEH + "; edges in place of pixels",
+        "infidelity_render", infidelity, _SHARE, _YEH + "; edges in place of pixels",
         "all mass that no moved edge sweeps over, and signs turned round",
         range=(0, 1), options={"perturbation": "render", "scaled": True, "relative": True},
     ),
-    _faithful(
-        "completeness_gap", trials.completeness_gap_of,
+    Metric(
+        "completeness_gap", trials.completeness_gap_of, "faithfulness", "model", False, (0, _INF),
         r"\lvert \sum_p a_p - \Delta f \rvert / \lvert \Delta f \rvert",
         "M. Sundararajan et al., 2017, arXiv:1703.01365",
         "any map with the right sum, wherever its mass lies",
-        needs=frozenset({"gap"}), signed=True, oracle="black",
+        frozenset({"gap"}), signed=True, oracle="black",
     ),
     Metric(
         "max_sensitivity", trials.max_sensitivity_of, "stability", "none", False, (0, _INF),
@@ -177,32 +181,34 @@ _ROWS = (
         _METHOD,
     ),
     Metric(
-        "randomization", trials.randomization_of, "sanity", "model", False, (-1, 1),
+        "randomization", trials.Bound(trials.of_method, randomization), "sanity",
+        "model", False, (-1, 1),
         r"\frac{1}{L} \sum_l \rho\big(\lvert a \rvert, \lvert a_l \rvert\big)",
         _ADEBAYO, "noise that is drawn anew at each call: it passes perfectly; and ranks of the "
         "many pixels near zero count as much as those of the few that matter",
         _METHOD,
     ),
     Metric(
-        "smooth_randomization", trials.randomization_of, "sanity", "model", False, (-1, 1),
+        "smooth_randomization", trials.Bound(trials.of_method, randomization), "sanity",
+        "model", False, (-1, 1),
         r"\frac{1}{L} \sum_l \rho\big(\lvert \bar a \rvert, \lvert \bar a_l \rvert\big)",
         _HEDSTROM, "noise that is drawn anew at each call",
         _METHOD, options={"samples": 8},
     ),
     Metric(
-        "efficient_randomization", trials.efficient_randomization_of, "sanity", "model", True,
-        (-1, _INF), r"(h(a') - h(a)) / h(a)",
+        "efficient_randomization", trials.Bound(trials.of_method, efficient_randomization),
+        "sanity", "model", True, (-1, _INF), r"(h(a') - h(a)) / h(a)",
         _HEDSTROM, "where the map lies: values alone are counted, shuffled pixels score alike",
         _METHOD,
     ),
     Metric(
-        "sparseness", trials.gini_of, "complexity", "none", True, (0, 1),
+        "sparseness", trials.Bound(trials.of_maps, gini), "complexity", "none", True, (0, 1),
         r"\sum_k \frac{2k - d - 1}{d}\, \frac{\lvert a_{(k)} \rvert}{\sum_p \lvert a_p \rvert}",
         "P. Chalasani et al., 2020, arXiv:1810.06583",
         "one pixel anywhere is simpler than the truth: it does not know what is true",
     ),
     Metric(
-        "complexity", trials.entropy_of, "complexity", "none", False, (0, _INF),
+        "complexity", trials.Bound(trials.of_maps, entropy), "complexity", "none", False, (0, _INF),
         r"-\sum_p q_p \ln q_p,\; q_p = \lvert a_p \rvert / \sum_r \lvert a_r \rvert",
         "U. Bhatt et al., 2020, arXiv:2005.00631",
         "one pixel anywhere is simpler than the truth: it does not know what is true",

@@ -19,6 +19,7 @@ __all__ = [
     "check_shown",
     "check_signs",
     "flat",
+    "ratio",
 ]
 
 MOST_SAMPLES = 1_000_000
@@ -82,3 +83,8 @@ def check_signs(signs: Any, maps: np.ndarray) -> np.ndarray | None:
 def flat(array: np.ndarray) -> np.ndarray:
     """Return (n, height, width) as (n, pixels)."""
     return array.reshape(len(array), int(np.prod(array.shape[1:])))
+
+
+def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """Return part / whole, NaN where the whole is not above 0."""
+    return np.divide(part, whole, out=np.full(np.shape(part), np.nan), where=whole > 0)

@@ -16,8 +16,10 @@ from whitebox_loc._validation import (
     check_numbers,
     check_real,
 )
-from whitebox_loc.evaluation.scores.checking import MOST_SAMPLES, check_maps
-from whitebox_loc.evaluation.scores.rerendering import check_world, redraw
+from whitebox_loc.boxes.moves import edge_limits
+from whitebox_loc.data.render import render
+from whitebox_loc.evaluation.scores.checking import MOST_SAMPLES, check_maps, ratio
+from whitebox_loc.evaluation.scores.rerendering import check_world
 from whitebox_loc.evaluation.scores.responses import Responses, pixels_per_unit
 
 __all__ = ["PERTURBATIONS", "completeness_gap", "infidelity"]
@@ -87,7 +89,7 @@ def infidelity(
     float64 array (n,)
         Pixels squared, at least 0; with `relative` a share, 0 to 1 if also `scaled`, NaN if the
         target never changes. Lower is better. A linear model with its gradient has 0. NaN where
-        no sample changes the image, such as "square" on a black one: nothing was asked.
+        no sample changes the image, such as "square" on a black one: nothing was tried.
 
     Raises
     ------
@@ -113,32 +115,31 @@ def infidelity(
     >>> infidelity(model, images, maps, "top", samples=4).shape
     (2,)
     """
-    ask = Responses(model, images, target, batch_size)
-    maps = ask.check_maps(maps).astype(np.float64)
+    responses = Responses(model, images, target, batch_size)
+    maps = responses.check_maps(maps).astype(np.float64)
     check_int("samples", samples, low=1, high=MOST_SAMPLES)
     check_bool("scaled", scaled)
     check_bool("relative", relative)
     if check_choice("perturbation", perturbation, PERTURBATIONS) == "render":
-        boxes, scene = check_world(boxes, scene, ask.images)
+        boxes, scene = check_world(boxes, scene, responses.images)
         check_int("seed", seed, low=0)
-        base = redraw(boxes, scene, labels, seed)
+        base = render(boxes, scene, labels=labels, seed=seed)
         variants = _edge_moves(boxes, scene, labels, seed)
     else:
-        base = ask.images
+        base = responses.images
         variants = _edited(base, perturbation, noise, side, check_generator(seed))
-    before = ask.at(base)
-    told, seen = np.empty((2, len(maps), samples))
-    asked = np.zeros(len(maps), bool)
+    before = responses.at(base)
+    expected, seen = np.empty((2, len(maps), samples))
+    changed_once = np.zeros(len(maps), bool)
     for sample in range(samples):
         changed = next(variants)
-        asked |= (changed != base).any((1, 2, 3))
-        told[:, sample] = ((base - changed).mean(-1, dtype=np.float64) * maps).sum((1, 2))
-        seen[:, sample] = before - ask.at(changed)
-    error = np.where(asked, _mean_square(told, seen, scaled), np.nan)
+        changed_once |= (changed != base).any((1, 2, 3))
+        expected[:, sample] = ((base - changed).mean(-1, dtype=np.float64) * maps).sum((1, 2))
+        seen[:, sample] = before - responses.at(changed)
+    error = np.where(changed_once, _mean_square(expected, seen, scaled), np.nan)
     if not relative:
         return pixels_per_unit(target, maps.shape[1:]) ** 2 * error
-    power = (seen**2).mean(1)
-    return np.where(power > 0, error / np.where(power > 0, power, 1), np.nan)
+    return ratio(error, (seen**2).mean(1))
 
 
 def completeness_gap(maps: Any, gap: Any) -> np.ndarray:
@@ -175,16 +176,15 @@ def completeness_gap(maps: Any, gap: Any) -> np.ndarray:
         raise ValueError(
             f"`gap` must have shape ({len(maps)},), one for each of the `maps`; got {gap.shape}."
         )
-    difference = np.abs(maps.sum((1, 2), dtype=np.float64) - gap)
-    return np.where(difference > 0, np.abs(gap) / np.where(difference > 0, difference, 1), np.nan)
+    return ratio(np.abs(gap), np.abs(maps.sum((1, 2), dtype=np.float64) - gap))
 
 
-def _mean_square(told: np.ndarray, seen: np.ndarray, scaled: bool) -> np.ndarray:
+def _mean_square(expected: np.ndarray, seen: np.ndarray, scaled: bool) -> np.ndarray:
     if scaled:
-        power = (told**2).sum(1)
-        factor = (told * seen).sum(1) / np.where(power > 0, power, 1)
-        told = told * factor[:, None]
-    return ((told - seen) ** 2).mean(1)
+        power = (expected**2).sum(1)
+        factor = (expected * seen).sum(1) / np.where(power > 0, power, 1)
+        expected = expected * factor[:, None]
+    return ((expected - seen) ** 2).mean(1)
 
 
 def _edited(
@@ -209,17 +209,11 @@ def _edited(
 def _edge_moves(boxes: np.ndarray, scene: Any, labels: Any, seed: int) -> Iterator[np.ndarray]:
     """Yield images with one edge moved by 1 to `FARTHEST` pixels, as far as is legal."""
     rng, rows = np.random.default_rng(seed), np.arange(len(boxes))
-    sides = np.array([*scene.size, *scene.size])
+    limits = np.stack(edge_limits(boxes, scene.size))
     while True:
         edge = rng.integers(4, size=len(boxes))
         far = rng.integers(1, FARTHEST + 1, size=len(boxes)) * rng.choice([-1, 1], size=len(boxes))
-        opposite = boxes[rows, (edge + 2) % 4]
-        first = edge < 2
-        # A box keeps at least one row and column, and stays in the image.
-        low = np.where(first, 0, opposite + 1)
-        high = np.where(first, opposite - 1, sides[edge])
-        moved = boxes.copy()
-        moved[rows, edge] = np.where(
-            low <= high, np.clip(boxes[rows, edge] + far, low, high), boxes[rows, edge]
-        )
-        yield redraw(moved, scene, labels, seed)
+        low, high = limits[:, rows, edge]
+        place, moved = boxes[rows, edge], boxes.copy()
+        moved[rows, edge] = np.where(low <= high, np.clip(place + far, low, high), place)
+        yield render(moved, scene, labels=labels, seed=seed)

@@ -7,7 +7,13 @@ from typing import Any
 import numpy as np
 
 from whitebox_loc._validation import check_real
-from whitebox_loc.evaluation.scores.checking import check_maps, check_masks, check_signs, flat
+from whitebox_loc.evaluation.scores.checking import (
+    check_maps,
+    check_masks,
+    check_signs,
+    flat,
+    ratio,
+)
 
 __all__ = ["mass_accuracy", "pointing_game", "rank_accuracy"]
 
@@ -92,8 +98,8 @@ def rank_accuracy(maps: Any, masks: Any, *, signs: Any = None) -> np.ndarray:
     threshold = np.take_along_axis(ascending, last[:, None], axis=1)
     above, tied = size > threshold, size == threshold
     free = count - above.sum(1)
-    found = (above & hits).sum(1) + free * (tied & hits).sum(1) / tied.sum(1)
-    return _defined(masks, found, count)
+    on_mask = (above & hits).sum(1) + free * (tied & hits).sum(1) / tied.sum(1)
+    return _defined(masks, on_mask, count)
 
 
 def pointing_game(
@@ -140,7 +146,7 @@ def pointing_game(
 
 
 def _hits(maps: Any, masks: Any, signs: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Return checked maps, and the pixels that count: on the mask and, if asked, of right sign."""
+    """Return checked maps, and the pixels that count: on the mask and of right sign."""
     maps = check_maps(maps)
     hits = check_masks(masks, maps)
     right = check_signs(signs, maps)
@@ -155,5 +161,4 @@ def _near(masks: np.ndarray, tolerance: float) -> np.ndarray:
 
 def _defined(masks: Any, part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     """Return part / whole, NaN for an empty mask and for 0 / 0."""
-    good = flat(np.asarray(masks)).any(1) & (whole > 0)
-    return np.where(good, part / np.where(good, whole, 1), np.nan)
+    return np.where(flat(np.asarray(masks)).any(1), ratio(part, whole), np.nan)

@@ -1,4 +1,4 @@
-"""What a metric is given, and what a metric is: a function and a row."""
+"""A trial, which metrics take, and a metric: a function and a row."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _NEEDS = ("model", "explain", "used", "gap", "scene")
 
 @dataclass(frozen=True)
 class Trial:
-    """One coordinate's maps, by one method, for one model and batch: what metrics are given.
+    """One coordinate's maps, by one method, for one model and batch: the argument of metrics.
 
     Parameters
     ----------
@@ -189,16 +189,16 @@ def check_values(name: str, values: Any, n: int) -> np.ndarray:
     >>> check_values("mine", [0.5, np.nan], 2)
     array([0.5, nan])
     """
-    found = np.asarray(values, np.float64)
-    if found.shape != (n,):
+    array = np.asarray(values, np.float64)
+    if array.shape != (n,):
         raise ValueError(
             f"Metric {name!r} must return one number an image, shape ({n},); got shape "
-            f"{found.shape}."
+            f"{array.shape}."
         )
-    if np.isinf(found).any():
-        bad = int(np.argmax(np.isinf(found)))
+    if np.isinf(array).any():
+        bad = int(np.argmax(np.isinf(array)))
         raise ValueError(
-            f"Metric {name!r} must be finite or NaN; it is {found[bad]} on image {bad}. Return "
+            f"Metric {name!r} must be finite or NaN; it is {array[bad]} on image {bad}. Return "
             "NaN where it is undefined."
         )
-    return found
+    return array

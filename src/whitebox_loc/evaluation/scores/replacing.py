@@ -9,13 +9,13 @@ import keras
 import numpy as np
 
 from whitebox_loc._validation import check_bool, check_choice, check_generator, check_int
+from whitebox_loc.data.render import render
 from whitebox_loc.evaluation.scores.checking import flat
 from whitebox_loc.evaluation.scores.rerendering import (
     check_world,
     edge_mass,
     edge_order_area,
     edge_states,
-    redraw,
 )
 from whitebox_loc.evaluation.scores.responses import Responses, pixels_per_unit
 
@@ -106,10 +106,10 @@ def deletion(
     ... ).shape
     (2,)
     """
-    ask = Responses(model, images, target, batch_size)
+    responses = Responses(model, images, target, batch_size)
     world = (boxes, scene, labels, move)
     return _replaced(
-        ask, maps, target, fill, spacing, steps, world, seed, return_curve, insert=False
+        responses, maps, target, fill, spacing, steps, world, seed, return_curve, insert=False
     )
 
 
@@ -173,15 +173,15 @@ def insertion(
     >>> bool((curves[:, -1] < 1e-3).all())
     True
     """
-    ask = Responses(model, images, target, batch_size)
+    responses = Responses(model, images, target, batch_size)
     world = (boxes, scene, labels, move)
     return _replaced(
-        ask, maps, target, fill, spacing, steps, world, seed, return_curve, insert=True
+        responses, maps, target, fill, spacing, steps, world, seed, return_curve, insert=True
     )
 
 
 def _replaced(
-    ask: Responses,
+    responses: Responses,
     maps: Any,
     target: Any,
     fill: str,
@@ -193,28 +193,30 @@ def _replaced(
     *,
     insert: bool,
 ) -> Any:
-    maps = ask.check_maps(maps)
+    maps = responses.check_maps(maps)
     check_bool("return_curve", return_curve)
     scale = pixels_per_unit(target, maps.shape[1:])
     if check_choice("fill", fill, (*FILLS, "render")) == "render":
         if return_curve:
             raise ValueError('`return_curve` must be False with fill="render".')
-        return scale * _edges_replaced(ask, maps, *world, seed, insert)
+        return scale * _edges_replaced(responses, maps, *world, seed, insert)
     counts, places = _counts(maps[0].size, spacing, steps)
     rank = _ranks(maps, seed)
-    filled = FILLS[fill](ask.images)
+    filled = FILLS[fill](responses.images)
 
     def variants(rows: np.ndarray, numbers: np.ndarray) -> np.ndarray:
         first = (rank[rows] < counts[numbers, None, None])[..., None]
-        return np.where(first != insert, filled[rows], ask.images[rows])
+        return np.where(first != insert, filled[rows], responses.images[rows])
 
-    curves = scale * np.abs(ask.of(variants, len(counts)) - ask.at(ask.images)[:, None])
+    curves = scale * np.abs(
+        responses.of(variants, len(counts)) - responses.at(responses.images)[:, None]
+    )
     scores = np.trapezoid(curves, places, axis=1) / (places[-1] - places[0])
     return (scores, counts, curves) if return_curve else scores
 
 
 def _edges_replaced(
-    ask: Responses,
+    responses: Responses,
     maps: np.ndarray,
     boxes: Any,
     scene: Any,
@@ -223,11 +225,13 @@ def _edges_replaced(
     seed: Any,
     insert: bool,
 ) -> np.ndarray:
-    boxes, scene = check_world(boxes, scene, ask.images)
+    boxes, scene = check_world(boxes, scene, responses.images)
     check_int("move", move, low=1, high=max(scene.size))
     check_int("seed", seed, low=0)
     states, legal = edge_states(boxes, scene.size, move)
-    values = np.stack([ask.at(redraw(states[:, s], scene, labels, seed)) for s in range(16)], 1)
+    values = np.stack(
+        [responses.at(render(states[:, s], scene, labels=labels, seed=seed)) for s in range(16)], 1
+    )
     mass = edge_mass(maps, boxes, scene, labels)
     area = edge_order_area(np.abs(values - values[:, :1]), mass, insert=insert)
     return np.where(legal, area, np.nan)
@@ -251,10 +255,8 @@ def _ranks(maps: np.ndarray, seed: Any) -> np.ndarray:
     """Return each pixel's place by decreasing |a|, equal ones in random order."""
     size = np.abs(flat(maps))
     chance = check_generator(seed).random(size.shape)
-    order = np.lexsort((chance, -size), axis=1)
-    ranks = np.empty_like(order)
-    np.put_along_axis(ranks, order, np.arange(size.shape[1])[None], axis=1)
-    return ranks.reshape(maps.shape)
+    # Sorting an order gives each pixel's place in it.
+    return np.lexsort((chance, -size), axis=1).argsort(axis=1).reshape(maps.shape)
 
 
 def _blur(images: np.ndarray) -> np.ndarray:

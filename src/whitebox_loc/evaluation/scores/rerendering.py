@@ -1,4 +1,7 @@
-"""Legal images beside a given one: its box with some edges moved, drawn anew."""
+"""Legal variants of an image: its box with some edges moved, drawn anew.
+
+One seed gives image i the same levels and noise whatever its box.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +11,12 @@ from typing import Any
 import numpy as np
 
 from whitebox_loc._validation import check_boxes
-from whitebox_loc.data.render import render
+from whitebox_loc.boxes.moves import are_legal
 from whitebox_loc.data.scenes import Scene
 from whitebox_loc.evaluation.scores.signs import evidence_of
+from whitebox_loc.introspect.targets import COORDINATES
 
-__all__ = ["check_world", "edge_mass", "edge_order_area", "edge_states", "redraw"]
-
-EDGES = ("top", "left", "bottom", "right")
+__all__ = ["check_world", "edge_mass", "edge_order_area", "edge_states"]
 
 ORDERS = tuple(itertools.permutations(range(4)))
 
@@ -40,11 +42,6 @@ def check_world(boxes: Any, scene: Any, images: np.ndarray) -> tuple[np.ndarray,
     return boxes.astype(np.int64), scene
 
 
-def redraw(boxes: np.ndarray, scene: Scene, labels: Any, seed: int) -> np.ndarray:
-    """Draw boxes (n, 4); one seed gives image i the same levels and noise whatever its box."""
-    return render(boxes, scene, labels=labels, seed=seed)
-
-
 def edge_states(
     boxes: np.ndarray, size: tuple[int, int], step: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -60,7 +57,8 @@ def edge_states(
     moves = np.where(room >= step, outward, -outward)
     bits = (np.arange(16)[:, None] >> np.arange(4)) & 1
     states = boxes[:, None] + bits * moves[:, None]
-    legal = ((states[..., 2:] > states[..., :2]).all((1, 2))) & (boxes[:, 2:] > boxes[:, :2]).all(1)
+    # State 0 is the box itself.
+    legal: np.ndarray = np.all(are_legal(states, size), axis=1)
     return np.where(legal[:, None, None], states, boxes[:, None]), legal
 
 
@@ -68,7 +66,8 @@ def edge_mass(maps: np.ndarray, boxes: np.ndarray, scene: Scene, labels: Any) ->
     """Return the mass |a| (n, 4) that maps have on the evidence of each edge."""
     size = np.abs(maps.astype(np.float64))
     return np.stack(
-        [(size * evidence_of(boxes, scene, edge, labels)).sum((1, 2)) for edge in EDGES], axis=1
+        [(size * evidence_of(boxes, scene, edge, labels)).sum((1, 2)) for edge in COORDINATES],
+        axis=1,
     )
 
 

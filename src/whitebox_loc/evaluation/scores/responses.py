@@ -1,4 +1,4 @@
-"""Asking a model about variants of images, a bounded number at a time."""
+"""A target of a model at variants of images, a bounded number at a time."""
 
 from __future__ import annotations
 
@@ -33,9 +33,7 @@ class Responses:
         self.images = check_shown(images)
         check_int("batch_size", batch_size, low=1)
         inputs = Inputs(self.images, (), 0)
-        self._problem = Query(
-            check_model(model), inputs, [as_target(target)], "identity", batch_size
-        )
+        self._query = Query(check_model(model), inputs, [as_target(target)], "identity", batch_size)
         self._batch = batch_size
 
     def __len__(self) -> int:
@@ -58,15 +56,15 @@ class Responses:
     def of(self, make: Callable[[np.ndarray, np.ndarray], np.ndarray], count: int) -> np.ndarray:
         """Return the target, float64 (n, count), at `count` variants of each image.
 
-        ``make(rows, numbers)`` draws the variants with the given numbers of the given images.
+        ``make(rows, numbers)`` draws the variants of these numbers of the images `rows`.
         """
         total = len(self) * count
-        found = np.empty(total, np.float64)
+        values = np.empty(total, np.float64)
         for start in range(0, total, self._batch):
             rows, numbers = np.divmod(np.arange(start, min(start + self._batch, total)), count)
             points = np.ascontiguousarray(make(rows, numbers), np.float32)
-            found[start : start + len(rows)] = self._problem.values(points, rows).numpy()[0]
-        return found.reshape(len(self), count)
+            values[start : start + len(rows)] = self._query.values(points, rows).numpy()[0]
+        return values.reshape(len(self), count)
 
 
 def pixels_per_unit(target: Any, size: tuple[int, int]) -> float:

@@ -16,10 +16,10 @@ from whitebox_loc._validation import (
     check_model,
     check_real,
 )
-from whitebox_loc.evaluation.scores.checking import MOST_SAMPLES, check_shown, flat
+from whitebox_loc.data.sampling import branch, seed_root
+from whitebox_loc.evaluation.scores.checking import MOST_SAMPLES, check_shown, flat, ratio
 from whitebox_loc.evaluation.scores.similarity import SIMILARITIES
 from whitebox_loc.evaluation.scores.stability import explained
-from whitebox_loc.introspect.interventions.edges import seed_root
 from whitebox_loc.introspect.tracing.layers import named_layers
 from whitebox_loc.models.initialization import kept_random_state, reinitialize
 
@@ -169,7 +169,7 @@ def efficient_randomization(
     random, _ = _randomized(model, _generator(seed))
     before = _histogram_entropy(_maps(explain, model, images), bins)
     after = _histogram_entropy(_maps(explain, random, images), bins)
-    return np.where(before > 0, (after - before) / np.where(before > 0, before, 1), np.nan)
+    return ratio(after - before, before)
 
 
 def _check_explain(explain: Any) -> None:
@@ -196,9 +196,7 @@ def _cascade(
 
 def _generator(seed: Any) -> np.random.Generator:
     """Return a generator that no model draws its first weights from, whatever its seed."""
-    root = seed_root(seed)
-    key = (*root.spawn_key, RANDOM_WEIGHTS)
-    return np.random.default_rng(np.random.SeedSequence(root.entropy, spawn_key=key))
+    return np.random.default_rng(branch(seed_root(seed), RANDOM_WEIGHTS))
 
 
 def _randomized(

@@ -9,24 +9,9 @@ import numpy as np
 from whitebox_loc._validation import check_boxes, check_choice
 from whitebox_loc.data.render import check_labels
 from whitebox_loc.data.scenes import Scene, as_scene, level_range
-from whitebox_loc.evaluation.truth import evidence_mask
+from whitebox_loc.evaluation.truth import EDGE_SIGNS, evidence_mask
 
-__all__ = ["EDGE_SIGNS", "evidence_of", "evidence_signs", "polarity"]
-
-EDGE_SIGNS: dict[str, dict[str, int]] = {
-    "top": {"top": -1},
-    "left": {"left": -1},
-    "bottom": {"bottom": 1},
-    "right": {"right": 1},
-    "height": {"top": 1, "bottom": 1},
-    "width": {"left": 1, "right": 1},
-    "center_y": {"top": -1, "bottom": 1},
-    "center_x": {"left": -1, "right": 1},
-    "area": {"top": 1, "left": 1, "bottom": 1, "right": 1},
-}
-"""Coordinate to the edges that it depends on, with the sign of its change as their evidence
-brightens. A row above the box that lights up moves the top up; a first row that goes dark moves
-it down: on both sides of the top edge brighter means smaller."""
+__all__ = ["evidence_of", "evidence_signs", "polarity"]
 
 
 def evidence_signs(

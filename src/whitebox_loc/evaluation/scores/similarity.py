@@ -21,8 +21,8 @@ def rank_correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     a, b = (rankdata(flat(maps), axis=1) for maps in (first, second))
     a, b = a - a.mean(1, keepdims=True), b - b.mean(1, keepdims=True)
     norms = np.sqrt((a**2).sum(1) * (b**2).sum(1))
-    found = np.where(norms > 0, (a * b).sum(1) / np.where(norms > 0, norms, 1), 0)
-    return np.where((a != 0).any(1), np.clip(found, -1, 1), np.nan)
+    cosine = np.where(norms > 0, (a * b).sum(1) / np.where(norms > 0, norms, 1), 0)
+    return np.where((a != 0).any(1), np.clip(cosine, -1, 1), np.nan)
 
 
 def structural_similarity(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -41,8 +41,8 @@ def structural_similarity(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     both = _window(a * b) - mean_a * mean_b
     c1, c2 = (0.01 * 2) ** 2, (0.03 * 2) ** 2
     top = (2 * mean_a * mean_b + c1) * (2 * both + c2)
-    found = (top / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))).mean((1, 2))
-    return np.where(flat(first).any(1), found, np.nan)
+    index = (top / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))).mean((1, 2))
+    return np.where(flat(first).any(1), index, np.nan)
 
 
 def _unit(maps: np.ndarray) -> np.ndarray:

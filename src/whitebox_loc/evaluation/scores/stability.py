@@ -14,7 +14,13 @@ from whitebox_loc._validation import (
     check_int,
     check_real,
 )
-from whitebox_loc.evaluation.scores.checking import MOST_SAMPLES, check_maps, check_shown, flat
+from whitebox_loc.evaluation.scores.checking import (
+    MOST_SAMPLES,
+    check_maps,
+    check_shown,
+    flat,
+    ratio,
+)
 
 __all__ = ["max_sensitivity"]
 
@@ -77,14 +83,11 @@ def max_sensitivity(
     maps = explained(explain, images)
     change = np.full(len(images), np.nan)
     for _ in range(samples):
-        shown = images + rng.uniform(-radius, radius, images.shape).astype(np.float32)
-        moved = _norm(explained(explain, shown) - maps)
-        # What is shown the same image again has not been asked.
-        change = np.fmax(change, np.where((shown != images).any((1, 2, 3)), moved, np.nan))
-    if not relative:
-        return change
-    norm = _norm(maps)
-    return np.where(norm > 0, change / np.where(norm > 0, norm, 1), np.nan)
+        points = images + rng.uniform(-radius, radius, images.shape).astype(np.float32)
+        moved = _norm(explained(explain, points) - maps)
+        # An image that rounding leaves as it was says nothing.
+        change = np.fmax(change, np.where((points != images).any((1, 2, 3)), moved, np.nan))
+    return ratio(change, _norm(maps)) if relative else change
 
 
 def explained(explain: Callable[[np.ndarray], Any], images: np.ndarray) -> np.ndarray:

@@ -32,7 +32,7 @@ MODES = ("zero", "mean", "resample")
 
 @dataclass(frozen=True, eq=False)
 class Ablation:
-    """What a model says without each of some channels.
+    """Targets of a model without each of some channels.
 
     Attributes
     ----------
@@ -131,20 +131,20 @@ def ablate(
     >>> import whitebox_loc as wb
     >>> scene = wb.data.Scene(size=(12, 16))
     >>> batch = wb.data.generate(scene, 5, seed=0)
-    >>> found = ablate(wb.models.localizer(size=(12, 16)), batch.images, "conv2", [0, 3])
-    >>> found.change.shape, found.iou_change.shape
+    >>> ablation = ablate(wb.models.localizer(size=(12, 16)), batch.images, "conv2", [0, 3])
+    >>> ablation.change.shape, ablation.iou_change.shape
     ((2, 5, 4), (2, 5))
     """
     inputs = check_images(images, check_model(model))
     check_choice("mode", mode, MODES)
     check_int("batch_size", batch_size, low=1)
-    wanted = targets_of(target, link)
-    if wanted and boxes is not None:
+    targets = targets_of(target, link)
+    if targets and boxes is not None:
         raise ValueError(
             "`boxes` go with the four coordinates; got `target` as well. Ask for them apart, or "
             "for targets.iou(boxes)."
         )
-    swap = Swap(model, inputs, layer, batch_size, wanted, link)
+    swap = Swap(model, inputs, layer, batch_size, targets, link)
     labels = tuple(t.label for t in swap.targets)
     chosen = _channels(channels, swap.shape[-1])
     after = np.empty((len(chosen), len(inputs), len(labels)), np.float32)
@@ -160,7 +160,7 @@ def ablate(
     before = swap.values_everywhere()
     check_answer(f"Ablations of layer {layer!r}", after, model, link)
     intact, change = None, None
-    if not wanted:
+    if not targets:
         truth = _truth(boxes, format, before, inputs)
         intact = _iou(before, truth)
         change = np.stack([_iou(a, truth) for a in after]) - intact
@@ -186,17 +186,17 @@ def _others(n: int, seed: Any) -> np.ndarray:
 def _truth(boxes: Any, format: str, before: np.ndarray, inputs: Inputs) -> np.ndarray:
     if boxes is None:
         return before
-    given = check_boxes("boxes", boxes)
-    if given.shape != before.shape:
+    corners = check_boxes("boxes", boxes)
+    if corners.shape != before.shape:
         raise ValueError(
-            f"`boxes` must have shape {before.shape}, one an image; got {given.shape}."
+            f"`boxes` must have shape {before.shape}, one an image; got {corners.shape}."
         )
     check_choice("format", format, box_measures.FORMATS)
-    return box_measures.convert(given, format, "rel_yxyx", size=inputs.image.shape[1:3])
+    return box_measures.convert(corners, format, "rel_yxyx", size=inputs.image.shape[1:3])
 
 
-def _iou(found: np.ndarray, truth: np.ndarray) -> np.ndarray:
+def _iou(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
     # As tensors, because a network may well return a swapped box: it counts as empty.
     return box_measures.iou(
-        tf.constant(found, tf.float64), tf.constant(truth, tf.float64), "rel_yxyx"
+        tf.constant(predicted, tf.float64), tf.constant(truth, tf.float64), "rel_yxyx"
     ).numpy()

@@ -11,11 +11,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from whitebox_loc._statistics import bootstrap_interval
 from whitebox_loc._validation import check_int, check_real, whole_boxes
+from whitebox_loc.boxes.moves import move_edges
 from whitebox_loc.data import Scene, as_scene, render_soft
 from whitebox_loc.introspect.interventions.edges import (
     EdgeMoves,
+    PerBox,
     Predictor,
     edge_moves,
     mean_defined,
@@ -33,7 +34,7 @@ brightness times a position up to 1000 keeps its rank."""
 
 
 @dataclass(frozen=True, eq=False)
-class Response:
+class Response(PerBox):
     """Derivatives of predicted coordinates by true edges, on both sides of each edge.
 
     Attributes
@@ -45,7 +46,7 @@ class Response:
         pixel, as the edge starts to move into the box or out of it. `outside` is NaN for an
         edge on the border of the image, both are for an empty box.
     moves : EdgeMoves
-        What the model says when edges move by a whole pixel.
+        The predicted boxes when edges move by a whole pixel.
     tolerance : float
         Difference in pixels per pixel from which on numbers are said to differ.
     """
@@ -62,16 +63,6 @@ class Response:
         return mean_defined(np.stack([self.inside, self.outside]))
 
     @cached_property
-    def matrix(self) -> np.ndarray:
-        """Mean Jacobian over boxes ``(4, 4)``: the identity for a perfect smooth model."""
-        return mean_defined(self.per_box)
-
-    @cached_property
-    def interval(self) -> np.ndarray:
-        """Lower and upper ends ``(2, 4, 4)`` of 95% bootstrap intervals of `matrix` over boxes."""
-        return np.stack(bootstrap_interval(self.per_box))
-
-    @cached_property
     def kinked(self) -> np.ndarray:
         """Whether the two sides of an edge differ ``(n, 4 edges)``: there is no derivative."""
         return np.asarray(self._differ(self.inside, self.outside).any(axis=1))
@@ -85,29 +76,33 @@ class Response:
     def notes(self) -> tuple[str, ...]:
         """One sentence for each edge and way in which the model is not smooth there.
 
-        It tells on which share of the boxes, and the two numbers of the box and the coordinate
+        It names the share of the boxes, and the two numbers of the box and the coordinate
         for which they differ most.
         """
-        found = []
+        sentences = []
         for j, edge in enumerate(COORDINATES):
             if self.kinked[:, j].any():
-                found.append(
+                sentences.append(
                     f"{edge}: on {self.kinked[:, j].mean():.0%} of the boxes the derivative into "
                     f"the box and out of it differ ({_worst(self.inside, self.outside, j)}); no "
                     "derivative describes this edge."
                 )
             if self.curved[:, j].any():
-                found.append(
+                sentences.append(
                     f"{edge}: on {self.curved[:, j].mean():.0%} of the boxes the derivative "
                     "differs from the move by one pixel "
                     f"({_worst(*self._sides_and_moves, j)}); trust edge_moves."
                 )
-        return tuple(found)
+        return tuple(sentences)
 
     @cached_property
     def _sides_and_moves(self) -> tuple[np.ndarray, np.ndarray]:
         """Derivatives into the box and out of it, and the moves to these sides (2, n, 4, 4)."""
-        backward, forward = _one_sided(self.moves)
+        change = self.moves.predictions - self.moves.base[:, None, None, :]
+        backward, forward = (
+            change[:, index].transpose(0, 2, 1) / step
+            for index, step in enumerate(self.moves.steps)
+        )
         # Into the box is forward, down or right, for top and left.
         near = np.array([True, True, False, False])
         inward = np.where(near, forward, backward)
@@ -175,8 +170,8 @@ def response(
     --------
     >>> import whitebox_loc as wb
     >>> model = wb.models.localizer(size=(12, 16), head="dense")
-    >>> found = response(model, [[2, 3, 8, 9]], wb.data.Scene(size=(12, 16)))
-    >>> found.matrix.shape, np.asarray(found).shape, found.notes
+    >>> answer = response(model, [[2, 3, 8, 9]], wb.data.Scene(size=(12, 16)))
+    >>> answer.matrix.shape, np.asarray(answer).shape, answer.notes
     ((4, 4), (1, 4, 4), ())
     """
     scene = as_scene(scene)
@@ -191,16 +186,16 @@ def response(
     check_int("batch_size", batch_size, low=1)
     predict = Predictor(model, scene, batch_size)
     sides = np.full((2, len(boxes), 4, 4), np.nan)
-    filled = (boxes[:, :2] < boxes[:, 2:]).all(-1)
-    inward = np.array([NUDGE, NUDGE, -NUDGE, -NUDGE])
+    nudges = np.array([NUDGE, -NUDGE], np.float32)
+    nudged, legal = move_edges(boxes.astype(np.float32), nudges, scene.size)
     for side, edge in np.ndindex(2, 4):
-        nudged = boxes.astype(np.float32)
-        nudged[:, edge] += inward[edge] if side == 0 else -inward[edge]
-        inside = (nudged >= 0).all(-1) & (nudged <= np.array([*scene.size, *scene.size])).all(-1)
-        (rows,) = np.nonzero(filled & inside)
+        # Down and right leads into the box from top and left, out of it from bottom and right.
+        nudge = side if edge < 2 else 1 - side
+        (rows,) = np.nonzero(legal[:, nudge, edge])
         for start in range(0, len(rows), batch_size):
             part = rows[start : start + batch_size]
-            sides[side, part, :, edge] = _slopes(predict, nudged[part], scene, edge)
+            slopes = _slopes(predict, nudged[part, nudge, edge], scene, edge)
+            sides[side, part, :, edge] = slopes
     moves = edge_moves(model, boxes, scene, batch_size=batch_size)
     return Response(boxes, sides[0], sides[1], moves, tolerance)
 
@@ -221,15 +216,6 @@ def _slopes(predict: Predictor, boxes: np.ndarray, scene: Scene, edge: int) -> n
         sums = [tf.reduce_sum(images * w) for w in tf.unstack(weights)]
     slopes = [tape.gradient(total, corners)[:, edge].numpy() for total in sums]
     return np.stack(slopes, axis=-1).astype(np.float64) * predict.scale
-
-
-def _one_sided(moves: EdgeMoves) -> tuple[np.ndarray, np.ndarray]:
-    """Return changes (n, 4, 4) per pixel up or left, and down or right."""
-    change = moves.predictions - moves.base[:, None, None, :]
-    backward, forward = (
-        change[:, index].transpose(0, 2, 1) / step for index, step in enumerate(moves.steps)
-    )
-    return backward, forward
 
 
 def _worst(first: np.ndarray, second: np.ndarray, edge: int) -> str:

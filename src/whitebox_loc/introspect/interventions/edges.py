@@ -1,4 +1,4 @@
-"""Moving one true edge at a time, and reading what the model says to it."""
+"""The predicted box of a model when one true edge moves."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ import numpy as np
 from whitebox_loc._statistics import bootstrap_interval
 from whitebox_loc._validation import (
     as_array,
-    check_generator,
     check_int,
     check_ints,
     check_model,
     shortened,
     whole_boxes,
 )
+from whitebox_loc.boxes.moves import move_edges
 from whitebox_loc.data import Scene, as_scene, render
+from whitebox_loc.data.sampling import branch, seed_root
 from whitebox_loc.introspect.targets import as_target
 from whitebox_loc.introspect.targets.outputs import COORDINATES
 from whitebox_loc.introspect.targets.query import Query
@@ -31,9 +32,32 @@ from whitebox_loc.introspect.tracing.refusals import check_answer
 __all__ = ["EdgeMoves", "edge_moves"]
 
 
+class PerBox:
+    """The mean over boxes of a response ``per_box`` (n, 4, 4), and its interval."""
+
+    @property
+    def per_box(self) -> np.ndarray:
+        """Response of each box; see the classes below."""
+        raise NotImplementedError
+
+    @cached_property
+    def matrix(self) -> np.ndarray:
+        """Mean response over boxes ``(4, 4)``: the identity for a perfect model.
+
+        Element [i, j] is the change of predicted coordinate i, in pixels, per pixel that
+        edge j moves. NaN where no box has a legal move.
+        """
+        return mean_defined(self.per_box)
+
+    @cached_property
+    def interval(self) -> np.ndarray:
+        """Lower and upper ends ``(2, 4, 4)`` of 95% bootstrap intervals of `matrix` over boxes."""
+        return np.stack(bootstrap_interval(self.per_box))
+
+
 @dataclass(frozen=True, eq=False)
-class EdgeMoves:
-    """What a model says when one true edge moves.
+class EdgeMoves(PerBox):
+    """The predicted boxes of a model when one true edge moves.
 
     Attributes
     ----------
@@ -67,22 +91,8 @@ class EdgeMoves:
         slopes = (self.predictions - self.base[:, None, None, :]) / steps
         count = self.legal.sum(axis=1)[..., None]
         total = np.where(self.legal[..., None], slopes, 0.0).sum(axis=1)
-        found = np.where(count > 0, total / np.maximum(count, 1), np.nan)
-        return found.transpose(0, 2, 1)
-
-    @cached_property
-    def matrix(self) -> np.ndarray:
-        """Mean response over boxes ``(4, 4)``: the identity for a perfect model.
-
-        Element [i, j] is the change of predicted coordinate i, in pixels, per pixel that
-        edge j moves. NaN where no box has a legal move.
-        """
-        return mean_defined(self.per_box)
-
-    @cached_property
-    def interval(self) -> np.ndarray:
-        """Lower and upper ends ``(2, 4, 4)`` of 95% bootstrap intervals of `matrix` over boxes."""
-        return np.stack(bootstrap_interval(self.per_box))
+        mean = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+        return mean.transpose(0, 2, 1)
 
 
 def edge_moves(
@@ -151,22 +161,24 @@ def edge_moves(
     """
     scene = as_scene(scene)
     boxes = whole_boxes(boxes, scene.size)
-    given = _check_labels(labels, len(boxes))
+    numbers = _check_labels(labels, len(boxes))
     steps = _check_steps(steps)
     check_int("batch_size", batch_size, low=1)
-    moved, legal = _moved_boxes(boxes, steps, scene.size)
+    moved, legal = move_edges(boxes, np.array(steps), scene.size)
     # The unmoved image comes first among those of a box.
     n, moves = len(boxes), 4 * len(steps)
-    shown = np.concatenate([boxes[:, None], moved.reshape(n, moves, 4)], axis=1)
+    variants = np.concatenate([boxes[:, None], moved.reshape(n, moves, 4)], axis=1)
     needed = np.concatenate([np.ones((n, 1), bool), legal.reshape(n, moves)], axis=1)
-    found = np.full((*needed.shape, 4), np.nan)
+    predicted = np.full((*needed.shape, 4), np.nan)
     image, variant = np.nonzero(needed)
-    look = Look(scene, given, seed)
+    look = Look(scene, numbers, seed)
     predict = Predictor(model, scene, batch_size)
     for start in range(0, len(image), batch_size):
         part = image[start : start + batch_size], variant[start : start + batch_size]
-        found[part] = predict(look.draw(shown[part], part[0]))
-    return EdgeMoves(boxes, steps, found[:, 0], found[:, 1:].reshape(*legal.shape, 4), legal)
+        predicted[part] = predict(look.draw(variants[part], part[0]))
+    return EdgeMoves(
+        boxes, steps, predicted[:, 0], predicted[:, 1:].reshape(*legal.shape, 4), legal
+    )
 
 
 def mean_defined(values: np.ndarray) -> np.ndarray:
@@ -189,8 +201,8 @@ class Predictor:
     def __call__(self, images: np.ndarray) -> np.ndarray:
         values = self.query.values(images, np.zeros(len(images), np.int64))
         # NaN stands for moves that are not legal, and for nothing else.
-        found = check_answer("Predicted boxes", values.numpy(), self.query.model)
-        return found.T.astype(np.float64) * self.scale
+        boxes = check_answer("Predicted boxes", values.numpy(), self.query.model)
+        return boxes.T.astype(np.float64) * self.scale
 
 
 class Look:
@@ -203,16 +215,16 @@ class Look:
         self.fixed = not unusual_fields(scene, ("shapes", *blur))
 
     def draw(self, boxes: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-        """Draw `boxes`, versions of the images of the given `numbers`."""
+        """Draw `boxes`, versions of the images `numbers`."""
         labels = None if self.labels is None else self.labels[numbers]
         if self.fixed:
             return render(boxes, self.scene, labels=labels)
         images = np.empty((len(boxes), *self.scene.size, self.scene.channels), np.float32)
         for i, number in enumerate(numbers.tolist()):
-            key = (*self.root.spawn_key, number)
-            own = np.random.SeedSequence(self.root.entropy, spawn_key=key)
             label = None if labels is None else labels[i : i + 1]
-            images[i] = render(boxes[i : i + 1], self.scene, labels=label, seed=own)[0]
+            images[i] = render(
+                boxes[i : i + 1], self.scene, labels=label, seed=branch(self.root, number)
+            )[0]
         return images
 
 
@@ -233,37 +245,15 @@ def unusual_fields(scene: Scene, allowed: Sequence[str] = ()) -> list[str]:
     ]
 
 
-def seed_root(seed: Any) -> np.random.SeedSequence:
-    """Return the sequence of a seed, from which further streams are drawn by spawn keys."""
-    if isinstance(seed, np.random.SeedSequence):
-        return seed
-    if isinstance(seed, np.random.Generator):
-        return np.random.SeedSequence(seed.integers(2**32, size=4).tolist())
-    check_generator(seed)
-    return np.random.SeedSequence(int(seed))
-
-
-def _moved_boxes(
-    boxes: np.ndarray, steps: tuple[int, ...], size: tuple[int, int]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return boxes (n, steps, 4, 4) with one edge moved, and which of them are legal."""
-    shift = np.array(steps)[:, None, None] * np.eye(4, dtype=np.int64)
-    moved = boxes[:, None, None] + shift
-    legal = (moved[..., :2] >= 0).all(-1) & (moved[..., 2:] <= np.array(size)).all(-1)
-    legal &= (moved[..., :2] < moved[..., 2:]).all(-1)
-    filled = np.all(boxes[:, None, None, :2] < boxes[:, None, None, 2:], axis=-1)
-    return moved, legal & filled
-
-
 def _check_steps(steps: Any) -> tuple[int, ...]:
     # No image has as many pixels; far larger ones overflow where they are added to boxes.
-    found = tuple(check_ints("steps", steps, low=-(10**6), high=10**6))
-    if 0 in found or len(set(found)) < len(found):
+    shifts = tuple(check_ints("steps", steps, low=-(10**6), high=10**6))
+    if 0 in shifts or len(set(shifts)) < len(shifts):
         raise ValueError(
             "`steps` must be whole numbers of pixels, none 0 and none twice; got "
             f"{shortened(steps)}."
         )
-    return found
+    return shifts
 
 
 def _check_labels(labels: Any, n: int) -> np.ndarray | None:
@@ -278,16 +268,18 @@ def _check_labels(labels: Any, n: int) -> np.ndarray | None:
 def _check_fit(model: keras.Model, shape: tuple[int, ...]) -> None:
     """Refuse models of several inputs, and of images that the scene does not draw."""
     try:
-        wanted = model.input_shape
+        expected = model.input_shape
     except (AttributeError, ValueError):
         return
-    if not (isinstance(wanted, tuple) and len(wanted) == 4 and isinstance(wanted[1], int | None)):
+    if not (
+        isinstance(expected, tuple) and len(expected) == 4 and isinstance(expected[1], int | None)
+    ):
         raise ValueError(
             f"`model` must take one image array, or the scene cannot draw what it takes; model "
-            f"{model.name!r} takes {wanted}."
+            f"{model.name!r} takes {expected}."
         )
-    if any(w not in (None, s) for w, s in zip(wanted[1:], shape, strict=True)):
+    if any(w not in (None, s) for w, s in zip(expected[1:], shape, strict=True)):
         raise ValueError(
-            f"`scene` must draw what the model takes, images of shape {wanted[1:]}; its images "
+            f"`scene` must draw what the model takes, images of shape {expected[1:]}; its images "
             f"have shape {shape}. Use as_scene(scene, size=..., channels=...)."
         )

@@ -1,4 +1,4 @@
-"""What a model says if part of one layer is replaced, compiled once for all parts."""
+"""Targets of a model with part of one layer replaced, compiled once for all parts."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Swap:
         Of one floating-point output and one call.
     batch_size : int
     targets : sequence of Target, optional
-        What the model says; the four coordinates by default.
+        The targets; the four coordinates by default.
     link : {"identity", "logit"}
 
     Attributes
@@ -92,11 +92,11 @@ class Swap:
     def values_everywhere(self) -> np.ndarray:
         """Return the targets (n, t) of all images, nothing replaced."""
         nothing = np.zeros(self.shape, bool)
-        found = [
+        batches = [
             self.values(part, np.zeros((part.stop - part.start, *self.shape), np.float32), nothing)
             for part in self.batches()
         ]
-        return check_answer("Targets", np.concatenate(found), self.model, self.link)
+        return check_answer("Targets", np.concatenate(batches), self.model, self.link)
 
     def _build(self, read: Any, images: Any, instead: Any, mask: Any) -> Any:
         def replaced(output: Any) -> Any:
@@ -115,7 +115,7 @@ def targets_of(target: Any, link: str) -> list[Target]:
                 "coordinates, such as target=['top', 'left']."
             )
         return []
-    asked = list(target) if isinstance(target, (list, tuple)) else [target]
-    if not asked:
+    names = list(target) if isinstance(target, (list, tuple)) else [target]
+    if not names:
         raise ValueError("`target` must name at least one target; got an empty list.")
-    return [as_target(t) for t in asked]
+    return [as_target(t) for t in names]

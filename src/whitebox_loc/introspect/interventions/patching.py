@@ -1,4 +1,4 @@
-"""Interventions: what the model would say if a layer said something else."""
+"""Interventions: the outputs of a model if a layer had another output."""
 
 from __future__ import annotations
 
@@ -92,19 +92,20 @@ def patch(
 
     def build(*tensors: Any) -> Any:
         split = 1 + len(inputs.others)
-        given = dict(zip(arrays, tensors[split:], strict=True))
+        values = dict(zip(arrays, tensors[split:], strict=True))
         replace = {
-            name: _replacement(name, value, given.get(name)) for name, value in replacements.items()
+            name: _replacement(name, value, values.get(name))
+            for name, value in replacements.items()
         }
         passed = forward(model, inputs.pack(tensors[:split]), replace=replace)
         return tf.nest.map_structure(readable, passed.outputs)
 
     extra = list(arrays.values())
     run = traced(model, _key(replacements), inputs, build, extra=extra)
-    found = run_in_batches(run, inputs, check_int("batch_size", batch_size, low=1), extra)
-    for output in tf.nest.flatten(found):
+    outputs = run_in_batches(run, inputs, check_int("batch_size", batch_size, low=1), extra)
+    for output in tf.nest.flatten(outputs):
         check_answer("Outputs", output, model)
-    return found
+    return outputs
 
 
 def _is_function(name: str, value: Any) -> bool:
@@ -112,9 +113,9 @@ def _is_function(name: str, value: Any) -> bool:
     return callable(value) and bool(check_callable(f"replacements[{name!r}]", value, 1, what))
 
 
-def _replacement(name: str, value: Any, given: Any) -> Callable[[Any], Any]:
+def _replacement(name: str, value: Any, array: Any) -> Callable[[Any], Any]:
     def replace(output: Any) -> Any:
-        if given is None:
+        if array is None:
             fresh = _applied(name, value, output)
             pairs = zip(tf.nest.flatten(fresh), tf.nest.flatten(output), strict=True)
             return tf.nest.pack_sequence_as(output, [_like(name, a, b) for a, b in pairs])
@@ -122,11 +123,11 @@ def _replacement(name: str, value: Any, given: Any) -> Callable[[Any], Any]:
             raise ValueError(
                 f"`replacements` of {name!r}, a layer of several outputs, must be a function."
             )
-        if given.shape.rank == 1:
+        if array.shape.rank == 1:
             # A number, once an image.
-            given_full = tf.reshape(given, [-1] + [1] * (output.shape.rank - 1))
-            return tf.cast(given_full, output.dtype) + tf.zeros_like(output)
-        return _like(name, given, output)
+            full = tf.reshape(array, [-1] + [1] * (output.shape.rank - 1))
+            return tf.cast(full, output.dtype) + tf.zeros_like(output)
+        return _like(name, array, output)
 
     return replace
 

@@ -24,7 +24,7 @@ PARTS = ("layer", "channel", "row", "column", "place")
 
 @dataclass(frozen=True, eq=False)
 class Restoration:
-    """What a model says about corrupted images when parts of a layer hear the clean ones.
+    """Targets of corrupted images with parts of a layer taken from the clean ones.
 
     Attributes
     ----------
@@ -93,7 +93,7 @@ def activation_patching(
 
     The model sees the corrupted images, such as ones in which a single edge has been moved,
     but one part of one layer is what it is for the clean images. A part that alone
-    restores a coordinate carries all that the model knows of the difference.
+    restores a coordinate carries all of the difference that matters to it.
 
     Parameters
     ----------
@@ -140,8 +140,8 @@ def activation_patching(
     >>> scene, model = wb.data.Scene(size=(12, 16)), wb.models.localizer(size=(12, 16))
     >>> clean = wb.data.render([[2, 3, 8, 9]], scene)
     >>> moved = wb.data.render([[5, 3, 8, 9]], scene)
-    >>> found = activation_patching(model, clean, moved, ["conv1", "box"])
-    >>> found["box"].share[0].round(3)
+    >>> restorations = activation_patching(model, clean, moved, ["conv1", "box"])
+    >>> restorations["box"].share[0].round(3)
     np.float64(1.0)
     >>> activation_patching(model, clean, moved, "conv2", by="row")["conv2"].share.shape
     (14, 4)
@@ -157,12 +157,12 @@ def activation_patching(
     check_int("batch_size", batch_size, low=1)
     names = layer_names(layers)
     find_layers(model, names)
-    wanted = targets_of(target, link)
+    targets = targets_of(target, link)
 
-    def ask(inputs: Inputs, name: str) -> Swap:
-        return Swap(model, inputs, name, batch_size, wanted, link)
+    def swap(inputs: Inputs, name: str) -> Swap:
+        return Swap(model, inputs, name, batch_size, targets, link)
 
-    return {name: _patched(ask(first, name), ask(second, name), by) for name in names}
+    return {name: _patched(swap(first, name), swap(second, name), by) for name in names}
 
 
 def _patched(clean: Swap, corrupted: Swap, by: str) -> Restoration:

@@ -1,4 +1,4 @@
-"""What methods compare an image with: constant images, given ones, or images of a scene."""
+"""Baselines: constant images, images of the caller, or images of a scene."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Operations that no method of propagation can pass, and what is said of them."""
+"""Operations that no method of propagation can pass, and the errors that name them."""
 
 from __future__ import annotations
 
@@ -47,27 +47,27 @@ def severed(source: Any, end: Any) -> tuple[list[Any], bool]:
     """
     origin: dict[Any, Any] = {}
     route = Route.between(source, [end], floats=False)
-    found = _losses(route.operations, route.reached, origin)
-    found += [origin[end.ref()]] if end.ref() in origin else []
-    return list(dict.fromkeys(found)), end.ref() in origin
+    losses = _losses(route.operations, route.reached, origin)
+    losses += [origin[end.ref()]] if end.ref() in origin else []
+    return list(dict.fromkeys(losses)), end.ref() in origin
 
 
 def _losses(operations: Iterable[Any], reached: Iterable[Any], origin: dict[Any, Any]) -> list[Any]:
     """Return what `severed` does, but for the end; note in `origin` behind what a tensor lies."""
-    found: list[Any] = []
+    losses: list[Any] = []
     for operation in operations:
         active = [i for i, t in enumerate(operation.inputs) if t.ref() in reached]
         cut = [i for i in active if operation.inputs[i].ref() in origin]
         smooth = [o for o in operation.outputs if changes_smoothly(o)]
         body = body_of(operation)
         if body is not None:
-            given = {body.inputs[i].ref(): operation.inputs[i].ref() for i in active}
-            inside = {ref: origin[outer] for ref, outer in given.items() if outer in origin}
-            on_the_way = reached_from([key.deref() for key in given])
+            outer_of = {body.inputs[i].ref(): operation.inputs[i].ref() for i in active}
+            inside = {ref: origin[outer] for ref, outer in outer_of.items() if outer in origin}
+            on_the_way = reached_from([key.deref() for key in outer_of])
             behind = ancestors(body.outputs)
             steps = [o for o in body.get_operations() if o in behind and o.type != "Placeholder"]
             steps = [o for o in steps if any(t.ref() in on_the_way for t in o.outputs)]
-            found += _losses(steps, on_the_way, inside)
+            losses += _losses(steps, on_the_way, inside)
             pairs = zip(operation.outputs, body.outputs, strict=True)
             origin |= {a.ref(): inside[b.ref()] for a, b in pairs if b.ref() in inside}
         elif len(cut) == len(active) or operation.type in _JUMPS or not smooth:
@@ -76,9 +76,9 @@ def _losses(operations: Iterable[Any], reached: Iterable[Any], origin: dict[Any,
         else:
             origin |= {t.ref(): operation for t in operation.outputs if not changes_smoothly(t)}
             switches = _SWITCHES.get(operation.type, ())
-            losses = [origin[operation.inputs[i].ref()] for i in cut if i not in switches]
-            found += [o for o in losses if o.type != "StopGradient"]
-    return found
+            behind_jumps = [origin[operation.inputs[i].ref()] for i in cut if i not in switches]
+            losses += [o for o in behind_jumps if o.type != "StopGradient"]
+    return losses
 
 
 def unknown(operation: Any, active: Sequence[int]) -> str | None:

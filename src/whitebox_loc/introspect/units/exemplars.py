@@ -1,4 +1,4 @@
-"""The images of a stream to which a unit responds most, and the patch that it sees there."""
+"""The images of a stream to which a unit responds most, and its receptive field there."""
 
 from __future__ import annotations
 
@@ -117,14 +117,14 @@ def top_images(
     --------
     >>> import whitebox_loc as wb
     >>> model = wb.models.localizer(size=(20, 30))
-    >>> found = top_images(model, "conv2", 3, wb.data.Scene(size=(20, 30)), k=4, n=50)
-    >>> found.images.shape, found.windows.shape, found.patches[0].ndim
+    >>> exemplars = top_images(model, "conv2", 3, wb.data.Scene(size=(20, 30)), k=4, n=50)
+    >>> exemplars.images.shape, exemplars.windows.shape, exemplars.patches[0].ndim
     ((4, 20, 30, 1), (4, 4), 3)
     """
     check_model(model)
     check_int("k", k, low=1)
     several = not isinstance(channel, (int, np.integer))
-    wanted = check_ints("channel", channel)
+    indices = check_ints("channel", channel)
     best: list[_Best] = []
     field, seen = None, 0
     for inputs in _batches(model, images, n, seed, example, batch_size):
@@ -133,7 +133,7 @@ def top_images(
                 model, layer, example=inputs.pack((inputs.image, *inputs.others))
             )
             last = field.shape[-1]
-            best = [_Best(check_int("channel", c, low=-last, high=last - 1), k) for c in wanted]
+            best = [_Best(check_int("channel", c, low=-last, high=last - 1), k) for c in indices]
         values, places = _responses(model, layer, inputs)
         check_answer(f"Responses of layer {layer!r}", values, model)
         for one in best:
@@ -141,8 +141,8 @@ def top_images(
         seen += len(inputs)
     if field is None:
         raise ValueError("`images` must hold at least one image; got none.")
-    found = [one.finished(field) for one in best]
-    return found if several else found[0]
+    exemplars = [one.finished(field) for one in best]
+    return exemplars if several else exemplars[0]
 
 
 class _Best:
@@ -186,8 +186,8 @@ def _responses(model: keras.Model, layer: str, inputs: Inputs) -> tuple[np.ndarr
         return tf.reduce_max(flat, 1), tf.argmax(flat, 1)
 
     run = traced(model, ("top images", layer), inputs, build)
-    found = run(*map(tf.convert_to_tensor, (inputs.image, *inputs.others)))
-    return found[0].numpy(), found[1].numpy()
+    maxima, places = run(*map(tf.convert_to_tensor, (inputs.image, *inputs.others)))
+    return maxima.numpy(), places.numpy()
 
 
 def _batches(
@@ -206,8 +206,8 @@ def _batches(
             for i in range(-(-left // batch_size))
         )
     elif isinstance(images, (np.ndarray, tf.Tensor, dict, list, tuple)):
-        given = np.asarray(images) if isinstance(images, tf.Tensor) else images
-        whole = check_images(given, model)
+        array = np.asarray(images) if isinstance(images, tf.Tensor) else images
+        whole = check_images(array, model)
         stream = (_cut(whole, slice(i, i + batch_size)) for i in range(0, len(whole), batch_size))
     elif isinstance(images, Iterable):
         # Of the range one batch is enough to warn.

@@ -40,16 +40,16 @@ def kernels(model: keras.Model, layer: str) -> np.ndarray:
     >>> kernels(wb.models.localizer(), "conv2").shape
     (3, 3, 8, 8)
     """
-    found = find_layers(check_model(model), [layer], "layer")[layer]
-    if not found.built:
+    source = find_layers(check_model(model), [layer], "layer")[layer]
+    if not source.built:
         raise ValueError(f"`layer` {layer!r} has no weights yet; call the model on images once.")
-    kernel = getattr(found, "kernel", None)
+    kernel = getattr(source, "kernel", None)
     if kernel is None:
         raise ValueError(
             f"`layer` must be a convolution or dense layer; {layer!r} is a "
-            f"{type(found).__name__} without a kernel. Its weights are "
-            f"{[weight.name for weight in found.weights]}."
+            f"{type(source).__name__} without a kernel. Its weights are "
+            f"{[weight.name for weight in source.weights]}."
         )
     values = keras.ops.convert_to_numpy(kernel).astype(np.float32)
     transposed = (keras.layers.Conv1DTranspose, keras.layers.Conv2DTranspose)
-    return values.swapaxes(-1, -2) if isinstance(found, transposed) else values
+    return values.swapaxes(-1, -2) if isinstance(source, transposed) else values

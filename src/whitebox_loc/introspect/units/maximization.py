@@ -1,4 +1,4 @@
-"""Activation maximisation: the image that a unit, or any other target, likes best."""
+"""Activation maximisation: the image at which a unit, or any other target, is largest."""
 
 from __future__ import annotations
 
@@ -125,8 +125,8 @@ def maximize(
     Examples
     --------
     >>> import whitebox_loc as wb
-    >>> found = maximize(wb.models.localizer(size=(12, 16)), "conv2", [0, 3], steps=5)
-    >>> found.images.shape, bool((found.values > found.start).all())
+    >>> maxima = maximize(wb.models.localizer(size=(12, 16)), "conv2", [0, 3], steps=5)
+    >>> maxima.images.shape, bool((maxima.values > maxima.start).all())
     ((2, 12, 16, 1), True)
     """
     inputs = blank(check_model(model), example)
@@ -217,15 +217,15 @@ def _unit_goals(
     count, places = output.shape[-1], output.shape[1:-1]
     place: tuple[int, ...] | None = None
     if position is not None:
-        given = check_ints("position", position, empty=True)
-        if len(given) != len(places):
+        indices = check_ints("position", position, empty=True)
+        if len(indices) != len(places):
             raise ValueError(
                 f"`position` must have {len(places)} indices for layer {layer!r} of shape "
-                f"{output.shape[1:]}; got {given}."
+                f"{output.shape[1:]}; got {indices}."
             )
         place = tuple(
             check_int(f"position[{i}]", p, low=-n, high=n - 1)
-            for i, (p, n) in enumerate(zip(given, places, strict=True))
+            for i, (p, n) in enumerate(zip(indices, places, strict=True))
         )
     chosen = _channels(channel, count)
 
@@ -277,22 +277,20 @@ class _Climb:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return images, values there, and values at the first image."""
         count = len(goal.labels)
-        state: np.ndarray = np.repeat(self.first[None], count, axis=0)
-        evaluate = self._compile(model, inputs, goal, state, count)
+        first: np.ndarray = np.repeat(self.first[None], count, axis=0)
+        evaluate = self._compile(model, inputs, goal, first, count)
         unmoved = np.zeros(2, np.int32)
-        _, start, _ = evaluate(state, unmoved)
+        _, start, _ = evaluate(first, unmoved)
         check_answer(f"Maxima of {', '.join(goal.labels)}", start, model)
-        mean: np.ndarray = np.zeros_like(state)
-        square: np.ndarray = np.zeros_like(state)
-        for step, shift in enumerate(self.shifts, start=1):
-            slope = _scaled(evaluate(state, shift)[2])
-            mean = 0.9 * mean + 0.1 * slope
-            square = 0.999 * square + 0.001 * slope**2
-            change = mean / (1 - 0.9**step) / (np.sqrt(square / (1 - 0.999**step)) + 1e-8)
-            state = (state + self.learning_rate * change).astype(np.float32)
+        # Names of their own leave the numbers of Keras's automatic names as they are.
+        state = keras.Variable(first, dtype="float32", name="state")
+        adam = keras.optimizers.Adam(self.learning_rate, epsilon=1e-8, name="climb")
+        for shift in self.shifts:
+            slope = _scaled(evaluate(state.numpy(), shift)[2])
+            adam.apply([tf.constant(-slope)], [state])
             if not self.fourier:
-                state = np.clip(state, 0.0, 1.0)
-        images, values, _ = evaluate(state, unmoved)
+                state.assign(keras.ops.clip(state, 0.0, 1.0))
+        images, values, _ = evaluate(state.numpy(), unmoved)
         check_answer(f"Maxima of {', '.join(goal.labels)}", values, model)
         check_answer(f"Maxima of {', '.join(goal.labels)}", images, model)
         return images, values, start

@@ -120,7 +120,7 @@ def probe(
     Notes
     -----
     A high value says that the information is there in linear form, not that the network
-    uses it; `ablate` and `activation_patching` ask that.
+    uses it; for that see `ablate` and `activation_patching`.
 
     References
     ----------
@@ -131,8 +131,8 @@ def probe(
     --------
     >>> import whitebox_loc as wb
     >>> model, scene = wb.models.localizer(size=(12, 16)), wb.data.Scene(size=(12, 16))
-    >>> found = probe(model, ["conv1", "row_profile"], scene, n=100)
-    >>> found.r2.shape, found.units.tolist(), found.factors[:2]
+    >>> readouts = probe(model, ["conv1", "row_profile"], scene, n=100)
+    >>> readouts.r2.shape, readouts.units.tolist(), readouts.factors[:2]
     ((2, 9), [2560, 112], ('top', 'left'))
     """
     check_model(model)
@@ -150,15 +150,15 @@ def probe(
             f"`folds` must be at most {len(images) // 2}, half of the scene's {len(images)} "
             f"images; got {folds}."
         )
-    wanted, one_hot = factors_of(boxes, images.shape[1:3]), np.eye(len(scene.shapes))[labels]
+    truth, one_hot = factors_of(boxes, images.shape[1:3]), np.eye(len(scene.shapes))[labels]
     rows = []
     for name in names:
         read = _Features(model, name, features, max_features, seed)
         seen = read(beside(images, example), check_int("batch_size", batch_size, low=1))
         check_answer(f"Readouts of layer {name!r}", seen, model)
-        found = _held_out(seen, np.concatenate([wanted, one_hot], axis=1), folds, ridge)
-        scores = _scores(wanted, found[:, : len(FACTORS)], folds)
-        named = (found[:, len(FACTORS) :].argmax(1) == labels).mean()
+        readouts = _held_out(seen, np.concatenate([truth, one_hot], axis=1), folds, ridge)
+        scores = _scores(truth, readouts[:, : len(FACTORS)], folds)
+        named = (readouts[:, len(FACTORS) :].argmax(1) == labels).mean()
         accuracy = named if len(scene.shapes) > 1 else np.nan
         rows.append((*scores, read.units, seen.shape[1], accuracy))
     r2, fold_r2, units, used, accuracy = zip(*rows, strict=True)
@@ -209,19 +209,19 @@ class _Features:
         return run_in_batches(run, inputs, batch_size)
 
 
-def _held_out(features: np.ndarray, wanted: np.ndarray, folds: int, ridge: float) -> np.ndarray:
+def _held_out(features: np.ndarray, truth: np.ndarray, folds: int, ridge: float) -> np.ndarray:
     """Return what is read of each row (n, k) by a readout fitted on the other folds."""
-    found, everything = np.empty_like(wanted), np.arange(len(wanted))
+    readouts, everything = np.empty_like(truth), np.arange(len(truth))
     for part in np.array_split(everything, folds):
         rest = np.setdiff1d(everything, part)
-        found[part] = _ridge(features[rest], wanted[rest], features[part], ridge)
-    return found
+        readouts[part] = _ridge(features[rest], truth[rest], features[part], ridge)
+    return readouts
 
 
-def _scores(wanted: np.ndarray, found: np.ndarray, folds: int) -> tuple[np.ndarray, np.ndarray]:
+def _scores(truth: np.ndarray, readouts: np.ndarray, folds: int) -> tuple[np.ndarray, np.ndarray]:
     """Return R2 over all rows (factors,) and within each fold (folds, factors)."""
-    error, parts = wanted - found, np.array_split(np.arange(len(wanted)), folds)
-    return _r2(error, wanted), np.stack([_r2(error[part], wanted[part]) for part in parts])
+    error, parts = truth - readouts, np.array_split(np.arange(len(truth)), folds)
+    return _r2(error, truth), np.stack([_r2(error[part], truth[part]) for part in parts])
 
 
 def _ridge(x: np.ndarray, y: np.ndarray, new: np.ndarray, ridge: float) -> np.ndarray:
@@ -242,7 +242,7 @@ def _ridge(x: np.ndarray, y: np.ndarray, new: np.ndarray, ridge: float) -> np.nd
     return new @ linalg.solve(gram, x.T @ (y - mean_y), assume_a="pos") + mean_y
 
 
-def _r2(error: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    spread = ((wanted - wanted.mean(0)) ** 2).sum(0)
-    varies = np.ptp(wanted, axis=0) > 0
+def _r2(error: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    spread = ((truth - truth.mean(0)) ** 2).sum(0)
+    varies = np.ptp(truth, axis=0) > 0
     return np.where(varies, 1 - (error**2).sum(0) / np.where(varies, spread, 1.0), np.nan)

@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from scipy.stats import binned_statistic
 
 from whitebox_loc._validation import (
     check_choice,
@@ -111,8 +112,8 @@ def tuning(
     --------
     >>> import whitebox_loc as wb
     >>> model, scene = wb.models.localizer(size=(12, 16)), wb.data.Scene(size=(12, 16))
-    >>> found = tuning(model, "conv2", scene, bins=4, n=100)
-    >>> found.mean.shape, found.counts.sum(axis=1).tolist(), found.edges[0].tolist()
+    >>> outputs = tuning(model, "conv2", scene, bins=4, n=100)
+    >>> outputs.mean.shape, outputs.counts.sum(axis=1).tolist(), outputs.edges[0].tolist()
     ((4, 4, 8), [100, 100, 100, 100], [0.0, 3.0, 6.0, 9.0, 12.0])
     """
     find_layers(check_model(model), [layer], "layer")
@@ -123,12 +124,12 @@ def tuning(
     images, boxes, labels = distinct_images(scene, check_int("n", n, low=1), seed)
     check_choice("reduce", reduce, REDUCTIONS)
     inputs = beside(images, example)
-    given = inputs.pack((inputs.image, *inputs.others))
-    found = activations(model, given, layer, reduce=reduce, batch_size=batch_size)
-    if not isinstance(found.get(layer), np.ndarray):
-        raise ValueError(f"`layer` must name one tensor; {layer!r} stands for {list(found)}.")
-    check_answer(f"Responses of layer {layer!r}", found[layer], model)
-    responses = found[layer].astype(np.float64)
+    arguments = inputs.pack((inputs.image, *inputs.others))
+    outputs = activations(model, arguments, layer, reduce=reduce, batch_size=batch_size)
+    if not isinstance(outputs.get(layer), np.ndarray):
+        raise ValueError(f"`layer` must name one tensor; {layer!r} stands for {list(outputs)}.")
+    check_answer(f"Responses of layer {layer!r}", outputs[layer], model)
+    responses = outputs[layer].astype(np.float64)
     height, width = images.shape[1:3]
     values = factors_of(boxes, (1, 1))
     results = []
@@ -162,12 +163,8 @@ def _binned(
     values: np.ndarray, edges: np.ndarray, responses: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return counts (bins,), means and standard deviations (bins, channels)."""
-    bins = len(edges) - 1
-    which = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, bins - 1)
-    counts = np.bincount(which, minlength=bins)
-    mean = np.full((bins, responses.shape[1]), np.nan)
-    std = mean.copy()
-    for index in np.flatnonzero(counts):
-        inside = responses[which == index]
-        mean[index], std[index] = inside.mean(0), inside.std(0)
-    return counts, mean, std
+    mean, std = (
+        binned_statistic(values, responses.T, statistic, bins=edges).statistic.T
+        for statistic in ("mean", "std")
+    )
+    return np.histogram(values, edges)[0], mean, std

@@ -142,7 +142,7 @@ def _from_means(query: Query, combine: Any, layer: str | None, relu: bool, align
     """Return maps whose weights are means of gradients, of a layer where they do not cancel."""
     *others, last = attempts(query, combine, layer, relu, align)
     if layer is None and last.cancels:
-        names = [found.layer for found in (*others, last)]
+        names = [attempt.layer for attempt in (*others, last)]
         raise ValueError(
             f"`layer` is None, but the gradients of targets {list(query.labels)} cancel over the "
             f"places of every layer, {names}, as they do in front of a softmax over places: their "
@@ -182,11 +182,11 @@ def attempts(
     align: str = "auto",
 ) -> list[Attempt]:
     """Return the maps of `layer`; without, of the last, and of others until one does not cancel."""
-    found = [_from_features(query, combine, layer, relu, align, slopes=True)]
-    waiting = list(found[0].rest)
-    while waiting and found[-1].cancels:
-        found.append(_from_features(query, combine, waiting.pop(0), relu, align, slopes=True))
-    return found
+    tries = [_from_features(query, combine, layer, relu, align, slopes=True)]
+    waiting = list(tries[0].rest)
+    while waiting and tries[-1].cancels:
+        tries.append(_from_features(query, combine, waiting.pop(0), relu, align, slopes=True))
+    return tries
 
 
 def _from_features(
@@ -203,9 +203,9 @@ def _from_features(
     size, notes = query.images.shape[1:3], dict[str, Any]()
 
     def build(read: Any, images: Any) -> Any:
-        found, targets = all_feature_maps(query, read, images, layer)
-        output = found[0][1]
-        notes["layers"], notes["eps"] = [name for name, _ in found], _EPS.get(output.dtype, 0.0)
+        layers, targets = all_feature_maps(query, read, images, layer)
+        output = layers[0][1]
+        notes["layers"], notes["eps"] = [name for name, _ in layers], _EPS.get(output.dtype, 0.0)
         gradients = _gradients(query, targets, output) if slopes else None
         maps = combine(tf.cast(output, tf.float32), gradients, relu)
         return finished(maps, size, relu, align), _means(gradients, output)
@@ -213,8 +213,8 @@ def _from_features(
     run = query.function((combine.__name__, layer, relu, align), build, notes=notes)
     parts, means = list[np.ndarray](), list[np.ndarray]()
     for rows, _ in query.tiles(1):
-        for kept, found in zip((parts, means), run(*query.tensors(rows)), strict=True):
-            kept.append(found.numpy())
+        for arrays, part in zip((parts, means), run(*query.tensors(rows)), strict=True):
+            arrays.append(part.numpy())
         query.count(len(parts[-1][0]))
     maps = np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]
     shape = (query.targets, *maps.shape[1:])
@@ -246,8 +246,8 @@ def finished(maps: Any, size: tuple[int, int], relu: bool, align: str) -> Any:
 
 
 def _gradients(query: Query, targets: list[Any], output: Any) -> Any:
-    found = [gradient_of(target, output) for target in targets]
-    for label, target, slope in zip(query.labels, targets, found, strict=True):
+    slopes = [gradient_of(target, output) for target in targets]
+    for label, target, slope in zip(query.labels, targets, slopes, strict=True):
         if slope is None:
             between = [f"{o.type} ({o.name})" for o in severed(output, target)[0]]
             raise ValueError(
@@ -255,4 +255,4 @@ def _gradients(query: Query, targets: list[Any], output: Any) -> Any:
                 f"{between or 'an operation'} has none. Use 'ablationcam', 'scorecam' or "
                 "'occlusion'."
             )
-    return tf.stack([tf.cast(slope, tf.float32) for slope in found])
+    return tf.stack([tf.cast(slope, tf.float32) for slope in slopes])

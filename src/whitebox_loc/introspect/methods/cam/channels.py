@@ -16,7 +16,7 @@ from whitebox_loc.introspect.methods.cam.feature_maps import (
     check_options,
     feature_maps,
     on_image,
-    spread,
+    spread_all,
 )
 from whitebox_loc.introspect.methods.record import Maps
 from whitebox_loc.introspect.targets.query import Query
@@ -25,7 +25,7 @@ from whitebox_loc.introspect.tracing.inputs import fixed_spec
 __all__ = ["ablationcam", "scorecam"]
 
 # From `read`, images, the call name of a layer, its output there, the targets (k, r), numbers of
-# s channels and what else the method needs to what trying the channels tells of each, (k, s, r).
+# s channels and what else the method needs to the effect of each channel, (k, s, r).
 Trial = Callable[..., Any]
 
 
@@ -104,10 +104,10 @@ def _seen_through(
 ) -> Any:
     """Return images (s, r, h, w, c) mixed with a baseline by channels laid on them."""
     chosen = tf.gather(tf.transpose(features, (3, 0, 1, 2)), channels)
-    placed = spread(tf.cast(chosen, tf.float32), rows, columns)
+    placed = spread_all(tf.cast(chosen, tf.float32), rows, columns)
     low = tf.reduce_min(placed, (2, 3), keepdims=True)
     high = tf.reduce_max(placed, (2, 3), keepdims=True)
-    # A constant map says nothing about places; it hides all, and so weighs nothing.
+    # A constant map hides all, and so has weight 0.
     share = tf.math.divide_no_nan(placed - low, high - low)[..., None]
     return share * images if base is None else share * images + (1.0 - share) * base
 
@@ -170,8 +170,8 @@ def _from_trials(
             state = [features, tf.TensorSpec((query.targets, None)), np.zeros(1, np.int32)]
             run = query.function((*key, name), tried, [*state, *fixed])
             slices = _slices(count, max(1, query.batch_size - len(constants)))
-            found = [run(*tensors, features, values, part, *constants) for part in slices]
-            parts.append(weigh(features, tf.concat(found, 1)).numpy())
+            rises = [run(*tensors, features, values, part, *constants) for part in slices]
+            parts.append(weigh(features, tf.concat(rises, 1)).numpy())
             query.count(len(constants) * (len(slices) - 1) * len(tensors[0]))
         query.count(len(tensors[0]) * (count + beside))
     return Maps(np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0])
@@ -203,9 +203,9 @@ def _slices(count: int, together: int) -> list[Any]:
 
 
 def _only_baseline(baseline: Any, shape: tuple[int, ...]) -> np.ndarray:
-    found = baseline_images(baseline, shape)
-    if len(found) != 1:
+    bases = baseline_images(baseline, shape)
+    if len(bases) != 1:
         raise ValueError(
-            f"`baseline` must be one number or one image of shape {shape}; got {len(found)}."
+            f"`baseline` must be one number or one image of shape {shape}; got {len(bases)}."
         )
-    return found
+    return bases

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from whitebox_loc._validation import check_bool, check_choice, shortened
+from whitebox_loc.introspect.methods.interpolation import hats, spread
 from whitebox_loc.introspect.targets.query import Query
 from whitebox_loc.introspect.tracing.capture import Forward
 from whitebox_loc.introspect.tracing.graphs import tensors_behind
@@ -20,7 +21,7 @@ __all__ = [
     "feature_maps",
     "layers_with_places",
     "on_image",
-    "spread",
+    "spread_all",
 ]
 
 ALIGNMENTS = ("auto", "center", "stretch")
@@ -44,8 +45,8 @@ def feature_maps(query: Query, read: Any, images: Any, layer: str | None) -> Any
 
     Without `layer`, it is the last one with more than one place that all targets depend on.
     """
-    found, targets = all_feature_maps(query, read, images, layer)
-    return *found[0], targets
+    layers, targets = all_feature_maps(query, read, images, layer)
+    return *layers[0], targets
 
 
 def all_feature_maps(
@@ -78,14 +79,14 @@ def layers_with_places(
                     "that serves all targets."
                 )
         return [(layer, output)]
-    found: dict[Any, tuple[str, Any]] = {}
+    outputs: dict[Any, tuple[str, Any]] = {}
     for name, call in reversed(passed.named_calls().items()):
         output = call.output
         if _has_places(output) and all(output.ref() in behind for behind in upstream):
             # A model inside the model puts out what its last layer does.
-            found.setdefault(output.ref(), (name, output))
-    if found:
-        return list(found.values())
+            outputs.setdefault(output.ref(), (name, output))
+    if outputs:
+        return list(outputs.values())
     raise ValueError(
         f"`layer` is None, but model {query.model.name!r} has no layer whose output has shape "
         f"(n, height, width, channels) and that targets {list(query.labels)} depend on. Use a "
@@ -112,24 +113,21 @@ def on_image(maps: Any, size: tuple[int, int], align: str) -> Any:
 
 def _stretched(maps: Any, size: tuple[int, int]) -> Any:
     # `tf.image.resize` is the same sum, one place after the other; these are matrix products.
-    rows, columns = (_hats(n, m) for n, m in zip(maps.shape[1:3], size, strict=True))
-    laid = spread(tf.transpose(maps, (0, 3, 1, 2)), rows, columns)
+    rows, columns = (
+        # Middles of the image's pixels, in units of the parts.
+        hats((np.arange(m) + 0.5) * n / m - 0.5, n)
+        for n, m in zip(maps.shape[1:3], size, strict=True)
+    )
+    laid = spread_all(tf.transpose(maps, (0, 3, 1, 2)), rows, columns)
     # Without a transposition where there is one channel, as in all finished maps.
     return laid[:, 0, ..., None] if maps.shape[-1] == 1 else tf.transpose(laid, (0, 2, 3, 1))
 
 
-def spread(planes: Any, rows: Any, columns: Any) -> Any:
+def spread_all(planes: Any, rows: Any, columns: Any) -> Any:
     """Return ``rows @ plane @ columns.T`` of planes (a, b, h, w)."""
     # Planes in one batch: TensorFlow 2.21 crashes where a matrix meets a batch of two axes.
-    flat = tf.reshape(planes, (-1, *planes.shape[2:]))
-    laid = tf.matmul(tf.matmul(rows, flat), columns, transpose_b=True)
+    laid = spread(tf.reshape(planes, (-1, *planes.shape[2:])), rows, columns)
     return tf.reshape(laid, (*tf.unstack(tf.shape(planes)[:2]), *laid.shape[1:]))
-
-
-def _hats(places: int, length: int) -> np.ndarray:
-    """Return the weights (length, places) of linear interpolation between middles of parts."""
-    at = np.clip((np.arange(length) + 0.5) * places / length - 0.5, 0, places - 1)
-    return np.maximum(0, 1 - np.abs(at[:, None] - np.arange(places))).astype(np.float32)
 
 
 def _centered(maps: Any, length: int, axis: int) -> Any:

@@ -123,10 +123,10 @@ def _pointwise(query: Query, name: str) -> Maps:
 @lru_cache(maxsize=8)
 def _blurs(length: int, sigma: float, rule: str, steps: int) -> tuple[np.ndarray, np.ndarray]:
     """Return `blur_matrices` of a path; they take longer than the gradients of one image."""
-    found = blur_matrices(length, sigma * quadrature(rule, steps)[0])
-    for array in found:
+    matrices = blur_matrices(length, sigma * quadrature(rule, steps)[0])
+    for array in matrices:
         array.flags.writeable = False
-    return found
+    return matrices
 
 
 def _plain(images: Any) -> tuple[Any, Any]:

@@ -59,34 +59,34 @@ def vargrad(
     **options: Any,
 ) -> Maps:
     """Take the variance, divided by the number of samples, of maps of the image plus noise."""
-    found = _collected(query, base, samples, noise, seed, options, _sums_from_first)
-    total, square, _ = (part / np.float32(samples) for part in found)
+    sums = _collected(query, base, samples, noise, seed, options, _sums_from_first)
+    total, square, _ = (part / np.float32(samples) for part in sums)
     return Maps(np.maximum(square - total**2, 0.0))
 
 
-# What is kept of maps (k, s, r, height, width), and how s more of them add to it. In float32: an
+# Sums over maps (k, s, r, height, width), and how s more of them add to it. In float32: an
 # error of `samples` roundings is far below the noise.
 Collect = Callable[[tuple[Any, ...] | None, Any], tuple[Any, ...]]
 
 
-def _sum(kept: tuple[Any, ...] | None, maps: Any) -> tuple[Any, ...]:
-    return _added(kept, tf.reduce_sum(maps, 1))
+def _sum(sums: tuple[Any, ...] | None, maps: Any) -> tuple[Any, ...]:
+    return _added(sums, tf.reduce_sum(maps, 1))
 
 
-def _sum_of_squares(kept: tuple[Any, ...] | None, maps: Any) -> tuple[Any, ...]:
-    return _added(kept, tf.reduce_sum(tf.square(maps), 1))
+def _sum_of_squares(sums: tuple[Any, ...] | None, maps: Any) -> tuple[Any, ...]:
+    return _added(sums, tf.reduce_sum(tf.square(maps), 1))
 
 
-def _sums_from_first(kept: tuple[Any, ...] | None, maps: Any) -> tuple[Any, ...]:
+def _sums_from_first(sums: tuple[Any, ...] | None, maps: Any) -> tuple[Any, ...]:
     # Around the first map rather than around zero, little is lost in the difference.
-    first = maps[:, 0] if kept is None else kept[2]
+    first = maps[:, 0] if sums is None else sums[2]
     away = maps - first[:, None]
     parts = tf.reduce_sum(away, 1), tf.reduce_sum(tf.square(away), 1)
-    return (*_added(kept, *parts), first)
+    return (*_added(sums, *parts), first)
 
 
-def _added(kept: tuple[Any, ...] | None, *parts: Any) -> tuple[Any, ...]:
-    return parts if kept is None else tuple(a + b for a, b in zip(kept, parts, strict=False))
+def _added(sums: tuple[Any, ...] | None, *parts: Any) -> tuple[Any, ...]:
+    return parts if sums is None else tuple(a + b for a, b in zip(sums, parts, strict=False))
 
 
 def _collected(
@@ -103,25 +103,25 @@ def _collected(
     check_memory("samples", samples, 4.0 * samples * query.images[0].size, "noise")
     check_real("noise", noise, low=0.0)
     generator = check_generator(seed)
-    n, kept = len(query), dict[int, tuple[Any, ...]]()
+    n, sums = len(query), dict[int, tuple[Any, ...]]()
     # All images share the noise, so samples are drawn once and images go through them in turn.
     together = max(1, min(samples, query.batch_size // n))
     most = min(n, max(1, query.batch_size // together))
-    found: Any = _found_in_graph if base.name in POINTWISE else _found_by_base
+    sums_of_batch: Any = _sums_in_graph if base.name in POINTWISE else _sums_by_base
     for start in range(0, samples, together):
         count = min(together, samples - start)
         grain = generator.standard_normal((count, *query.images.shape[1:]), np.float32)
         grain *= np.float32(noise)
         for first in range(0, n, most):
             rows = slice(first, min(first + most, n))
-            kept[first] = found(query, base, options, rows, grain, collect, kept.get(first))
+            sums[first] = sums_of_batch(query, base, options, rows, grain, collect, sums.get(first))
     return [
-        np.concatenate([p.numpy() for p in parts], 1) for parts in zip(*kept.values(), strict=True)
+        np.concatenate([p.numpy() for p in parts], 1) for parts in zip(*sums.values(), strict=True)
     ]
 
 
-def _found_in_graph(
-    query: Query, base: Any, options: Any, rows: slice, grain: Any, collect: Collect, kept: Any
+def _sums_in_graph(
+    query: Query, base: Any, options: Any, rows: slice, grain: Any, collect: Collect, sums: Any
 ) -> tuple[Any, ...]:
     """Draw, differentiate and collect in one compiled graph: nothing but sums leaves it."""
     path, rule = POINTWISE[base.name]
@@ -137,7 +137,7 @@ def _found_in_graph(
         maps = tf.reshape(tf.stack(maps), (len(maps), samples, -1, *size))
         return collect(before or None, maps)
 
-    before = () if kept is None else kept
+    before = () if sums is None else sums
     state = [tf.TensorSpec((query.targets, None, *size))] * len(before)
     key = ("noise", collect, path, rule, len(before))
     run = query.function(key, build, [grain, *state])
@@ -145,11 +145,11 @@ def _found_in_graph(
     return run(*query.tensors(rows), tf.constant(grain), *before)
 
 
-def _found_by_base(
-    query: Query, base: Any, options: Any, rows: slice, grain: Any, collect: Collect, kept: Any
+def _sums_by_base(
+    query: Query, base: Any, options: Any, rows: slice, grain: Any, collect: Collect, sums: Any
 ) -> tuple[Any, ...]:
     images, numbers = query.images[rows], np.arange(rows.start, rows.stop)
     noisy = (images + grain[:, None]).reshape(-1, *images.shape[1:])
     part = query.at(noisy, np.tile(numbers, len(grain)))
     maps = base.function(part, **options).values
-    return collect(kept, tf.reshape(maps, (-1, len(grain), *images.shape[:3])))
+    return collect(sums, tf.reshape(maps, (-1, len(grain), *images.shape[:3])))

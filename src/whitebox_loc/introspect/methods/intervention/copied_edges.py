@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from whitebox_loc.boxes.moves import move_edges
 from whitebox_loc.introspect.targets.query import Query
 
 __all__ = ["Moves", "copied_images", "copied_maps", "legal_moves"]
@@ -43,17 +44,9 @@ def legal_moves(boxes: np.ndarray, step: int, size: tuple[int, int]) -> Moves:
 
     Image by image, edge by edge, up or left first. Empty boxes have none.
     """
-    shifts = np.array([-step, step])
-    places = boxes[:, :, None] + shifts
-    low = np.zeros_like(places)
-    high = np.broadcast_to(np.array([*size, *size])[:, None], places.shape).copy()
-    high[:, :2] = boxes[:, 2:, None] - 1
-    low[:, 2:] = boxes[:, :2, None] + 1
-    legal = (places >= low) & (places <= high)
-    has_area = np.all(boxes[:, :2] < boxes[:, 2:], axis=1)
-    legal &= has_area.reshape(-1, 1, 1)
-    rows, edges, sides = np.nonzero(legal)
-    return Moves(rows, edges, places[rows, edges, sides])
+    moved, legal = move_edges(boxes, np.array([-step, step]), size)
+    rows, edges, sides = np.nonzero(legal.transpose(0, 2, 1))
+    return Moves(rows, edges, moved[rows, sides, edges, edges])
 
 
 def copied_maps(query: Query, boxes: np.ndarray, moves: Moves) -> np.ndarray:
@@ -71,8 +64,8 @@ def copied_maps(query: Query, boxes: np.ndarray, moves: Moves) -> np.ndarray:
         for start in range(begin, max(end, begin + 1), most):
             part = moves[start : min(start + most, end)]
             numbers = (boxes[rows], part.rows - first, part.edges, part.places)
-            found = run(*query.tensors(rows), *(tf.constant(a.astype(np.int32)) for a in numbers))
-            maps[:, rows] += found.numpy()
+            changes = run(*query.tensors(rows), *(tf.constant(a.astype(np.int32)) for a in numbers))
+            maps[:, rows] += changes.numpy()
             query.count(rows.stop - rows.start + len(part))
     return maps
 
@@ -96,13 +89,13 @@ def copied_images(images: Any, boxes: Any, rows: Any, edges: Any, places: Any) -
         _inside(height, images.shape[1])[:, :, None] & _inside(width, images.shape[2])[:, None]
     )
     sides = tf.where(edges % 2 == 0, *images.shape[1:3])
-    kept = tf.clip_by_value(line, 0, sides - 1)
+    source = tf.clip_by_value(line, 0, sides - 1)
     darkest = tf.reduce_min(image, (1, 2))[:, None]
     beyond = ((line < 0) | (line >= sides))[:, None, None]
     # A row serves the moves up and down, a column the others; the remainder only keeps the one
     # that is not used inside the image.
-    row = tf.gather(image, kept % images.shape[1], axis=1, batch_dims=1)
-    column = tf.gather(image, kept % images.shape[2], axis=2, batch_dims=1)
+    row = tf.gather(image, source % images.shape[1], axis=1, batch_dims=1)
+    column = tf.gather(image, source % images.shape[2], axis=2, batch_dims=1)
     row, column = (tf.where(beyond, darkest, pixels) for pixels in (row, column))
     written, upright = written[..., None], vertical[..., None, None]
     image = tf.where(written & upright, row[:, None], image)

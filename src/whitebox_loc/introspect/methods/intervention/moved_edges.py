@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from whitebox_loc._validation import as_array, check_boxes, check_int, whole_boxes
+from whitebox_loc._validation import as_array, check_int, whole_boxes
 from whitebox_loc.data import Scene, as_scene, render
 from whitebox_loc.data.scenes import level_range
 from whitebox_loc.introspect.methods.intervention.copied_edges import (
@@ -15,6 +15,7 @@ from whitebox_loc.introspect.methods.intervention.copied_edges import (
     legal_moves,
 )
 from whitebox_loc.introspect.methods.record import Maps
+from whitebox_loc.introspect.methods.reference_boxes import boxes_of_rows
 from whitebox_loc.introspect.targets.query import Query
 
 __all__ = ["edge_move"]
@@ -77,12 +78,12 @@ def _redrawn_images(
     images: np.ndarray, boxes: np.ndarray, moves: Moves, scene: Scene, labels: np.ndarray
 ) -> np.ndarray:
     """Return the versions of images with one edge moved, (moves, height, width, channels)."""
-    found = []
+    versions = []
     for row, edge, place in zip(moves.rows, moves.edges, moves.places, strict=True):
         moved = boxes[row].copy()
         moved[edge] = place
-        found.append(_redrawn(images[row], boxes[row], moved, scene, int(labels[row])))
-    return np.stack(found)
+        versions.append(_redrawn(images[row], boxes[row], moved, scene, int(labels[row])))
+    return np.stack(versions)
 
 
 def _redrawn(
@@ -95,8 +96,8 @@ def _redrawn(
     before, after = render(np.stack([box, moved]), clean, labels=[label, label])
     contrast = _contrast(image, before[..., 0], scene)
     difference = (after - before).astype(np.float64) * contrast
-    found = np.clip(image + difference, 0.0, 1.0).astype(np.float32)
-    return np.where(difference != 0, found, image)
+    redrawn = np.clip(image + difference, 0.0, 1.0).astype(np.float32)
+    return np.where(difference != 0, redrawn, image)
 
 
 def _contrast(image: np.ndarray, shape: np.ndarray, scene: Scene) -> np.ndarray:
@@ -123,16 +124,8 @@ def _all_boxes(boxes: Any, query: Query, scene: Scene | None) -> np.ndarray:
             level_range(scene.foreground)[0] < level_range(scene.background)[0]
         )
         return np.stack([_find_box(-image if inverted else image) for image in query.images])
-    found = check_boxes("boxes", boxes)
-    found = found[None] if found.ndim == 1 else found
-    if found.ndim != 2 or len(found) not in (1, query.given):
-        raise ValueError(
-            f"`boxes` must have shape ({query.given}, 4), one box an image, or (4,); got "
-            f"{np.shape(boxes)}."
-        )
-    rows = np.zeros_like(query.rows) if len(found) == 1 else query.rows
     height, width = query.images.shape[1:3]
-    return whole_boxes(found, (height, width))[rows]
+    return whole_boxes(boxes_of_rows(boxes, query), (height, width))
 
 
 def _find_box(image: np.ndarray) -> np.ndarray:
@@ -159,15 +152,15 @@ def _all_labels(labels: Any, query: Query, scene: Scene | None) -> np.ndarray:
     """Return the number of each image's shape."""
     if labels is None:
         return np.zeros(len(query), np.int64)
-    found, count = as_array("labels", labels), 1 if scene is None else len(scene.shapes)
-    if scene is None or found.shape != (query.given,) or found.dtype.kind not in "iu":
+    numbers, count = as_array("labels", labels), 1 if scene is None else len(scene.shapes)
+    if scene is None or numbers.shape != (query.given,) or numbers.dtype.kind not in "iu":
         raise ValueError(
             f"`labels` must be whole numbers of shape ({query.given},), one an image, beside a "
             f"`scene` that has the shapes; got {labels!r} and scene={scene!r}."
         )
-    if found.size and not 0 <= found.min() <= found.max() < count:
+    if numbers.size and not 0 <= numbers.min() <= numbers.max() < count:
         raise ValueError(
             f"`labels` must lie in 0 .. {count - 1}, the scene's shapes {scene.shapes}; got "
-            f"{found.min()} .. {found.max()}."
+            f"{numbers.min()} .. {numbers.max()}."
         )
-    return found[query.rows]
+    return numbers[query.rows]

@@ -58,17 +58,17 @@ class Sums:
 
 def scores(query: Query, masks: Masks, baseline: Any) -> np.ndarray:
     """Return the targets (k, n, masks) of the masked images, averaged over baselines."""
-    found = np.zeros((query.targets, len(query), len(masks)))
+    targets = np.zeros((query.targets, len(query), len(masks)))
     tiles = list(query.tiles(len(masks), split=True))
     masks = _drawn_once(query, masks, tiles)
     for base, share in _weighted(baseline, query):
         run = _compiled(query, masks, base, [], _score)
         for rows, part in tiles:
             values = run(*query.tensors(rows), base, *_arrays(masks, part))
-            found[:, rows, part] += share * values.numpy().transpose(0, 2, 1)
+            targets[:, rows, part] += share * values.numpy().transpose(0, 2, 1)
             query.count((rows.stop - rows.start) * (part.stop - part.start))
     # What is made of these by ranks and kernels would hide a NaN.
-    return check_answer("Targets of masked images", found, query.model, query.link)
+    return check_answer("Targets of masked images", targets, query.model, query.link)
 
 
 def weighted_sums(
@@ -92,11 +92,11 @@ def weighted_sums(
         run = _compiled(query, masks, base, beside, _overlap_sums if overlap else _target_sums)
         for rows, part in tiles:
             own = [tf.convert_to_tensor(a[rows]) for a in beside]
-            found = run(*query.tensors(rows), base, *own, *_arrays(masks, part))
-            change[:, rows] += share * found[0].numpy()
-            product[:, rows] += share * found[2].numpy()
+            sums = run(*query.tensors(rows), base, *own, *_arrays(masks, part))
+            change[:, rows] += share * sums[0].numpy()
+            product[:, rows] += share * sums[2].numpy()
             if rows.start == 0:
-                hidden += share * found[1].numpy()
+                hidden += share * sums[1].numpy()
             query.count((rows.stop - rows.start) * (part.stop - part.start + 1))
     return Sums(change, hidden, product)
 
@@ -199,8 +199,8 @@ def _target_sums(values: Any, passed: Any, hidden: Any, count: Any) -> Any:
 
 def _overlap_sums(values: Any, passed: Any, hidden: Any, count: Any, *boxes: Any) -> Any:
     predicted = tf.reshape(tf.cast(box_output(passed), tf.float32), (count, -1, 4))
-    wanted = tf.broadcast_to(boxes[0] if boxes else predicted[0], tf.shape(predicted))
-    flat = iou(tf.reshape(predicted, (-1, 4)), tf.reshape(wanted, (-1, 4)), "rel_yxyx")
+    truth = tf.broadcast_to(boxes[0] if boxes else predicted[0], tf.shape(predicted))
+    flat = iou(tf.reshape(predicted, (-1, 4)), tf.reshape(truth, (-1, 4)), "rel_yxyx")
     return _sums(tf.reshape(flat, (1, count, -1)), hidden)
 
 

@@ -9,14 +9,15 @@ import numpy as np
 import tensorflow as tf
 
 from whitebox_loc._validation import (
-    check_boxes,
     check_generator,
     check_int,
     check_memory,
     check_real,
 )
+from whitebox_loc.introspect.methods.interpolation import hats, spread
 from whitebox_loc.introspect.methods.perturbation.masks import Masks, Sums, weighted_sums
 from whitebox_loc.introspect.methods.record import Maps
+from whitebox_loc.introspect.methods.reference_boxes import boxes_of_rows
 from whitebox_loc.introspect.targets.query import Query
 
 __all__ = ["drise", "occlusion", "rise"]
@@ -63,7 +64,7 @@ def rise(
     Masks are random grids of `cells` x `cells`, interpolated and shifted. The paper's map is
     this one plus the target's mean over all masks, the same number at every pixel. Taking
     it away, with the covariance's samples - 1, leaves the estimate without bias, and without
-    the part of its noise that says nothing about pixels.
+    the part of its noise that all pixels share.
     """
     masks = _random_grids(query, samples, cells, probability, seed)
     sums = weighted_sums(query, masks, baseline)
@@ -88,7 +89,7 @@ def drise(
     and with ``method="rise"`` D-RISE for several boxes and classes.
     """
     masks = _random_grids(query, samples, cells, probability, seed)
-    chosen = None if boxes is None else _reference(boxes, query)
+    chosen = None if boxes is None else boxes_of_rows(boxes, query).astype(np.float32)
     sums = weighted_sums(query, masks, baseline, overlap=True, boxes=chosen)
     maps = _covariance(sums, len(masks)) / np.float32(probability)
     return Maps(np.repeat(maps, query.targets, axis=0))
@@ -131,23 +132,9 @@ def _draw_grids(size: tuple[int, int], grids: Any, shifts: Any, cell: Any) -> An
     # shift is one matrix a side: hats around the middles of the grid's cells.
     cells = grids.shape[1]
 
-    def hats(length: int, shift: Any, step: Any) -> Any:
-        scale = cells / ((cells + 1) * tf.cast(step, tf.float32))
-        pixel = tf.cast(tf.range(length)[None] + shift[:, None], tf.float32)
-        at = tf.clip_by_value((pixel + 0.5) * scale - 0.5, 0.0, cells - 1.0)
-        return tf.nn.relu(1.0 - tf.abs(at[..., None] - tf.range(float(cells))))
+    def side(axis: int) -> Any:
+        scale = cells / ((cells + 1) * tf.cast(cell[axis], tf.float32))
+        pixel = tf.cast(tf.range(size[axis])[None] + shifts[:, axis, None], tf.float32)
+        return hats((pixel + 0.5) * scale - 0.5, cells)
 
-    rows, columns = hats(size[0], shifts[:, 0], cell[0]), hats(size[1], shifts[:, 1], cell[1])
-    return 1.0 - tf.matmul(tf.matmul(rows, grids), columns, transpose_b=True)
-
-
-def _reference(boxes: Any, query: Query) -> np.ndarray:
-    found = np.asarray(check_boxes("boxes", boxes), np.float32)
-    if found.ndim == 1:
-        found = found[None]
-    if found.ndim != 2 or len(found) not in (1, query.given):
-        raise ValueError(
-            f"`boxes` must have shape ({query.given}, 4), one box an image, or (4,); got "
-            f"{np.shape(boxes)}."
-        )
-    return found[np.zeros_like(query.rows) if len(found) == 1 else query.rows]
+    return 1.0 - spread(grids, side(0), side(1))

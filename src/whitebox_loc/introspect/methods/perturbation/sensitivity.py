@@ -50,12 +50,12 @@ def sobol(
     sequence = qmc.Sobol(2 * count, scramble=True, seed=check_generator(seed))
     first, second = np.split(sequence.random(samples), 2, axis=1)
     # Block 0 is the first matrix; block i + 1 has its column i from the second.
-    shown = np.repeat(first[None], count + 1, axis=0)
-    shown[np.arange(1, count + 1), :, np.arange(count)] = second.T
-    values = scores(query, segment_masks(shown.reshape(-1, count), labels), baseline)
+    visible = np.repeat(first[None], count + 1, axis=0)
+    visible[np.arange(1, count + 1), :, np.arange(count)] = second.T
+    values = scores(query, segment_masks(visible.reshape(-1, count), labels), baseline)
     blocks = values.reshape(*values.shape[:2], count + 1, samples)
     remaining = ((blocks[:, :, 1:] - blocks[:, :, :1]) ** 2).mean(-1) / 2
-    # Every block is a sample of the same distribution, so all tell the variance.
+    # Every block is a sample of the same distribution, so all count in the variance.
     variance = np.where(_varies(values), values.var(-1), np.inf)
     return Maps((remaining / variance[..., None])[..., labels].astype(np.float32))
 
@@ -79,16 +79,16 @@ def hsic(
     # Every sample is compared with every other.
     check_int("samples", samples, low=2, high=20000)
     count = int(labels.max()) + 1
-    shown = check_generator(seed).random((samples, count)) < 0.5
-    values = scores(query, segment_masks(shown, labels), baseline)
+    visible = check_generator(seed).random((samples, count)) < 0.5
+    values = scores(query, segment_masks(visible, labels), baseline)
     # K is z z' / 2 with z = 1 or -1, so the trace is a quadratic form of centered z.
-    sign = np.where(shown, 1.0, -1.0)
+    sign = np.where(visible, 1.0, -1.0)
     sign -= sign.mean(0)
-    found = np.zeros((*values.shape[:2], count))
+    traces = np.zeros((*values.shape[:2], count))
     for index in np.ndindex(*values.shape[:2]):
         if _varies(values[index]):
-            found[index] = (sign * (_gaussian(values[index]) @ sign)).sum(0) / 2
-    return Maps((found / (samples - 1) ** 2)[..., labels].astype(np.float32))
+            traces[index] = (sign * (_gaussian(values[index]) @ sign)).sum(0) / 2
+    return Maps((traces / (samples - 1) ** 2)[..., labels].astype(np.float32))
 
 
 def _gaussian(values: np.ndarray) -> np.ndarray:

@@ -40,12 +40,12 @@ def kernel_shap(
     check_int("samples", samples, low=4)
     masks = min(samples, 2 ** min(count, 63))
     check_memory("samples", samples, 8.0 * masks * count, "masks")
-    shown, weights = _coalitions(count, samples, seed)
-    values = scores(query, segment_masks(shown, labels), baseline)
+    visible, weights = _coalitions(count, samples, seed)
+    values = scores(query, segment_masks(visible, labels), baseline)
     empty, full = values[..., 0], values[..., 1]
-    solve = _constrained(shown[2:].astype(np.float64), weights, count, samples)
-    found = solve(values[..., 2:] - empty[..., None], full - empty)
-    return Maps(_spread(found, labels), lambda: empty)
+    solve = _constrained(visible[2:].astype(np.float64), weights, count, samples)
+    shapley = solve(values[..., 2:] - empty[..., None], full - empty)
+    return Maps(_spread(shapley, labels), lambda: empty)
 
 
 def lime(
@@ -71,13 +71,13 @@ def lime(
     check_memory("samples", samples, 4.0 * samples * query.images[0].size, "masks")
     width = check_real("kernel_width", kernel_width, low=1e-3)
     check_real("ridge", ridge, low=0.0)
-    shown = check_generator(seed).random((samples, count)) < 0.5
-    shown[0] = True
-    distance = 1 - np.sqrt(shown.mean(1))
+    visible = check_generator(seed).random((samples, count)) < 0.5
+    visible[0] = True
+    distance = 1 - np.sqrt(visible.mean(1))
     weights = np.exp(-((distance / width) ** 2))
-    values = scores(query, segment_masks(shown, labels), baseline)
+    values = scores(query, segment_masks(visible, labels), baseline)
     # Around the weighted means the constant of the fit drops out, which is not shrunk.
-    away: np.ndarray = shown - np.average(shown, axis=0, weights=weights)
+    away: np.ndarray = visible - np.average(visible, axis=0, weights=weights)
     square = (away * weights[:, None]).T @ away + ridge * np.eye(count)
     _check_rank(square, count, samples)
     moment = (values * weights) @ away
@@ -102,12 +102,12 @@ def _coalitions(count: int, samples: int, seed: Any) -> tuple[np.ndarray, np.nda
     return np.concatenate([ends, half, ~half]), np.ones(2 * len(drawn))
 
 
-def _constrained(shown: np.ndarray, weights: np.ndarray, count: int, samples: int) -> Any:
+def _constrained(visible: np.ndarray, weights: np.ndarray, count: int, samples: int) -> Any:
     """Return the least-squares solution that adds up to a total, as a function of values."""
     if count == 1:
         return lambda values, total: total[..., None]
-    weighted = shown * weights[:, None]
-    square = weighted.T @ shown
+    weighted = visible * weights[:, None]
+    square = weighted.T @ visible
     _check_rank(square, count, samples)
     inverse = np.linalg.inv(square)
 

@@ -26,7 +26,7 @@ ADJUSTMENTS = _ADDITIONS | {"Sub", "ResizeBilinear"}
 _BETWEEN = frozenset(
     {"Identity", "Cast", "Reshape", "Squeeze", "ExpandDims", "Transpose", "BatchToSpaceND"}
 )
-# What may stand between a product and the numbers that it was given.
+# What may stand between a product and its input.
 _IN_FRONT = _BETWEEN - {"BatchToSpaceND"} | {"Pad", "SpaceToBatchND"}
 _NEVER_NEGATIVE = frozenset({"Relu", "Relu6", "Sigmoid", "Softmax"})
 _KEEPS_SIGN = _BETWEEN | {"MaxPool", "Max", "AvgPool", "Mean", "Pad", "StridedSlice"}
@@ -90,9 +90,9 @@ class AffineLayer:
         positive = negative = None
         for part, first, second in ((above, 1, -1), (below, -1, 1)):
             if part is not None:
-                found = self.apply(part, self._part(first)), self.apply(part, self._part(second))
-                positive = found[0] if positive is None else positive + found[0]
-                negative = found[1] if negative is None else negative + found[1]
+                sums = self.apply(part, self._part(first)), self.apply(part, self._part(second))
+                positive = sums[0] if positive is None else positive + sums[0]
+                negative = sums[1] if negative is None else negative + sums[1]
         return self._exchanged(positive, negative)
 
     def signed_back(self, x: Any, positive: Any, negative: Any) -> Any:
@@ -140,13 +140,13 @@ def affine_layers(route: Route, ends: Iterable[Any]) -> dict[Any, AffineLayer]:
     No layer reaches beyond one of the tensors `ends`.
     """
     stops = {t.ref() for t in ends}
-    found = {}
+    layers = {}
     for operation in route.operations:
         active = route.active(operation)
         if operation.type in MATRICES and len(active) == 1:
             layer = AffineLayer(operation, active[0], _tail(route, operation.outputs[0], stops))
-            found[layer.last] = layer
-    return found
+            layers[layer.last] = layer
+    return layers
 
 
 def sees_source(route: Route, tensor: Any) -> bool:

@@ -80,8 +80,8 @@ def _mean_over(query: Query, bases: np.ndarray) -> Maps:
     run = query.function("deeplift", build, extra=[bases])
     maps = np.zeros((query.targets, len(query), *query.images.shape[1:3]), np.float32)
     for rows, part in query.tiles(len(bases)):
-        found = run(*query.tensors(rows), tf.constant(bases[part]))
-        maps[:, rows] += found.numpy() / len(bases)
+        sums = run(*query.tensors(rows), tf.constant(bases[part]))
+        maps[:, rows] += sums.numpy() / len(bases)
         # The image and the baseline of each pair.
         query.count(2 * (rows.stop - rows.start) * (part.stop - part.start))
     if not np.isfinite(maps).all():
@@ -117,8 +117,8 @@ def _shares(model: Any, read: Any, images: Any, baselines: Any) -> Any:
         back = _Back(route, twin, owner)
         for operation in route.operations:
             back.check(operation)
-        found = sent_back(route, [(value, tf.ones_like(value))], back)
-        shares = tf.reduce_sum(found * (points - starts), -1)
+        multipliers = sent_back(route, [(value, tf.ones_like(value))], back)
+        shares = tf.reduce_sum(multipliers * (points - starts), -1)
         maps.append(tf.reduce_sum(tf.reshape(shares, (count, -1, *shape[:2])), 0))
     return tf.stack(maps)
 
@@ -188,9 +188,9 @@ class _Back:
         # 0 in both passes accounts for nothing, and over a tiny denominator (log-odds are
         # corrected by such a 0) its two parts would cancel with all their rounding.
         used = tf.where((above == 0) & (above0 == 0), 0.0, values[0])
-        found = tf.gradients(tf.add_n(terms), [above, below], used, stop_gradients=[above, below])
+        slopes = tf.gradients(tf.add_n(terms), [above, below], used, stop_gradients=[above, below])
         active = self.route.active(operation)
-        return [(operation.inputs[i], found[i]) for i in active]
+        return [(operation.inputs[i], slopes[i]) for i in active]
 
     def secant(self, operation: Any, values: list[Any]) -> Pairs:
         (index,) = self.route.active(operation)

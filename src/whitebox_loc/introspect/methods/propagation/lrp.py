@@ -117,32 +117,33 @@ def lrp(
 
 def as_composite(rule: Any = None, composite: Any = None, **options: Any) -> Composite:
     """Return the composite that the options of `lrp` stand for."""
-    given = {name: value for name, value in options.items() if value is not None}
+    fields_set = {name: value for name, value in options.items() if value is not None}
     if composite is not None:
-        if rule is not None or given:
+        if rule is not None or fields_set:
             raise ValueError(
-                f"`composite` has its own rules; got {sorted(given) or ['rule']} as well. Pass "
-                "rules.Composite(dense=..., convolution=..., first=...) with the rules you want."
+                f"`composite` has its own rules; got {sorted(fields_set) or ['rule']} as well. "
+                "Pass rules.Composite(dense=..., convolution=..., first=...) with the rules you "
+                "want."
             )
         if isinstance(composite, Composite):
             return composite
         return COMPOSITES[check_choice("composite", composite, COMPOSITES)]
-    made = _rule("epsilon" if rule is None else rule, given)
+    record = _rule("epsilon" if rule is None else rule, fields_set)
     # Sums without weights are stabilised as the layers are.
-    return Composite(dense=made, convolution=made, sums=Epsilon(epsilon=made.epsilon))
+    return Composite(dense=record, convolution=record, sums=Epsilon(epsilon=record.epsilon))
 
 
-def _rule(rule: Any, given: dict[str, Any]) -> Rule:
+def _rule(rule: Any, options: dict[str, Any]) -> Rule:
     if isinstance(rule, Rule):
-        if given:
-            raise ValueError(f"`rule` is a record already; set {sorted(given)} in it: {rule!r}.")
+        if options:
+            raise ValueError(f"`rule` is a record already; set {sorted(options)} in it: {rule!r}.")
         return rule
     kind = RULES[check_choice("rule", rule, RULES)]
     known = [f.name for f in fields(kind)]
-    for name in given:
+    for name in options:
         if name not in known:
             raise TypeError(f"Rule {rule!r} has no option {name!r}; it has {known}.")
-    return kind(**given)
+    return kind(**options)
 
 
 def _relevance(model: Any, read: Any, images: Any, composite: Composite) -> list[Any]:
@@ -162,8 +163,7 @@ def _relevance(model: Any, read: Any, images: Any, composite: Composite) -> list
         for cut in severed(images, value)[0]:
             why = f"the derivative of its operation {cut.type} is 0, so relevance would be lost"
             raise refuse("lrp", cut, owner.get(cut), why, smooth=False)
-        found = sent_back(route, _seeds(value, ends), back)
-        maps.append(tf.reduce_sum(found, -1))
+        maps.append(tf.reduce_sum(sent_back(route, _seeds(value, ends), back), -1))
     return maps
 
 
@@ -185,12 +185,13 @@ def _ends(value: Any, inside: set[Any]) -> list[Any]:
     """Return the tensors of the model that a target is made of."""
     if value.op in inside:
         return [value]
-    found: dict[Any, Any] = {}
-    for operation in ancestors([value]) - inside:
-        for tensor in operation.inputs:
-            if tensor.op in inside and tensor.dtype.is_floating:
-                found[tensor.ref()] = tensor
-    return list(found.values())
+    ends = {
+        tensor.ref(): tensor
+        for operation in ancestors([value]) - inside
+        for tensor in operation.inputs
+        if tensor.op in inside and tensor.dtype.is_floating
+    }
+    return list(ends.values())
 
 
 def _seeds(value: Any, ends: list[Any]) -> list[tuple[Any, Any]]:
@@ -274,8 +275,8 @@ class _Back:
             resized = operation.type == "ResizeBilinear"
             return (self.moved if resized else self._whole)(operation, values)
         shares = self.composite.sums.over(values[0], as_float32(operation.outputs[0]))
-        found = pull(operation, active, [shares])
-        return [(tensor, as_float32(tensor) * share) for tensor, share in found]
+        pulled = pull(operation, active, [shares])
+        return [(tensor, as_float32(tensor) * share) for tensor, share in pulled]
 
     def _adjusts(self, operation: Any) -> bool:
         """Whether an operation shifts or resizes the image itself, before any layer."""

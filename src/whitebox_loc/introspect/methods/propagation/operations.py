@@ -101,8 +101,8 @@ class Route:
             for operation in source.graph.get_operations()
             if operation in behind and any(t.ref() in reached for t in operation.outputs)
         ]
-        found = [_unwrapped(o, reached) for o in on_the_way if o is not source.op]
-        return cls(source, found, frozenset(reached))
+        operations = [_unwrapped(o, reached) for o in on_the_way if o is not source.op]
+        return cls(source, operations, frozenset(reached))
 
     def active(self, operation: Any) -> list[int]:
         """Return which inputs of an operation depend on the source."""
@@ -111,11 +111,11 @@ class Route:
     @cached_property
     def consumers(self) -> Mapping[Any, list[Any]]:
         """Operations of the route that take a tensor, by its reference."""
-        found: dict[Any, list[Any]] = {}
+        takers: dict[Any, list[Any]] = {}
         for operation in self.operations:
             for tensor in operation.inputs:
-                found.setdefault(tensor.ref(), []).append(operation)
-        return found
+                takers.setdefault(tensor.ref(), []).append(operation)
+        return takers
 
 
 def changes_smoothly(tensor: Any) -> bool:
@@ -170,8 +170,8 @@ class WrappedConvolution:
 
     def run(self, inputs: Sequence[Any]) -> list[Any]:
         """Convolve other inputs with other weights, outside of the function."""
-        given = {self.signal.ref(): inputs[0], self.product.inputs[1].ref(): inputs[1]}
-        return _replayed(self.product.graph.outputs, given, again)
+        values = {self.signal.ref(): inputs[0], self.product.inputs[1].ref(): inputs[1]}
+        return _replayed(self.product.graph.outputs, values, again)
 
 
 # What Keras and TensorFlow put around the convolution in a function of its own.
@@ -201,15 +201,15 @@ def _unwrapped(operation: Any, reached: set[Any]) -> Any:
 
 
 def _replayed(
-    tensors: Sequence[Any], given: Mapping[Any, Any], copy: Callable[[Any, list[Any]], list[Any]]
+    tensors: Sequence[Any], values: Mapping[Any, Any], copy: Callable[[Any, list[Any]], list[Any]]
 ) -> list[Any]:
-    """Compute tensors of a function's graph outside of it, from those `given` by reference."""
-    known = dict(given)
-    needed = ancestors(tensors, stop=[key.deref() for key in given])
+    """Compute tensors of a function's graph outside of it, from `values` by reference."""
+    known = dict(values)
+    needed = ancestors(tensors, stop=[key.deref() for key in values])
     for operation in tensors[0].graph.get_operations():
         if operation in needed:
-            made = copy(operation, [known[t.ref()] for t in operation.inputs])
-            known |= {t.ref(): new for t, new in zip(operation.outputs, made, strict=True)}
+            outputs = copy(operation, [known[t.ref()] for t in operation.inputs])
+            known |= {t.ref(): new for t, new in zip(operation.outputs, outputs, strict=True)}
     return [known[tensor.ref()] for tensor in tensors]
 
 
@@ -239,8 +239,8 @@ def sent_back(route: Route, seeds: Iterable[tuple[Any, Any]], back: Back) -> Any
         values = [arrived.get(t.ref()) for t in operation.outputs]
         if any(value is not None for value in values):
             add(back(operation, values))
-    found = arrived.get(route.source.ref())
-    return tf.zeros_like(route.source) if found is None else found
+    sum_at_source = arrived.get(route.source.ref())
+    return tf.zeros_like(route.source) if sum_at_source is None else sum_at_source
 
 
 def again(operation: Any, inputs: Sequence[Any]) -> list[Any]:
@@ -267,8 +267,8 @@ def _copied(operation: Any, inputs: Sequence[Any], *, wide: bool = False) -> lis
     halves = _HALVES.values() if wide else ()
     kinds = [tf.float32 if t.dtype in halves else t.dtype for t in operation.outputs]
     graph = tf.compat.v1.get_default_graph()
-    made = graph.create_op(operation.type, list(inputs), kinds, attrs=attributes)
-    return list(made.outputs)
+    copy = graph.create_op(operation.type, list(inputs), kinds, attrs=attributes)
+    return list(copy.outputs)
 
 
 def pull(
@@ -301,12 +301,12 @@ def pull(
     outputs = again(operation, inputs)
     there = [i for i, value in enumerate(values) if value is not None]
     sources = [inputs[i] for i in active]
-    found = tf.gradients(
+    slopes = tf.gradients(
         [outputs[i] for i in there],
         sources,
         [values[i] for i in there],
     )
-    return [(operation.inputs[i], g) for i, g in zip(active, found, strict=True)]
+    return [(operation.inputs[i], g) for i, g in zip(active, slopes, strict=True)]
 
 
 def as_float32(tensor: Any) -> Any:

@@ -109,14 +109,19 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Epsilon(Rule):
-    """Each input's share of the output as it is (Bach et al. 2015)."""
+class _Biased(Rule):
+    """A rule whose denominators may have the bias in them."""
 
     bias: bool = field(default=True, kw_only=True)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_bool("bias", self.bias)
+
+
+@dataclass(frozen=True)
+class Epsilon(_Biased):
+    """Each input's share of the output as it is (Bach et al. 2015)."""
 
     def __call__(self, layer: Affine, relevance: Any) -> Any:
         """Return ``x_i sum_j w_ij R_j / (z_j + epsilon)``."""
@@ -127,14 +132,8 @@ class Epsilon(Rule):
 
 
 @dataclass(frozen=True)
-class _Signed(Rule):
+class _Signed(_Biased):
     """A rule that looks at the positive and the negative parts of an output."""
-
-    bias: bool = field(default=True, kw_only=True)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_bool("bias", self.bias)
 
     def __call__(self, layer: Affine, relevance: Any) -> Any:
         positive, negative = layer.signed(layer.x)
@@ -248,8 +247,8 @@ class ZBox(Rule):
         positive, negative = layer.signed(ones)
         floor = self.low * positive + self.high * negative
         share = self.over(relevance, layer.apply(x, layer.weight) - floor)
-        given = x * layer.back(x, layer.weight, share)
-        return given - layer.signed_back(ones, self.low * share, self.high * share)
+        passed = x * layer.back(x, layer.weight, share)
+        return passed - layer.signed_back(ones, self.low * share, self.high * share)
 
 
 @dataclass(frozen=True)
