@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from whitebox_loc._digests import without_made_up_names
+from whitebox_loc._digests import model_digest
 from whitebox_loc._validation import (
     check_input,
     check_int,
@@ -142,13 +141,12 @@ def fit_detector(
         global_clipnorm=LARGEST_GRADIENT,
     )
     optimizer.build(model.trainable_variables)
-    config = repr(without_made_up_names(model.get_config()))
     identity = {
         "task": "several boxes",
         "scene": repr(scene),
         "seed": seed,
         "batch_size": batch_size,
-        "model": hashlib.sha256(config.encode()).hexdigest()[:16],
+        "model": model_digest(model, weights=False),
         "learning_rate": float(learning_rate),
     }
     run = checkpoints.Run(model, optimizer, History(names=DETECTOR_COLUMNS), identity)

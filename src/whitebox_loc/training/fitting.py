@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import numbers
 import os
 from contextlib import nullcontext
@@ -12,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from whitebox_loc._digests import without_made_up_names
+from whitebox_loc._digests import model_digest
 from whitebox_loc._validation import (
     check_input,
     check_int,
@@ -39,9 +38,6 @@ from whitebox_loc.training.loops import Budget, Keeper, TrainingDivergedError, t
 from whitebox_loc.training.steps import make_step
 
 __all__ = ["TrainingDivergedError", "fit"]
-
-CHANCE = frozenset({"build_config", "build_input_shape", "compile_config"})
-"""What a model tells of how it has been used so far."""
 
 
 def fit(
@@ -159,7 +155,7 @@ def fit(
     optimizer = _optimizer(model, strategy, learning_rate, optimizer, bool(label_weight))
     settings = {"scene": repr(scene), "seed": seed, "batch_size": batch_size}
     settings |= {"edge_weight": edge_weight, "label_weight": label_weight}
-    settings |= {"model": _fingerprint(model)}
+    settings |= {"model": model_digest(model, weights=False)}
     settings |= _settings("loss", loss) | _settings("optimizer", optimizer)
     run = checkpoints.Run(model, optimizer, History(), settings)
     group = group_of(strategy)
@@ -325,32 +321,6 @@ def _built_optimizer(
     return optimizer
 
 
-def _fingerprint(model: keras.Model) -> str:
-    """Return a short text that differs for models of other layers, settings or wiring."""
-    told = [repr(model.dtype_policy.name)]
-    for layer in model._flatten_layers(include_self=False):
-        if isinstance(layer, keras.Model):
-            continue
-        try:
-            config = _nameless(layer.get_config())
-        except NotImplementedError:
-            config = None
-        told.append(f"{type(layer).__name__} {config}")
-    told.append(repr(_wiring(model)))
-    return hashlib.sha256("\n".join(told).encode()).hexdigest()[:16]
-
-
-def _wiring(model: keras.Model) -> Any:
-    """Return which layer reads which, with operations between them, as far as a model tells."""
-    try:
-        config = model.get_config()
-    except (NotImplementedError, TypeError, ValueError):
-        return None
-    # The name of the whole is no part of it.
-    told = without_made_up_names({key: config[key] for key in config if key != "name"})
-    return _without(told, CHANCE)
-
-
 def _settings(name: str, part: Any) -> dict[str, Any]:
     """Return the class and the settings of a loss or optimizer, flat, ready for JSON."""
     config = _nameless(part.get_config()) if hasattr(part, "get_config") else {}
@@ -359,11 +329,7 @@ def _settings(name: str, part: Any) -> dict[str, Any]:
 
 
 def _nameless(config: Any) -> Any:
-    # Keras numbers the names of objects of one class, so equal losses differ by name.
-    return _without(config, frozenset({"name"}))
-
-
-def _without(config: Any, keys: frozenset[str]) -> Any:
+    """Return settings without names, which Keras numbers: equal losses differ by them."""
     if isinstance(config, dict):
-        return {key: _without(value, keys) for key, value in config.items() if key not in keys}
-    return [_without(each, keys) for each in config] if isinstance(config, list) else config
+        return {key: _nameless(value) for key, value in config.items() if key != "name"}
+    return [_nameless(each) for each in config] if isinstance(config, list) else config
