@@ -10,6 +10,7 @@ import pytest
 
 import whitebox_loc as wb
 from whitebox_loc import evaluation
+from whitebox_loc.evaluation.audits.known_models import crossed_lines
 from whitebox_loc.evaluation.benchmarking.results import COLUMNS, Results
 
 SIZE = (6, 8)
@@ -25,7 +26,7 @@ def images_only(images):
 
 
 def model():
-    return evaluation.worlds.crossed_lines(SIZE)
+    return crossed_lines(SIZE)
 
 
 def benchmark(**changes):

@@ -133,7 +133,7 @@ def audit(
     for which it is undefined is not ranked.
 
     Metrics of task truth and of no truth get scenes and the evidence of their edges. Metrics of
-    a model get `worlds.crossed_lines`, a linear model whose slopes, shares and used pixels are
+    a model get `known_models.crossed_lines`, a linear model whose slopes, shares and used pixels are
     certain.
 
     Parameters

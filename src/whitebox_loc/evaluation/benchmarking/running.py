@@ -106,11 +106,11 @@ def benchmark(
     >>> import whitebox_loc as wb
     >>> from whitebox_loc.evaluation.benchmarking.running import benchmark
     >>> scene = wb.data.Scene(size=(8, 8))
-    >>> found = benchmark(
+    >>> results = benchmark(
     ...     {"untrained": wb.models.localizer(size=(8, 8))}, ["gradient"], {"tiny": scene},
     ...     ["mass_accuracy_task"], n=4, progress=False,
     ... )
-    >>> len(found), found.names("method")
+    >>> len(results), results.names("method")
     (16, ['gradient', 'random', 'edge_detector', 'blurred_oracle'])
     """
     check_executor(executor)
@@ -118,7 +118,7 @@ def benchmark(
     check_bool("progress", progress)
     with ExitStack() as cleaning:
         folder = _folder(out, executor, cleaning)
-        plan, loaded = _plan(
+        plan = _plan(
             models, methods, scenes, metrics,
             coordinates=tuple(check_names("coordinates", coordinates, COORDINATES)),
             baselines=baselines,
@@ -126,8 +126,6 @@ def benchmark(
             batch_size=check_int("batch_size", batch_size, low=1),
             folder=None if executor is None or folder is None else folder / "models",
         )  # fmt: skip
-        rows = [job.method.row for job in plan if not job.method.control]
-        cleaning.enter_context(jobs.holding(loaded, rows))
         return _run_plan(plan, executor, folder, out is not None, progress)
 
 
@@ -146,21 +144,20 @@ def _folder(out: Any, executor: Executor | None, cleaning: ExitStack) -> Path | 
 def _plan(
     models: Any, methods: Any, scenes: Any, metrics: Any, *, baselines: bool, folder: Path | None,
     **settings: Any,
-) -> tuple[list[Job], dict[str, Any]]:  # fmt: skip
-    """Return all jobs in the order of the table, and the models at hand."""
+) -> list[Job]:  # fmt: skip
+    """Return all jobs in the order of the table."""
     # The quick checks come first: a wrong name must not cost the loading of models.
     by_scene = specs.scene_specs(scenes)
     check_drawing(settings["n"], by_scene.values())
     by_method = specs.method_specs(methods, baselines, settings["seed"])
     by_metric = tuple(specs.metric_specs(metrics).values())
-    by_model, loaded = specs.model_specs(models, by_scene, folder)
-    plan = [
+    by_model = specs.model_specs(models, by_scene, folder)
+    return [
         Job(model=model, method=method, scene_name=title, scene=by_scene[title],
             metrics=by_metric, **settings)
         for (_, title), model in by_model.items()
         for method in by_method.values()
     ]  # fmt: skip
-    return plan, loaded
 
 
 def _run_plan(
@@ -187,13 +184,13 @@ def _run_plan(
         try:
             (_run_here if executor is None else partial(_run_by, executor))(left, take)
         except (KeyboardInterrupt, RuntimeError) as stop:
-            _say_what_is_kept(stop, plan, known, store)
+            _note_progress(stop, plan, known, store)
             raise
         finally:
-            found = Results(_rows(plan, known), seconds)
+            results = Results(_rows(plan, known), seconds)
             if store is not None:
-                _write(found, store.parent)
-    return found
+                _write(results, store.parent)
+    return results
 
 
 def _left(plan: list[Job], known: list[dict[str, Cell]]) -> Iterator[tuple[int, Job]]:
@@ -212,7 +209,7 @@ def _run_here(left: dict[int, Job], take: Callable[[int, Outcome], None]) -> Non
 def _run_by(executor: Executor, left: dict[int, Job], take: Callable[[int, Outcome], None]) -> None:
     """Run jobs by an executor; keep everything that ends, however the others end."""
     futures: dict[Future[Outcome], int] = {}
-    taken: set[Future[Outcome]] = set()
+    ended: set[Future[Outcome]] = set()
     broken: BaseException | None = None
     try:
         try:
@@ -221,11 +218,11 @@ def _run_by(executor: Executor, left: dict[int, Job], take: Callable[[int, Outco
         except BrokenExecutor as error:
             broken = error
         for future in as_completed(futures):
-            taken.add(future)
+            ended.add(future)
             broken = _take_one(future, left, futures[future], take) or broken
     finally:
         # After Ctrl-C: what has not begun is called off, what has ended meanwhile is kept.
-        for future in set(futures) - taken:
+        for future in set(futures) - ended:
             if not future.cancel() and future.done():
                 _take_one(future, left, futures[future], take)
     if broken is not None:
@@ -247,12 +244,12 @@ def _take_one(
     if isinstance(error, (BrokenExecutor, CancelledError)) or not isinstance(
         error, (Exception, type(None))
     ):
-        return error  # a worker that got Ctrl-C says so, too
+        return error  # also the KeyboardInterrupt of a worker that got Ctrl-C
     take(index, future.result() if error is None else jobs.failed(left[index], error))
     return None
 
 
-def _say_what_is_kept(
+def _note_progress(
     stop: BaseException, plan: list[Job], known: list[dict[str, Cell]], store: Path | None
 ) -> None:
     left = len(dict(_left(plan, known)))
@@ -275,9 +272,9 @@ def _rows(plan: list[Job], known: list[dict[str, Cell]]) -> list[dict[str, Any]]
     ]  # fmt: skip
 
 
-def _write(found: Results, folder: Path) -> None:
-    found.to_csv(folder / "results.csv")
-    found.to_json(folder / "results.json")
+def _write(results: Results, folder: Path) -> None:
+    results.to_csv(folder / "results.csv")
+    results.to_json(folder / "results.json")
     path = folder / "timings.csv"
     with (
         naming("out", path),
@@ -286,5 +283,5 @@ def _write(found: Results, folder: Path) -> None:
     ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["model", "method", "scene", "seconds"])
-        for key, value in found.seconds.items():
+        for key, value in results.seconds.items():
             writer.writerow([*map(csv_cell, key), f"{value:.3f}"])
