@@ -20,8 +20,6 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-__all__ = ["describe", "digest", "layer_settings", "model_digest"]
-
 
 def digest(value: Any) -> str:
     """Return 16 hexadecimal digits that change with the description of a value.
@@ -122,7 +120,7 @@ def model_digest(model: keras.Model, *, weights: bool = True) -> str:
 
 
 def layer_settings(layers: Iterable[keras.layers.Layer]) -> Any:
-    """Return classes and settings of layers, without the names that Keras made up.
+    """Return classes and settings of layers, without the names that Keras chooses.
 
     Examples
     --------
@@ -150,17 +148,16 @@ def _wiring(model: keras.Model) -> Any:
 
 
 def _with_regular_names(config: Any) -> Any:
-    """Return a configuration with names that are a class and perhaps a number made regular.
+    """Return a configuration with names of the form "dense_7" numbered as they appear.
 
     Keras counts layers for as long as the process lives, so that a second model gets others.
-    Here they are numbered as they appear.
     """
     names: dict[str, str] = {}
-    _collect_made_up(config, names)
+    _collect_names(config, names)
     return _renamed(config, names)
 
 
-def _collect_made_up(config: Any, names: dict[str, str]) -> None:
+def _collect_names(config: Any, names: dict[str, str]) -> None:
     if isinstance(config, dict):
         kind, inner = config.get("class_name"), config.get("config")
         name = inner.get("name") if isinstance(inner, dict) else None
@@ -171,7 +168,7 @@ def _collect_made_up(config: Any, names: dict[str, str]) -> None:
         config = list(config.values())
     if isinstance(config, (list, tuple)):
         for item in config:
-            _collect_made_up(item, names)
+            _collect_names(item, names)
 
 
 USAGE = frozenset({"build_config", "build_input_shape", "compile_config"})

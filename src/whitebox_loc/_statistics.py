@@ -8,8 +8,6 @@ import numpy as np
 
 from whitebox_loc._validation import check_generator, check_int, check_numbers, check_real
 
-__all__ = ["MOST_RESAMPLES", "bootstrap_interval", "mean_interval"]
-
 CHUNK = 2_000_000
 """How often images are drawn, at most, for the resamples in memory at a time."""
 

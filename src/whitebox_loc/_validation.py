@@ -18,38 +18,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = [
-    "MOST_CHANNELS",
-    "MOST_SIDE",
-    "ImageRangeWarning",
-    "as_array",
-    "check_bool",
-    "check_boxes",
-    "check_brightness",
-    "check_callable",
-    "check_choice",
-    "check_dtype",
-    "check_executor",
-    "check_filters",
-    "check_finite",
-    "check_generator",
-    "check_input",
-    "check_int",
-    "check_ints",
-    "check_memory",
-    "check_model",
-    "check_names",
-    "check_numbers",
-    "check_path",
-    "check_positive",
-    "check_real",
-    "check_size",
-    "check_text",
-    "is_finite",
-    "shortened",
-    "warn_of_range",
-]
-
 
 class ImageRangeWarning(UserWarning):
     """Images look like floats in 0..255, where this library's models take [0, 1]."""
@@ -57,10 +25,10 @@ class ImageRangeWarning(UserWarning):
 
 def shortened(value: Any, length: int | None = None) -> str:
     """Return the text of a user's value for a message, a line or two of it at most."""
-    length = _SHOWN if length is None else length
+    length = _LENGTH if length is None else length
     try:
         text = _BRIEF.repr(value)
-    except Exception:  # A text that fails is the value's own fault, and not what is told here.
+    except Exception:  # The message is not about a text that fails.
         text = f"<{type(value).__name__}>"
     if len(text) <= 2 * length:
         return text
@@ -69,10 +37,10 @@ def shortened(value: Any, length: int | None = None) -> str:
     return f"{text[:length]} ... {text[-length // 4 :]}"
 
 
-_SHOWN = 120
+_LENGTH = 120
 _BRIEF = reprlib.Repr()
-_BRIEF.maxstring = _BRIEF.maxlong = _SHOWN
-_BRIEF.maxother = 3 * _SHOWN  # more than is shown, so that long texts of arrays are noticed
+_BRIEF.maxstring = _BRIEF.maxlong = _LENGTH
+_BRIEF.maxother = 3 * _LENGTH  # more than `shortened` returns, to notice long texts of arrays
 _BRIEF.maxlist = _BRIEF.maxtuple = _BRIEF.maxdict = _BRIEF.maxset = 8
 
 
@@ -93,10 +61,12 @@ def check_choice(name: str, value: Any, allowed: Iterable[str]) -> str:
     options = list(allowed)
     if isinstance(value, str) and value in options:
         return value
-    near = difflib.get_close_matches(value[:_SHOWN], options, n=1) if isinstance(value, str) else []
+    near = (
+        difflib.get_close_matches(value[:_LENGTH], options, n=1) if isinstance(value, str) else []
+    )
     hint = f" Did you mean {near[0]!r}?" if near else ""
     error = ValueError if isinstance(value, str) else TypeError
-    raise error(f"`{name}` must be one of {options}; got {shortened(value, _SHOWN // 2)}.{hint}")
+    raise error(f"`{name}` must be one of {options}; got {shortened(value, _LENGTH // 2)}.{hint}")
 
 
 def check_names(name: str, value: Any, allowed: Iterable[str], *, least: int = 1) -> list[str]:
@@ -263,13 +233,12 @@ def check_filters(name: str, value: Any) -> tuple[int, ...]:
 
 def check_input(model: Any, shape: Any, name: str = "images") -> None:
     """Raise a ValueError unless `model` takes images of `shape` (height, width, channels)."""
-    wanted = getattr(model, "input_shape", None)
-    if not isinstance(wanted, tuple) or len(wanted) != 4:
+    expected = getattr(model, "input_shape", None)
+    if not isinstance(expected, tuple) or len(expected) != 4:
         return
-    fits = all(want in (None, got) for want, got in zip(wanted[1:], shape, strict=True))
-    if not fits:
+    if any(side not in (None, own) for side, own in zip(expected[1:], shape, strict=True)):
         raise ValueError(
-            f"`model` takes images of (height, width, channels) = {wanted[1:]}; got `{name}` of "
+            f"`model` takes images of (height, width, channels) = {expected[1:]}; got `{name}` of "
             f"{tuple(shape)}. Build the model or the scene with the same size and channels."
         )
 
@@ -278,13 +247,13 @@ def check_dtype(name: str, value: Any) -> Any:
     """Return `value` if Keras takes it for a floating dtype or its policy; None is its own."""
     import keras
 
-    found = value
+    policy = value
     if value is None or isinstance(value, str):
         try:
-            found = keras.dtype_policies.get(value or keras.config.floatx())
+            policy = keras.dtype_policies.get(value or keras.config.floatx())
         except (TypeError, ValueError):
-            found = None
-    dtype = found.compute_dtype if isinstance(found, keras.DTypePolicy) else ""
+            policy = None
+    dtype = policy.compute_dtype if isinstance(policy, keras.DTypePolicy) else ""
     if "float" not in str(dtype):
         raise ValueError(
             f"`{name}` must be a floating dtype such as 'float32', or None; got "

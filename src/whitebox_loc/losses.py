@@ -33,7 +33,7 @@ from whitebox_loc.boxes.formats import RELATIVE_FORMATS
 __all__ = ["OVERLAPS", "BoxBCE", "IoULoss", "SumLoss", "edge_cross_entropy", "entropy_floor"]
 
 OVERLAPS = {"iou": iou, "giou": giou, "diou": diou, "ciou": ciou}
-"""The measures of overlap that `IoULoss` can be asked for."""
+"""The measures of overlap that `IoULoss` can take."""
 
 
 REDUCTIONS = ("sum_over_batch_size", "mean", "mean_with_sample_weight", "sum", "none")
@@ -52,7 +52,7 @@ class _Summable(keras.losses.Loss):
         super().__init__(name=name, reduction=reduction, dtype=check_dtype("dtype", dtype))
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
-        """Return the loss of boxes (n, 4), reduced as asked; see `keras.losses.Loss`.
+        """Return the loss of boxes (n, 4), reduced by `reduction`; see `keras.losses.Loss`.
 
         Raises
         ------
@@ -321,20 +321,25 @@ def edge_cross_entropy(boxes: Any, row_logits: Any, column_logits: Any) -> Any:
 
 
 def _check_logits(name: str, logits: Any, boxes: Any) -> Any:
-    """Return scores of edges as tensor (n, positions, 2), for as many images as there are boxes."""
-    if not is_symbolic(logits):
-        array = numbers_of(name, logits)
-        if array.dtype.kind not in "iuf" or not np.isfinite(array).all():
-            raise ValueError(f"`{name}` must hold finite numbers; got {shortened(logits)}.")
-    tensor = to_tensor(logits, halves=False)
+    """Return scores of edges as tensor (n, positions, 2), n as in `boxes`."""
+    tensor = finite_tensor(name, logits)
     n = boxes.shape[0]
-    known = tensor.shape[0] if len(tensor.shape) else None
-    if len(tensor.shape) != 3 or tensor.shape[2] != 2 or (None not in (n, known) and n != known):
+    images = tensor.shape[0] if len(tensor.shape) else None
+    if len(tensor.shape) != 3 or tensor.shape[2] != 2 or (None not in (n, images) and n != images):
         raise ValueError(
             f"`{name}` must have shape (n, positions, 2), n as in `boxes` of shape "
             f"{tuple(boxes.shape)}; got {tuple(tensor.shape)}."
         )
     return tensor
+
+
+def finite_tensor(name: str, value: Any) -> Any:
+    """Return numbers as float tensor; outside a compiled function they must be finite."""
+    if not is_symbolic(value):
+        array = numbers_of(name, value)
+        if array.dtype.kind not in "iuf" or not np.isfinite(array).all():
+            raise ValueError(f"`{name}` must hold finite numbers; got {shortened(value)}.")
+    return to_tensor(value, halves=False)
 
 
 def _edge_nll(edges: Any, logits: Any) -> Any:

@@ -1,4 +1,4 @@
-"""How well classes are told apart, and whether the probabilities mean what they say."""
+"""How well classes are told apart, and whether the probabilities are calibrated."""
 
 from __future__ import annotations
 
@@ -118,10 +118,10 @@ def score_labels(
 
     Examples
     --------
-    Sure of both and right once; an honest model would have said one half:
+    Sure of both and right once; calibrated probabilities were one half:
 
-    >>> found = score_labels([0, 1], [[0.9, 0.1], [0.9, 0.1]])
-    >>> found.accuracy, found.confusion.tolist(), round(found.calibration_error, 3)
+    >>> scores = score_labels([0, 1], [[0.9, 0.1], [0.9, 0.1]])
+    >>> scores.accuracy, scores.confusion.tolist(), round(scores.calibration_error, 3)
     (0.5, [[1, 0], [1, 0]], 0.4)
     """
     p = _check_probabilities(probabilities)
@@ -129,9 +129,9 @@ def score_labels(
     check_int("bins", bins, low=1)
     if names is not None and not isinstance(names, (list, tuple)):
         raise TypeError(f"`names` must be a list or tuple of texts; got {shortened(names)}.")
-    shown = tuple(str(k) for k in range(p.shape[1])) if names is None else tuple(names)
-    if len(shown) != p.shape[1]:
-        raise ValueError(f"`names` must hold {p.shape[1]} names, one a class; got {len(shown)}.")
+    names = tuple(map(str, range(p.shape[1])) if names is None else names)
+    if len(names) != p.shape[1]:
+        raise ValueError(f"`names` must hold {p.shape[1]} names, one a class; got {len(names)}.")
     predicted, confidence = p.argmax(axis=1), p.max(axis=1)
     right = predicted == truth
     confusion = np.zeros((p.shape[1], p.shape[1]), np.int64)
@@ -156,7 +156,7 @@ def score_labels(
         bin_counts=counts,
         bin_confidence=mean_confidence,
         bin_accuracy=mean_right,
-        names=shown,
+        names=names,
         labels=truth,
         probabilities=p,
     )

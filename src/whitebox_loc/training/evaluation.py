@@ -28,6 +28,7 @@ __all__ = [
     "Evaluation",
     "box_of",
     "check_batch",
+    "check_trainable",
     "evaluate",
     "measure",
     "outputs_of",
@@ -142,20 +143,19 @@ def measure(
     batch_size: int,
     classes: bool,
 ) -> Evaluation:
-    """Do what `evaluate` says; without `classes` what the model says of them is not looked at."""
+    """Return what `evaluate` does; without `classes` the model's own are not looked at."""
     check_model(model)
     scene = as_scene(scene)
     batch = generate(scene, check_int("n", n, low=1), seed=seed, valid_only=True)
     outputs = outputs_of(model, batch.images, batch_size)
-    found = box_of(outputs)
-    _check_found("boxes", found)
+    boxes = _check_predictions("boxes", box_of(outputs)).astype(np.float64)
     truth = convert(batch.boxes, "yxyx", "rel_yxyx", size=scene.size)
-    pixels = convert(found.astype(np.float64), "rel_yxyx", "yxyx", size=scene.size)
+    pixels = convert(boxes, "rel_yxyx", "yxyx", size=scene.size)
     # The TensorFlow half of `iou` accepts swapped corners, which an untrained dense
     # head does predict; they count as empty boxes.
     ious = iou(tf.constant(batch.boxes, tf.float64), tf.constant(pixels)).numpy()
     error = np.abs(pixels - batch.boxes)
-    bce = float(BoxBCE(dtype="float64")(truth, found.astype(np.float64)))
+    bce = float(BoxBCE(dtype="float64")(truth, boxes))
     floor = entropy_floor(truth)
     return Evaluation(
         mean_iou=float(ious.mean()),
@@ -208,7 +208,7 @@ def predict(model: keras.Model, images: np.ndarray, *, batch_size: int = 256) ->
     >>> predict(wb.models.localizer(size=(8, 8)), np.zeros((3, 8, 8, 1))).shape
     (3, 4)
     """
-    return _check_found("boxes", box_of(outputs_of(model, images, batch_size)))
+    return _check_predictions("boxes", box_of(outputs_of(model, images, batch_size)))
 
 
 def predict_labels(model: keras.Model, images: np.ndarray, *, batch_size: int = 256) -> np.ndarray:
@@ -239,17 +239,17 @@ def predict_labels(model: keras.Model, images: np.ndarray, *, batch_size: int = 
             f"`model` {model.name!r} returns no output 'label'. Build one that classifies, such "
             "as localizer(classes=6)."
         )
-    return _check_found("probabilities", outputs["label"])
+    return _check_predictions("probabilities", outputs["label"])
 
 
-def _check_found(what: str, found: np.ndarray) -> np.ndarray:
-    if not np.isfinite(found).all():
-        bad = int((~np.isfinite(found).all(axis=1)).sum())
+def _check_predictions(what: str, predictions: np.ndarray) -> np.ndarray:
+    bad = ~np.isfinite(predictions).all(axis=1)
+    if bad.any():
         raise ValueError(
-            f"`model` must predict finite {what}; {bad} of {len(found)} predictions hold NaN or "
-            "infinity. Its weights may have diverged."
+            f"`model` must predict finite {what}; {bad.sum()} of {len(bad)} predictions hold NaN "
+            "or infinity. Its weights may have diverged."
         )
-    return found
+    return predictions
 
 
 def box_of(outputs: Any) -> Any:
@@ -281,7 +281,7 @@ def _check_box(box: Any) -> Any:
 
 
 def outputs_of(model: keras.Model, images: np.ndarray, batch_size: int) -> Any:
-    """Return what the model says of all images, float32 arrays in its own structure."""
+    """Return the model's outputs for all images, float32 arrays in its own structure."""
     check_model(model)
     check_int("batch_size", batch_size, low=1)
     images = check_finite("images", check_brightness("images", images))
@@ -303,3 +303,12 @@ def outputs_of(model: keras.Model, images: np.ndarray, batch_size: int) -> Any:
 def check_batch(batch_size: int, shape: tuple[int, int, int]) -> None:
     """Raise a ValueError if so many images (height, width, channels) are beyond all reason."""
     check_memory("batch_size", batch_size, 4.0 * batch_size * math.prod(shape), "images")
+
+
+def check_trainable(model: keras.Model) -> None:
+    """Raise a ValueError if a model has nothing to learn."""
+    if not model.trainable_variables:
+        raise ValueError(
+            f"`model` {model.name!r} has no trainable weights. Set `trainable = True` on the "
+            "layers that are to learn."
+        )

@@ -31,7 +31,7 @@ from whitebox_loc.training.distribution import (
     find_strategy,
     make_shared_step,
 )
-from whitebox_loc.training.evaluation import box_of, check_batch, predict_labels
+from whitebox_loc.training.evaluation import box_of, check_batch, check_trainable, predict_labels
 from whitebox_loc.training.groups import group_of
 from whitebox_loc.training.history import History
 from whitebox_loc.training.loops import Budget, Keeper, TrainingDivergedError, train
@@ -163,23 +163,13 @@ def fit(
     keeper = Keeper(run, checkpoint, pause, group.chief)
     with group.watch():
         # Not where the checkpoint is, since the same file may have another path elsewhere.
-        asked = {"budget": repr(budget), "checkpoint": checkpoint is not None}
-        group.check_same(settings | asked, len(run.history))
+        request = {"budget": repr(budget), "checkpoint": checkpoint is not None}
+        group.check_same(settings | request, len(run.history))
         make = partial(make_shared_step, strategy) if strategy else make_step
         shape = (batch_size, *scene.size, scene.channels)
         step = make(model, optimizer, loss, edge_weight, label_weight, shape)
-        stream = iter(dataset(scene, batch_size, seed, start=len(run.history), labels=True))
-
-        def next_step() -> Any:
-            images, (boxes, labels) = next(stream)
-            return step(images, boxes, labels)
-
-        train(run, budget, next_step, keeper, progress, group)
-    # Only matters to optimizers that average the weights (use_ema=True): after the last
-    # checkpoint, so that a longer run goes on from the weights themselves. The average is empty
-    # before the first step.
-    if len(run.history):
-        optimizer.finalize_variable_values(model.trainable_variables)
+        batches = dataset(scene, batch_size, seed, start=len(run.history), labels=True)
+        train(run, budget, step, batches, keeper, progress, group)
     return run.history
 
 
@@ -191,11 +181,7 @@ def _prepare(model: keras.Model, scene: Scene, batch_size: int, loss: Any) -> No
         model(np.zeros((1, *scene.size, scene.channels), "float32"))
     # Here, where the message is not wrapped in that of a trace; a subclassed model says it there.
     box_of(getattr(model, "output", None))
-    if not model.trainable_variables:
-        raise ValueError(
-            f"`model` {model.name!r} has no trainable weights. Set `trainable = True` on the "
-            "layers that are to learn."
-        )
+    check_trainable(model)
     if loss is not None and not isinstance(loss, keras.losses.Loss):
         raise TypeError(
             "`loss` must be a keras.losses.Loss of rel_yxyx boxes, such as BoxBCE(); got "
@@ -311,8 +297,8 @@ def _built_optimizer(
         optimizer = kind(default if learning_rate is None else learning_rate)
     if model.compute_dtype == "float16" and not hasattr(optimizer, "scale_loss"):
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-    known = getattr(optimizer, "_trainable_variables", None) or model.trainable_variables
-    if [id(v) for v in known] != [id(v) for v in model.trainable_variables]:
+    variables = getattr(optimizer, "_trainable_variables", None) or model.trainable_variables
+    if [id(v) for v in variables] != [id(v) for v in model.trainable_variables]:
         raise ValueError(
             f"`optimizer` {optimizer.name!r} has been used for another model, whose averages it "
             "holds. Make a new one for each model."

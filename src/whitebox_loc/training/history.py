@@ -131,8 +131,7 @@ class History:
         if not len(self):
             return "History(no steps)"
         last = {name: rows[-1] for name, rows in self._rows.items()}
-        shown = [name for name in HEADLINE if name in last]
-        values = ", ".join(f"{name}={last[name]:.4f}" for name in shown)
+        values = ", ".join(f"{name}={last[name]:.4f}" for name in HEADLINE if name in last)
         return (
             f"History({len(self)} steps, {last['seconds']:.1f} s, {values}, "
             f"stopped={self.stopped!r})"

@@ -57,7 +57,7 @@ class ControlScore:
 
 @dataclass(frozen=True)
 class Audit:
-    """What an audit found.
+    """How a metric ranks the controls.
 
     Attributes
     ----------
@@ -77,8 +77,7 @@ class Audit:
 
     Examples
     --------
-    >>> found = audit("sparseness", n=16)
-    >>> found.wrong
+    >>> audit("sparseness", n=16).wrong
     (('oracle', 'one_pixel'), ('blurred_oracle', 'one_pixel'), ('edge_detector', 'one_pixel'))
     """
 
@@ -102,7 +101,7 @@ class Audit:
 
     @property
     def verdict(self) -> str:
-        """What was found, in words."""
+        """The ranking in words."""
         parts = []
         for worse in dict.fromkeys(worse for _, worse in self.wrong):
             parts.append(f"puts {worse} above " + ", ".join(b for b, w in self.wrong if w == worse))
@@ -133,8 +132,8 @@ def audit(
     for which it is undefined is not ranked.
 
     Metrics of task truth and of no truth get scenes and the evidence of their edges. Metrics of
-    a model get `known_models.crossed_lines`, a linear model whose slopes, shares and used pixels are
-    certain.
+    a model get a linear model, `known_models.crossed_lines`, whose slopes, shares and used pixels
+    are certain.
 
     Parameters
     ----------
@@ -164,8 +163,8 @@ def audit(
 
     Examples
     --------
-    >>> found = audit("mass_accuracy_task")
-    >>> found.misranked, found.verdict
+    >>> result = audit("mass_accuracy_task")
+    >>> result.misranked, result.verdict
     ((), 'ranks all controls as it should; cannot see signs')
     """
     if not isinstance(metric, (Metric, str)):
@@ -185,10 +184,10 @@ def audit(
         # One draw of random weights serves all images, so that they are no independent cases:
         # the draws are, and count in place of images.
         draws = range(seed, seed + n // 4)
-        found = [_scored(row, world, coordinate, 4, draw, options) for draw in draws]
-        values = {name: _means([each[name] for each in found]) for name in CONTROLS}
+        parts = [_scores(row, world, coordinate, 4, draw, options) for draw in draws]
+        values = {name: _means([part[name] for part in parts]) for name in CONTROLS}
     else:
-        values = _scored(row, world, coordinate, n, seed, options)
+        values = _scores(row, world, coordinate, n, seed, options)
     return _judged(row, values, "model" if of_model else "task", level, seed)
 
 
@@ -215,10 +214,10 @@ def audit_table(audits: Iterable[Audit]) -> str:
         )
     head = ["metric", *CONTROLS, "audit"]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    for found in audits:
-        means = [found.scores[name].mean for name in CONTROLS]
+    for result in audits:
+        means = [result.scores[name].mean for name in CONTROLS]
         cells = ["–" if np.isnan(mean) else f"{mean:.3g}" for mean in means]
-        lines.append("| " + " | ".join([f"`{found.metric}`", *cells, found.verdict]) + " |")
+        lines.append("| " + " | ".join([f"`{result.metric}`", *cells, result.verdict]) + " |")
     return "\n".join(lines) + "\n"
 
 
@@ -238,10 +237,10 @@ def _controlled(trial: Trial, exact: Exact, control: Control, seed: int) -> Tria
     maps = draw(trial.model, trial.images)
     if trial.model is None:
         return replace(trial, maps=maps)
-    told = maps.sum((1, 2), dtype=np.float64)
     black = np.zeros_like(trial.images)
-    seen = [trial.model(x)[:, COORDINATES.index(trial.coordinate)] for x in (trial.images, black)]
-    gap = told - (np.float64(seen[0]) - np.float64(seen[1]))
+    index = COORDINATES.index(trial.coordinate)
+    answers = [np.float64(trial.model(x)[:, index]) for x in (trial.images, black)]
+    gap = maps.sum((1, 2), dtype=np.float64) - (answers[0] - answers[1])
     return replace(trial, maps=maps, explain=draw, gap=gap)
 
 
@@ -252,29 +251,21 @@ def _drawn(
     return control.function(images, trial.boxes, trial.coordinate, trial.scene, truth, rng)
 
 
-def _scored(
-    row: Metric,
-    world: World,
-    coordinate: str,
-    n: int,
-    seed: int,
-    options: Mapping[str, Any],
+def _scores(
+    row: Metric, world: World, coordinate: str, n: int, seed: int, options: Mapping[str, Any]
 ) -> dict[str, np.ndarray]:
     """Return the metric's values for every control."""
     trial, exact = world(row, coordinate, n, seed)
-    return {
-        name: _values(row, _controlled(trial, exact, control, seed), options)
-        for name, control in CONTROLS.items()
-    }
+    values = {}
+    for name, control in CONTROLS.items():
+        controlled = _controlled(trial, exact, control, seed)
+        values[name] = check_values(row.name, row.score(controlled, **options), n)
+    return values
 
 
 def _means(values: list[np.ndarray]) -> np.ndarray:
     """Return the mean of each array over what is defined, NaN where nothing is."""
     return np.array([v[~np.isnan(v)].mean() if (~np.isnan(v)).any() else np.nan for v in values])
-
-
-def _values(row: Metric, trial: Trial, options: Mapping[str, Any]) -> np.ndarray:
-    return check_values(row.name, row.score(trial, **options), len(trial))
 
 
 def _judged(
@@ -289,11 +280,11 @@ def _judged(
         elif order == 0:
             tied.append((better, worse))
     scores = {}
-    for name, found in values.items():
-        known = found[~np.isnan(found)]
-        interval = mean_interval(known, level=level, seed=seed)
-        mean = float(known.mean()) if len(known) else float("nan")
-        scores[name] = ControlScore(mean, *interval, len(known) / n)
+    for name, numbers in values.items():
+        defined = numbers[~np.isnan(numbers)]
+        interval = mean_interval(defined, level=level, seed=seed)
+        mean = float(defined.mean()) if len(defined) else float("nan")
+        scores[name] = ControlScore(mean, *interval, len(defined) / n)
     signs = compare("oracle", "sign_flipped") == 1
     return Audit(row.name, truth, n, scores, tuple(wrong), tuple(tied), signs)
 

@@ -44,22 +44,6 @@ def crossed_lines(size: tuple[int, int] = SIZE, channels: int = 1) -> keras.Mode
     ``right`` use the middle row. Slopes are -1 or 1 pixel per unit of brightness there and 0
     elsewhere, so that everything about it is certain.
 
-    Parameters
-    ----------
-    size : (height, width)
-        Even numbers.
-    channels : int, default 1
-
-    Returns
-    -------
-    keras.Model
-        One output "box", ``rel_yxyx``.
-
-    Raises
-    ------
-    ValueError
-        If a side is odd.
-
     Examples
     --------
     >>> scene = Scene(size=(8, 16))
@@ -107,12 +91,12 @@ def linear_world(row: Metric, coordinate: str, n: int, seed: int) -> tuple[Trial
     images = render(boxes, scene)
     index = COORDINATES.index(coordinate)
 
-    def exact(model: keras.Model, shown: np.ndarray) -> np.ndarray:
+    def exact(model: keras.Model, images: np.ndarray) -> np.ndarray:
         kernel = model.get_layer("box").get_weights()[0][:, index]
-        slope = np.broadcast_to(kernel.reshape(1, *SIZE), shown.shape[:3])
+        slope = np.broadcast_to(kernel.reshape(1, *SIZE), images.shape[:3])
         if row.oracle == "slope":
             return slope
-        return slope * (shown - FILLS[row.oracle](shown))[..., 0]
+        return slope * (images - FILLS[row.oracle](images))[..., 0]
 
     used = exact(model, np.ones_like(images)) != 0
     trial = Trial(

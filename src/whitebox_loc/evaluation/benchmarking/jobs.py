@@ -21,7 +21,8 @@ from whitebox_loc.data import Scene, generate
 from whitebox_loc.evaluation.benchmarking.specs import MethodSpec, MetricSpec, ModelSpec
 from whitebox_loc.evaluation.scores.record import Trial, check_values
 from whitebox_loc.evaluation.truth import evidence_mask
-from whitebox_loc.introspect import METHODS, saliency
+from whitebox_loc.introspect import saliency
+from whitebox_loc.introspect.attribution.maps import check_options
 from whitebox_loc.introspect.targets.outputs import COORDINATES
 from whitebox_loc.models import Mechanism
 
@@ -183,10 +184,7 @@ class Subject:
         A metric may change the images, but not where their boxes are.
         """
         method = self.job.method
-        names = set(method.row.options)
-        if method.row.wraps:
-            base = METHODS.get(method.options.get("base", method.row.options["base"]))
-            names |= set(base.options) if base is not None else set()
+        names = check_options(method.row, dict(method.options))
         if "scene" not in names:
             # Other options of these names mean something else: `boxes` of `drise` are fractions.
             return {}

@@ -24,8 +24,6 @@ COLUMNS = (
 )  # fmt: skip
 """What a row holds, in the order of the file."""
 
-KEYS = ("model", "method", "scene", "metric", "coordinate")
-
 
 @dataclass(frozen=True)
 class Results:
@@ -48,6 +46,10 @@ class Results:
     seconds : dict
         Time of each job in this call, by (model, method, scene); jobs that were taken from
         an earlier call are not in it.
+
+    Notes
+    -----
+    ``pd.DataFrame(results.rows)`` is the same table in pandas, which this library does not need.
 
     Examples
     --------
@@ -125,15 +127,15 @@ class Results:
         chosen = self.select(metric=metric, **wanted)
         if not chosen.rows:
             raise ValueError(f"`wanted` leaves no rows of metric {metric!r}; got {wanted}.")
-        shown = [k for k in ("model", "scene") if len(chosen.names(k)) > 1] + ["method"]
+        keys = [k for k in ("model", "scene") if len(chosen.names(k)) > 1] + ["method"]
         columns = chosen.names("coordinate")
         lines: dict[tuple[str, ...], dict[str, str]] = {}
         for row in chosen:
-            label = tuple(str(row[k]) for k in shown)
+            label = tuple(str(row[k]) for k in keys)
             if row["baseline"] is True:
                 label = (*label[:-1], f"{label[-1]} *")
             lines.setdefault(label, {})[row["coordinate"]] = _cell(row)
-        return _text((metric,) + ("",) * (len(shown) - 1), columns, lines)
+        return _text((metric,) + ("",) * (len(keys) - 1), columns, lines)
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
         """Write the rows as CSV, whole or not at all; NaN is an empty field.

@@ -167,16 +167,16 @@ def _run_plan(
     if keep and folder is not None:
         # Before the work: what cannot be written is no reason to lose it.
         store = make_folder("out", folder / "jobs")
-    known = [load_cells(store, job) for job in plan]
+    cells = [load_cells(store, job) for job in plan]
     seconds: dict[tuple[str, str, str], float] = {}
-    left = dict(_left(plan, known))
+    left = dict(_left(plan, cells))
     with tqdm(total=len(plan), unit="job", disable=not progress) as bar:
         bar.update(len(plan) - len(left))
 
         def take(index: int, outcome: Outcome) -> None:
             job = left[index]
             save_cells(store, job, outcome)
-            known[index] |= outcome.cells
+            cells[index] |= outcome.cells
             seconds[job.model.name, job.method.label, job.scene_name] = outcome.seconds
             bar.set_postfix_str(f"{job.model.name}, {job.method.label}", refresh=False)
             bar.update()
@@ -184,19 +184,19 @@ def _run_plan(
         try:
             (_run_here if executor is None else partial(_run_by, executor))(left, take)
         except (KeyboardInterrupt, RuntimeError) as stop:
-            _note_progress(stop, plan, known, store)
+            _note_progress(stop, plan, cells, store)
             raise
         finally:
-            results = Results(_rows(plan, known), seconds)
+            results = Results(_rows(plan, cells), seconds)
             if store is not None:
                 _write(results, store.parent)
     return results
 
 
-def _left(plan: list[Job], known: list[dict[str, Cell]]) -> Iterator[tuple[int, Job]]:
-    """Yield the jobs that are not done, with the metrics that are still to be asked."""
-    for index, (job, cells) in enumerate(zip(plan, known, strict=True)):
-        metrics = tuple(metric for metric in job.metrics if metric.label not in cells)
+def _left(plan: list[Job], cells: list[dict[str, Cell]]) -> Iterator[tuple[int, Job]]:
+    """Yield the jobs that are not done, with the metrics that are missing."""
+    for index, (job, stored) in enumerate(zip(plan, cells, strict=True)):
+        metrics = tuple(metric for metric in job.metrics if metric.label not in stored)
         if metrics:
             yield index, replace(job, metrics=metrics)
 
@@ -250,25 +250,25 @@ def _take_one(
 
 
 def _note_progress(
-    stop: BaseException, plan: list[Job], known: list[dict[str, Cell]], store: Path | None
+    stop: BaseException, plan: list[Job], cells: list[dict[str, Cell]], store: Path | None
 ) -> None:
-    left = len(dict(_left(plan, known)))
+    left = len(dict(_left(plan, cells)))
     where = "lost, since `out` was not given" if store is None else f"kept in {store.parent}"
     stop.add_note(f"{len(plan) - left} of {len(plan)} jobs were finished; they are {where}.")
 
 
-def _rows(plan: list[Job], known: list[dict[str, Cell]]) -> list[dict[str, Any]]:
-    """Return the rows of all cells that are known, in the order of the plan."""
+def _rows(plan: list[Job], cells: list[dict[str, Cell]]) -> list[dict[str, Any]]:
+    """Return the rows of all cells, in the order of the plan."""
     return [
         {
             "model": job.model.name, "method": job.method.label, "baseline": job.method.control,
             "scene": job.scene_name, "metric": metric.label, "truth": metric.row.truth,
             "coordinate": coordinate, "seed": job.seed, "images": job.n, **values,
         }
-        for job, cells in zip(plan, known, strict=True)
+        for job, of_job in zip(plan, cells, strict=True)
         for metric in job.metrics
-        if metric.label in cells
-        for coordinate, values in zip(job.coordinates, cells[metric.label], strict=True)
+        if metric.label in of_job
+        for coordinate, values in zip(job.coordinates, of_job[metric.label], strict=True)
     ]  # fmt: skip
 
 

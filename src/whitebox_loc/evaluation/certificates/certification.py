@@ -22,7 +22,7 @@ from whitebox_loc.data import Scene, as_scene, generate
 from whitebox_loc.evaluation.benchmarking.specs import named_scenes
 from whitebox_loc.evaluation.certificates.results import Certificate, Check
 from whitebox_loc.evaluation.scores.checking import check_drawing
-from whitebox_loc.introspect.attribution.maps import saliency
+from whitebox_loc.introspect.attribution.maps import check_options, saliency
 from whitebox_loc.introspect.methods import METHODS
 from whitebox_loc.introspect.targets.outputs import COORDINATES
 from whitebox_loc.models import COMPILED, Compiled, compiled, mechanism
@@ -124,7 +124,9 @@ def certify(
     """
     explain, name = _explainer(method, options, seed, check_int("batch_size", batch_size, low=1))
     check_int("n", n, low=2)
-    names = _check_mechanisms(mechanisms)
+    names = list(COMPILED)
+    if mechanisms is not None:
+        names = check_names("mechanisms", mechanisms, COMPILED)
     seed = check_int("seed", seed, low=0)
     drawn = _check_scenes(_default_scenes(check_size("size", size)) if scenes is None else scenes)
     check_drawing(n, drawn.values())
@@ -180,11 +182,11 @@ def _checks(
         note = "" if np.isfinite(size[none]).all() else NOT_FINITE
         rows.append(Check(*where, "silence", loudest, loudest, loudest, SILENCE, passed, note))
     if everything.any():
-        shown = float(1 - blank[everything].mean())
+        share = float(1 - blank[everything].mean())
         finite = bool(np.isfinite(size[everything]).all())
-        passed = shown == 1 and finite
-        note = NOT_FINITE if not finite else _blank_note(blank[everything]) if shown < 1 else ""
-        rows.append(Check(*where, "shown", shown, shown, shown, 1.0, passed, note))
+        passed = share == 1 and finite
+        note = NOT_FINITE if not finite else _blank_note(blank[everything]) if share < 1 else ""
+        rows.append(Check(*where, "shown", share, share, share, 1.0, passed, note))
     some = ~none & ~everything
     if some.any():
         rows.append(_share(size[some], used[some], blank[some], where, seed))
@@ -228,12 +230,6 @@ def _model(row: Compiled, size: tuple[int, int]) -> keras.Model:
     return compiled(row.name, size)
 
 
-def _check_mechanisms(mechanisms: Any) -> list[str]:
-    if mechanisms is None:
-        return list(COMPILED)
-    return check_names("mechanisms", mechanisms, COMPILED)
-
-
 def _default_scenes(size: tuple[int, int]) -> dict[str, Scene]:
     """Return the scenes; sides of two pixels at least but for the thin one."""
     check_memory("size", size, 4.0 * size[0] * size[1], "an image")
@@ -253,13 +249,13 @@ def _check_scenes(scenes: Mapping[str, Scene]) -> dict[str, Scene]:
         raise TypeError(
             f"`scenes` must be a mapping from names to at least one Scene; got {shortened(scenes)}."
         )
-    found = named_scenes(scenes)
-    sizes = {scene.size for scene in found.values()}
+    by_name = named_scenes(scenes)
+    sizes = {scene.size for scene in by_name.values()}
     if len(sizes) > 1:
         raise ValueError(
             f"`scenes` must all have one size; got {sorted(sizes)}. Use as_scene(scene, size=...)."
         )
-    for name, scene in found.items():
+    for name, scene in by_name.items():
         images = generate(scene, 4, seed=0).images
         if (
             scene.shapes != ("rectangle",)
@@ -270,7 +266,7 @@ def _check_scenes(scenes: Mapping[str, Scene]) -> dict[str, Scene]:
                 f"`scenes` must be plain: rectangles of brightness 1 on 0 in one channel; "
                 f"{name!r} is {scene}."
             )
-    return found
+    return by_name
 
 
 def _explainer(
@@ -286,17 +282,11 @@ def _explainer(
             method, "__name__", type(method).__name__
         )
     name = check_choice("method", method, METHODS)
-    own = METHODS[name].options
-    known = dict(own)
-    if METHODS[name].wraps:
-        known |= METHODS[check_choice("base", options.get("base", own["base"]), METHODS)].options
-    unknown = sorted(set(options) - set(known))
-    if unknown:
-        raise TypeError(f"Method {name!r} has no option {unknown[0]!r}; it has {sorted(known)}.")
-    chosen = {"seed": seed, **options} if "seed" in known else options
+    if "seed" in check_options(METHODS[name], options):
+        options = {"seed": seed, **options}
 
     def explain(model: keras.Model, images: np.ndarray) -> np.ndarray:
-        return saliency(model, images, COORDINATES, name, batch_size=batch_size, **chosen)
+        return saliency(model, images, COORDINATES, name, batch_size=batch_size, **options)
 
     return explain, name
 
