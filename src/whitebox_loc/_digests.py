@@ -24,15 +24,6 @@ import numpy as np
 def digest(value: Any) -> str:
     """Return 16 hexadecimal digits that change with the description of a value.
 
-    Parameters
-    ----------
-    value : object
-        As for `describe`.
-
-    Returns
-    -------
-    str
-
     Examples
     --------
     >>> digest({"steps": 50, "rule": "left"}) == digest({"rule": "left", "steps": 50})
@@ -47,28 +38,17 @@ def digest(value: Any) -> str:
 def describe(value: Any) -> Any:
     """Return plain data for JSON that differs for values that differ.
 
-    A function is described by its qualified name, its source, its defaults and its closure, and
-    by the functions, classes and constants of its own module that it names. A bound method is
-    described with its object, an object by its class and its attributes. So a metric that has
-    been edited, or made with another number, is another metric. Each description of a function
-    without source, or that reads an object without a stable description, such as an open file,
-    is another one: it equals nothing.
-
-    Parameters
-    ----------
-    value : object
-        Numbers, text, None, arrays, models, dataclasses, functions, and lists, tuples, sets and
-        dicts of them.
-
-    Returns
-    -------
-    object
-        Of dicts, lists, text, numbers and None.
+    A value is a number, text, None, an array, a model, a dataclass, a function, or a list, tuple,
+    set or dict of these. A function is described by its qualified name, source, defaults and
+    closure, and by the functions, classes and constants of its own module that it names; an
+    object that it reads by class and attributes. So a metric that has been edited, or that has
+    another number, is another metric. What has no source or hides its content, such as an open
+    file, has another description each time: it equals nothing.
 
     Raises
     ------
     TypeError
-        If something in it has no stable description, and is not merely read by a function.
+        If an object without a stable description is not merely read by a function.
 
     Examples
     --------
@@ -85,17 +65,8 @@ def model_digest(model: keras.Model, *, weights: bool = True) -> str:
     """Return 16 hexadecimal digits that change with layers, wiring or weights of a model.
 
     The name of the model and the numbers that Keras appends to names of layers do not count: a
-    model that is saved and loaded, or built a second time, keeps its digest.
-
-    Parameters
-    ----------
-    model : keras.Model
-    weights : bool, default True
-        Whether the values of the weights count.
-
-    Returns
-    -------
-    str
+    model that is saved and loaded, or built a second time, keeps its digest. Nor do the values
+    of the weights if `weights` is False.
 
     Examples
     --------

@@ -37,6 +37,11 @@ def shortened(value: Any, length: int | None = None) -> str:
     return f"{text[:length]} ... {text[-length // 4 :]}"
 
 
+def with_type(value: Any) -> str:
+    """Return `shortened` text of a value and its type, for the end of a message."""
+    return f"{shortened(value)} of type {type(value).__name__}"
+
+
 _LENGTH = 120
 _BRIEF = reprlib.Repr()
 _BRIEF.maxstring = _BRIEF.maxlong = _LENGTH
@@ -51,7 +56,7 @@ def as_array(name: str, value: Any) -> np.ndarray:
     except Exception as error:
         # Ragged lists, ragged or symbolic tensors, and whatever else an object raises here.
         raise TypeError(
-            f"`{name}` must be an array; got {shortened(value)} of type {type(value).__name__}, "
+            f"`{name}` must be an array; got {with_type(value)}, "
             "of which NumPy makes none. Are its parts of different lengths?"
         ) from error
 
@@ -76,8 +81,7 @@ def check_names(name: str, value: Any, allowed: Iterable[str], *, least: int = 1
     options = list(allowed)
     if not isinstance(value, Iterable):
         raise TypeError(
-            f"`{name}` must be one of {options}, or a list of such; got {shortened(value)} of type "
-            f"{type(value).__name__}."
+            f"`{name}` must be one of {options}, or a list of such; got {with_type(value)}."
         )
     names = [check_choice(f"{name}[{i}]", each, options) for i, each in enumerate(value)]
     if len(names) < least or len(set(names)) < len(names):
@@ -89,10 +93,7 @@ def check_names(name: str, value: Any, allowed: Iterable[str], *, least: int = 1
 def check_bool(name: str, value: Any) -> bool:
     """Return `value` as bool if it is True or False."""
     if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(
-            f"`{name}` must be True or False; got {shortened(value)} of type "
-            f"{type(value).__name__}."
-        )
+        raise TypeError(f"`{name}` must be True or False; got {with_type(value)}.")
     return bool(value)
 
 
@@ -109,7 +110,7 @@ def check_callable(name: str, value: Any, takes: int, what: str) -> Any:
     if not fits:
         raise TypeError(
             f"`{name}` must be a function {what}, of {takes} argument{'s'[: takes > 1]}; got "
-            f"{shortened(value)} of type {type(value).__name__}."
+            f"{with_type(value)}."
         )
     return value
 
@@ -126,8 +127,7 @@ def check_int(name: str, value: Any, *, low: int | None = None, high: int | None
     """Return `value` as int if it is a whole number in ``low..high`` (both inclusive)."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(
-            f"`{name}` must be a whole number{_between(low, high)}; "
-            f"got {shortened(value)} of type {type(value).__name__}."
+            f"`{name}` must be a whole number{_between(low, high)}; got {with_type(value)}."
         )
     number = int(value)
     if (low is not None and number < low) or (high is not None and number > high):
@@ -151,7 +151,7 @@ def check_ints(
     if not isinstance(value, (list, tuple, range, np.ndarray)) or getattr(value, "ndim", 1) != 1:
         raise TypeError(
             f"`{name}` must be a whole number{_between(low, high)}, or a list of such; got "
-            f"{shortened(value)} of type {type(value).__name__}."
+            f"{with_type(value)}."
         )
     if not len(value) and not empty:
         raise ValueError(f"`{name}` must hold at least one whole number; got none.")
@@ -174,10 +174,7 @@ def check_real(
     if above is not None:
         allowed = f" above {above}" + ("" if high is None else f" and at most {high}")
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(
-            f"`{name}` must be a number{allowed}; "
-            f"got {shortened(value)} of type {type(value).__name__}."
-        )
+        raise TypeError(f"`{name}` must be a number{allowed}; got {with_type(value)}.")
     try:
         number = float(value)
     except OverflowError:  # A whole number of more than 308 digits.
@@ -203,9 +200,7 @@ def check_positive(name: str, value: Any) -> float:
 def check_text(name: str, value: Any) -> str:
     """Return `value` if it is text that may name a part of a model: not empty, without ``/``."""
     if not isinstance(value, str):
-        raise TypeError(
-            f"`{name}` must be text; got {shortened(value)} of type {type(value).__name__}."
-        )
+        raise TypeError(f"`{name}` must be text; got {with_type(value)}.")
     if not value or "/" in value:
         raise ValueError(
             f"`{name}` must be text of at least one character and without '/', which parts paths; "
@@ -256,8 +251,7 @@ def check_dtype(name: str, value: Any) -> Any:
     dtype = policy.compute_dtype if isinstance(policy, keras.DTypePolicy) else ""
     if "float" not in str(dtype):
         raise ValueError(
-            f"`{name}` must be a floating dtype such as 'float32', or None; got "
-            f"{shortened(value)} of type {type(value).__name__}."
+            f"`{name}` must be a floating dtype such as 'float32', or None; got {with_type(value)}."
         )
     return value
 
@@ -403,10 +397,7 @@ def check_model(model: Any, name: str = "model") -> Any:
 def check_path(name: str, value: Any) -> Path:
     """Return `value` as Path if it is text or a path."""
     if not isinstance(value, (str, os.PathLike)) or not isinstance(os.fspath(value), str):
-        raise TypeError(
-            f"`{name}` must be a path, as str or pathlib.Path; got {shortened(value)} of type "
-            f"{type(value).__name__}."
-        )
+        raise TypeError(f"`{name}` must be a path, as str or pathlib.Path; got {with_type(value)}.")
     if not os.fspath(value) or "\0" in os.fspath(value):
         raise ValueError(f"`{name}` must name a file or folder; got {shortened(value)}.")
     return Path(value)
@@ -429,8 +420,8 @@ def check_generator(seed: Any, name: str = "seed") -> np.random.Generator:
         return np.random.default_rng(seed)
     if isinstance(seed, bool) or not isinstance(seed, numbers.Integral):
         raise TypeError(
-            f"`{name}` must be a whole number >= 0 or a numpy.random.Generator; "
-            f"got {shortened(seed)} of type {type(seed).__name__}."
+            f"`{name}` must be a whole number >= 0 or a numpy.random.Generator; got "
+            f"{with_type(seed)}."
         )
     return np.random.default_rng(check_int(name, seed, low=0))
 
@@ -440,9 +431,7 @@ def _between(low: float | None, high: float | None) -> str:
         return f" between {low} and {high}"
     if low is not None:
         return f" >= {low}"
-    if high is not None:
-        return f" <= {high}"
-    return ""
+    return "" if high is None else f" <= {high}"
 
 
 def whole_boxes(boxes: Any, size: tuple[int, int]) -> np.ndarray:

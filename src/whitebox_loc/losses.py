@@ -16,6 +16,7 @@ from whitebox_loc._validation import (
     check_size,
     check_text,
     shortened,
+    with_type,
 )
 from whitebox_loc.boxes import ciou, convert, diou, giou, iou
 from whitebox_loc.boxes._arrays import (
@@ -412,10 +413,7 @@ def _listed(name: str, value: Any, what: str) -> list[Any]:
     try:
         return list(value)
     except TypeError:
-        raise TypeError(
-            f"`{name}` must be a sequence of {what}; got {shortened(value)} of type "
-            f"{type(value).__name__}."
-        ) from None
+        raise TypeError(f"`{name}` must be a sequence of {what}; got {with_type(value)}.") from None
 
 
 def _check_terms(terms: list[Any], weights: list[Any]) -> None:
@@ -426,10 +424,7 @@ def _check_terms(terms: list[Any], weights: list[Any]) -> None:
         )
     for i, term in enumerate(terms):
         if not isinstance(term, keras.losses.Loss):
-            raise TypeError(
-                f"`terms[{i}]` must be a keras.losses.Loss; got {shortened(term)} of type "
-                f"{type(term).__name__}."
-            )
+            raise TypeError(f"`terms[{i}]` must be a keras.losses.Loss; got {with_type(term)}.")
     reductions = [term.reduction for term in terms]
     if len(set(reductions)) > 1:
         raise ValueError(

@@ -109,12 +109,10 @@ def evaluate_detector(
         What is drawn; class k is ``scene.shapes[k]``.
     n : int, default 1000
         Number of images, at least 1.
-    seed : int or numpy.random.Generator, default 1
-        Source of the images; it shares no random stream with training.
+    seed, batch_size
+        As for `evaluate`.
     threshold, overlap : float
         How boxes are chosen among the candidates; see `whitebox_loc.models.detections`.
-    batch_size : int, default 256
-        Images in one pass.
 
     Returns
     -------

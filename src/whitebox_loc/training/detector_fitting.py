@@ -16,7 +16,7 @@ from whitebox_loc._validation import (
     check_model,
     check_positive,
     check_real,
-    shortened,
+    with_type,
 )
 from whitebox_loc.boxes import iou
 from whitebox_loc.data import MultiScene, dataset
@@ -39,16 +39,9 @@ __all__ = [
 ]
 
 DETECTOR_COLUMNS = (
-    "step",
-    "seconds",
-    "loss",
-    "heat_loss",
-    "size_loss",
-    "offset_loss",
-    "iou",
-    "score",
+    "step", "seconds", "loss", "heat_loss", "size_loss", "offset_loss", "iou", "score",
     "gradient_norm",
-)
+)  # fmt: skip
 """What is recorded of each step, in this order.
 
 `iou` and `score` are means over the true boxes, of the candidate in the cell of their centre. Every
@@ -142,7 +135,7 @@ def check_multi_scene(scene: Any) -> MultiScene:
     if not isinstance(scene, MultiScene):
         raise TypeError(
             "`scene` must be a whitebox_loc.data.MultiScene, such as MultiScene(scene, boxes=(1, "
-            f"4)); got {shortened(scene)} of type {type(scene).__name__}."
+            f"4)); got {with_type(scene)}."
         )
     return scene
 

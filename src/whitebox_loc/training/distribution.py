@@ -23,12 +23,8 @@ from whitebox_loc.training.steps import (
 )
 
 __all__ = [
-    "check_optimizer",
-    "check_shares",
-    "find_strategy",
-    "is_distributed",
-    "make_shared_step",
-]
+    "check_optimizer", "check_shares", "find_strategy", "is_distributed", "make_shared_step",
+]  # fmt: skip
 
 #: Synchronous strategies of which each replica holds all variables.
 KINDS = (tf.distribute.MirroredStrategy, tf.distribute.MultiWorkerMirroredStrategy)

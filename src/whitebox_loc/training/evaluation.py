@@ -25,16 +25,9 @@ from whitebox_loc.losses import BoxBCE, entropy_floor
 from whitebox_loc.training.classification import Classification, score_labels
 
 __all__ = [
-    "Evaluation",
-    "box_of",
-    "check_batch",
-    "check_trainable",
-    "evaluate",
-    "measure",
-    "outputs_of",
-    "predict",
-    "predict_labels",
-]
+    "Evaluation", "box_of", "check_batch", "check_trainable", "evaluate", "measure", "outputs_of",
+    "predict", "predict_labels",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)

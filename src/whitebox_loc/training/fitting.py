@@ -19,6 +19,7 @@ from whitebox_loc._validation import (
     check_positive,
     check_real,
     shortened,
+    with_type,
 )
 from whitebox_loc.data import Scene, as_scene, dataset
 from whitebox_loc.losses import BoxBCE, IoULoss
@@ -68,30 +69,28 @@ def fit(
     scene : Scene or str, default "uniform"
         What is drawn; empty boxes are drawn again. Class k is ``scene.shapes[k]``.
     seconds : float, optional
-        Budget of wall time, compilation included; with any above 0 one step is taken at least.
-        Defaults to 60 if `steps` is None.
+        Budget of wall time, compilation included, but one step at least unless it is 0; 60 if
+        `steps` is None.
     seed : int, default 0
-        Seed of the images. Step i sees the same images in every run with this seed, so
-        give another one to train a model for a second time.
+        Seed of the images, which are the same at step i of every run: give another one to train
+        a model for a second time.
     steps : int, optional
-        Budget in steps, counted from the beginning of the run. With a step budget
-        alone, equal seeds give equal weights on one machine.
+        Budget in steps from the beginning of the run. With it alone, equal seeds give equal
+        weights on one machine.
     batch_size : int, default 64
         Images a step, of all replicas together.
     loss : keras.losses.Loss, optional
         Loss of the boxes, both in ``rel_yxyx``. Default: `BoxBCE` + 0.1 `IoULoss`.
     edge_weight : float, optional
-        Weight of the cross entropy of the distributions over edges, for models that have them
-        (head ``"profile"``, not wrapped in another model): 1 by default, 0 trains by `loss`
-        alone. See `whitebox_loc.losses.edge_cross_entropy` for why it is needed.
+        Weight of `whitebox_loc.losses.edge_cross_entropy`, for models with distributions over
+        edges (head ``"profile"``, not wrapped in another model): 1 by default.
     label_weight : float, optional
         Weight of the cross entropy of the classes, in nats, for models that return ``"label"``:
         1 by default, 0 trains the box alone.
     learning_rate : float or keras.optimizers.schedules.LearningRateSchedule, optional
-        Of Adam. Default: 0.01 with distributions over edges, or 0.003 if classes are
-        learned beside them; else 0.001. Where classes are learned, the model ends with a running
-        average of its weights, over a tenth of the steps and the last 100 at most; the history
-        and checkpoints have the weights of each step.
+        Of Adam. Default: 0.01 with distributions over edges, 0.003 with classes beside them,
+        else 0.001. Where classes are learned, the model ends with a running average of its
+        weights, over a tenth of the steps and the last 100 at most.
     optimizer : keras.optimizers.Optimizer, optional
         In place of Adam; excludes `learning_rate`.
     target_iou : float, optional
@@ -123,14 +122,13 @@ def fit(
     Notes
     -----
     A model that was built in the scope of a `tf.distribute.MirroredStrategy` or
-    `MultiWorkerMirroredStrategy` is trained by all its replicas together: each takes its equal
-    share of every batch, so that the learning curve is that of one worker up to rounding. Layers
-    see their share alone: `BatchNormalization` (unless ``synchronized=True``) takes its statistics
-    from there, and its moving averages are the means over replicas; `Dropout` draws the same for
-    each. Call `fit` with the same arguments, `checkpoint` included, on all workers. They stop at
-    the same step: by the chief's clock, or after Ctrl-C on any of them. The chief writes the
-    checkpoint, which all must be able to read, and shows the progress bar. A run may go on with
-    another number of replicas.
+    `MultiWorkerMirroredStrategy` is trained by all its replicas together, each on an equal share
+    of every batch, with the learning curve of one worker up to rounding. Layers see their share
+    alone: `BatchNormalization` (unless ``synchronized=True``) takes its statistics from there, and
+    its moving averages are the means over replicas; `Dropout` draws the same for each. Call `fit`
+    with the same arguments on all workers. They stop at the same step: by the chief's clock, or
+    after Ctrl-C on any of them. The chief writes the checkpoint, which all must be able to read.
+    A run may go on with another number of replicas.
 
     Examples
     --------
@@ -185,7 +183,7 @@ def _prepare(model: keras.Model, scene: Scene, batch_size: int, loss: Any) -> No
     if loss is not None and not isinstance(loss, keras.losses.Loss):
         raise TypeError(
             "`loss` must be a keras.losses.Loss of rel_yxyx boxes, such as BoxBCE(); got "
-            f"{shortened(loss)} of type {type(loss).__name__}."
+            f"{with_type(loss)}."
         )
 
 
@@ -246,8 +244,7 @@ def _optimizer(
         if not isinstance(optimizer, keras.optimizers.Optimizer):
             raise TypeError(
                 "`optimizer` must be a keras.optimizers.Optimizer, such as "
-                f"keras.optimizers.Adam(1e-3); got {shortened(optimizer)} of type "
-                f"{type(optimizer).__name__}."
+                f"keras.optimizers.Adam(1e-3); got {with_type(optimizer)}."
             )
         check_optimizer(optimizer, strategy)
     _check_rate(learning_rate, optimizer)

@@ -16,20 +16,9 @@ from whitebox_loc._validation import as_array, check_choice, check_int, check_pa
 __all__ = ["COLUMNS", "HEADLINE", "History"]
 
 COLUMNS = (
-    "step",
-    "seconds",
-    "loss",
-    "bce",
-    "floor",
-    "excess",
-    "iou",
-    "pixel_error",
-    "exact_rate",
-    "edge_loss",
-    "label_loss",
-    "accuracy",
-    "gradient_norm",
-)
+    "step", "seconds", "loss", "bce", "floor", "excess", "iou", "pixel_error", "exact_rate",
+    "edge_loss", "label_loss", "accuracy", "gradient_norm",
+)  # fmt: skip
 """What `fit` records of each step, in this order.
 
 `label_loss` is 0 and `accuracy` NaN where no labels are learned.

@@ -127,9 +127,9 @@ def audit(
     """Score maps of known quality by a metric, and report which of them it misranks.
 
     The oracle should beat the blurred oracle, that the edge detector (if the truth is the
-    task's, without signs), and all of them what knows nothing: constant, random, one pixel,
-    empty. A metric that claims to see signs should put the oracle above its negative. A control
-    for which it is undefined is not ranked.
+    task's, without signs), and all of them constant, random, one pixel and empty. A metric that
+    claims to see signs should put the oracle above its negative. A control for which it is
+    undefined is not ranked.
 
     Metrics of task truth and of no truth get scenes and the evidence of their edges. Metrics of
     a model get a linear model, `known_models.crossed_lines`, whose slopes, shares and used pixels
@@ -193,14 +193,6 @@ def audit(
 
 def audit_table(audits: Iterable[Audit]) -> str:
     """Return a Markdown table: each metric's mean for every control, and the verdict.
-
-    Parameters
-    ----------
-    audits : iterable of Audit
-
-    Returns
-    -------
-    str
 
     Examples
     --------

@@ -16,14 +16,9 @@ from whitebox_loc.introspect.targets.outputs import COORDINATES
 from whitebox_loc.models import compiled, mechanism
 
 __all__ = [
-    "COORDINATES",
-    "Exact",
-    "World",
-    "compiled_world",
-    "crossed_lines",
-    "linear_world",
+    "COORDINATES", "Exact", "World", "compiled_world", "crossed_lines", "linear_world",
     "task_world",
-]
+]  # fmt: skip
 
 SIZE = (16, 16)
 

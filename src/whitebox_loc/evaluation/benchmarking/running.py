@@ -71,9 +71,8 @@ def benchmark(
     out : path, optional
         Folder for ``results.csv``, ``results.json``, ``timings.csv`` and ``jobs/``, a file for
         each finished job. A call with the same `out` takes from there what has been done with
-        equal settings, and does the rest, and what failed, now. Files of other settings stay
-        and are not read: the results hold what this call asks for and nothing else. What does
-        not hold its checksum or its form is done again, with a `DamagedCellWarning`.
+        equal settings, and does the rest, and what failed, now. What does not hold its checksum
+        or its form is done again, with a `DamagedCellWarning`.
     n : int, default 64
         Images a scene; empty boxes are drawn again.
     seed : int, default 0

@@ -70,15 +70,13 @@ def certify(
 
     The thresholds follow from what a map must not be able to do. **Half**: the pixels used
     for left by ``max_projection`` and by ``left_right_swapped`` are disjoint, on the same
-    images, whenever the box is at least two pixels wide. A map that does not depend on the
-    model has at most half of its sum on one of the two, so it cannot pass on both; no lower
-    threshold has this property. The same holds for maps that do not depend on the
-    coordinate: top and bottom of ``integrator`` are disjoint for boxes at least two
-    pixels high. **Their share of the image**: what a uniform map, which knows nothing,
-    reaches. **0**: a coordinate that uses nothing has nothing to show.
+    images, whenever the box is at least two pixels wide. So a map that does not depend on the
+    model cannot pass on both; no lower threshold has this property. The same holds for maps
+    that do not depend on the coordinate, by top and bottom of ``integrator``. **Their share of
+    the image** is what a uniform map reaches. **0**: what uses nothing has nothing to show.
 
     Passing is necessary for a map to be true, not sufficient: signs and sizes are not
-    judged, nor whether all used pixels are shown.
+    judged, nor whether all used pixels have a part in the map.
 
     Parameters
     ----------
