@@ -45,6 +45,8 @@ class _Summable(keras.losses.Loss):
 
     #: Whether the loss means something only if the true boxes are fractions of the image.
     fractions = False
+    #: Arguments of the loss, beside those of all losses.
+    arguments: tuple[str, ...] = ()
 
     def __init__(self, *, reduction: str | None, name: str, dtype: Any) -> None:
         if reduction is not None:
@@ -64,6 +66,11 @@ class _Summable(keras.losses.Loss):
         check_pair(y_true, y_pred, fractions=self.fractions)
         check_weights(sample_weight, y_pred)
         return super().__call__(y_true, y_pred, sample_weight)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that build this loss again."""
+        own = {name: getattr(self, name) for name in self.arguments}
+        return {**super().get_config(), **own, "dtype": self.dtype}
 
     def __add__(self, other: Any) -> SumLoss:
         if not isinstance(other, keras.losses.Loss):
@@ -116,6 +123,7 @@ class BoxBCE(_Summable):
     """
 
     fractions = True
+    arguments = ("format", "tangent")
 
     def __init__(
         self,
@@ -137,11 +145,6 @@ class BoxBCE(_Summable):
         prediction = convert(prediction, "rel_yxyx", self.format)
         losses = keras.ops.mean(cross_entropy(truth, prediction, self.tangent), axis=-1)
         return _nan_outside(truth, losses)
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments that build this loss again."""
-        own = {"format": self.format, "tangent": self.tangent, "dtype": self.dtype}
-        return {**super().get_config(), **own}
 
 
 @keras.saving.register_keras_serializable(package="whitebox_loc")
@@ -173,6 +176,8 @@ class IoULoss(_Summable):
     0.5
     """
 
+    arguments = ("kind", "size")
+
     def __init__(
         self,
         kind: str = "iou",
@@ -189,11 +194,6 @@ class IoULoss(_Summable):
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Return the losses, shape (n,), of boxes of shape (n, 4)."""
         return 1.0 - OVERLAPS[self.kind](y_pred, y_true, "rel_yxyx", size=self.size)
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments that build this loss again."""
-        own = {"kind": self.kind, "size": self.size, "dtype": self.dtype}
-        return {**super().get_config(), **own}
 
 
 @keras.saving.register_keras_serializable(package="whitebox_loc")
@@ -235,12 +235,12 @@ class SumLoss(_Summable):
         super().__init__(name=name, reduction=terms[0].reduction, dtype=dtype)
         weights = [check_real(f"weights[{i}]", weight) for i, weight in enumerate(weights)]
         # Flat, so that a + b + c has three terms and get_config is easy to read.
-        self.terms = [part for term in terms for part, _ in _parts(term)]
-        self.weights = [
-            weight * inner
-            for term, weight in zip(terms, weights, strict=True)
-            for _, inner in _parts(term)
-        ]
+        self.terms: list[keras.losses.Loss] = []
+        self.weights: list[float] = []
+        for term, weight in zip(terms, weights, strict=True):
+            several = isinstance(term, SumLoss)
+            self.terms += term.terms if several else [term]
+            self.weights += [weight * inner for inner in (term.weights if several else [1.0])]
         self.fractions = any(getattr(term, "fractions", False) for term in self.terms)
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
@@ -254,8 +254,7 @@ class SumLoss(_Summable):
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that build this loss again."""
         terms = [keras.saving.serialize_keras_object(term) for term in self.terms]
-        own = {"terms": terms, "weights": self.weights, "dtype": self.dtype}
-        return {"name": self.name, **own}
+        return {"name": self.name, "terms": terms, "weights": self.weights, "dtype": self.dtype}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> SumLoss:
@@ -401,12 +400,6 @@ def _nan_outside(fractions: Any, losses: Any) -> Any:
     ops = keras.ops
     within = (fractions >= -ROUNDING) & (fractions <= 1 + ROUNDING)
     return ops.where(ops.all(within, axis=-1), losses, float("nan"))
-
-
-def _parts(term: keras.losses.Loss) -> list[tuple[keras.losses.Loss, float]]:
-    if isinstance(term, SumLoss):
-        return list(zip(term.terms, term.weights, strict=True))
-    return [(term, 1.0)]
 
 
 def _listed(name: str, value: Any, what: str) -> list[Any]:

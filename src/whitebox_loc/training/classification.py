@@ -4,17 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from whitebox_loc._validation import as_array, check_int, shortened
 
-__all__ = ["Classification", "score_labels"]
+__all__ = ["Classification", "Scored", "score_labels", "share"]
 
 
-@dataclass(frozen=True, eq=False)
-class Classification:
+class Scored:
+    """Scores as attributes, beside the arrays that they were computed from."""
+
+    SCORES: ClassVar[tuple[str, ...]]
+
+    def scores(self) -> dict[str, float]:
+        """Return the scores without the arrays, ready for JSON."""
+        return {name: getattr(self, name) for name in self.SCORES}
+
+    def __repr__(self) -> str:
+        parts = ", ".join(f"{name}={value:.4g}" for name, value in self.scores().items())
+        return f"{type(self).__name__}({parts})"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Classification(Scored):
     """Scores of predicted probabilities against true classes.
 
     The predicted class is the most probable one, the first of several; its probability is
@@ -49,6 +63,8 @@ class Classification:
         As given.
     """
 
+    SCORES = ("accuracy", "cross_entropy", "calibration_error", "worst_calibration_error")
+
     accuracy: float
     cross_entropy: float
     calibration_error: float
@@ -70,21 +86,15 @@ class Classification:
     @property
     def recall(self) -> np.ndarray:
         """Share of each true class that was found, (classes,); NaN without images of it."""
-        return _share(np.diag(self.confusion), self.confusion.sum(axis=1))
+        return share(np.diag(self.confusion), self.confusion.sum(axis=1))
 
     @property
     def precision(self) -> np.ndarray:
         """Share of each predicted class that is true, (classes,); NaN if never predicted."""
-        return _share(np.diag(self.confusion), self.confusion.sum(axis=0))
-
-    def scores(self) -> dict[str, float]:
-        """Return the scores without the arrays, ready for JSON."""
-        names = ("accuracy", "cross_entropy", "calibration_error", "worst_calibration_error")
-        return {name: getattr(self, name) for name in names}
+        return share(np.diag(self.confusion), self.confusion.sum(axis=0))
 
     def __repr__(self) -> str:
-        parts = ", ".join(f"{name}={value:.4g}" for name, value in self.scores().items())
-        return f"Classification({parts}, n={len(self.labels)}, classes={len(self.names)})"
+        return f"{super().__repr__()[:-1]}, n={len(self.labels)}, classes={len(self.names)})"
 
 
 def score_labels(
@@ -102,10 +112,6 @@ def score_labels(
         Bins of confidence.
     names : sequence of str, optional
         Names of the classes; their numbers by default.
-
-    Returns
-    -------
-    Classification
 
     Raises
     ------
@@ -140,8 +146,8 @@ def score_labels(
     # Rows sum to 1 only as far as float32 goes, so a confidence may exceed 1 a little.
     place = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)
     counts, of_bins = np.bincount(place, minlength=bins), {"minlength": bins}
-    mean_confidence = _share(np.bincount(place, confidence, **of_bins), counts)
-    mean_right = _share(np.bincount(place, right, **of_bins), counts)
+    mean_confidence = share(np.bincount(place, confidence, **of_bins), counts)
+    mean_right = share(np.bincount(place, right, **of_bins), counts)
     full = counts > 0
     gaps = np.abs(mean_right - mean_confidence)[full]
     with np.errstate(divide="ignore"):
@@ -162,7 +168,8 @@ def score_labels(
     )
 
 
-def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+def share(part: Any, whole: Any) -> np.ndarray:
+    """Return the ratio of counts; NaN where there is nothing to count."""
     return np.where(whole > 0, part / np.maximum(whole, 1), np.nan)
 
 

@@ -13,6 +13,7 @@ from whitebox_loc.boxes import iou
 from whitebox_loc.data import MultiBatch, MultiScene, generate
 from whitebox_loc.metrics.average_precision import AveragePrecision, mean_average_precision
 from whitebox_loc.models import Detections, detections
+from whitebox_loc.training.classification import Scored, share
 from whitebox_loc.training.detector_fitting import (
     check_classes,
     check_multi_scene,
@@ -29,8 +30,8 @@ RANKED = 0.01
 """Least score of a candidate that counts for the average precision, which weighs them by rank."""
 
 
-@dataclass(frozen=True, eq=False)
-class DetectorEvaluation:
+@dataclass(frozen=True, eq=False, repr=False)
+class DetectorEvaluation(Scored):
     """Scores of a detector on one held-out batch, and the arrays they were made from.
 
     A found box is right if it has an IoU of at least 0.5 with a true box that no surer box was
@@ -64,6 +65,8 @@ class DetectorEvaluation:
         IoU of the matched pairs; 0 for boxes that match none.
     """
 
+    SCORES = ("mean_iou", "recall", "precision", "count_rate", "label_accuracy", "n")
+
     mean_iou: float
     recall: float
     precision: float
@@ -78,14 +81,9 @@ class DetectorEvaluation:
 
     def scores(self) -> dict[str, float]:
         """Return the scores without the arrays, ready for JSON."""
-        names = ("mean_iou", "recall", "precision", "count_rate", "label_accuracy", "n")
         ranked = self.average_precision
         means = {"map": ranked.map, "map50": ranked.map50, "map75": ranked.map75}
-        return {name: getattr(self, name) for name in names} | means
-
-    def __repr__(self) -> str:
-        parts = ", ".join(f"{name}={value:.4g}" for name, value in self.scores().items())
-        return f"DetectorEvaluation({parts})"
+        return super().scores() | means
 
 
 def evaluate_detector(
@@ -113,10 +111,6 @@ def evaluate_detector(
         As for `evaluate`.
     threshold, overlap : float
         How boxes are chosen among the candidates; see `whitebox_loc.models.detections`.
-
-    Returns
-    -------
-    DetectorEvaluation
 
     Raises
     ------
@@ -148,8 +142,8 @@ def evaluate_detector(
     ranked = detections(outputs, RANKED, overlap)
     return DetectorEvaluation(
         mean_iou=float(ious[matched].mean()) if matched.any() else np.nan,
-        recall=_share(matched.sum(), batch.counts.sum()),
-        precision=_share(matched.sum(), boxes.counts.sum()),
+        recall=float(share(matched.sum(), batch.counts.sum())),
+        precision=float(share(matched.sum(), boxes.counts.sum())),
         count_rate=float((boxes.counts == batch.counts).mean()),
         label_accuracy=label_accuracy,
         average_precision=mean_average_precision(
@@ -181,7 +175,3 @@ def match_boxes(boxes: Detections, batch: MultiBatch) -> tuple[np.ndarray, np.nd
         matches[good, j], ious[good, j] = best[good], value[good]
         overlaps[rows[good], :, best[good]] = 0
     return matches, ious
-
-
-def _share(part: int, whole: int) -> float:
-    return float(part / whole) if whole else np.nan

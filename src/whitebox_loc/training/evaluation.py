@@ -22,7 +22,7 @@ from whitebox_loc._validation import (
 from whitebox_loc.boxes import convert, iou
 from whitebox_loc.data import Batch, Scene, as_scene, generate
 from whitebox_loc.losses import BoxBCE, entropy_floor
-from whitebox_loc.training.classification import Classification, score_labels
+from whitebox_loc.training.classification import Classification, Scored, score_labels
 
 __all__ = [
     "Evaluation", "box_of", "check_batch", "check_trainable", "evaluate", "measure", "outputs_of",
@@ -30,8 +30,8 @@ __all__ = [
 ]  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Evaluation:
+@dataclass(frozen=True, repr=False)
+class Evaluation(Scored):
     """Scores of a model on one held-out batch, and the arrays they were made from.
 
     Attributes
@@ -58,6 +58,8 @@ class Evaluation:
         another number of them than the scene has shapes.
     """
 
+    SCORES = ("mean_iou", "min_iou", "pixel_error", "exact_rate", "bce", "floor", "excess", "n")
+
     mean_iou: float
     min_iou: float
     pixel_error: float
@@ -73,13 +75,7 @@ class Evaluation:
 
     def scores(self) -> dict[str, float]:
         """Return the scores without the arrays, ready for JSON; those of classes if there are."""
-        names = ("mean_iou", "min_iou", "pixel_error", "exact_rate", "bce", "floor", "excess", "n")
-        of_classes = {} if self.classification is None else self.classification.scores()
-        return {name: getattr(self, name) for name in names} | of_classes
-
-    def __repr__(self) -> str:
-        parts = ", ".join(f"{name}={value:.4g}" for name, value in self.scores().items())
-        return f"Evaluation({parts})"
+        return super().scores() | (self.classification.scores() if self.classification else {})
 
 
 def evaluate(
@@ -106,10 +102,6 @@ def evaluate(
         Source of the images; it shares no random stream with training.
     batch_size : int, default 256
         Images in one pass.
-
-    Returns
-    -------
-    Evaluation
 
     Raises
     ------

@@ -102,10 +102,6 @@ def fit(
     progress : bool, default True
         Show a progress bar with loss, excess over the floor and IoU.
 
-    Returns
-    -------
-    History
-
     Raises
     ------
     RuntimeError

@@ -212,8 +212,8 @@ def stress(
     n : int, default 500
         Images at each severity.
     seed : int, default 1
-        Of the images, the same at every severity: where a shift changes only the appearance,
-        all severities show the same boxes.
+        Of the images: where a shift changes only the appearance, all severities have the same
+        boxes.
     confidence : float, default 0.95
         Of the intervals, which are for each point alone; above 0 and below 1.
     resamples : int, default 1000

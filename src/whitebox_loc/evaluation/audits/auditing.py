@@ -152,10 +152,6 @@ def audit(
     **options
         Options of the metric.
 
-    Returns
-    -------
-    Audit
-
     Raises
     ------
     ValueError, TypeError

@@ -221,17 +221,12 @@ def _is_mean(value: Any) -> bool:
     return value is None or _is_known(value) or (isinstance(value, float) and math.isnan(value))
 
 
-def _is_count(value: Any) -> bool:
-    return type(value) is int and value >= 0
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
 FITS: dict[str, Callable[[Any], bool]] = {
-    **dict.fromkeys(("model", "method", "scene", "metric", "coordinate", "error"), _is_text),
-    **dict.fromkeys(("seed", "images", "n"), _is_count),
+    **dict.fromkeys(
+        ("model", "method", "scene", "metric", "coordinate", "error"),
+        lambda value: isinstance(value, str),
+    ),
+    **dict.fromkeys(("seed", "images", "n"), lambda value: type(value) is int and value >= 0),
     **dict.fromkeys(("mean", "low", "high"), _is_mean),
     "baseline": lambda value: isinstance(value, bool),
     "truth": lambda value: value in ("task", "model", "none"),

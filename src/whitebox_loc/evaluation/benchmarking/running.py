@@ -86,10 +86,6 @@ def benchmark(
     progress : bool, default True
         Show a progress bar.
 
-    Returns
-    -------
-    Results
-
     Raises
     ------
     RuntimeError

@@ -35,19 +35,8 @@ BASELINES = ("random", "edge_detector", "blurred_oracle")
 class ModelSpec:
     """A model by its name in the table and how a worker gets it.
 
-    Attributes
-    ----------
-    name : str
-    digest : str
-        Of its layers and weights.
-    model : keras.Model or None
-        The model itself. It does not travel to another process, which builds or loads its own.
-    path : str or None
-        A ``.keras`` file. None for a compiled model, which is built where it is needed.
-    compiled : tuple or None
-        Row of `models.COMPILED`, size and channels.
-    mechanism : Mechanism or None
-        What tells which pixels it uses.
+    `model` does not travel to another process, which loads `path`, a ``.keras`` file, or builds
+    `compiled`: a row of `models.COMPILED`, size and channels.
     """
 
     name: str
