@@ -226,7 +226,7 @@ def _describe_function(function: types.FunctionType, reader: _Reader) -> Any:
         with contextlib.suppress(ValueError):  # A name that is not bound yet has an empty cell.
             values[name] = cell.cell_contents
     if function.__module__ == inside.module:
-        values |= _named(_names(function.__code__), function.__globals__)
+        values = _named(_names(function.__code__), function.__globals__) | values
     return _described(function, _source(function.__code__), values, inside)
 
 
@@ -267,7 +267,8 @@ def _describe_object(value: Any, reader: _Reader) -> Any:
         owner = getattr(value, "__self__", None)
         compiled = isinstance(value, (types.BuiltinFunctionType, np.ufunc))
         if compiled and (owner is None or isinstance(owner, (types.ModuleType, type))):
-            return {"compiled": [getattr(value, "__module__", None), repr(value)]}
+            name = getattr(value, "__qualname__", value.__name__)
+            return {"compiled": f"{getattr(value, '__module__', None)}.{name}"}
         reader = reader._replace(module=type(value).__module__)
     if dataclasses.is_dataclass(value):
         fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
@@ -300,12 +301,13 @@ def _is_open(kind: type) -> bool:
 
 @functools.lru_cache(maxsize=4096)
 def _source(thing: type | types.CodeType) -> str | None:
-    """Return the source of a class or function; None without any, or if it was edited since."""
+    """Return the source of a class or function; None if there is none, or not what runs."""
     try:
         lines, start = inspect.findsource(thing)
         codes = _codes_in("".join(lines))
     except (OSError, SyntaxError, TypeError):
         return None
+    # Where a file was edited after its import, its code is no longer that of the process.
     if isinstance(thing, type):
         methods = [m.__code__ for m in vars(thing).values() if isinstance(m, types.FunctionType)]
         own = {code for code in methods if code.co_filename == inspect.getfile(thing)}
