@@ -136,7 +136,9 @@ class BoxBCE(_Summable):
     ) -> None:
         super().__init__(name=name, reduction=reduction, dtype=dtype)
         self.format = check_choice("format", format, RELATIVE_FORMATS)
-        self.tangent = _check_tangent(tangent)
+        self.tangent = check_real("tangent", tangent)
+        if not 0 < self.tangent < 1:
+            raise ValueError(f"`tangent` must lie strictly between 0 and 1; got {tangent!r}.")
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Return the losses, shape (n,), of boxes of shape (n, 4)."""
@@ -424,10 +426,3 @@ def _check_terms(terms: list[Any], weights: list[Any]) -> None:
             "`terms` must all have the same reduction, because the sum reduces once; "
             f"got {reductions}. Build the terms with the same `reduction`."
         )
-
-
-def _check_tangent(value: Any) -> float:
-    tangent = check_real("tangent", value)
-    if not 0 < tangent < 1:
-        raise ValueError(f"`tangent` must lie strictly between 0 and 1; got {value!r}.")
-    return tangent

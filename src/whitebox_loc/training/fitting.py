@@ -249,26 +249,19 @@ def _optimizer(
 
 
 def _check_rate(learning_rate: Any, optimizer: Any) -> None:
-    """Check a learning rate or that of an optimizer: above 0, or at least 0 where it changes.
-
-    What a schedule says later is looked at step by step.
-    """
+    """Check a learning rate or that of an optimizer: above 0, or at first 0 where it changes."""
     name = "learning_rate" if optimizer is None else "optimizer.learning_rate"
-    rate = learning_rate if optimizer is None else _own_rate(optimizer)
+    rate = learning_rate
+    if optimizer is not None:
+        rate = getattr(optimizer, "inner_optimizer", optimizer)._learning_rate
+        # Through an array, since the variables of several replicas are no numbers.
+        rate = float(np.asarray(rate)) if isinstance(rate, keras.Variable) else rate
     if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
         check_real(f"{name}(0)", float(rate(0)), low=0)
     elif callable(rate):
         check_real(f"{name}()", float(rate()), low=0)
     elif rate is not None:
         check_positive(name, rate)
-
-
-def _own_rate(optimizer: Any) -> Any:
-    """Return the learning rate of an optimizer: a number, a schedule, or a function."""
-    inner = getattr(optimizer, "inner_optimizer", optimizer)
-    rate = inner._learning_rate
-    # Through an array, since the variables of several replicas are no numbers.
-    return float(np.asarray(rate)) if isinstance(rate, keras.Variable) else rate
 
 
 def _built_optimizer(

@@ -251,7 +251,12 @@ def stress(
     if not chosen:
         raise ValueError("`shifts` must name at least one shift; got none.")
     check_int("seed", seed, low=0)
-    confidence = _check_confidence(confidence)
+    check_real("confidence", confidence, low=0, high=1)
+    if confidence in (0, 1):
+        raise ValueError(
+            f"`confidence` must be above 0 and below 1; got {confidence!r}. No share of images is "
+            "certain, and an interval at 0 has no width."
+        )
     planned, impossible = _plan(chosen, scene, strict=shifts is not None)
     resamples = check_int("resamples", resamples, low=1, high=100_000)
     points: dict[Scene, dict[str, Any]] = {}
@@ -265,16 +270,6 @@ def stress(
         arrays = {key: np.stack([point[key] for point in line]) for key in line[0]}
         curves[name] = Curve(chosen[name], np.array(list(scenes), float), **arrays)
     return Stress(curves, model.name, scene, n, confidence, impossible)
-
-
-def _check_confidence(value: Any) -> float:
-    confidence = check_real("confidence", value, low=0, high=1)
-    if confidence in (0, 1):
-        raise ValueError(
-            f"`confidence` must be above 0 and below 1; got {value!r}. No share of images is "
-            "certain, and an interval at 0 has no width."
-        )
-    return confidence
 
 
 def _plan(

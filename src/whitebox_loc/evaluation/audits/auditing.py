@@ -174,7 +174,12 @@ def audit(
     of_model = row.truth == "model" or bool(row.needs & {"model", "explain", "used", "gap"})
     world: World = linear_world if of_model else task_world
     if model is not None:
-        _check_used_only(row)
+        if row.needs != {"used"}:
+            raise ValueError(
+                f"`model` must be None for metric {row.name!r}, which needs {sorted(row.needs)}: "
+                "of compiled models only the pixels they use are certain. It is audited on "
+                "`crossed_lines`."
+            )
         world = partial(compiled_world, check_choice("model", model, COMPILED))
     if row.kind == "sanity":
         # One draw of random weights serves all images, so that they are no independent cases:
@@ -209,19 +214,14 @@ def audit_table(audits: Iterable[Audit]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _check_used_only(row: Metric) -> None:
-    if row.needs != {"used"}:
-        raise ValueError(
-            f"`model` must be None for metric {row.name!r}, which needs {sorted(row.needs)}: of "
-            "compiled models only the pixels they use are certain. It is audited on "
-            "`crossed_lines`."
-        )
-
-
 def _controlled(trial: Trial, exact: Exact, control: Control, seed: int) -> Trial:
     """Return the trial with a control in place of the method."""
     rng = np.random.default_rng([seed, *control.name.encode()])
-    draw = partial(_drawn, trial, exact, control, rng)
+
+    def draw(model: Any, images: Any) -> np.ndarray:
+        truth = exact(model, images)
+        return control.function(images, trial.boxes, trial.coordinate, trial.scene, truth, rng)
+
     maps = draw(trial.model, trial.images)
     if trial.model is None:
         return replace(trial, maps=maps)
@@ -230,13 +230,6 @@ def _controlled(trial: Trial, exact: Exact, control: Control, seed: int) -> Tria
     answers = [np.float64(trial.model(x)[:, index]) for x in (trial.images, black)]
     gap = maps.sum((1, 2), dtype=np.float64) - (answers[0] - answers[1])
     return replace(trial, maps=maps, explain=draw, gap=gap)
-
-
-def _drawn(
-    trial: Trial, exact: Exact, control: Control, rng: np.random.Generator, model: Any, images: Any
-) -> np.ndarray:
-    truth = exact(model, images)
-    return control.function(images, trial.boxes, trial.coordinate, trial.scene, truth, rng)
 
 
 def _scores(

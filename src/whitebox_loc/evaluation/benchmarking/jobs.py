@@ -94,7 +94,6 @@ def run(job: Job) -> Outcome:
     start = time.perf_counter()
     try:
         subject = Subject(job)
-        subject.prepare()
     except Exception as error:
         return failed(job, error, time.perf_counter() - start)
     cells = {
@@ -111,7 +110,7 @@ def failed(job: Job, error: BaseException, seconds: float = 0.0) -> Outcome:
 
 
 class Subject:
-    """The arrays of a job, each made once."""
+    """The arrays of a job, each computed once."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -119,15 +118,11 @@ class Subject:
         self.batch = generate(job.scene, job.n, seed=job.seed, valid_only=True)
         self.maps: np.ndarray | None = None
         self.gap: np.ndarray | None = None
-
-    def prepare(self) -> None:
-        """Make the maps, so that an error there is the job's and not a metric's."""
-        if self.job.method.control:
-            return
-        self.maps, info = self._saliency(
-            self.model, self.batch.images, list(self.job.coordinates), return_info=True
-        )
-        self.gap = info.gap
+        if not job.method.control:
+            self.maps, info = self._saliency(
+                self.model, self.batch.images, list(job.coordinates), return_info=True
+            )
+            self.gap = info.gap
 
     def trial(self, index: int, metric: MetricSpec) -> Trial:
         """Return the trial of a metric for one coordinate, or raise a NotApplicableError."""

@@ -196,7 +196,8 @@ def read_results(path: str | os.PathLike[str]) -> Results:
             raise _damaged(path, f"row {index}: {fault}")
     if content.get("checksum", digest(rows)) != digest(rows):
         raise _damaged(path, "its checksum does not fit its rows")
-    return Results([{k: _read(row[k]) for k in COLUMNS} for row in rows])
+    nan = math.nan
+    return Results([{k: nan if row[k] is None else row[k] for k in COLUMNS} for row in rows])
 
 
 def fault_of(row: Any, columns: Iterable[str]) -> str:
@@ -240,10 +241,6 @@ def _damaged(path: Any, fault: str) -> ValueError:
         f"`path` {os.fspath(path)!r} holds no benchmark results, or damaged ones: {fault}. Name "
         "the results.json of a benchmark, or call it again with the same `out` to write it anew."
     )
-
-
-def _read(value: Any) -> Any:
-    return math.nan if value is None else value
 
 
 def _written(value: Any, missing: Any = "") -> Any:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, as_completed
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -177,7 +176,11 @@ def _run_plan(
             bar.update()
 
         try:
-            (_run_here if executor is None else partial(_run_by, executor))(left, take)
+            if executor is not None:
+                _run_by(executor, left, take)
+            else:
+                for index, job in left.items():
+                    take(index, jobs.run(job))
         except (KeyboardInterrupt, RuntimeError) as stop:
             _note_progress(stop, plan, cells, store)
             raise
@@ -194,11 +197,6 @@ def _left(plan: list[Job], cells: list[dict[str, Cell]]) -> Iterator[tuple[int, 
         metrics = tuple(metric for metric in job.metrics if metric.label not in stored)
         if metrics:
             yield index, replace(job, metrics=metrics)
-
-
-def _run_here(left: dict[int, Job], take: Callable[[int, Outcome], None]) -> None:
-    for index, job in left.items():
-        take(index, jobs.run(job))
 
 
 def _run_by(executor: Executor, left: dict[int, Job], take: Callable[[int, Outcome], None]) -> None:

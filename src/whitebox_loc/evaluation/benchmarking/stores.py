@@ -60,14 +60,11 @@ def save_cells(folder: Path | None, job: Job, outcome: Outcome) -> None:
     signed = {
         key: {"rows": cell, "checksum": _checksum(job, key, cell)} for key, cell in cells.items()
     }
-    about = {"format": FORMAT, "settings": job.settings, "names": _names(job), "cells": signed}
+    # For a reader of the file; they decide nothing.
+    names = {"model": job.model.name, "method": job.method.label, "scene": job.scene_name}
+    about = {"format": FORMAT, "settings": job.settings, "names": names, "cells": signed}
     with naming("out", path), replacing(path) as part:
         part.write_text(json.dumps(about) + "\n", encoding="utf-8")
-
-
-def _names(job: Job) -> dict[str, Any]:
-    """Names for a reader of the file; they decide nothing."""
-    return {"model": job.model.name, "method": job.method.label, "scene": job.scene_name}
 
 
 def _checksum(job: Job, key: str, rows: Any) -> str:
