@@ -10,8 +10,7 @@ import tensorflow as tf
 
 from whitebox_loc._validation import check_int, check_memory, check_size, shortened
 from whitebox_loc.boxes._arrays import ROUNDING as SLACK
-from whitebox_loc.boxes._arrays import check_fractions, is_symbolic, numbers_of
-from whitebox_loc.losses import finite_tensor
+from whitebox_loc.boxes._arrays import check_fractions, finite_tensor, is_symbolic, numbers_of
 
 __all__ = ["CenterTargets", "center_cells", "center_loss", "center_targets", "heat_map_loss"]
 

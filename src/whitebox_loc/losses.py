@@ -15,7 +15,6 @@ from whitebox_loc._validation import (
     check_real,
     check_size,
     check_text,
-    shortened,
     with_type,
 )
 from whitebox_loc.boxes import ciou, convert, diou, giou, iou
@@ -24,6 +23,7 @@ from whitebox_loc.boxes._arrays import (
     check_fractions,
     check_pair,
     check_weights,
+    finite_tensor,
     is_symbolic,
     numbers_of,
     to_tensor,
@@ -333,15 +333,6 @@ def _check_logits(name: str, logits: Any, boxes: Any) -> Any:
             f"{tuple(boxes.shape)}; got {tuple(tensor.shape)}."
         )
     return tensor
-
-
-def finite_tensor(name: str, value: Any) -> Any:
-    """Return numbers as float tensor; outside a compiled function they must be finite."""
-    if not is_symbolic(value):
-        array = numbers_of(name, value)
-        if array.dtype.kind not in "iuf" or not np.isfinite(array).all():
-            raise ValueError(f"`{name}` must hold finite numbers; got {shortened(value)}.")
-    return to_tensor(value, halves=False)
 
 
 def _edge_nll(edges: Any, logits: Any) -> Any:
