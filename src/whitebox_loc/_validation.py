@@ -50,7 +50,7 @@ _BRIEF.maxlist = _BRIEF.maxtuple = _BRIEF.maxdict = _BRIEF.maxset = 8
 
 
 def as_array(name: str, value: Any) -> np.ndarray:
-    """Return `value` as NumPy array, or say that it cannot be one."""
+    """Return `value` as NumPy array."""
     try:
         return np.asarray(value)
     except Exception as error:
@@ -98,10 +98,10 @@ def check_bool(name: str, value: Any) -> bool:
 
 
 def check_callable(name: str, value: Any, takes: int, what: str) -> Any:
-    """Return `value` if it can be called with `takes` arguments; `what` says from what to what."""
+    """Return `value` if it can be called with `takes` arguments, `what` in words."""
     fits = callable(value)
     if fits:
-        # What is written in C does not tell its arguments.
+        # What is written in C has no signature.
         with contextlib.suppress(ValueError):
             try:
                 inspect.signature(value).bind(*range(takes))
@@ -125,15 +125,12 @@ def check_numbers(name: str, value: Any) -> np.ndarray:
 
 def check_int(name: str, value: Any, *, low: int | None = None, high: int | None = None) -> int:
     """Return `value` as int if it is a whole number in ``low..high`` (both inclusive)."""
+    allowed = f"a whole number{_between(low, high)}"
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise TypeError(
-            f"`{name}` must be a whole number{_between(low, high)}; got {with_type(value)}."
-        )
+        raise TypeError(f"`{name}` must be {allowed}; got {with_type(value)}.")
     number = int(value)
     if (low is not None and number < low) or (high is not None and number > high):
-        raise ValueError(
-            f"`{name}` must be a whole number{_between(low, high)}; got {shortened(value)}."
-        )
+        raise ValueError(f"`{name}` must be {allowed}; got {shortened(value)}.")
     return number
 
 

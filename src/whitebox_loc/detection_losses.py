@@ -297,7 +297,7 @@ def center_loss(targets: CenterTargets, size_logits: Any, offset: Any) -> tuple[
     """Mean errors of size and of place, in proportion to the box.
 
     Height and width cost the absolute difference of their logarithms, offsets the absolute
-    difference over the true side: to first order both say what share of the overlap is lost,
+    difference over the true side: to first order both are the share of the overlap that is lost,
     for a box of any size. Both are summed over the two directions, and averaged over cells by
     ``targets.weight``; 0 without boxes.
 

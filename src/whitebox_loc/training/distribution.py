@@ -183,7 +183,7 @@ def _undone(
 
 
 def _rows(batch: tuple[tf.Tensor, ...], share: int) -> list[tf.Tensor]:
-    """Return what this replica looks at."""
+    """Return the rows of this replica."""
     number = tf.distribute.get_replica_context().replica_id_in_sync_group
     with tf.device("CPU"):  # so that a GPU is sent its rows only
         rows = [tensor[number * share : (number + 1) * share] for tensor in batch]

@@ -252,7 +252,7 @@ def box_of(outputs: Any) -> Any:
 
 
 def _check_box(box: Any) -> Any:
-    """Return a box of shape (n, 4), or None as long as a model does not tell its outputs."""
+    """Return a box of shape (n, 4), or None before a model has outputs."""
     if box is None:
         return None
     shape = getattr(box, "shape", ())
@@ -273,7 +273,7 @@ def outputs_of(model: keras.Model, images: np.ndarray, batch_size: int) -> Any:
     warn_of_range("images", images)
     check_input(model, images.shape[1:])
     # Eager on purpose: compiling costs more than a few large batches save. Without images one
-    # black one tells the structure, since not every layer takes an empty batch.
+    # black one gives the structure, since not every layer takes an empty batch.
     some = images if len(images) else np.zeros((1, *images.shape[1:]), "float32")
     chunks = [
         model(some[i : i + batch_size], training=False) for i in range(0, len(some), batch_size)

@@ -173,7 +173,7 @@ def _prepare(model: keras.Model, scene: Scene, batch_size: int, loss: Any) -> No
     check_input(model, (*scene.size, scene.channels), "scene")
     if not model.built:
         model(np.zeros((1, *scene.size, scene.channels), "float32"))
-    # Here, where the message is not wrapped in that of a trace; a subclassed model says it there.
+    # Here, where the message is not wrapped in that of a trace; a subclassed model gets it there.
     box_of(getattr(model, "output", None))
     check_trainable(model)
     if loss is not None and not isinstance(loss, keras.losses.Loss):
@@ -184,7 +184,6 @@ def _prepare(model: keras.Model, scene: Scene, batch_size: int, loss: Any) -> No
 
 
 def _edge_weight(model: keras.Model, edge_weight: float | None) -> float:
-    """Check the weight of the loss on edges."""
     has_edges = edge_logits(model) is not None
     if edge_weight is None:
         return 1.0 if has_edges else 0.0
@@ -219,7 +218,6 @@ def _label_weight(model: keras.Model, scene: Scene, label_weight: float | None) 
 
 
 def _check_probabilities(model: keras.Model, scene: Scene) -> None:
-    """Raise a ValueError if what the model returns of classes is no distribution."""
     if label_logits(model) is not None:
         return
     [row] = predict_labels(model, np.zeros((1, *scene.size, scene.channels), "float32"))

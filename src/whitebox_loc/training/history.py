@@ -25,7 +25,7 @@ COLUMNS = (
 """
 
 HEADLINE = ("loss", "excess", "iou")
-"""Columns that tell in one line how a run does, those of them that it has."""
+"""Columns of a summary in one line, those of them that a run has."""
 
 
 class History:

@@ -141,7 +141,7 @@ def scale_of(optimizer: Any) -> Any:
 def is_good(optimizer: Any, loss: Any, norm: Any) -> Any:
     """Return whether a step with this loss and gradient may be taken."""
     # An optimizer that scales the loss finds its scale by gradients that overflow: it
-    # leaves such a step out itself, and only the loss tells whether training diverged.
+    # leaves such a step out itself, and only the loss shows whether training diverged.
     scales = hasattr(optimizer, "scale_loss")
     return tf.math.is_finite(loss) & (tf.math.is_finite(norm) if not scales else True)
 

@@ -302,7 +302,6 @@ def _plan(
 def _point(
     result: Evaluation, confidence: float, resamples: int, seed: int
 ) -> dict[str, np.ndarray]:
-    """Return the scores of one evaluation with their intervals."""
     signed = result.predictions - result.batch.boxes
     error = np.abs(signed)
     wrong = np.rint(result.predictions) != result.batch.boxes

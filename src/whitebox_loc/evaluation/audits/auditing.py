@@ -215,7 +215,6 @@ def audit_table(audits: Iterable[Audit]) -> str:
 
 
 def _controlled(trial: Trial, exact: Exact, control: Control, seed: int) -> Trial:
-    """Return the trial with a control in place of the method."""
     rng = np.random.default_rng([seed, *control.name.encode()])
 
     def draw(model: Any, images: Any) -> np.ndarray:
@@ -235,7 +234,6 @@ def _controlled(trial: Trial, exact: Exact, control: Control, seed: int) -> Tria
 def _scores(
     row: Metric, world: World, coordinate: str, n: int, seed: int, options: Mapping[str, Any]
 ) -> dict[str, np.ndarray]:
-    """Return the metric's values for every control."""
     trial, exact = world(row, coordinate, n, seed)
     values = {}
     for name, control in CONTROLS.items():
@@ -271,7 +269,7 @@ def _judged(
 
 
 def _pairs(truth: str, signed: bool) -> list[tuple[str, str]]:
-    # An edge detector has no signs, so that it knows nothing of what a signed metric asks.
+    # An edge detector has no signs: for a signed metric it is as good as noise.
     levels = LEVELS["model" if signed else truth]
     last = 1 + max(levels.values())
     names = [name for name in CONTROLS if name != "sign_flipped"]

@@ -26,7 +26,7 @@ class Control:
         ``function(images, boxes, coordinate, scene, truth, rng)`` to signed float32 maps
         (n, height, width). `truth` is a bool mask, or the exact signed map where it is known.
     knows : {"the truth", "the image", "nothing"}
-        What it is made from. None knows the model, except through a truth that tells of it.
+        The source of its maps. None has access to the model, except through a truth about it.
     summary : str
     """
 

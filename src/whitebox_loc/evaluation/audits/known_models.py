@@ -75,7 +75,7 @@ def task_world(row: Metric, coordinate: str, n: int, seed: int) -> tuple[Trial, 
 
 
 def linear_world(row: Metric, coordinate: str, n: int, seed: int) -> tuple[Trial, Exact]:
-    """Return a trial of `crossed_lines`, and its slopes or shares, as the metric asks."""
+    """Return a trial of `crossed_lines`, and its slopes or shares, as the metric needs."""
     rng, (height, width) = np.random.default_rng(seed), SIZE
     scene, model = Scene(size=SIZE), crossed_lines(SIZE)
     # At least two pixels on each side of the centre: no line meets the evidence of other edges.

@@ -192,7 +192,6 @@ class Subject:
     def _control(
         self, coordinate: str, truth: Truth, rng: np.random.Generator, model: Any, images: Any
     ) -> np.ndarray:
-        """Return what a control draws in place of a map of this model."""
         job = self.job
         return job.method.row.function(
             images, self.batch.boxes, coordinate, job.scene, truth(model, images), rng,
@@ -216,7 +215,6 @@ class Subject:
         return evidence_mask(batch.boxes, scene.size, coordinate, shape=shapes)
 
     def _moved(self, coordinate: str, model: Any, images: Any) -> np.ndarray:
-        """Return the model's response to moved edges, as maps."""
         if model is self.model and images is self.batch.images:
             return self._moved_here[self.job.coordinates.index(coordinate)]
         return self._moves(model, images, coordinate)

@@ -251,7 +251,6 @@ def _note_progress(
 
 
 def _rows(plan: list[Job], cells: list[dict[str, Cell]]) -> list[dict[str, Any]]:
-    """Return the rows of all cells, in the order of the plan."""
     return [
         {
             "model": job.model.name, "method": job.method.label, "baseline": job.method.control,

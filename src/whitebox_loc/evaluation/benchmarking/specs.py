@@ -126,7 +126,6 @@ def _method_row(label: str, name: Any) -> Method | Control:
 
 
 def _add_baselines(specs: dict[str, MethodSpec]) -> None:
-    """Add the baselines that are missing, under their names."""
     rows = [spec.row for spec in specs.values()]
     for name in BASELINES:
         if CONTROLS[name] in rows:

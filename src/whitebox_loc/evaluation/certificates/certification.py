@@ -57,7 +57,7 @@ def certify(
 ) -> Certificate:
     """Run a method over compiled models and scenes, and compare its maps with model truth.
 
-    For each model, scene and coordinate, `mechanism` says which pixels of each image the
+    For each model, scene and coordinate, `mechanism` gives the pixels of each image that the
     model uses. Three checks follow, and a certificate is passed if all are:
 
     - ``"share"``, where some pixels are used and others not: of the sum of the map's absolute
@@ -102,8 +102,8 @@ def certify(
     Returns
     -------
     Certificate
-        Its ``failures`` name the mechanisms that failed; ``table()`` says how. Where a method
-        raises an exception, or changes the weights of the model, that is its failure.
+        Its ``failures`` name the mechanisms that failed; ``table()`` has the details. A method
+        fails where it raises an exception or changes the weights of the model.
 
     Raises
     ------
@@ -138,7 +138,6 @@ def certify(
 def _certify_one(
     explain: Callable[..., np.ndarray], name: str, images: Mapping[str, np.ndarray], seed: int
 ) -> list[Check]:
-    """Return all checks on one compiled model."""
     every = np.concatenate(list(images.values()))
     model = _model(COMPILED[name], every.shape[1:3])
     used = mechanism(model).used(every)

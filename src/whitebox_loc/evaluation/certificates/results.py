@@ -112,7 +112,6 @@ class Certificate:
 
 
 def _worst(failed: list[Check]) -> list[str]:
-    """Describe the worst failure of each kind of check."""
     texts = []
     shares = [row for row in failed if row.check == "share"]
     if shares:
