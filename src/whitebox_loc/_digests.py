@@ -4,38 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import dis
 import enum
 import functools
 import hashlib
 import inspect
 import json
-import os
 import re
 import types
+import typing
 import uuid
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from pathlib import PurePath
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 
-__all__ = ["describe", "digest", "model_digest", "without_made_up_names"]
-
-_PLAIN = (bool, int, float, str, type(None))
-
 
 def digest(value: Any) -> str:
-    """Return 16 hexadecimal digits that change with what `describe` says of a value.
-
-    Parameters
-    ----------
-    value : object
-        As for `describe`.
-
-    Returns
-    -------
-    str
+    """Return 16 hexadecimal digits that change with the description of a value.
 
     Examples
     --------
@@ -49,30 +36,19 @@ def digest(value: Any) -> str:
 
 
 def describe(value: Any) -> Any:
-    """Return plain data for JSON that tells `value` from others.
+    """Return plain data for JSON that differs for values that differ.
 
-    A function is described by its compiled code, its defaults, and what it takes from around
-    it: values in its closure, and the constants, tables and functions of its own module that it
-    reads. A bound method is described with its object, a callable object by its class and what
-    it holds. So a metric that has been edited, or made with another number, is another metric.
-    If a function reads something that has no stable description, such as an open file, each
-    description of it is another one: nothing is ever equal to it.
-
-    Parameters
-    ----------
-    value : object
-        Numbers, text, None, arrays, models, dataclasses, functions, and lists, tuples, sets and
-        dicts of them.
-
-    Returns
-    -------
-    object
-        Of dicts, lists, text, numbers and None.
+    A value is a number, text, None, an array, a model, a dataclass, a function, or a list, tuple,
+    set or dict of these. A function is described by its qualified name, source, defaults and
+    closure, and by the functions, classes and constants of its own module that it names; an
+    object that it reads by class and attributes. So a metric that has been edited, or that has
+    another number, is another metric. What has no source or hides its content, such as an open
+    file, has another description each time: it equals nothing.
 
     Raises
     ------
     TypeError
-        If something in it has no stable description, and is not merely read by a function.
+        If an object without a stable description is not merely read by a function.
 
     Examples
     --------
@@ -82,22 +58,15 @@ def describe(value: Any) -> Any:
     >>> describe(double) == describe(triple)
     False
     """
-    return _describe(value, _Reading())
+    return _describe(value, _Reader(None, {}))
 
 
-def model_digest(model: keras.Model) -> str:
-    """Return 16 hexadecimal digits that change with layers, settings or weights of a model.
+def model_digest(model: keras.Model, *, weights: bool = True) -> str:
+    """Return 16 hexadecimal digits that change with layers, wiring or weights of a model.
 
-    The numbers that Keras appends to names by itself do not count: a model that is saved and
-    loaded, or built a second time, keeps its digest.
-
-    Parameters
-    ----------
-    model : keras.Model
-
-    Returns
-    -------
-    str
+    The name of the model and the numbers that Keras appends to names of layers do not count: a
+    model that is saved and loaded, or built a second time, keeps its digest. Nor do the values
+    of the weights if `weights` is False.
 
     Examples
     --------
@@ -105,237 +74,61 @@ def model_digest(model: keras.Model) -> str:
     >>> first, again = (wb.models.localizer(size=(8, 8), seed=0) for _ in range(2))
     >>> model_digest(first) == model_digest(again)
     True
-    >>> model_digest(first) == model_digest(wb.models.localizer(size=(8, 8), seed=1))
+    >>> other = wb.models.localizer(size=(8, 8), seed=1)
+    >>> model_digest(first) == model_digest(other)
     False
+    >>> model_digest(first, weights=False) == model_digest(other, weights=False)
+    True
     """
-    found = hashlib.sha256(json.dumps(_architecture(model), sort_keys=True, default=str).encode())
-    for weight in model.weights:
-        values = np.asarray(weight)
-        found.update(f"{values.shape}{values.dtype}".encode())
-        found.update(np.ascontiguousarray(values).tobytes())
-    return found.hexdigest()[:16]
+    inside = model._flatten_layers(include_self=False)
+    settings = layer_settings(layer for layer in inside if not isinstance(layer, keras.Model))
+    parts = [type(model).__name__, model.dtype_policy.name, settings, _wiring(model)]
+    content = hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode())
+    for values in map(np.asarray, model.weights if weights else ()):
+        content.update(f"{values.shape}{values.dtype}".encode())
+        content.update(values.tobytes())
+    return content.hexdigest()[:16]
 
 
-def _architecture(model: keras.Model) -> Any:
-    try:
-        config = keras.saving.serialize_keras_object(model)
-    except (NotImplementedError, TypeError, ValueError):
-        return [type(model).__name__, [type(layer).__name__ for layer in model.layers]]
-    config = {"config": config.get("config"), "class_name": config.get("class_name")}
-    return without_made_up_names(config)
-
-
-@dataclasses.dataclass
-class _Reading:
-    """Where a description stands: in a function of which module, and what has been met so far."""
-
-    module: str | None = None
-    # The things themselves, so that none is let go and its id given to another.
-    seen: dict[int, tuple[int, Any]] = dataclasses.field(default_factory=dict)
-
-    def within(self, module: str | None) -> _Reading:
-        return _Reading(module or "", self.seen)
-
-
-def _describe(value: Any, at: _Reading) -> Any:
-    if id(value) in at.seen:
-        return {"again": at.seen[id(value)][0]}
-    if (isinstance(value, np.ndarray) and not value.dtype.hasobject) or isinstance(value, _SMALL):
-        return _describe_leaf(value)
-    at.seen[id(value)] = (len(at.seen), value)
-    if isinstance(value, _COLLECTIONS):
-        told = _describe_collection(value, at)
-        # What stands twice in a table is no cycle: it is told twice.
-        del at.seen[id(value)]
-        return told
-    if isinstance(value, functools.partial):
-        return {"partial": [_describe(v, at) for v in (value.func, value.args, value.keywords)]}
-    if callable(value):
-        return _describe_callable(value, at)
-    if dataclasses.is_dataclass(value):
-        fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
-        told = {type(value).__name__: _describe(fields, at)}
-        return told if at.module is None else {**told, "class": _describe(type(value), at)}
-    return _describe_other(value, at)
-
-
-_SMALL = (*_PLAIN, np.generic, bytes, complex, range, slice, np.dtype, type(...), re.Pattern,
-          keras.Model)  # fmt: skip
-_COLLECTIONS = (dict, list, tuple, set, frozenset, np.ndarray, types.MappingProxyType)
-
-
-def _describe_leaf(value: Any) -> Any:
-    if isinstance(value, _PLAIN):
-        return value
-    if isinstance(value, np.ndarray):
-        content = hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest()
-        return {"array": [list(value.shape), str(value.dtype), content]}
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, keras.Model):
-        return {"model": model_digest(value)}
-    return {type(value).__name__: repr(value)}
-
-
-def _describe_collection(value: Any, at: _Reading) -> Any:
-    if isinstance(value, (dict, types.MappingProxyType)):
-        # In an order that every process has: what is met first is told, and then only named.
-        items = sorted(value.items(), key=lambda item: _order(item[0]))
-        return {str(key): _describe(item, at) for key, item in items}
-    if isinstance(value, (set, frozenset)):
-        return sorted((_describe(item, at) for item in sorted(value, key=_order)), key=json.dumps)
-    return [_describe(item, at) for item in value]
-
-
-def _order(key: Any) -> str:
-    return getattr(key, "__qualname__", None) or repr(key)
-
-
-def _describe_callable(value: Any, at: _Reading) -> Any:
-    if isinstance(value, types.MethodType):
-        return {"method": [_describe(v, at) for v in (value.__func__, value.__self__)]}
-    if not isinstance(value, type):
-        value = inspect.unwrap(value)
-    if isinstance(value, types.FunctionType):
-        return _describe_function(value, at)
-    name = f"{getattr(value, '__module__', None)}.{getattr(value, '__qualname__', None)}"
-    if isinstance(value, type):
-        return {"class": name, "holds": _class_parts(value, at)}
-    if isinstance(value, np.ufunc):
-        return {"ufunc": value.__name__}
-    if isinstance(value, types.BuiltinFunctionType):
-        owner = value.__self__
-        plain = owner is None or isinstance(owner, (types.ModuleType, type))
-        return {"builtin": name} if plain else {"builtin": [name, _describe(owner, at)]}
-    return _describe_other(value, at.within(type(value).__module__))
-
-
-def _describe_function(function: types.FunctionType, at: _Reading) -> Any:
-    """Return code, defaults and closure; of a function of the same module, also globals."""
-    at.seen[id(function)] = (len(at.seen), function)
-    same = at.module in (None, function.__module__)
-    inside = at.within(at.module or function.__module__)
-    told: dict[str, Any] = {
-        "function": f"{function.__module__}.{function.__qualname__}",
-        "code": _code(function.__code__),
-        "defaults": _describe([function.__defaults__, function.__kwdefaults__], inside),
-    }
-    read = _closure(function) | (_globals(function) if same else {})
-    for name, value in sorted(read.items()):
-        if isinstance(value, types.ModuleType):
-            told[f"reads {name}"] = value.__name__
-        else:
-            told[f"reads {name}"] = _describe(value, inside)
-    return told
-
-
-def _describe_other(value: Any, at: _Reading) -> Any:
-    """Return class and attributes of an object that Python code defines: nothing is hidden."""
-    if isinstance(value, enum.Enum):
-        return {type(value).__qualname__: value.name}
-    if isinstance(value, os.PathLike):
-        return {type(value).__name__: os.fspath(value)}
-    # An object as an option is a mistake more often than not; a function may read any.
-    if (at.module is not None or callable(value)) and _is_open(type(value)):
-        return {"object": _describe(type(value), at), "holds": _describe(vars(value), at)}
-    if at.module is not None:
-        return {"unknown": uuid.uuid4().hex}
-    raise TypeError(
-        f"An option must be a number, text, None, an array, a function, a dataclass, or a list, "
-        f"tuple or dict of these, so that a later run knows it again; got {value!r} of type "
-        f"{type(value).__name__}."
-    )
-
-
-def _is_open(kind: type) -> bool:
-    """Return whether ``vars`` of an object of this class holds all that it holds."""
-    if kind.__module__.split(".")[0] in ("keras", "tensorflow"):
-        return False  # their values are on devices, and their attributes are half the library
-    # No slots, and no room for anything that is written in C.
-    slots = any(c.__dict__.get("__slots__") for c in kind.__mro__[:-1])
-    return not slots and kind.__dictoffset__ != 0 and kind.__basicsize__ <= _Empty.__basicsize__
-
-
-class _Empty:
-    """A class of Python without anything."""
-
-
-def _class_parts(kind: type, at: _Reading) -> Any:
-    """Return methods and constants of a class of the module that is read; of others, nothing."""
-    if kind.__module__ != at.module:
-        return None
-    inside, parts = at.within(kind.__module__), {}
-    for base in kind.__mro__[:-1]:
-        for name, value in sorted(vars(base).items()):
-            if isinstance(value, (classmethod, staticmethod)):
-                value = value.__func__
-            if isinstance(value, property):
-                value = value.fget
-            told = isinstance(value, (*_PLAIN, types.FunctionType, list, tuple, dict, np.ndarray))
-            if told and name not in _FORMAL:
-                parts[f"{base.__qualname__}.{name}"] = _describe(value, inside)
-    return parts
-
-
-_FORMAL = ("__module__", "__doc__", "__firstlineno__", "__static_attributes__", "__annotations__",
-           "__dataclass_fields__", "__dataclass_params__")  # fmt: skip
-"""What a class holds that does nothing, or that its other parts tell."""
-
-
-def _code(code: types.CodeType) -> list[Any]:
-    """Return what code does, without where it stands."""
-    constants = [
-        _code(value) if isinstance(value, types.CodeType)
-        else sorted(map(repr, value)) if isinstance(value, frozenset) else repr(value)
-        for value in code.co_consts
-    ]  # fmt: skip
-    names = [*code.co_names, *code.co_varnames, *code.co_freevars]
-    return [code.co_code.hex(), names, constants]
-
-
-def _closure(function: types.FunctionType) -> dict[str, Any]:
-    found = {}
-    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        # A name that is not bound yet has an empty cell.
-        with contextlib.suppress(ValueError):
-            found[name] = cell.cell_contents
-    return found
-
-
-def _globals(function: types.FunctionType) -> dict[str, Any]:
-    names = set(_global_names(function.__code__))
-    return {name: function.__globals__[name] for name in names if name in function.__globals__}
-
-
-def _global_names(code: types.CodeType) -> Iterator[str]:
-    """Yield the globals that code reads, the functions and generators inside it as well."""
-    for step in dis.get_instructions(code):
-        if step.opname in ("LOAD_GLOBAL", "LOAD_NAME"):
-            yield step.argval
-    for value in code.co_consts:
-        if isinstance(value, types.CodeType):
-            yield from _global_names(value)
-
-
-def without_made_up_names(config: Any) -> Any:
-    """Return a configuration with names that are a class and perhaps a number made regular.
-
-    Keras counts layers for as long as the process lives, so that a second model gets others.
-    Here they are numbered as they appear.
+def layer_settings(layers: Iterable[keras.layers.Layer]) -> Any:
+    """Return classes and settings of layers, without the names that Keras chooses.
 
     Examples
     --------
-    >>> layers = [{"class_name": "Dense", "config": {"name": name}} for name in ("dense_7", "box")]
-    >>> [layer["config"]["name"] for layer in without_made_up_names(layers)]
-    ['dense 0', 'box']
+    >>> layers = [keras.layers.Flatten(), keras.layers.Dense(4, name="box")]
+    >>> [layer["config"]["name"] for layer in layer_settings(layers)]
+    ['flatten 0', 'box']
+    """
+    settings = []
+    for layer in layers:
+        try:
+            config = layer.get_config()
+        except NotImplementedError:
+            config = None
+        settings.append({"class_name": type(layer).__name__, "config": config})
+    return _with_regular_names(settings)
+
+
+def _wiring(model: keras.Model) -> Any:
+    """Return which layer reads which, with operations between them; None if it is only in code."""
+    try:
+        config = model.get_config()
+    except (NotImplementedError, TypeError, ValueError):
+        return None
+    return _with_regular_names({key: config[key] for key in config if key != "name"})
+
+
+def _with_regular_names(config: Any) -> Any:
+    """Return a configuration with names of the form "dense_7" numbered as they appear.
+
+    Keras counts layers for as long as the process lives, so that a second model gets others.
     """
     names: dict[str, str] = {}
-    _made_up(config, names)
+    _collect_names(config, names)
     return _renamed(config, names)
 
 
-def _made_up(config: Any, names: dict[str, str]) -> None:
-    """Collect names that are a class and perhaps a number, and number them as they appear."""
+def _collect_names(config: Any, names: dict[str, str]) -> None:
     if isinstance(config, dict):
         kind, inner = config.get("class_name"), config.get("config")
         name = inner.get("name") if isinstance(inner, dict) else None
@@ -346,12 +139,195 @@ def _made_up(config: Any, names: dict[str, str]) -> None:
         config = list(config.values())
     if isinstance(config, (list, tuple)):
         for item in config:
-            _made_up(item, names)
+            _collect_names(item, names)
+
+
+USAGE = frozenset({"build_config", "build_input_shape", "compile_config"})
+"""Settings in which Keras records how a model has been used so far."""
 
 
 def _renamed(config: Any, names: dict[str, str]) -> Any:
     if isinstance(config, dict):
-        return {key: _renamed(item, names) for key, item in config.items()}
+        return {k: _renamed(item, names) for k, item in config.items() if k not in USAGE}
     if isinstance(config, (list, tuple)):
         return [_renamed(item, names) for item in config]
     return names.get(config, config) if isinstance(config, str) else config
+
+
+class _Reader(NamedTuple):
+    """The module of the function that reads a value, if any, and what has been met so far."""
+
+    module: str | None
+    # The things themselves, so that none is let go and its id given to another.
+    seen: dict[int, Any]
+
+
+_PLAIN = (bool, int, float, str, type(None))
+_SMALL = (*_PLAIN, np.generic, np.dtype, bytes, complex, range, slice, type(...), re.Pattern,
+          enum.Enum, PurePath, keras.Model)  # fmt: skip
+_COLLECTIONS = (dict, list, tuple, set, frozenset, np.ndarray, types.MappingProxyType)
+
+
+def _describe(value: Any, reader: _Reader) -> Any:
+    if isinstance(value, np.ndarray) and not value.dtype.hasobject:
+        content = hashlib.sha256(value.tobytes()).hexdigest()
+        return {"array": [list(value.shape), str(value.dtype), content]}
+    if isinstance(value, _SMALL) or typing.get_origin(value) is not None:
+        return _describe_leaf(value)
+    if id(value) in reader.seen:
+        return {"again": list(reader.seen).index(id(value))}
+    reader.seen[id(value)] = value
+    if isinstance(value, _COLLECTIONS):
+        items = _describe_collection(value, reader)
+        del reader.seen[id(value)]  # What stands twice in a table is no cycle.
+        return items
+    if isinstance(value, functools.partial):
+        return {"partial": [_describe(v, reader) for v in (value.func, value.args, value.keywords)]}
+    if isinstance(value, types.MethodType):
+        return {"method": [_describe(v, reader) for v in (value.__func__, value.__self__)]}
+    if isinstance(value, type):
+        return _describe_class(value, reader)
+    if callable(value) and isinstance(inspect.unwrap(value), types.FunctionType):
+        return _describe_function(inspect.unwrap(value), reader)
+    return _describe_object(value, reader)
+
+
+def _describe_leaf(value: Any) -> Any:
+    if isinstance(value, _PLAIN):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, keras.Model):
+        return {"model": model_digest(value)}
+    return {type(value).__name__: repr(value)}
+
+
+def _describe_collection(value: Any, reader: _Reader) -> Any:
+    if isinstance(value, (dict, types.MappingProxyType)):
+        # In an order that every process has: what is met again is only numbered.
+        items = sorted(value.items(), key=lambda item: _order(item[0]))
+        return {str(key): _describe(item, reader) for key, item in items}
+    if isinstance(value, (set, frozenset)):
+        members = [_describe(item, reader) for item in sorted(value, key=_order)]
+        return sorted(members, key=json.dumps)
+    return [_describe(item, reader) for item in value]
+
+
+def _order(key: Any) -> str:
+    return getattr(key, "__qualname__", None) or repr(key)
+
+
+def _describe_function(function: types.FunctionType, reader: _Reader) -> Any:
+    """Return source, defaults and closure; of a function of the same module, also globals."""
+    reader.seen[id(function)] = function
+    inside = reader._replace(module=reader.module or function.__module__)
+    values = {"(defaults)": function.__defaults__, "(keywords)": function.__kwdefaults__}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        with contextlib.suppress(ValueError):  # A name that is not bound yet has an empty cell.
+            values[name] = cell.cell_contents
+    if function.__module__ == inside.module:
+        values = _named(_names(function.__code__), function.__globals__) | values
+    return _described(function, _source(function.__code__), values, inside)
+
+
+def _names(code: types.CodeType) -> Iterator[str]:
+    """Yield the names that code reads, the functions and generators inside it as well."""
+    yield from code.co_names
+    for value in code.co_consts:
+        if isinstance(value, types.CodeType):
+            yield from _names(value)
+
+
+def _describe_class(kind: type, reader: _Reader) -> Any:
+    """Return the name, and of a class of the module that is read also source and globals."""
+    if kind.__module__ != reader.module:
+        return {"class": f"{kind.__module__}.{kind.__qualname__}"}
+    source, namespace = _source(kind), getattr(inspect.getmodule(kind), "__dict__", {})
+    return _described(kind, source, _named(re.findall(r"\w+", source or ""), namespace), reader)
+
+
+def _named(names: Iterable[str], namespace: dict[str, Any]) -> dict[str, Any]:
+    return {name: namespace[name] for name in names if name in namespace}
+
+
+def _described(thing: Any, source: str | None, values: dict[str, Any], reader: _Reader) -> Any:
+    """Return name and source of a function or class, and the values that it reads."""
+    if source is None:
+        return _unknown()
+    reads = {
+        name: value.__name__ if isinstance(value, types.ModuleType) else _describe(value, reader)
+        for name, value in sorted(values.items())
+    }
+    return {"name": f"{thing.__module__}.{thing.__qualname__}", "source": source, "reads": reads}
+
+
+def _describe_object(value: Any, reader: _Reader) -> Any:
+    """Return class and attributes of an object that Python code defines: nothing is hidden."""
+    if callable(value):
+        owner = getattr(value, "__self__", None)
+        compiled = isinstance(value, (types.BuiltinFunctionType, np.ufunc))
+        if compiled and (owner is None or isinstance(owner, (types.ModuleType, type))):
+            name = getattr(value, "__qualname__", value.__name__)
+            return {"compiled": f"{getattr(value, '__module__', None)}.{name}"}
+        reader = reader._replace(module=type(value).__module__)
+    if dataclasses.is_dataclass(value):
+        fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        content = {type(value).__name__: _describe(fields, reader)}
+        return {**content, "class": reader.module and _describe(type(value), reader)}
+    # An object as an option is a mistake more often than not; a function may read any.
+    if reader.module is None:
+        raise TypeError(
+            f"An option must be a number, text, None, an array, a function, a dataclass, or a "
+            f"list, tuple or dict of these, so that a later run knows it again; got {value!r} of "
+            f"type {type(value).__name__}."
+        )
+    if not _is_open(type(value)):
+        return _unknown()
+    return {"class": _describe(type(value), reader), "holds": _describe(vars(value), reader)}
+
+
+def _unknown() -> dict[str, str]:
+    """Return the description of what cannot be known again: it equals no other."""
+    return {"unknown": uuid.uuid4().hex}
+
+
+def _is_open(kind: type) -> bool:
+    """Return whether ``vars`` of an object of this class holds all that it holds."""
+    # Values of Keras are on devices, and its attributes are half the library.
+    return kind.__module__.split(".")[0] not in ("keras", "tensorflow") and all(
+        _source(base) is not None and not vars(base).get("__slots__") for base in kind.__mro__[:-1]
+    )
+
+
+@functools.lru_cache(maxsize=4096)
+def _source(thing: type | types.CodeType) -> str | None:
+    """Return the source of a class or function; None if there is none, or not what runs."""
+    try:
+        lines, start = inspect.findsource(thing)
+        codes = _codes_in("".join(lines))
+    except (OSError, SyntaxError, TypeError):
+        return None
+    # Where a file was edited after its import, its code is no longer that of the process.
+    if isinstance(thing, type):
+        methods = [m.__code__ for m in vars(thing).values() if isinstance(m, types.FunctionType)]
+        own = {code for code in methods if code.co_filename == inspect.getfile(thing)}
+        return "".join(inspect.getblock(lines[start:])) if own <= codes else None
+    lines = lines[thing.co_firstlineno - 1 :]
+    if thing.co_name != "<lambda>":
+        return "".join(inspect.getblock(lines)) if thing in codes else None
+    # Several may stand on a line: the text ends where this one does.
+    ends = [(end, column) for _, end, _, column in thing.co_positions() if end and column]
+    if thing not in codes or not ends:
+        return None
+    last, column = max(ends)
+    lines = lines[: last - thing.co_firstlineno + 1]
+    return "".join(lines[:-1]) + lines[-1].encode()[:column].decode()
+
+
+@functools.lru_cache(maxsize=64)
+def _codes_in(source: str) -> frozenset[types.CodeType]:
+    """Return the code of all functions in a source."""
+    codes = [compile(source, "", "exec", dont_inherit=True)]
+    for code in codes:
+        codes += [part for part in code.co_consts if isinstance(part, types.CodeType)]
+    return frozenset(codes)

@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-__all__ = ["csv_cell", "make_folder", "naming", "printable", "put_first", "replacing"]
-
 FORMULA = re.compile(r"'*[=+\-@\t\r]")
 """How text begins that a spreadsheet takes for a formula, behind apostrophes or without."""
 
@@ -40,7 +38,7 @@ def naming(name: str, path: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if f"`{name}`" in str(error):  # told already
+        if f"`{name}`" in str(error):  # an inner block named it
             raise
         remedy = REMEDIES.get(error.errno or 0, "Name another path")
         text = f"`{name}` {os.fspath(path)!r}: {error.strerror or error}. {remedy}."

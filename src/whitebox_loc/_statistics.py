@@ -8,8 +8,6 @@ import numpy as np
 
 from whitebox_loc._validation import check_generator, check_int, check_numbers, check_real
 
-__all__ = ["MOST_RESAMPLES", "bootstrap_interval", "mean_interval"]
-
 CHUNK = 2_000_000
 """How often images are drawn, at most, for the resamples in memory at a time."""
 
@@ -55,9 +53,6 @@ def bootstrap_interval(
     shape = np.shape(values)[1:]
     flat = np.asarray(values, np.float64).reshape(len(values), int(np.prod(shape)))
     ends = np.full((2, flat.shape[1]), np.nan)
-    if len(flat) < 2:
-        low, high = ends.reshape(2, *shape)
-        return low, high
     # Numbers that are defined for the same images share their samples.
     patterns, which = np.unique(~np.isnan(flat), axis=1, return_inverse=True)
     for index, defined in enumerate(patterns.T):
@@ -81,9 +76,8 @@ def mean_interval(
     values : array (n,)
         One finite number an image. Leave out those where it is undefined, and say how many.
     level : float, default 0.95
-        Share of repetitions in which the interval is meant to hold the mean of the population,
-        above 0.
-        For few images, below about 20, it holds it less often.
+        As `confidence` of `bootstrap_interval`, above 0. For few images, below about 20, the
+        interval holds the mean less often.
     resamples : int, default 2000
         Samples of n drawn with replacement.
     seed : int or Generator, default 0
@@ -99,11 +93,6 @@ def mean_interval(
     ValueError, TypeError
         If an argument is out of range, or a value is NaN or infinite.
 
-    References
-    ----------
-    B. Efron, "Bootstrap methods: another look at the jackknife", 1979,
-    doi:10.1214/aos/1176344552.
-
     Examples
     --------
     >>> values = np.array([2.0, 2.0, np.nan, 2.0])
@@ -118,11 +107,7 @@ def mean_interval(
         raise ValueError(f"`values` must have shape (n,); got {values.shape}.")
     level = check_real("level", level, above=0, high=1)
     resamples = check_int("resamples", resamples, low=1, high=MOST_RESAMPLES)
-    generator = check_generator(seed)
-    if len(values) < 2:
-        return float("nan"), float("nan")
-    means = _resampled_means(values[:, None], resamples, generator)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    low, high = bootstrap_interval(values, confidence=level, resamples=resamples, seed=seed)
     return float(low), float(high)
 
 
@@ -135,5 +120,7 @@ def _resampled_means(
     parts = []
     for start in range(0, resamples, step):
         count = min(step, resamples - start)
-        parts.append(generator.multinomial(n, np.full(n, 1 / n), size=count) @ values / n)
+        draws = generator.integers(n, size=(count, n)) + n * np.arange(count)[:, None]
+        counts = np.bincount(draws.ravel(), minlength=count * n).reshape(count, n)
+        parts.append(counts @ values / n)
     return np.concatenate(parts)

@@ -18,38 +18,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = [
-    "MOST_CHANNELS",
-    "MOST_SIDE",
-    "ImageRangeWarning",
-    "as_array",
-    "check_bool",
-    "check_boxes",
-    "check_brightness",
-    "check_callable",
-    "check_choice",
-    "check_dtype",
-    "check_executor",
-    "check_filters",
-    "check_finite",
-    "check_generator",
-    "check_input",
-    "check_int",
-    "check_ints",
-    "check_memory",
-    "check_model",
-    "check_names",
-    "check_numbers",
-    "check_path",
-    "check_positive",
-    "check_real",
-    "check_size",
-    "check_text",
-    "is_finite",
-    "shortened",
-    "warn_of_range",
-]
-
 
 class ImageRangeWarning(UserWarning):
     """Images look like floats in 0..255, where this library's models take [0, 1]."""
@@ -57,10 +25,10 @@ class ImageRangeWarning(UserWarning):
 
 def shortened(value: Any, length: int | None = None) -> str:
     """Return the text of a user's value for a message, a line or two of it at most."""
-    length = _SHOWN if length is None else length
+    length = _LENGTH if length is None else length
     try:
         text = _BRIEF.repr(value)
-    except Exception:  # A text that fails is the value's own fault, and not what is told here.
+    except Exception:  # The message is not about a text that fails.
         text = f"<{type(value).__name__}>"
     if len(text) <= 2 * length:
         return text
@@ -69,21 +37,26 @@ def shortened(value: Any, length: int | None = None) -> str:
     return f"{text[:length]} ... {text[-length // 4 :]}"
 
 
-_SHOWN = 120
+def with_type(value: Any) -> str:
+    """Return `shortened` text of a value and its type, for the end of a message."""
+    return f"{shortened(value)} of type {type(value).__name__}"
+
+
+_LENGTH = 120
 _BRIEF = reprlib.Repr()
-_BRIEF.maxstring = _BRIEF.maxlong = _SHOWN
-_BRIEF.maxother = 3 * _SHOWN  # more than is shown, so that long texts of arrays are noticed
+_BRIEF.maxstring = _BRIEF.maxlong = _LENGTH
+_BRIEF.maxother = 3 * _LENGTH  # more than `shortened` returns, to notice long texts of arrays
 _BRIEF.maxlist = _BRIEF.maxtuple = _BRIEF.maxdict = _BRIEF.maxset = 8
 
 
 def as_array(name: str, value: Any) -> np.ndarray:
-    """Return `value` as NumPy array, or say that it cannot be one."""
+    """Return `value` as NumPy array."""
     try:
         return np.asarray(value)
     except Exception as error:
         # Ragged lists, ragged or symbolic tensors, and whatever else an object raises here.
         raise TypeError(
-            f"`{name}` must be an array; got {shortened(value)} of type {type(value).__name__}, "
+            f"`{name}` must be an array; got {with_type(value)}, "
             "of which NumPy makes none. Are its parts of different lengths?"
         ) from error
 
@@ -93,10 +66,12 @@ def check_choice(name: str, value: Any, allowed: Iterable[str]) -> str:
     options = list(allowed)
     if isinstance(value, str) and value in options:
         return value
-    near = difflib.get_close_matches(value[:_SHOWN], options, n=1) if isinstance(value, str) else []
+    near = (
+        difflib.get_close_matches(value[:_LENGTH], options, n=1) if isinstance(value, str) else []
+    )
     hint = f" Did you mean {near[0]!r}?" if near else ""
     error = ValueError if isinstance(value, str) else TypeError
-    raise error(f"`{name}` must be one of {options}; got {shortened(value, _SHOWN // 2)}.{hint}")
+    raise error(f"`{name}` must be one of {options}; got {shortened(value, _LENGTH // 2)}.{hint}")
 
 
 def check_names(name: str, value: Any, allowed: Iterable[str], *, least: int = 1) -> list[str]:
@@ -106,8 +81,7 @@ def check_names(name: str, value: Any, allowed: Iterable[str], *, least: int = 1
     options = list(allowed)
     if not isinstance(value, Iterable):
         raise TypeError(
-            f"`{name}` must be one of {options}, or a list of such; got {shortened(value)} of type "
-            f"{type(value).__name__}."
+            f"`{name}` must be one of {options}, or a list of such; got {with_type(value)}."
         )
     names = [check_choice(f"{name}[{i}]", each, options) for i, each in enumerate(value)]
     if len(names) < least or len(set(names)) < len(names):
@@ -119,18 +93,15 @@ def check_names(name: str, value: Any, allowed: Iterable[str], *, least: int = 1
 def check_bool(name: str, value: Any) -> bool:
     """Return `value` as bool if it is True or False."""
     if not isinstance(value, (bool, np.bool_)):
-        raise TypeError(
-            f"`{name}` must be True or False; got {shortened(value)} of type "
-            f"{type(value).__name__}."
-        )
+        raise TypeError(f"`{name}` must be True or False; got {with_type(value)}.")
     return bool(value)
 
 
 def check_callable(name: str, value: Any, takes: int, what: str) -> Any:
-    """Return `value` if it can be called with `takes` arguments; `what` says from what to what."""
+    """Return `value` if it can be called with `takes` arguments, `what` in words."""
     fits = callable(value)
     if fits:
-        # What is written in C does not tell its arguments.
+        # What is written in C has no signature.
         with contextlib.suppress(ValueError):
             try:
                 inspect.signature(value).bind(*range(takes))
@@ -139,7 +110,7 @@ def check_callable(name: str, value: Any, takes: int, what: str) -> Any:
     if not fits:
         raise TypeError(
             f"`{name}` must be a function {what}, of {takes} argument{'s'[: takes > 1]}; got "
-            f"{shortened(value)} of type {type(value).__name__}."
+            f"{with_type(value)}."
         )
     return value
 
@@ -154,16 +125,12 @@ def check_numbers(name: str, value: Any) -> np.ndarray:
 
 def check_int(name: str, value: Any, *, low: int | None = None, high: int | None = None) -> int:
     """Return `value` as int if it is a whole number in ``low..high`` (both inclusive)."""
+    allowed = f"a whole number{_between(low, high)}"
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise TypeError(
-            f"`{name}` must be a whole number{_between(low, high)}; "
-            f"got {shortened(value)} of type {type(value).__name__}."
-        )
+        raise TypeError(f"`{name}` must be {allowed}; got {with_type(value)}.")
     number = int(value)
     if (low is not None and number < low) or (high is not None and number > high):
-        raise ValueError(
-            f"`{name}` must be a whole number{_between(low, high)}; got {shortened(value)}."
-        )
+        raise ValueError(f"`{name}` must be {allowed}; got {shortened(value)}.")
     return number
 
 
@@ -181,7 +148,7 @@ def check_ints(
     if not isinstance(value, (list, tuple, range, np.ndarray)) or getattr(value, "ndim", 1) != 1:
         raise TypeError(
             f"`{name}` must be a whole number{_between(low, high)}, or a list of such; got "
-            f"{shortened(value)} of type {type(value).__name__}."
+            f"{with_type(value)}."
         )
     if not len(value) and not empty:
         raise ValueError(f"`{name}` must hold at least one whole number; got none.")
@@ -204,10 +171,7 @@ def check_real(
     if above is not None:
         allowed = f" above {above}" + ("" if high is None else f" and at most {high}")
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(
-            f"`{name}` must be a number{allowed}; "
-            f"got {shortened(value)} of type {type(value).__name__}."
-        )
+        raise TypeError(f"`{name}` must be a number{allowed}; got {with_type(value)}.")
     try:
         number = float(value)
     except OverflowError:  # A whole number of more than 308 digits.
@@ -233,9 +197,7 @@ def check_positive(name: str, value: Any) -> float:
 def check_text(name: str, value: Any) -> str:
     """Return `value` if it is text that may name a part of a model: not empty, without ``/``."""
     if not isinstance(value, str):
-        raise TypeError(
-            f"`{name}` must be text; got {shortened(value)} of type {type(value).__name__}."
-        )
+        raise TypeError(f"`{name}` must be text; got {with_type(value)}.")
     if not value or "/" in value:
         raise ValueError(
             f"`{name}` must be text of at least one character and without '/', which parts paths; "
@@ -263,13 +225,12 @@ def check_filters(name: str, value: Any) -> tuple[int, ...]:
 
 def check_input(model: Any, shape: Any, name: str = "images") -> None:
     """Raise a ValueError unless `model` takes images of `shape` (height, width, channels)."""
-    wanted = getattr(model, "input_shape", None)
-    if not isinstance(wanted, tuple) or len(wanted) != 4:
+    expected = getattr(model, "input_shape", None)
+    if not isinstance(expected, tuple) or len(expected) != 4:
         return
-    fits = all(want in (None, got) for want, got in zip(wanted[1:], shape, strict=True))
-    if not fits:
+    if any(side not in (None, own) for side, own in zip(expected[1:], shape, strict=True)):
         raise ValueError(
-            f"`model` takes images of (height, width, channels) = {wanted[1:]}; got `{name}` of "
+            f"`model` takes images of (height, width, channels) = {expected[1:]}; got `{name}` of "
             f"{tuple(shape)}. Build the model or the scene with the same size and channels."
         )
 
@@ -278,17 +239,16 @@ def check_dtype(name: str, value: Any) -> Any:
     """Return `value` if Keras takes it for a floating dtype or its policy; None is its own."""
     import keras
 
-    found = value
+    policy = value
     if value is None or isinstance(value, str):
         try:
-            found = keras.dtype_policies.get(value or keras.config.floatx())
+            policy = keras.dtype_policies.get(value or keras.config.floatx())
         except (TypeError, ValueError):
-            found = None
-    dtype = found.compute_dtype if isinstance(found, keras.DTypePolicy) else ""
+            policy = None
+    dtype = policy.compute_dtype if isinstance(policy, keras.DTypePolicy) else ""
     if "float" not in str(dtype):
         raise ValueError(
-            f"`{name}` must be a floating dtype such as 'float32', or None; got "
-            f"{shortened(value)} of type {type(value).__name__}."
+            f"`{name}` must be a floating dtype such as 'float32', or None; got {with_type(value)}."
         )
     return value
 
@@ -434,10 +394,7 @@ def check_model(model: Any, name: str = "model") -> Any:
 def check_path(name: str, value: Any) -> Path:
     """Return `value` as Path if it is text or a path."""
     if not isinstance(value, (str, os.PathLike)) or not isinstance(os.fspath(value), str):
-        raise TypeError(
-            f"`{name}` must be a path, as str or pathlib.Path; got {shortened(value)} of type "
-            f"{type(value).__name__}."
-        )
+        raise TypeError(f"`{name}` must be a path, as str or pathlib.Path; got {with_type(value)}.")
     if not os.fspath(value) or "\0" in os.fspath(value):
         raise ValueError(f"`{name}` must name a file or folder; got {shortened(value)}.")
     return Path(value)
@@ -460,8 +417,8 @@ def check_generator(seed: Any, name: str = "seed") -> np.random.Generator:
         return np.random.default_rng(seed)
     if isinstance(seed, bool) or not isinstance(seed, numbers.Integral):
         raise TypeError(
-            f"`{name}` must be a whole number >= 0 or a numpy.random.Generator; "
-            f"got {shortened(seed)} of type {type(seed).__name__}."
+            f"`{name}` must be a whole number >= 0 or a numpy.random.Generator; got "
+            f"{with_type(seed)}."
         )
     return np.random.default_rng(check_int(name, seed, low=0))
 
@@ -471,9 +428,7 @@ def _between(low: float | None, high: float | None) -> str:
         return f" between {low} and {high}"
     if low is not None:
         return f" >= {low}"
-    if high is not None:
-        return f" <= {high}"
-    return ""
+    return "" if high is None else f" <= {high}"
 
 
 def whole_boxes(boxes: Any, size: tuple[int, int]) -> np.ndarray:

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from whitebox_loc._validation import check_int, check_memory, check_size, shortened
 from whitebox_loc.boxes._arrays import ROUNDING as SLACK
-from whitebox_loc.boxes._arrays import check_fractions, is_symbolic, numbers_of
+from whitebox_loc.boxes._arrays import check_fractions, finite_tensor, is_symbolic, numbers_of
 
 __all__ = ["CenterTargets", "center_cells", "center_loss", "center_targets", "heat_map_loss"]
 
@@ -21,11 +21,11 @@ ROUNDING = 1e-3
 """More than the error, in cells, of a centre that was a fraction of the image in between."""
 
 NEAR = 0.05
-"""Cells whose target is above this are also asked for the size and place of the box."""
+"""Cells whose target is above this also count in the losses of size and place."""
 
 
 class CenterTargets(NamedTuple):
-    """What a perfect network says of each cell.
+    """The output of a perfect network for each cell.
 
     Attributes
     ----------
@@ -61,7 +61,7 @@ def center_targets(
     size: tuple[int, int],
     classes: int = 1,
 ) -> CenterTargets:
-    """Return what a perfect network says of each cell.
+    """Return the output of a perfect network for each cell.
 
     A box's peak is a Gaussian around the cell of its centre, in each direction as wide as
     0.09 of the box's side: so cells count as almost right only where they are close compared
@@ -103,8 +103,8 @@ def center_targets(
 
     Examples
     --------
-    >>> found = center_targets([[[0.0, 0.0, 0.5, 0.5]]], [[0]], (4, 4), 2, (8, 8))
-    >>> [part.numpy()[0, 1, 1].tolist() for part in (found.heat, found.offset, found.size)]
+    >>> targets = center_targets([[[0.0, 0.0, 0.5, 0.5]]], [[0]], (4, 4), 2, (8, 8))
+    >>> [part.numpy()[0, 1, 1].tolist() for part in (targets.heat, targets.offset, targets.size)]
     [[1.0], [0.0, 0.0], [0.5, 0.5]]
     """
     classes = check_int("classes", classes, low=1)
@@ -297,7 +297,7 @@ def center_loss(targets: CenterTargets, size_logits: Any, offset: Any) -> tuple[
     """Mean errors of size and of place, in proportion to the box.
 
     Height and width cost the absolute difference of their logarithms, offsets the absolute
-    difference over the true side: to first order both say what share of the overlap is lost,
+    difference over the true side: to first order both are the share of the overlap that is lost,
     for a box of any size. Both are summed over the two directions, and averaged over cells by
     ``targets.weight``; 0 without boxes.
 
@@ -326,9 +326,9 @@ def center_loss(targets: CenterTargets, size_logits: Any, offset: Any) -> tuple[
     >>> round(float(of_size) / 2, 4), float(of_place)
     (0.6931, 0.0)
     """
-    wanted = _check_targets(targets).size.shape
-    size_logits = _check_maps("size_logits", size_logits, wanted)
-    offset = _check_maps("offset", offset, wanted)
+    shape = _check_targets(targets).size.shape
+    size_logits = _check_maps("size_logits", size_logits, shape)
+    offset = _check_maps("offset", offset, shape)
     weight = targets.weight[..., None]
     total = tf.maximum(tf.reduce_sum(targets.weight), 1e-6)
     # Cells without a box have size 0; they weigh 0, but the logarithm must be finite.
@@ -351,12 +351,8 @@ def _check_targets(targets: Any) -> CenterTargets:
 
 
 def _check_maps(name: str, value: Any, shape: Any) -> Any:
-    """Return what a network says of each cell as float32, if it has the shape of the targets."""
-    if not is_symbolic(value):
-        array = numbers_of(name, value)
-        if array.dtype.kind not in "iuf" or not np.isfinite(array).all():
-            raise ValueError(f"`{name}` must hold finite numbers; got {shortened(value)}.")
-    tensor = tf.cast(value, tf.float32)  # Not the array: a tape may watch the value.
+    """Return the output of a network as float32, if it has the shape of the targets."""
+    tensor = tf.cast(finite_tensor(name, value), tf.float32)
     if not tensor.shape.is_compatible_with(shape):
         raise ValueError(
             f"`{name}` must have shape {tuple(shape)}, as `targets` have; got "

@@ -15,7 +15,7 @@ from whitebox_loc._validation import (
     check_real,
     check_size,
     check_text,
-    shortened,
+    with_type,
 )
 from whitebox_loc.boxes import ciou, convert, diou, giou, iou
 from whitebox_loc.boxes._arrays import (
@@ -23,6 +23,7 @@ from whitebox_loc.boxes._arrays import (
     check_fractions,
     check_pair,
     check_weights,
+    finite_tensor,
     is_symbolic,
     numbers_of,
     to_tensor,
@@ -33,7 +34,7 @@ from whitebox_loc.boxes.formats import RELATIVE_FORMATS
 __all__ = ["OVERLAPS", "BoxBCE", "IoULoss", "SumLoss", "edge_cross_entropy", "entropy_floor"]
 
 OVERLAPS = {"iou": iou, "giou": giou, "diou": diou, "ciou": ciou}
-"""The measures of overlap that `IoULoss` can be asked for."""
+"""The measures of overlap that `IoULoss` can take."""
 
 
 REDUCTIONS = ("sum_over_batch_size", "mean", "mean_with_sample_weight", "sum", "none")
@@ -44,6 +45,8 @@ class _Summable(keras.losses.Loss):
 
     #: Whether the loss means something only if the true boxes are fractions of the image.
     fractions = False
+    #: Arguments of the loss, beside those of all losses.
+    arguments: tuple[str, ...] = ()
 
     def __init__(self, *, reduction: str | None, name: str, dtype: Any) -> None:
         if reduction is not None:
@@ -52,7 +55,7 @@ class _Summable(keras.losses.Loss):
         super().__init__(name=name, reduction=reduction, dtype=check_dtype("dtype", dtype))
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
-        """Return the loss of boxes (n, 4), reduced as asked; see `keras.losses.Loss`.
+        """Return the loss of boxes (n, 4), reduced by `reduction`; see `keras.losses.Loss`.
 
         Raises
         ------
@@ -63,6 +66,11 @@ class _Summable(keras.losses.Loss):
         check_pair(y_true, y_pred, fractions=self.fractions)
         check_weights(sample_weight, y_pred)
         return super().__call__(y_true, y_pred, sample_weight)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that build this loss again."""
+        own = {name: getattr(self, name) for name in self.arguments}
+        return {**super().get_config(), **own, "dtype": self.dtype}
 
     def __add__(self, other: Any) -> SumLoss:
         if not isinstance(other, keras.losses.Loss):
@@ -115,6 +123,7 @@ class BoxBCE(_Summable):
     """
 
     fractions = True
+    arguments = ("format", "tangent")
 
     def __init__(
         self,
@@ -127,7 +136,9 @@ class BoxBCE(_Summable):
     ) -> None:
         super().__init__(name=name, reduction=reduction, dtype=dtype)
         self.format = check_choice("format", format, RELATIVE_FORMATS)
-        self.tangent = _check_tangent(tangent)
+        self.tangent = check_real("tangent", tangent)
+        if not 0 < self.tangent < 1:
+            raise ValueError(f"`tangent` must lie strictly between 0 and 1; got {tangent!r}.")
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Return the losses, shape (n,), of boxes of shape (n, 4)."""
@@ -136,11 +147,6 @@ class BoxBCE(_Summable):
         prediction = convert(prediction, "rel_yxyx", self.format)
         losses = keras.ops.mean(cross_entropy(truth, prediction, self.tangent), axis=-1)
         return _nan_outside(truth, losses)
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments that build this loss again."""
-        own = {"format": self.format, "tangent": self.tangent, "dtype": self.dtype}
-        return {**super().get_config(), **own}
 
 
 @keras.saving.register_keras_serializable(package="whitebox_loc")
@@ -172,6 +178,8 @@ class IoULoss(_Summable):
     0.5
     """
 
+    arguments = ("kind", "size")
+
     def __init__(
         self,
         kind: str = "iou",
@@ -188,11 +196,6 @@ class IoULoss(_Summable):
     def call(self, y_true: Any, y_pred: Any) -> Any:
         """Return the losses, shape (n,), of boxes of shape (n, 4)."""
         return 1.0 - OVERLAPS[self.kind](y_pred, y_true, "rel_yxyx", size=self.size)
-
-    def get_config(self) -> dict[str, Any]:
-        """Return the arguments that build this loss again."""
-        own = {"kind": self.kind, "size": self.size, "dtype": self.dtype}
-        return {**super().get_config(), **own}
 
 
 @keras.saving.register_keras_serializable(package="whitebox_loc")
@@ -234,12 +237,12 @@ class SumLoss(_Summable):
         super().__init__(name=name, reduction=terms[0].reduction, dtype=dtype)
         weights = [check_real(f"weights[{i}]", weight) for i, weight in enumerate(weights)]
         # Flat, so that a + b + c has three terms and get_config is easy to read.
-        self.terms = [part for term in terms for part, _ in _parts(term)]
-        self.weights = [
-            weight * inner
-            for term, weight in zip(terms, weights, strict=True)
-            for _, inner in _parts(term)
-        ]
+        self.terms: list[keras.losses.Loss] = []
+        self.weights: list[float] = []
+        for term, weight in zip(terms, weights, strict=True):
+            several = isinstance(term, SumLoss)
+            self.terms += term.terms if several else [term]
+            self.weights += [weight * inner for inner in (term.weights if several else [1.0])]
         self.fractions = any(getattr(term, "fractions", False) for term in self.terms)
 
     def call(self, y_true: Any, y_pred: Any) -> Any:
@@ -253,8 +256,7 @@ class SumLoss(_Summable):
     def get_config(self) -> dict[str, Any]:
         """Return the arguments that build this loss again."""
         terms = [keras.saving.serialize_keras_object(term) for term in self.terms]
-        own = {"terms": terms, "weights": self.weights, "dtype": self.dtype}
-        return {"name": self.name, **own}
+        return {"name": self.name, "terms": terms, "weights": self.weights, "dtype": self.dtype}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> SumLoss:
@@ -321,15 +323,11 @@ def edge_cross_entropy(boxes: Any, row_logits: Any, column_logits: Any) -> Any:
 
 
 def _check_logits(name: str, logits: Any, boxes: Any) -> Any:
-    """Return scores of edges as tensor (n, positions, 2), for as many images as there are boxes."""
-    if not is_symbolic(logits):
-        array = numbers_of(name, logits)
-        if array.dtype.kind not in "iuf" or not np.isfinite(array).all():
-            raise ValueError(f"`{name}` must hold finite numbers; got {shortened(logits)}.")
-    tensor = to_tensor(logits, halves=False)
+    """Return scores of edges as tensor (n, positions, 2), n as in `boxes`."""
+    tensor = finite_tensor(name, logits)
     n = boxes.shape[0]
-    known = tensor.shape[0] if len(tensor.shape) else None
-    if len(tensor.shape) != 3 or tensor.shape[2] != 2 or (None not in (n, known) and n != known):
+    images = tensor.shape[0] if len(tensor.shape) else None
+    if len(tensor.shape) != 3 or tensor.shape[2] != 2 or (None not in (n, images) and n != images):
         raise ValueError(
             f"`{name}` must have shape (n, positions, 2), n as in `boxes` of shape "
             f"{tuple(boxes.shape)}; got {tuple(tensor.shape)}."
@@ -397,20 +395,11 @@ def _nan_outside(fractions: Any, losses: Any) -> Any:
     return ops.where(ops.all(within, axis=-1), losses, float("nan"))
 
 
-def _parts(term: keras.losses.Loss) -> list[tuple[keras.losses.Loss, float]]:
-    if isinstance(term, SumLoss):
-        return list(zip(term.terms, term.weights, strict=True))
-    return [(term, 1.0)]
-
-
 def _listed(name: str, value: Any, what: str) -> list[Any]:
     try:
         return list(value)
     except TypeError:
-        raise TypeError(
-            f"`{name}` must be a sequence of {what}; got {shortened(value)} of type "
-            f"{type(value).__name__}."
-        ) from None
+        raise TypeError(f"`{name}` must be a sequence of {what}; got {with_type(value)}.") from None
 
 
 def _check_terms(terms: list[Any], weights: list[Any]) -> None:
@@ -421,20 +410,10 @@ def _check_terms(terms: list[Any], weights: list[Any]) -> None:
         )
     for i, term in enumerate(terms):
         if not isinstance(term, keras.losses.Loss):
-            raise TypeError(
-                f"`terms[{i}]` must be a keras.losses.Loss; got {shortened(term)} of type "
-                f"{type(term).__name__}."
-            )
+            raise TypeError(f"`terms[{i}]` must be a keras.losses.Loss; got {with_type(term)}.")
     reductions = [term.reduction for term in terms]
     if len(set(reductions)) > 1:
         raise ValueError(
             "`terms` must all have the same reduction, because the sum reduces once; "
             f"got {reductions}. Build the terms with the same `reduction`."
         )
-
-
-def _check_tangent(value: Any) -> float:
-    tangent = check_real("tangent", value)
-    if not 0 < tangent < 1:
-        raise ValueError(f"`tangent` must lie strictly between 0 and 1; got {value!r}.")
-    return tangent

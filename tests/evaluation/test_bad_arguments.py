@@ -10,6 +10,8 @@ import pytest
 
 import whitebox_loc as wb
 from whitebox_loc import evaluation
+from whitebox_loc.evaluation.audits.known_models import crossed_lines
+from whitebox_loc.evaluation.benchmarking import jobs
 from whitebox_loc.evaluation.benchmarking.results import COLUMNS, Results
 
 SIZE = (6, 8)
@@ -25,7 +27,7 @@ def images_only(images):
 
 
 def model():
-    return evaluation.audits.known_models.crossed_lines(SIZE)
+    return crossed_lines(SIZE)
 
 
 def benchmark(**changes):
@@ -159,7 +161,7 @@ def paths(folder):
 
 
 def test_a_folder_that_cannot_be_is_refused_before_the_work(tmp_path, monkeypatch):
-    monkeypatch.setattr(evaluation.benchmarking.jobs, "run", lambda job: pytest.fail("ran"))
+    monkeypatch.setattr(jobs, "run", lambda job: pytest.fail("ran"))
     for out, (kind, what) in paths(tmp_path).items():
         with pytest.raises(kind, match=rf"(?s)`out` .*{re.escape(what)}"):
             benchmark(out=out)

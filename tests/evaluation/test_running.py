@@ -1,4 +1,5 @@
 import csv
+import gc
 import json
 import math
 import os
@@ -12,6 +13,7 @@ import whitebox_loc as wb
 from whitebox_loc.evaluation.benchmarking import jobs
 from whitebox_loc.evaluation.benchmarking.results import COLUMNS, Results, read_results
 from whitebox_loc.evaluation.benchmarking.running import benchmark
+from whitebox_loc.evaluation.benchmarking.specs import ModelSpec
 from whitebox_loc.evaluation.benchmarking.stores import DamagedCellWarning
 
 
@@ -96,7 +98,9 @@ def test_a_failing_metric_is_a_row_and_the_others_go_on(toys):
     found = one(toys, *map(toys.metric, metrics))
     status = {r["metric"]: (r["status"], r["error"]) for r in found}
     assert status["broken"] == ("failed", "ZeroDivisionError: this metric is broken")
-    assert status["too_short"][1].endswith("must return shape (9,); got (8,).")
+    assert status["too_short"][1].endswith(
+        "must return one number an image, shape (9,); got shape (8,)."
+    )
     assert "must be finite or NaN" in status["infinite"][1]
     assert status["total"][0] == "ok"
     assert len(found.failures()) == 12
@@ -385,4 +389,5 @@ def test_progress_bar_counts_jobs(toys, capsys):
 
 def test_models_are_let_go(toys):
     one(toys, toys.metric(toys.total))
-    assert not any(isinstance(m, keras.Model) for m in jobs._held.values())
+    specs = [each for each in gc.get_objects() if isinstance(each, ModelSpec)]
+    assert not any(isinstance(spec.model, keras.Model) for spec in specs)

@@ -267,7 +267,7 @@ def test_how_a_coordinate_goes(errors, kind):
     result = SimpleNamespace(
         predictions=found, batch=SimpleNamespace(boxes=boxes), ious=np.full(len(errors), 0.5)
     )
-    point = _point(result, np.full((1, len(errors)), 1 / len(errors)), 0.95)
+    point = _point(result, 0.95, 1, 0)
     curve = Curve(NONE, np.zeros(1), **{key: np.stack([value]) for key, value in point.items()})
     wrong = np.abs([e for e in errors if e])
     np.testing.assert_allclose(curve.wrong_by[0], [wrong.mean(), 0, 0, 0])

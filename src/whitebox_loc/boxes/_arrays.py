@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from whitebox_loc._validation import as_array, check_boxes
+from whitebox_loc._validation import as_array, check_boxes, shortened
 
 __all__ = [
     "ROUNDING",
@@ -16,6 +16,7 @@ __all__ = [
     "check_numeric",
     "check_pair",
     "check_weights",
+    "finite_tensor",
     "is_symbolic",
     "is_tensor",
     "namespace",
@@ -95,6 +96,15 @@ def to_tensor(value: Any, *, halves: bool = True) -> Any:
     name = keras.backend.standardize_dtype(tensor.dtype)
     keep = ("float16", "bfloat16", "float32", "float64") if halves else ("float32", "float64")
     return tensor if name in keep else keras.ops.cast(tensor, "float32")
+
+
+def finite_tensor(name: str, value: Any) -> Any:
+    """Return numbers as float tensor; outside a compiled function they must be finite."""
+    if not is_symbolic(value):
+        array = numbers_of(name, value)
+        if array.dtype.kind not in "iuf" or not np.isfinite(array).all():
+            raise ValueError(f"`{name}` must hold finite numbers; got {shortened(value)}.")
+    return to_tensor(value, halves=False)
 
 
 def check_pair(y_true: Any, y_pred: Any, *, fractions: bool = False) -> None:

@@ -11,25 +11,8 @@ from whitebox_loc.training.shifts import COORDCONV, SHIFTS, Shift
 from whitebox_loc.training.stress_tests import Curve, Stress, stress
 
 __all__ = [
-    "COORDCONV",
-    "DETECTOR_COLUMNS",
-    "SHIFTS",
-    "Breakdown",
-    "Classification",
-    "Curve",
-    "DetectorEvaluation",
-    "Evaluation",
-    "History",
-    "Shift",
-    "Stress",
-    "TrainingDivergedError",
-    "breakdown",
-    "evaluate",
-    "evaluate_detector",
-    "fit",
-    "fit_detector",
-    "predict",
-    "predict_labels",
-    "score_labels",
-    "stress",
-]
+    "COORDCONV", "DETECTOR_COLUMNS", "SHIFTS", "Breakdown", "Classification", "Curve",
+    "DetectorEvaluation", "Evaluation", "History", "Shift", "Stress", "TrainingDivergedError",
+    "breakdown", "evaluate", "evaluate_detector", "fit", "fit_detector", "predict",
+    "predict_labels", "score_labels", "stress",
+]  # fmt: skip

@@ -52,10 +52,6 @@ def breakdown(result: Evaluation, by: str = "size", *, bins: int = 10) -> Breakd
     bins : int, default 10
         Bins along each quantity, equally wide from 0 to the size of the image.
 
-    Returns
-    -------
-    Breakdown
-
     Raises
     ------
     TypeError

@@ -30,8 +30,8 @@ class Run:
 
     def variables(self) -> dict[str, Any]:
         """Return all state by a stable key: model, random generators and optimizer."""
-        found = {f"model/{i}": v for i, v in enumerate(self.model.variables)}
-        return found | {f"optimizer/{i}": v for i, v in enumerate(self.optimizer.variables)}
+        parts = {"model": self.model, "optimizer": self.optimizer}
+        return {f"{k}/{i}": v for k, part in parts.items() for i, v in enumerate(part.variables)}
 
 
 def save(run: Run, path: str | os.PathLike[str]) -> None:
@@ -77,24 +77,24 @@ def restore(run: Run, path: str | os.PathLike[str]) -> None:
     run.seconds = float(about["seconds"])
 
 
-def _check_identity(wanted: dict[str, Any], got: dict[str, Any], path: Any) -> None:
+def _check_identity(own: dict[str, Any], stored: dict[str, Any], path: Any) -> None:
     # Through JSON, because tuples come back from the file as lists.
-    wanted = json.loads(json.dumps(wanted))
-    different = [key for key in wanted if wanted[key] != got.get(key)]
+    own = json.loads(json.dumps(own))
+    different = [key for key in own if own[key] != stored.get(key)]
     if different:
         key = different[0]
         raise ValueError(
             f"`checkpoint` file {os.fspath(path)!r} belongs to another run: its {key} is "
-            f"{got.get(key)!r}, yours is {wanted[key]!r}. Delete it or name another file."
+            f"{stored.get(key)!r}, yours is {own[key]!r}. Delete it or name another file."
         )
 
 
 def _check_shapes(run: Run, arrays: dict[str, np.ndarray], path: Any) -> None:
-    wanted = {key: tuple(variable.shape) for key, variable in run.variables().items()}
-    got = {key: a.shape for key, a in arrays.items() if not key.startswith("history/")}
-    if wanted != got or not {f"history/{name}" for name in run.history.names} <= set(arrays):
+    own = {key: tuple(variable.shape) for key, variable in run.variables().items()}
+    stored = {key: a.shape for key, a in arrays.items() if not key.startswith("history/")}
+    if own != stored or not {f"history/{name}" for name in run.history.names} <= set(arrays):
         raise ValueError(
             f"`checkpoint` file {os.fspath(path)!r} belongs to another model or optimizer: it "
-            f"holds {len(got)} arrays of other shapes or number than the {len(wanted)} variables "
+            f"holds {len(stored)} arrays of other shapes or number than the {len(own)} variables "
             "of this run. Delete it or name another file."
         )

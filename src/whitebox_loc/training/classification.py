@@ -1,20 +1,34 @@
-"""How well classes are told apart, and whether the probabilities mean what they say."""
+"""How well classes are told apart, and whether the probabilities are calibrated."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from whitebox_loc._validation import as_array, check_int, shortened
 
-__all__ = ["Classification", "score_labels"]
+__all__ = ["Classification", "Scored", "score_labels", "share"]
 
 
-@dataclass(frozen=True, eq=False)
-class Classification:
+class Scored:
+    """Scores as attributes, beside the arrays that they were computed from."""
+
+    SCORES: ClassVar[tuple[str, ...]]
+
+    def scores(self) -> dict[str, float]:
+        """Return the scores without the arrays, ready for JSON."""
+        return {name: getattr(self, name) for name in self.SCORES}
+
+    def __repr__(self) -> str:
+        parts = ", ".join(f"{name}={value:.4g}" for name, value in self.scores().items())
+        return f"{type(self).__name__}({parts})"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Classification(Scored):
     """Scores of predicted probabilities against true classes.
 
     The predicted class is the most probable one, the first of several; its probability is
@@ -49,6 +63,8 @@ class Classification:
         As given.
     """
 
+    SCORES = ("accuracy", "cross_entropy", "calibration_error", "worst_calibration_error")
+
     accuracy: float
     cross_entropy: float
     calibration_error: float
@@ -70,21 +86,15 @@ class Classification:
     @property
     def recall(self) -> np.ndarray:
         """Share of each true class that was found, (classes,); NaN without images of it."""
-        return _share(np.diag(self.confusion), self.confusion.sum(axis=1))
+        return share(np.diag(self.confusion), self.confusion.sum(axis=1))
 
     @property
     def precision(self) -> np.ndarray:
         """Share of each predicted class that is true, (classes,); NaN if never predicted."""
-        return _share(np.diag(self.confusion), self.confusion.sum(axis=0))
-
-    def scores(self) -> dict[str, float]:
-        """Return the scores without the arrays, ready for JSON."""
-        names = ("accuracy", "cross_entropy", "calibration_error", "worst_calibration_error")
-        return {name: getattr(self, name) for name in names}
+        return share(np.diag(self.confusion), self.confusion.sum(axis=0))
 
     def __repr__(self) -> str:
-        parts = ", ".join(f"{name}={value:.4g}" for name, value in self.scores().items())
-        return f"Classification({parts}, n={len(self.labels)}, classes={len(self.names)})"
+        return f"{super().__repr__()[:-1]}, n={len(self.labels)}, classes={len(self.names)})"
 
 
 def score_labels(
@@ -103,10 +113,6 @@ def score_labels(
     names : sequence of str, optional
         Names of the classes; their numbers by default.
 
-    Returns
-    -------
-    Classification
-
     Raises
     ------
     ValueError, TypeError
@@ -118,10 +124,10 @@ def score_labels(
 
     Examples
     --------
-    Sure of both and right once; an honest model would have said one half:
+    Sure of both and right once; calibrated probabilities were one half:
 
-    >>> found = score_labels([0, 1], [[0.9, 0.1], [0.9, 0.1]])
-    >>> found.accuracy, found.confusion.tolist(), round(found.calibration_error, 3)
+    >>> scores = score_labels([0, 1], [[0.9, 0.1], [0.9, 0.1]])
+    >>> scores.accuracy, scores.confusion.tolist(), round(scores.calibration_error, 3)
     (0.5, [[1, 0], [1, 0]], 0.4)
     """
     p = _check_probabilities(probabilities)
@@ -129,9 +135,9 @@ def score_labels(
     check_int("bins", bins, low=1)
     if names is not None and not isinstance(names, (list, tuple)):
         raise TypeError(f"`names` must be a list or tuple of texts; got {shortened(names)}.")
-    shown = tuple(str(k) for k in range(p.shape[1])) if names is None else tuple(names)
-    if len(shown) != p.shape[1]:
-        raise ValueError(f"`names` must hold {p.shape[1]} names, one a class; got {len(shown)}.")
+    names = tuple(map(str, range(p.shape[1])) if names is None else names)
+    if len(names) != p.shape[1]:
+        raise ValueError(f"`names` must hold {p.shape[1]} names, one a class; got {len(names)}.")
     predicted, confidence = p.argmax(axis=1), p.max(axis=1)
     right = predicted == truth
     confusion = np.zeros((p.shape[1], p.shape[1]), np.int64)
@@ -140,8 +146,8 @@ def score_labels(
     # Rows sum to 1 only as far as float32 goes, so a confidence may exceed 1 a little.
     place = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)
     counts, of_bins = np.bincount(place, minlength=bins), {"minlength": bins}
-    mean_confidence = _share(np.bincount(place, confidence, **of_bins), counts)
-    mean_right = _share(np.bincount(place, right, **of_bins), counts)
+    mean_confidence = share(np.bincount(place, confidence, **of_bins), counts)
+    mean_right = share(np.bincount(place, right, **of_bins), counts)
     full = counts > 0
     gaps = np.abs(mean_right - mean_confidence)[full]
     with np.errstate(divide="ignore"):
@@ -156,13 +162,14 @@ def score_labels(
         bin_counts=counts,
         bin_confidence=mean_confidence,
         bin_accuracy=mean_right,
-        names=shown,
+        names=names,
         labels=truth,
         probabilities=p,
     )
 
 
-def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+def share(part: Any, whole: Any) -> np.ndarray:
+    """Return the ratio of counts; NaN where there is nothing to count."""
     return np.where(whole > 0, part / np.maximum(whole, 1), np.nan)
 
 

@@ -13,6 +13,7 @@ from whitebox_loc.boxes import iou
 from whitebox_loc.data import MultiBatch, MultiScene, generate
 from whitebox_loc.metrics.average_precision import AveragePrecision, mean_average_precision
 from whitebox_loc.models import Detections, detections
+from whitebox_loc.training.classification import Scored, share
 from whitebox_loc.training.detector_fitting import (
     check_classes,
     check_multi_scene,
@@ -29,8 +30,8 @@ RANKED = 0.01
 """Least score of a candidate that counts for the average precision, which weighs them by rank."""
 
 
-@dataclass(frozen=True, eq=False)
-class DetectorEvaluation:
+@dataclass(frozen=True, eq=False, repr=False)
+class DetectorEvaluation(Scored):
     """Scores of a detector on one held-out batch, and the arrays they were made from.
 
     A found box is right if it has an IoU of at least 0.5 with a true box that no surer box was
@@ -57,12 +58,14 @@ class DetectorEvaluation:
     batch : MultiBatch
         The images and true boxes.
     found : Detections
-        What the model found.
+        The model's boxes.
     matches : ndarray of int64, shape (n, m)
         Which true box each found box is; -1 for none.
     ious : ndarray of float64, shape (n, m)
         IoU of the matched pairs; 0 for boxes that match none.
     """
+
+    SCORES = ("mean_iou", "recall", "precision", "count_rate", "label_accuracy", "n")
 
     mean_iou: float
     recall: float
@@ -78,14 +81,9 @@ class DetectorEvaluation:
 
     def scores(self) -> dict[str, float]:
         """Return the scores without the arrays, ready for JSON."""
-        names = ("mean_iou", "recall", "precision", "count_rate", "label_accuracy", "n")
         ranked = self.average_precision
-        found = {"map": ranked.map, "map50": ranked.map50, "map75": ranked.map75}
-        return {name: getattr(self, name) for name in names} | found
-
-    def __repr__(self) -> str:
-        parts = ", ".join(f"{name}={value:.4g}" for name, value in self.scores().items())
-        return f"DetectorEvaluation({parts})"
+        means = {"map": ranked.map, "map50": ranked.map50, "map75": ranked.map75}
+        return super().scores() | means
 
 
 def evaluate_detector(
@@ -109,16 +107,10 @@ def evaluate_detector(
         What is drawn; class k is ``scene.shapes[k]``.
     n : int, default 1000
         Number of images, at least 1.
-    seed : int or numpy.random.Generator, default 1
-        Source of the images; it shares no random stream with training.
+    seed, batch_size
+        As for `evaluate`.
     threshold, overlap : float
         How boxes are chosen among the candidates; see `whitebox_loc.models.detections`.
-    batch_size : int, default 256
-        Images in one pass.
-
-    Returns
-    -------
-    DetectorEvaluation
 
     Raises
     ------
@@ -137,57 +129,49 @@ def evaluate_detector(
     check_model(model)
     batch = generate(check_multi_scene(scene), check_int("n", n, low=1), seed=seed)
     outputs = outputs_of(model, batch.images, batch_size)
-    found = detections(outputs, threshold, overlap)
-    if "classes" in outputs:
+    boxes = detections(outputs, threshold, overlap)
+    labelled = "classes" in outputs
+    if labelled:
         check_classes(outputs["classes"].shape[-1], scene)
-    matches, ious = match_boxes(found, batch)
+    matches, ious = match_boxes(boxes, batch)
     matched = matches >= 0
     label_accuracy = np.nan
-    if "classes" in outputs and matched.any():
+    if labelled and matched.any():
         rows = np.arange(len(batch))[:, None]
-        label_accuracy = float((found.labels == batch.labels[rows, matches])[matched].mean())
+        label_accuracy = float((boxes.labels == batch.labels[rows, matches])[matched].mean())
+    ranked = detections(outputs, RANKED, overlap)
     return DetectorEvaluation(
         mean_iou=float(ious[matched].mean()) if matched.any() else np.nan,
-        recall=_share(matched.sum(), batch.counts.sum()),
-        precision=_share(matched.sum(), found.counts.sum()),
-        count_rate=float((found.counts == batch.counts).mean()),
+        recall=float(share(matched.sum(), batch.counts.sum())),
+        precision=float(share(matched.sum(), boxes.counts.sum())),
+        count_rate=float((boxes.counts == batch.counts).mean()),
         label_accuracy=label_accuracy,
-        average_precision=_average_precision(outputs, overlap, batch),
+        average_precision=mean_average_precision(
+            ranked, batch, size=batch.scene.size, use_labels=labelled
+        ),
         n=len(batch),
         batch=batch,
-        found=found,
+        found=boxes,
         matches=matches,
         ious=ious,
     )
 
 
-def _average_precision(
-    outputs: dict[str, np.ndarray], overlap: float, batch: MultiBatch
-) -> AveragePrecision:
-    ranked = detections(outputs, RANKED, overlap)
-    named = "classes" in outputs
-    return mean_average_precision(ranked, batch, size=batch.scene.size, use_labels=named)
-
-
-def match_boxes(found: Detections, batch: MultiBatch) -> tuple[np.ndarray, np.ndarray]:
-    """Return which true box each found box is, int64 (n, m), and their IoU, float64 (n, m)."""
-    n, m = found.scores.shape
+def match_boxes(boxes: Detections, batch: MultiBatch) -> tuple[np.ndarray, np.ndarray]:
+    """Return which true box each box is, int64 (n, m), and their IoU, float64 (n, m)."""
+    n, m = boxes.scores.shape
     matches, ious = np.full((n, m), -1, np.int64), np.zeros((n, m))
     size = np.array([*batch.scene.size, *batch.scene.size], np.float64)
     # In pixels, where true boxes are whole numbers. The TensorFlow half of `iou` accepts boxes
     # with swapped corners, which a model may predict; like padding, these match nothing.
     overlaps = iou(
-        tf.constant(found.boxes * size), tf.constant(batch.boxes, tf.float64), pairwise=True
+        tf.constant(boxes.boxes * size), tf.constant(batch.boxes, tf.float64), pairwise=True
     ).numpy()
     rows = np.arange(n)
     for j in range(m):
         best = overlaps[:, j].argmax(axis=1)
         value = overlaps[rows, j, best]
-        good = (value >= MATCHED) & (j < found.counts)
+        good = (value >= MATCHED) & (j < boxes.counts)
         matches[good, j], ious[good, j] = best[good], value[good]
         overlaps[rows[good], :, best[good]] = 0
     return matches, ious
-
-
-def _share(part: int, whole: int) -> float:
-    return float(part / whole) if whole else np.nan

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable
 from typing import Any
@@ -10,14 +9,14 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from whitebox_loc._digests import without_made_up_names
+from whitebox_loc._digests import model_digest
 from whitebox_loc._validation import (
     check_input,
     check_int,
     check_model,
     check_positive,
     check_real,
-    shortened,
+    with_type,
 )
 from whitebox_loc.boxes import iou
 from whitebox_loc.data import MultiScene, dataset
@@ -27,10 +26,10 @@ from whitebox_loc.models.detectors import CenterMaps
 from whitebox_loc.training import checkpoints
 from whitebox_loc.training.averaging import AveragingAdam
 from whitebox_loc.training.distribution import is_distributed
-from whitebox_loc.training.evaluation import check_batch
+from whitebox_loc.training.evaluation import check_batch, check_trainable
 from whitebox_loc.training.history import History
 from whitebox_loc.training.loops import Budget, Keeper, train
-from whitebox_loc.training.steps import has_good_rate, put_back, updated
+from whitebox_loc.training.steps import Gradients, compile_step
 
 __all__ = [
     "DETECTOR_COLUMNS",
@@ -40,19 +39,13 @@ __all__ = [
 ]
 
 DETECTOR_COLUMNS = (
-    "step",
-    "seconds",
-    "loss",
-    "heat_loss",
-    "size_loss",
-    "offset_loss",
-    "iou",
-    "score",
+    "step", "seconds", "loss", "heat_loss", "size_loss", "offset_loss", "iou", "score",
     "gradient_norm",
-)
+)  # fmt: skip
 """What is recorded of each step, in this order.
 
-`iou` and `score` are means over the true boxes of what the cell of the centre says.
+`iou` and `score` are means over the true boxes, of the candidate in the cell of their centre. Every
+batch is measured before the step that learns from it.
 """
 
 LARGEST_GRADIENT = 10.0
@@ -71,7 +64,7 @@ def fit_detector(
     checkpoint_seconds: float = 10.0,
     progress: bool = True,
 ) -> History:
-    """Train a `detector` in place on an endless stream of images of `scene`.
+    """Train a `detector` in place on an endless stream of images of `scene`, as `fit` does.
 
     The loss is that of the heat map plus those of sizes and offsets, see
     `whitebox_loc.detection_losses`; the optimizer is Adam. Afterwards the weights are a running
@@ -83,45 +76,24 @@ def fit_detector(
         Built by `whitebox_loc.models.detector`, or loaded from a file of such a model.
     scene : MultiScene
         What is drawn; class k is ``scene.shapes[k]``.
-    seconds : float, optional
-        Budget of wall time, compilation included; with any above 0 one step is taken at least.
-        Defaults to 60 if `steps` is None.
-    seed : int, default 0
-        Seed of the images. Step i sees the same images in every run with this seed, so
-        give another one to train a model for a second time.
-    steps : int, optional
-        Budget in steps, counted from the beginning of the run. With a step budget
-        alone, equal seeds give equal weights on one machine.
+    seconds, seed, steps, checkpoint, checkpoint_seconds
+        As for `fit`.
     batch_size : int, default 32
         Images a step.
     learning_rate : float, default 0.002
         Of Adam.
-    checkpoint : path, optional
-        File to keep the run in. If it exists, the run goes on from it, exactly.
-    checkpoint_seconds : float, default 10
-        Least time between two checkpoints.
     progress : bool, default True
         Show a progress bar with the loss and the IoU in the true centres.
 
     Returns
     -------
     History
-        With the columns of `DETECTOR_COLUMNS`: step, seconds, loss and its three parts
-        ``heat_loss``, ``size_loss``, ``offset_loss``; ``iou`` and ``score``, means over the true
-        boxes of what the cell of the centre says; ``gradient_norm``. Every batch is measured
-        before the step that learns from it.
+        With the columns of `DETECTOR_COLUMNS`.
 
     Raises
     ------
-    TrainingDivergedError
-        If the loss, a gradient or a weight stops being finite. The model and the checkpoint keep
-        the last finite weights.
-    KeyboardInterrupt
-        After Ctrl-C, once the step is finished and the checkpoint is written. The model then
-        has the weights of that step, not their average.
-    ValueError, TypeError
-        If an argument is out of range, the model does not fit the scene, or the
-        checkpoint belongs to another run.
+    TrainingDivergedError, KeyboardInterrupt, ValueError, TypeError
+        As for `fit`. After Ctrl-C the model has the weights of the last step, not their average.
 
     Examples
     --------
@@ -142,29 +114,19 @@ def fit_detector(
         global_clipnorm=LARGEST_GRADIENT,
     )
     optimizer.build(model.trainable_variables)
-    config = repr(without_made_up_names(model.get_config()))
     identity = {
         "task": "several boxes",
         "scene": repr(scene),
         "seed": seed,
         "batch_size": batch_size,
-        "model": hashlib.sha256(config.encode()).hexdigest()[:16],
+        "model": model_digest(model, weights=False),
         "learning_rate": float(learning_rate),
     }
     run = checkpoints.Run(model, optimizer, History(names=DETECTOR_COLUMNS), identity)
     keeper = Keeper(run, checkpoint, check_real("checkpoint_seconds", checkpoint_seconds, low=0))
     step = _make_step(model, maps, optimizer, scene, batch_size)
-    stream = iter(dataset(scene, batch_size, seed, start=len(run.history), labels=True))
-
-    def next_step() -> Any:
-        images, (boxes, labels) = next(stream)
-        return step(images, boxes, labels)
-
-    train(run, budget, next_step, keeper, progress)
-    # After the last checkpoint, so that a longer run goes on from the weights themselves. The
-    # average is empty before the first step.
-    if len(run.history):
-        optimizer.finalize_variable_values(model.trainable_variables)
+    batches = dataset(scene, batch_size, seed, start=len(run.history), labels=True)
+    train(run, budget, step, batches, keeper, progress)
     return run.history
 
 
@@ -173,7 +135,7 @@ def check_multi_scene(scene: Any) -> MultiScene:
     if not isinstance(scene, MultiScene):
         raise TypeError(
             "`scene` must be a whitebox_loc.data.MultiScene, such as MultiScene(scene, boxes=(1, "
-            f"4)); got {shortened(scene)} of type {type(scene).__name__}."
+            f"4)); got {with_type(scene)}."
         )
     return scene
 
@@ -210,11 +172,7 @@ def _check_model(model: keras.Model, scene: MultiScene) -> CenterMaps:
             f"`model` {model.name!r} computes in float16, in which gradients vanish. Build it in "
             "float32 or bfloat16."
         )
-    if not model.trainable_variables:
-        raise ValueError(
-            f"`model` {model.name!r} has no trainable weights. Set `trainable = True` on the "
-            "layers that are to learn."
-        )
+    check_trainable(model)
     return maps
 
 
@@ -225,54 +183,42 @@ def _make_step(
     scene: MultiScene,
     batch_size: int,
 ) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]:
-    """Return a compiled function of (images, boxes, labels) that learns, and measures before.
-
-    The measures are in the order of ``DETECTOR_COLUMNS[2:]``, with the last number of `make_step`
-    behind them. The update is left out as there.
-    """
+    """Return the step of `compile_step`; measures are in the order of ``DETECTOR_COLUMNS[2:]``."""
     network = keras.Model(model.input, [*maps[:3], model.output["boxes"], model.output["scores"]])
     variables = model.trainable_variables
-    states = [*model.variables, *optimizer.variables]
     rows, columns, classes = maps.heat_logits.shape[1:]
 
-    @tf.function(autograph=False)
-    def step(images: tf.Tensor, boxes: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-        before = [tf.identity(state.value) for state in states]
+    def differentiate(images: tf.Tensor, boxes: tf.Tensor, labels: tf.Tensor) -> Gradients:
         targets = center_targets(boxes, labels, (rows, columns), maps.stride, scene.size, classes)
         with tf.GradientTape() as tape:
-            heat_logits, size_logits, offset, found, scores = network(images, training=True)
+            heat_logits, size_logits, offset, candidates, scores = network(images, training=True)
             heat = heat_map_loss(targets, heat_logits)
             size, place = center_loss(targets, size_logits, offset)
             total = heat + size + place
-        # A frozen layer's variables are not among these, and those of unused layers have None.
-        gradients = tape.gradient(total, variables)
-        norm = tf.linalg.global_norm([g for g in gradients if g is not None])
-        good = tf.math.is_finite(total) & tf.math.is_finite(norm)
-        kept = tf.cond(
-            good & has_good_rate(optimizer),
-            lambda: updated(optimizer, gradients, variables),
-            lambda: False,
-        )
-        tf.cond(kept, lambda: False, lambda: put_back(states, before))
         cells = center_cells(boxes, (rows, columns), maps.stride, scene.size)
         numbers = cells[..., 0] * columns + cells[..., 1]
-        measures = _measures(boxes, labels, found, scores, numbers)
-        sound = tf.cast(kept | ~good, tf.float32)
-        return tf.stack([total, heat, size, place, *measures, norm, sound])
+        measures = [
+            total,
+            heat,
+            size,
+            place,
+            *_measures(boxes, labels, candidates, scores, numbers),
+        ]
+        # A frozen layer's variables are not among these, and those of unused layers have None.
+        return Gradients(measures, tape.gradient(total, variables), variables)
 
-    # Traced here and once: calling the function would warn of tracing in a loop over fits.
-    places = (batch_size, scene.most)
-    return step.get_concrete_function(
+    kinds = (
         tf.TensorSpec((batch_size, *scene.size, scene.channels)),
-        tf.TensorSpec((*places, 4)),
-        tf.TensorSpec(places, tf.int64),
+        tf.TensorSpec((batch_size, scene.most, 4)),
+        tf.TensorSpec((batch_size, scene.most), tf.int64),
     )
+    return compile_step(model, optimizer, differentiate, kinds)
 
 
-def _measures(boxes: Any, labels: Any, found: Any, scores: Any, cells: Any) -> list[Any]:
+def _measures(boxes: Any, labels: Any, candidates: Any, scores: Any, cells: Any) -> list[Any]:
     """Return mean IoU and mean score, over true boxes, of the candidates in their centres."""
-    there = tf.cast(labels >= 0, tf.float32)
-    overlaps = iou(boxes, tf.gather(found, cells, batch_dims=1), "rel_yxyx")
-    sure = tf.gather(scores, cells, batch_dims=1)
-    count = tf.maximum(tf.reduce_sum(there), 1.0)
-    return [tf.reduce_sum(there * each) / count for each in (overlaps, sure)]
+    valid = tf.cast(labels >= 0, tf.float32)
+    overlaps = iou(boxes, tf.gather(candidates, cells, batch_dims=1), "rel_yxyx")
+    scores = tf.gather(scores, cells, batch_dims=1)
+    count = tf.maximum(tf.reduce_sum(valid), 1.0)
+    return [tf.reduce_sum(valid * each) / count for each in (overlaps, scores)]

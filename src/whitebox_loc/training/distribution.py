@@ -23,12 +23,8 @@ from whitebox_loc.training.steps import (
 )
 
 __all__ = [
-    "check_optimizer",
-    "check_shares",
-    "find_strategy",
-    "is_distributed",
-    "make_shared_step",
-]
+    "check_optimizer", "check_shares", "find_strategy", "is_distributed", "make_shared_step",
+]  # fmt: skip
 
 #: Synchronous strategies of which each replica holds all variables.
 KINDS = (tf.distribute.MirroredStrategy, tf.distribute.MultiWorkerMirroredStrategy)
@@ -43,21 +39,21 @@ def find_strategy(model: keras.Model) -> tf.distribute.Strategy | None:
         If there is another strategy around, the variables do not agree, or the strategy is not
         one of those that training can use.
     """
-    found = {id(s): s for s in (_strategy_of(v) for v in model.variables)}
+    strategies = {id(s): s for s in (_strategy_of(v) for v in model.variables)}
     around = tf.distribute.get_strategy() if tf.distribute.has_strategy() else None
-    for strategy in (*found.values(), around):
+    for strategy in (*strategies.values(), around):
         if strategy is not None and not isinstance(strategy, KINDS):
             raise ValueError(
                 f"`model` {model.name!r} was built, or `fit` called, in the scope of a "
                 f"{type(strategy).__name__}. Training can use MirroredStrategy and "
                 "MultiWorkerMirroredStrategy, whose replicas take every step together, or none."
             )
-    if len(found) > 1:
+    if len(strategies) > 1:
         raise ValueError(
-            f"`model` {model.name!r} has variables of {len(found)} strategies, or some of one and "
-            "some of none. Build all of it in one `with strategy.scope():`."
+            f"`model` {model.name!r} has variables of {len(strategies)} strategies, or some of one "
+            "and some of none. Build all of it in one `with strategy.scope():`."
         )
-    [strategy] = found.values()
+    [strategy] = strategies.values()
     if around is not None and around is not strategy:
         built = "outside any" if strategy is None else "in the scope of another"
         raise ValueError(
@@ -103,11 +99,11 @@ def check_optimizer(optimizer: Any, strategy: tf.distribute.Strategy | None) -> 
     for part in _nested(optimizer):
         own = part._distribution_strategy
         if own is not strategy if strategy is not None else isinstance(own, KINDS):
-            made = "outside the scope of its strategy"
+            place = "outside the scope of its strategy"
             if strategy is None:
-                made = f"inside the scope of a {type(own).__name__}"
+                place = f"inside the scope of a {type(own).__name__}"
             raise ValueError(
-                f"`optimizer` {optimizer.name!r} was made {made}, unlike `model`. Make both in "
+                f"`optimizer` {optimizer.name!r} was made {place}, unlike `model`. Make both in "
                 "one `with strategy.scope():`."
             )
         if strategy is not None and getattr(part, "gradient_accumulation_steps", None):
@@ -148,10 +144,10 @@ def make_shared_step(
 
     def look(*batch: tf.Tensor) -> tuple[list[Any], list[Any], list[Any]]:
         before = [tf.identity(state.value) for state in states]
-        found = _of_all(differentiate(*_rows(batch, shape[0] // replicas)), replicas)
+        result = _of_all(differentiate(*_rows(batch, shape[0] // replicas)), replicas)
         _average(states)
-        learned[:] = found.learned
-        return found.measures, found.gradients, before
+        learned[:] = result.learned
+        return result.measures, result.gradients, before
 
     def update(gradients: list[Any]) -> Any:
         _everywhere(strategy, lambda g: apply(optimizer, g, learned), gradients)
@@ -160,19 +156,19 @@ def make_shared_step(
     @tf.function(autograph=False)
     def step(images: tf.Tensor, boxes: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         old = [tf.identity(variable.value) for variable in trained]
-        seen, gradients, before = strategy.run(look, (images, boxes, labels))
-        measures = [strategy.experimental_local_results(measure)[0] for measure in seen]
+        measures, gradients, before = strategy.run(look, (images, boxes, labels))
+        measures = [strategy.experimental_local_results(measure)[0] for measure in measures]
         norm = norm_of([strategy.experimental_local_results(g)[0] for g in gradients])
         scale = scale_of(optimizer)
         # Around the replicas and not in each, since Keras joins them to update a variable, which
         # a replica cannot do in a branch.
         good = is_good(optimizer, measures[0], norm)
         with _summed(optimizer):
-            kept = tf.cond(
+            updated = tf.cond(
                 good & has_good_rate(optimizer), lambda: update(gradients), lambda: False
             )
-        tf.cond(kept, lambda: True, lambda: _undone(strategy, trained, old, states, before))
-        return tf.stack([*measures, norm / scale, tf.cast(kept | ~good, tf.float32)])
+        tf.cond(updated, lambda: True, lambda: _undone(strategy, trained, old, states, before))
+        return tf.stack([*measures, norm / scale, tf.cast(updated | ~good, tf.float32)])
 
     kinds = tf.TensorSpec(shape), tf.TensorSpec((shape[0], 4)), tf.TensorSpec(shape[:1], tf.int64)
     return step.get_concrete_function(*kinds)
@@ -187,7 +183,7 @@ def _undone(
 
 
 def _rows(batch: tuple[tf.Tensor, ...], share: int) -> list[tf.Tensor]:
-    """Return what this replica looks at."""
+    """Return the rows of this replica."""
     number = tf.distribute.get_replica_context().replica_id_in_sync_group
     with tf.device("CPU"):  # so that a GPU is sent its rows only
         rows = [tensor[number * share : (number + 1) * share] for tensor in batch]
@@ -196,15 +192,15 @@ def _rows(batch: tuple[tf.Tensor, ...], share: int) -> list[tf.Tensor]:
     return [tf.identity(part) for part in rows]
 
 
-def _of_all(found: Gradients, replicas: int) -> Gradients:
+def _of_all(part: Gradients, replicas: int) -> Gradients:
     """Return losses and gradients added up and measures averaged, the same on all replicas."""
     context = tf.distribute.get_replica_context()
-    kept = [(g, v) for g, v in zip(found.gradients, found.learned, strict=True) if g is not None]
-    gradients = context.all_reduce("SUM", [tf.convert_to_tensor(g) for g, _ in kept])
-    loss, *measures = found.measures
+    pairs = [(g, v) for g, v in zip(part.gradients, part.learned, strict=True) if g is not None]
+    gradients = context.all_reduce("SUM", [tf.convert_to_tensor(g) for g, _ in pairs])
+    loss, *measures = part.measures
     # In one message. The losses are parts of the whole: their sum is the mean of as many wholes.
     vector = context.all_reduce("MEAN", tf.stack([loss * replicas, *measures]))
-    return Gradients(tf.unstack(vector), gradients, [v for _, v in kept])
+    return Gradients(tf.unstack(vector), gradients, [v for _, v in pairs])
 
 
 def _average(states: list[Any]) -> None:

@@ -22,22 +22,16 @@ from whitebox_loc._validation import (
 from whitebox_loc.boxes import convert, iou
 from whitebox_loc.data import Batch, Scene, as_scene, generate
 from whitebox_loc.losses import BoxBCE, entropy_floor
-from whitebox_loc.training.classification import Classification, score_labels
+from whitebox_loc.training.classification import Classification, Scored, score_labels
 
 __all__ = [
-    "Evaluation",
-    "box_of",
-    "check_batch",
-    "evaluate",
-    "measure",
-    "outputs_of",
-    "predict",
-    "predict_labels",
-]
+    "Evaluation", "box_of", "check_batch", "check_trainable", "evaluate", "measure", "outputs_of",
+    "predict", "predict_labels",
+]  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Evaluation:
+@dataclass(frozen=True, repr=False)
+class Evaluation(Scored):
     """Scores of a model on one held-out batch, and the arrays they were made from.
 
     Attributes
@@ -64,6 +58,8 @@ class Evaluation:
         another number of them than the scene has shapes.
     """
 
+    SCORES = ("mean_iou", "min_iou", "pixel_error", "exact_rate", "bce", "floor", "excess", "n")
+
     mean_iou: float
     min_iou: float
     pixel_error: float
@@ -79,13 +75,7 @@ class Evaluation:
 
     def scores(self) -> dict[str, float]:
         """Return the scores without the arrays, ready for JSON; those of classes if there are."""
-        names = ("mean_iou", "min_iou", "pixel_error", "exact_rate", "bce", "floor", "excess", "n")
-        of_classes = {} if self.classification is None else self.classification.scores()
-        return {name: getattr(self, name) for name in names} | of_classes
-
-    def __repr__(self) -> str:
-        parts = ", ".join(f"{name}={value:.4g}" for name, value in self.scores().items())
-        return f"Evaluation({parts})"
+        return super().scores() | (self.classification.scores() if self.classification else {})
 
 
 def evaluate(
@@ -113,10 +103,6 @@ def evaluate(
     batch_size : int, default 256
         Images in one pass.
 
-    Returns
-    -------
-    Evaluation
-
     Raises
     ------
     ValueError
@@ -142,20 +128,19 @@ def measure(
     batch_size: int,
     classes: bool,
 ) -> Evaluation:
-    """Do what `evaluate` says; without `classes` what the model says of them is not looked at."""
+    """Return what `evaluate` does; without `classes` the model's own are not looked at."""
     check_model(model)
     scene = as_scene(scene)
     batch = generate(scene, check_int("n", n, low=1), seed=seed, valid_only=True)
     outputs = outputs_of(model, batch.images, batch_size)
-    found = box_of(outputs)
-    _check_found("boxes", found)
+    boxes = _check_predictions("boxes", box_of(outputs)).astype(np.float64)
     truth = convert(batch.boxes, "yxyx", "rel_yxyx", size=scene.size)
-    pixels = convert(found.astype(np.float64), "rel_yxyx", "yxyx", size=scene.size)
+    pixels = convert(boxes, "rel_yxyx", "yxyx", size=scene.size)
     # The TensorFlow half of `iou` accepts swapped corners, which an untrained dense
     # head does predict; they count as empty boxes.
     ious = iou(tf.constant(batch.boxes, tf.float64), tf.constant(pixels)).numpy()
     error = np.abs(pixels - batch.boxes)
-    bce = float(BoxBCE(dtype="float64")(truth, found.astype(np.float64)))
+    bce = float(BoxBCE(dtype="float64")(truth, boxes))
     floor = entropy_floor(truth)
     return Evaluation(
         mean_iou=float(ious.mean()),
@@ -208,7 +193,7 @@ def predict(model: keras.Model, images: np.ndarray, *, batch_size: int = 256) ->
     >>> predict(wb.models.localizer(size=(8, 8)), np.zeros((3, 8, 8, 1))).shape
     (3, 4)
     """
-    return _check_found("boxes", box_of(outputs_of(model, images, batch_size)))
+    return _check_predictions("boxes", box_of(outputs_of(model, images, batch_size)))
 
 
 def predict_labels(model: keras.Model, images: np.ndarray, *, batch_size: int = 256) -> np.ndarray:
@@ -239,17 +224,17 @@ def predict_labels(model: keras.Model, images: np.ndarray, *, batch_size: int = 
             f"`model` {model.name!r} returns no output 'label'. Build one that classifies, such "
             "as localizer(classes=6)."
         )
-    return _check_found("probabilities", outputs["label"])
+    return _check_predictions("probabilities", outputs["label"])
 
 
-def _check_found(what: str, found: np.ndarray) -> np.ndarray:
-    if not np.isfinite(found).all():
-        bad = int((~np.isfinite(found).all(axis=1)).sum())
+def _check_predictions(what: str, predictions: np.ndarray) -> np.ndarray:
+    bad = ~np.isfinite(predictions).all(axis=1)
+    if bad.any():
         raise ValueError(
-            f"`model` must predict finite {what}; {bad} of {len(found)} predictions hold NaN or "
-            "infinity. Its weights may have diverged."
+            f"`model` must predict finite {what}; {bad.sum()} of {len(bad)} predictions hold NaN "
+            "or infinity. Its weights may have diverged."
         )
-    return found
+    return predictions
 
 
 def box_of(outputs: Any) -> Any:
@@ -267,7 +252,7 @@ def box_of(outputs: Any) -> Any:
 
 
 def _check_box(box: Any) -> Any:
-    """Return a box of shape (n, 4), or None as long as a model does not tell its outputs."""
+    """Return a box of shape (n, 4), or None before a model has outputs."""
     if box is None:
         return None
     shape = getattr(box, "shape", ())
@@ -281,14 +266,14 @@ def _check_box(box: Any) -> Any:
 
 
 def outputs_of(model: keras.Model, images: np.ndarray, batch_size: int) -> Any:
-    """Return what the model says of all images, float32 arrays in its own structure."""
+    """Return the model's outputs for all images, float32 arrays in its own structure."""
     check_model(model)
     check_int("batch_size", batch_size, low=1)
     images = check_finite("images", check_brightness("images", images))
     warn_of_range("images", images)
     check_input(model, images.shape[1:])
     # Eager on purpose: compiling costs more than a few large batches save. Without images one
-    # black one tells the structure, since not every layer takes an empty batch.
+    # black one gives the structure, since not every layer takes an empty batch.
     some = images if len(images) else np.zeros((1, *images.shape[1:]), "float32")
     chunks = [
         model(some[i : i + batch_size], training=False) for i in range(0, len(some), batch_size)
@@ -303,3 +288,12 @@ def outputs_of(model: keras.Model, images: np.ndarray, batch_size: int) -> Any:
 def check_batch(batch_size: int, shape: tuple[int, int, int]) -> None:
     """Raise a ValueError if so many images (height, width, channels) are beyond all reason."""
     check_memory("batch_size", batch_size, 4.0 * batch_size * math.prod(shape), "images")
+
+
+def check_trainable(model: keras.Model) -> None:
+    """Raise a ValueError if a model has nothing to learn."""
+    if not model.trainable_variables:
+        raise ValueError(
+            f"`model` {model.name!r} has no trainable weights. Set `trainable = True` on the "
+            "layers that are to learn."
+        )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import numbers
 import os
 from contextlib import nullcontext
@@ -12,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from whitebox_loc._digests import without_made_up_names
+from whitebox_loc._digests import model_digest
 from whitebox_loc._validation import (
     check_input,
     check_int,
@@ -20,6 +19,7 @@ from whitebox_loc._validation import (
     check_positive,
     check_real,
     shortened,
+    with_type,
 )
 from whitebox_loc.data import Scene, as_scene, dataset
 from whitebox_loc.losses import BoxBCE, IoULoss
@@ -32,16 +32,13 @@ from whitebox_loc.training.distribution import (
     find_strategy,
     make_shared_step,
 )
-from whitebox_loc.training.evaluation import box_of, check_batch, predict_labels
+from whitebox_loc.training.evaluation import box_of, check_batch, check_trainable, predict_labels
 from whitebox_loc.training.groups import group_of
 from whitebox_loc.training.history import History
 from whitebox_loc.training.loops import Budget, Keeper, TrainingDivergedError, train
 from whitebox_loc.training.steps import make_step
 
 __all__ = ["TrainingDivergedError", "fit"]
-
-CHANCE = frozenset({"build_config", "build_input_shape", "compile_config"})
-"""What a model tells of how it has been used so far."""
 
 
 def fit(
@@ -72,30 +69,28 @@ def fit(
     scene : Scene or str, default "uniform"
         What is drawn; empty boxes are drawn again. Class k is ``scene.shapes[k]``.
     seconds : float, optional
-        Budget of wall time, compilation included; with any above 0 one step is taken at least.
-        Defaults to 60 if `steps` is None.
+        Budget of wall time, compilation included, but one step at least unless it is 0; 60 if
+        `steps` is None.
     seed : int, default 0
-        Seed of the images. Step i sees the same images in every run with this seed, so
-        give another one to train a model for a second time.
+        Seed of the images, which are the same at step i of every run: give another one to train
+        a model for a second time.
     steps : int, optional
-        Budget in steps, counted from the beginning of the run. With a step budget
-        alone, equal seeds give equal weights on one machine.
+        Budget in steps from the beginning of the run. With it alone, equal seeds give equal
+        weights on one machine.
     batch_size : int, default 64
         Images a step, of all replicas together.
     loss : keras.losses.Loss, optional
         Loss of the boxes, both in ``rel_yxyx``. Default: `BoxBCE` + 0.1 `IoULoss`.
     edge_weight : float, optional
-        Weight of the cross entropy of the distributions over edges, for models that have them
-        (head ``"profile"``, not wrapped in another model): 1 by default, 0 trains by `loss`
-        alone. See `whitebox_loc.losses.edge_cross_entropy` for why it is needed.
+        Weight of `whitebox_loc.losses.edge_cross_entropy`, for models with distributions over
+        edges (head ``"profile"``, not wrapped in another model): 1 by default.
     label_weight : float, optional
         Weight of the cross entropy of the classes, in nats, for models that return ``"label"``:
         1 by default, 0 trains the box alone.
     learning_rate : float or keras.optimizers.schedules.LearningRateSchedule, optional
-        Of Adam. Default: 0.01 with distributions over edges, or 0.003 if classes are
-        learned beside them; else 0.001. Where classes are learned, the model ends with a running
-        average of its weights, over a tenth of the steps and the last 100 at most; the history
-        and checkpoints have the weights of each step.
+        Of Adam. Default: 0.01 with distributions over edges, 0.003 with classes beside them,
+        else 0.001. Where classes are learned, the model ends with a running average of its
+        weights, over a tenth of the steps and the last 100 at most.
     optimizer : keras.optimizers.Optimizer, optional
         In place of Adam; excludes `learning_rate`.
     target_iou : float, optional
@@ -106,10 +101,6 @@ def fit(
         Least time between two checkpoints.
     progress : bool, default True
         Show a progress bar with loss, excess over the floor and IoU.
-
-    Returns
-    -------
-    History
 
     Raises
     ------
@@ -127,14 +118,13 @@ def fit(
     Notes
     -----
     A model that was built in the scope of a `tf.distribute.MirroredStrategy` or
-    `MultiWorkerMirroredStrategy` is trained by all its replicas together: each takes its equal
-    share of every batch, so that the learning curve is that of one worker up to rounding. Layers
-    see their share alone: `BatchNormalization` (unless ``synchronized=True``) takes its statistics
-    from there, and its moving averages are the means over replicas; `Dropout` draws the same for
-    each. Call `fit` with the same arguments, `checkpoint` included, on all workers. They stop at
-    the same step: by the chief's clock, or after Ctrl-C on any of them. The chief writes the
-    checkpoint, which all must be able to read, and shows the progress bar. A run may go on with
-    another number of replicas.
+    `MultiWorkerMirroredStrategy` is trained by all its replicas together, each on an equal share
+    of every batch, with the learning curve of one worker up to rounding. Layers see their share
+    alone: `BatchNormalization` (unless ``synchronized=True``) takes its statistics from there, and
+    its moving averages are the means over replicas; `Dropout` draws the same for each. Call `fit`
+    with the same arguments on all workers. They stop at the same step: by the chief's clock, or
+    after Ctrl-C on any of them. The chief writes the checkpoint, which all must be able to read.
+    A run may go on with another number of replicas.
 
     Examples
     --------
@@ -159,7 +149,7 @@ def fit(
     optimizer = _optimizer(model, strategy, learning_rate, optimizer, bool(label_weight))
     settings = {"scene": repr(scene), "seed": seed, "batch_size": batch_size}
     settings |= {"edge_weight": edge_weight, "label_weight": label_weight}
-    settings |= {"model": _fingerprint(model)}
+    settings |= {"model": model_digest(model, weights=False)}
     settings |= _settings("loss", loss) | _settings("optimizer", optimizer)
     run = checkpoints.Run(model, optimizer, History(), settings)
     group = group_of(strategy)
@@ -167,23 +157,13 @@ def fit(
     keeper = Keeper(run, checkpoint, pause, group.chief)
     with group.watch():
         # Not where the checkpoint is, since the same file may have another path elsewhere.
-        asked = {"budget": repr(budget), "checkpoint": checkpoint is not None}
-        group.check_same(settings | asked, len(run.history))
+        request = {"budget": repr(budget), "checkpoint": checkpoint is not None}
+        group.check_same(settings | request, len(run.history))
         make = partial(make_shared_step, strategy) if strategy else make_step
         shape = (batch_size, *scene.size, scene.channels)
         step = make(model, optimizer, loss, edge_weight, label_weight, shape)
-        stream = iter(dataset(scene, batch_size, seed, start=len(run.history), labels=True))
-
-        def next_step() -> Any:
-            images, (boxes, labels) = next(stream)
-            return step(images, boxes, labels)
-
-        train(run, budget, next_step, keeper, progress, group)
-    # Only matters to optimizers that average the weights (use_ema=True): after the last
-    # checkpoint, so that a longer run goes on from the weights themselves. The average is empty
-    # before the first step.
-    if len(run.history):
-        optimizer.finalize_variable_values(model.trainable_variables)
+        batches = dataset(scene, batch_size, seed, start=len(run.history), labels=True)
+        train(run, budget, step, batches, keeper, progress, group)
     return run.history
 
 
@@ -193,22 +173,17 @@ def _prepare(model: keras.Model, scene: Scene, batch_size: int, loss: Any) -> No
     check_input(model, (*scene.size, scene.channels), "scene")
     if not model.built:
         model(np.zeros((1, *scene.size, scene.channels), "float32"))
-    # Here, where the message is not wrapped in that of a trace; a subclassed model says it there.
+    # Here, where the message is not wrapped in that of a trace; a subclassed model gets it there.
     box_of(getattr(model, "output", None))
-    if not model.trainable_variables:
-        raise ValueError(
-            f"`model` {model.name!r} has no trainable weights. Set `trainable = True` on the "
-            "layers that are to learn."
-        )
+    check_trainable(model)
     if loss is not None and not isinstance(loss, keras.losses.Loss):
         raise TypeError(
             "`loss` must be a keras.losses.Loss of rel_yxyx boxes, such as BoxBCE(); got "
-            f"{shortened(loss)} of type {type(loss).__name__}."
+            f"{with_type(loss)}."
         )
 
 
 def _edge_weight(model: keras.Model, edge_weight: float | None) -> float:
-    """Check the weight of the loss on edges."""
     has_edges = edge_logits(model) is not None
     if edge_weight is None:
         return 1.0 if has_edges else 0.0
@@ -243,7 +218,6 @@ def _label_weight(model: keras.Model, scene: Scene, label_weight: float | None) 
 
 
 def _check_probabilities(model: keras.Model, scene: Scene) -> None:
-    """Raise a ValueError if what the model returns of classes is no distribution."""
     if label_logits(model) is not None:
         return
     [row] = predict_labels(model, np.zeros((1, *scene.size, scene.channels), "float32"))
@@ -264,8 +238,7 @@ def _optimizer(
         if not isinstance(optimizer, keras.optimizers.Optimizer):
             raise TypeError(
                 "`optimizer` must be a keras.optimizers.Optimizer, such as "
-                f"keras.optimizers.Adam(1e-3); got {shortened(optimizer)} of type "
-                f"{type(optimizer).__name__}."
+                f"keras.optimizers.Adam(1e-3); got {with_type(optimizer)}."
             )
         check_optimizer(optimizer, strategy)
     _check_rate(learning_rate, optimizer)
@@ -274,26 +247,19 @@ def _optimizer(
 
 
 def _check_rate(learning_rate: Any, optimizer: Any) -> None:
-    """Check a learning rate or that of an optimizer: above 0, or at least 0 where it changes.
-
-    What a schedule says later is looked at step by step.
-    """
+    """Check a learning rate or that of an optimizer: above 0, or at first 0 where it changes."""
     name = "learning_rate" if optimizer is None else "optimizer.learning_rate"
-    rate = learning_rate if optimizer is None else _own_rate(optimizer)
+    rate = learning_rate
+    if optimizer is not None:
+        rate = getattr(optimizer, "inner_optimizer", optimizer)._learning_rate
+        # Through an array, since the variables of several replicas are no numbers.
+        rate = float(np.asarray(rate)) if isinstance(rate, keras.Variable) else rate
     if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
         check_real(f"{name}(0)", float(rate(0)), low=0)
     elif callable(rate):
         check_real(f"{name}()", float(rate()), low=0)
     elif rate is not None:
         check_positive(name, rate)
-
-
-def _own_rate(optimizer: Any) -> Any:
-    """Return the learning rate of an optimizer: a number, a schedule, or a function."""
-    inner = getattr(optimizer, "inner_optimizer", optimizer)
-    rate = inner._learning_rate
-    # Through an array, since the variables of several replicas are no numbers.
-    return float(np.asarray(rate)) if isinstance(rate, keras.Variable) else rate
 
 
 def _built_optimizer(
@@ -315,40 +281,14 @@ def _built_optimizer(
         optimizer = kind(default if learning_rate is None else learning_rate)
     if model.compute_dtype == "float16" and not hasattr(optimizer, "scale_loss"):
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
-    known = getattr(optimizer, "_trainable_variables", None) or model.trainable_variables
-    if [id(v) for v in known] != [id(v) for v in model.trainable_variables]:
+    variables = getattr(optimizer, "_trainable_variables", None) or model.trainable_variables
+    if [id(v) for v in variables] != [id(v) for v in model.trainable_variables]:
         raise ValueError(
             f"`optimizer` {optimizer.name!r} has been used for another model, whose averages it "
             "holds. Make a new one for each model."
         )
     optimizer.build(model.trainable_variables)
     return optimizer
-
-
-def _fingerprint(model: keras.Model) -> str:
-    """Return a short text that differs for models of other layers, settings or wiring."""
-    told = [repr(model.dtype_policy.name)]
-    for layer in model._flatten_layers(include_self=False):
-        if isinstance(layer, keras.Model):
-            continue
-        try:
-            config = _nameless(layer.get_config())
-        except NotImplementedError:
-            config = None
-        told.append(f"{type(layer).__name__} {config}")
-    told.append(repr(_wiring(model)))
-    return hashlib.sha256("\n".join(told).encode()).hexdigest()[:16]
-
-
-def _wiring(model: keras.Model) -> Any:
-    """Return which layer reads which, with operations between them, as far as a model tells."""
-    try:
-        config = model.get_config()
-    except (NotImplementedError, TypeError, ValueError):
-        return None
-    # The name of the whole is no part of it.
-    told = without_made_up_names({key: config[key] for key in config if key != "name"})
-    return _without(told, CHANCE)
 
 
 def _settings(name: str, part: Any) -> dict[str, Any]:
@@ -359,11 +299,7 @@ def _settings(name: str, part: Any) -> dict[str, Any]:
 
 
 def _nameless(config: Any) -> Any:
-    # Keras numbers the names of objects of one class, so equal losses differ by name.
-    return _without(config, frozenset({"name"}))
-
-
-def _without(config: Any, keys: frozenset[str]) -> Any:
+    """Return settings without names, which Keras numbers: equal losses differ by them."""
     if isinstance(config, dict):
-        return {key: _without(value, keys) for key, value in config.items() if key not in keys}
-    return [_without(each, keys) for each in config] if isinstance(config, list) else config
+        return {key: _nameless(value) for key, value in config.items() if key != "name"}
+    return [_nameless(each) for each in config] if isinstance(config, list) else config

@@ -34,7 +34,7 @@ class Alone:
 
     @contextmanager
     def watch(self) -> Iterator[None]:
-        """Tell when a worker is lost."""
+        """Raise a RuntimeError if a worker is lost."""
         yield
 
 
@@ -62,8 +62,8 @@ class Workers(Alone):
                 f"The workers have done {done} steps of this run. `checkpoint` must be a path to "
                 "the same file for all of them, on a file system that they share."
             )
-        told = self._everyones(zlib.crc32(json.dumps(about, sort_keys=True).encode()))
-        if len(set(told)) > 1:
+        sums = self._everyones(zlib.crc32(json.dumps(about, sort_keys=True).encode()))
+        if len(set(sums)) > 1:
             raise ValueError(
                 "The workers were asked for different runs: call `fit` with the same arguments, "
                 "`checkpoint` included, on each of them."
@@ -71,7 +71,7 @@ class Workers(Alone):
 
     @contextmanager
     def watch(self) -> Iterator[None]:
-        """Turn what TensorFlow says when a worker is lost into one sentence."""
+        """Turn the error of TensorFlow for a lost worker into one sentence."""
         try:
             yield
         except tf.errors.OpError as error:
@@ -86,7 +86,7 @@ class Workers(Alone):
 
 
 REASONS = ("", "steps", "seconds", "target_iou")
-"""What `Budget.spent` says, as numbers that can be sent."""
+"""The values of `Budget.spent`, as numbers that can be sent."""
 
 
 def group_of(strategy: tf.distribute.Strategy | None) -> Alone:

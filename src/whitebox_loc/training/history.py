@@ -16,27 +16,16 @@ from whitebox_loc._validation import as_array, check_choice, check_int, check_pa
 __all__ = ["COLUMNS", "HEADLINE", "History"]
 
 COLUMNS = (
-    "step",
-    "seconds",
-    "loss",
-    "bce",
-    "floor",
-    "excess",
-    "iou",
-    "pixel_error",
-    "exact_rate",
-    "edge_loss",
-    "label_loss",
-    "accuracy",
-    "gradient_norm",
-)
+    "step", "seconds", "loss", "bce", "floor", "excess", "iou", "pixel_error", "exact_rate",
+    "edge_loss", "label_loss", "accuracy", "gradient_norm",
+)  # fmt: skip
 """What `fit` records of each step, in this order.
 
 `label_loss` is 0 and `accuracy` NaN where no labels are learned.
 """
 
 HEADLINE = ("loss", "excess", "iou")
-"""Columns that tell in one line how a run does, those of them that it has."""
+"""Columns of a summary in one line, those of them that a run has."""
 
 
 class History:
@@ -131,8 +120,7 @@ class History:
         if not len(self):
             return "History(no steps)"
         last = {name: rows[-1] for name, rows in self._rows.items()}
-        shown = [name for name in HEADLINE if name in last]
-        values = ", ".join(f"{name}={last[name]:.4f}" for name in shown)
+        values = ", ".join(f"{name}={last[name]:.4f}" for name in HEADLINE if name in last)
         return (
             f"History({len(self)} steps, {last['seconds']:.1f} s, {values}, "
             f"stopped={self.stopped!r})"

@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -38,29 +38,17 @@ class TrainingDivergedError(ArithmeticError):
 def train(
     run: checkpoints.Run,
     budget: Budget,
-    step: Callable[[], Any],
+    step: Callable[..., Any],
+    batches: Iterable[Any],
     keeper: Keeper,
     progress: bool,
     group: Alone | None = None,
 ) -> None:
     """Take steps until the budget is used, and write down what each of them measured.
 
-    Parameters
-    ----------
-    run : Run
-        What is trained, with the history so far.
-    budget : Budget
-        When to stop.
-    step : callable
-        Takes one step and returns its measures, a vector in the order of
-        ``run.history.names[2:]``; they hold ``"loss"`` and ``"gradient_norm"``. Behind them is
-        1, or 0 if the step was left out although both were good.
-    keeper : Keeper
-        Writes the checkpoints.
-    progress : bool
-        Show a progress bar.
-    group : Alone, optional
-        The processes that train together; this one alone by default.
+    `step` takes images, boxes and labels, as `batches` yields them, and returns its measures, a
+    vector in the order of ``run.history.names[2:]``; behind them 1, or 0 if the step was left
+    out although loss and gradient were good. `group` are the processes that train together.
 
     Raises
     ------
@@ -70,15 +58,21 @@ def train(
         After Ctrl-C, once the step is finished and the checkpoint is written.
     """
     group = group or Alone()
-    shown = check_bool("progress", progress) and group.chief
-    with _bar(run, budget, shown) as bar, _deferred_interrupt() as interrupted:
-        _loop(run, budget, step, bar, keeper, interrupted, group)
+    visible = check_bool("progress", progress) and group.chief
+    with _bar(run, budget, visible) as bar, _deferred_interrupt() as interrupted:
+        _loop(run, budget, step, iter(batches), bar, keeper, interrupted, group)
+    # Only matters to optimizers that average the weights (use_ema=True): after the last
+    # checkpoint, so that a longer run goes on from the weights themselves. The average is empty
+    # before the first step.
+    if len(run.history):
+        run.optimizer.finalize_variable_values(run.model.trainable_variables)
 
 
 def _loop(
     run: checkpoints.Run,
     budget: Budget,
-    step: Callable[[], Any],
+    step: Callable[..., Any],
+    batches: Iterator[Any],
     bar: Any,
     keeper: Keeper,
     interrupted: threading.Event,
@@ -87,7 +81,8 @@ def _loop(
     # The clock began to run before the step was compiled, which is a part of the budget.
     start, overflows = budget.started - run.seconds, 0
     while not (reason := group.reason(interrupted.is_set(), budget.spent(run))):
-        *measures, sound = step().numpy().tolist()
+        images, (boxes, labels) = next(batches)
+        *measures, sound = step(images, boxes, labels).numpy().tolist()
         values = dict(zip(run.history.names[2:], measures, strict=True))
         run.seconds = time.perf_counter() - start
         overflows = 0 if math.isfinite(values["gradient_norm"]) else overflows + 1
@@ -105,26 +100,25 @@ def _loop(
     # Asked again, because Ctrl-C may have come during that last checkpoint.
     if reason == INTERRUPTED or interrupted.is_set():
         error = KeyboardInterrupt(f"interrupted after step {len(run.history)}")
-        error.add_note(f"The weights after that step are in {keeper.kept()}.")
+        error.add_note(f"The weights after that step are in {keeper.files()}.")
         raise error
 
 
 def _diverged(
     run: checkpoints.Run, values: dict[str, float], sound: float, keeper: Keeper
 ) -> TrainingDivergedError:
-    number, kept = len(run.history) + 1, f"The weights before it are kept in {keeper.kept()}."
+    number = len(run.history) + 1
+    remedy = f"The weights before it are kept in {keeper.files()}. Lower `learning_rate`, or look"
     if not sound:
         # What counts the steps has been put back, too: this is the rate of the step left out.
         rate = float(np.asarray(run.optimizer.learning_rate))
         return TrainingDivergedError(
             f"Step {number} at a learning rate of {rate:g} makes weights NaN or infinite, or "
-            f"goes backwards. {kept} Lower `learning_rate`, or look at the schedule and the "
-            "settings of your optimizer."
+            f"goes backwards. {remedy} at the schedule and the settings of your optimizer."
         )
     return TrainingDivergedError(
         f"The loss is {values['loss']} and the gradient norm {values['gradient_norm']} at "
-        f"step {number}. {kept} "
-        "Lower `learning_rate`, or look for NaN in the images or in your loss."
+        f"step {number}. {remedy} for NaN in the images or in your loss."
     )
 
 
@@ -180,13 +174,8 @@ class Keeper:
         """Return whether the last one is old enough."""
         return time.perf_counter() - self.last >= self.every
 
-    def save_sometimes(self) -> None:
-        """Write it if the last one is old enough."""
-        if self.is_due():
-            self.save()
-
-    def kept(self) -> str:
-        """Say where the latest weights are, for messages."""
+    def files(self) -> str:
+        """Return where the latest weights are, for messages."""
         return "the model" + (f" and {os.fspath(self.path)!r}" if self.path is not None else "")
 
 
@@ -205,9 +194,9 @@ def _bar(run: checkpoints.Run, budget: Budget, progress: bool) -> Any:
 
 def _show(bar: Any, run: checkpoints.Run, budget: Budget) -> None:
     done = len(run.history) if budget.steps is not None else min(run.seconds, bar.total)
-    shown = [name for name in HEADLINE if name in run.history.names]
-    shown += ["accuracy"] if run.identity.get("label_weight") else []
-    recent = {name: run.history.mean(name, 20) for name in shown}
+    names = [name for name in HEADLINE if name in run.history.names]
+    names += ["accuracy"] if run.identity.get("label_weight") else []
+    recent = {name: run.history.mean(name, 20) for name in names}
     bar.set_postfix({name: f"{value:.4f}" for name, value in recent.items()}, refresh=False)
     bar.update(done - bar.n)
 

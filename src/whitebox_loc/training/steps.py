@@ -16,19 +16,9 @@ from whitebox_loc.models import edge_logits, label_logits
 from whitebox_loc.training.evaluation import box_of
 
 __all__ = [
-    "Gradients",
-    "all_finite",
-    "apply",
-    "has_good_rate",
-    "is_good",
-    "make_gradients",
-    "make_step",
-    "norm_of",
-    "put_back",
-    "scale_of",
-    "states_of",
-    "updated",
-]
+    "Gradients", "all_finite", "apply", "compile_step", "has_good_rate", "is_good",
+    "make_gradients", "make_step", "norm_of", "put_back", "scale_of", "states_of", "update",
+]  # fmt: skip
 
 
 def make_step(
@@ -44,12 +34,22 @@ def make_step(
     `shape` is that of the images, (batch, height, width, channels). With a `label_weight`
     of 0 the labels are not looked at.
 
-    The measures are one float vector in the order of ``history.COLUMNS[2:]``, and behind them 1,
-    or 0 if loss and gradient are finite but the update makes weights that are not. The update is
-    left out if any of these is not finite, so that the weights are still good when the caller
-    finds out.
+    The measures are one float vector in the order of ``history.COLUMNS[2:]``, followed by 1, or
+    by 0 if loss and gradient are finite but the update makes weights that are not. The update is
+    left out if any of these is not finite, so that the weights stay good.
     """
     differentiate = make_gradients(model, optimizer, loss, edge_weight, label_weight, shape[1:3])
+    kinds = tf.TensorSpec(shape), tf.TensorSpec((shape[0], 4)), tf.TensorSpec(shape[:1], tf.int64)
+    return compile_step(model, optimizer, differentiate, kinds)
+
+
+def compile_step(
+    model: keras.Model,
+    optimizer: Any,
+    differentiate: Callable[[tf.Tensor, tf.Tensor, tf.Tensor], Gradients],
+    kinds: tuple[tf.TensorSpec, tf.TensorSpec, tf.TensorSpec],
+) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]:
+    """Return the step of `make_step` for what `differentiate` finds in (images, boxes, labels)."""
     states = [*model.variables, *optimizer.variables]
 
     # Without AutoGraph, which takes longer than the tracing itself and finds nothing to convert:
@@ -57,29 +57,24 @@ def make_step(
     @tf.function(autograph=False)
     def step(images: tf.Tensor, boxes: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         before = [tf.identity(state.value) for state in states]
-        found = differentiate(images, boxes, labels)
-        norm, scale = norm_of(found.gradients), scale_of(optimizer)
-        good = is_good(optimizer, found.measures[0], norm)
-        kept = tf.cond(
+        result = differentiate(images, boxes, labels)
+        norm, scale = norm_of(result.gradients), scale_of(optimizer)
+        good = is_good(optimizer, result.measures[0], norm)
+        updated = tf.cond(
             good & has_good_rate(optimizer),
-            lambda: updated(optimizer, found.gradients, found.learned),
+            lambda: update(optimizer, result.gradients, result.learned),
             lambda: False,
         )
-        tf.cond(kept, lambda: False, lambda: put_back(states, before))
-        sound = tf.cast(kept | ~good, tf.float32)
-        return tf.stack([*found.measures, norm / scale, sound])
+        tf.cond(updated, lambda: False, lambda: put_back(states, before))
+        sound = tf.cast(updated | ~good, tf.float32)
+        return tf.stack([*result.measures, norm / scale, sound])
 
     # Traced here and once: calling the function would warn of tracing in a loop over fits.
-    n = shape[0]
-    kinds = tf.TensorSpec(shape), tf.TensorSpec((n, 4)), tf.TensorSpec((n,), tf.int64)
     return step.get_concrete_function(*kinds)
 
 
 class Gradients(NamedTuple):
-    """What one pass forward and backward finds, before anything is updated.
-
-    `measures` are those of the history without the norm of the gradient, the loss first.
-    """
+    """Measures before the update, the loss first, gradients, and the variables they belong to."""
 
     measures: list[Any]
     gradients: list[Any]
@@ -105,10 +100,12 @@ def make_gradients(
 
     def differentiate(images: tf.Tensor, boxes: tf.Tensor, labels: tf.Tensor) -> Gradients:
         with tf.GradientTape() as tape:
-            found, edges, classes = forward(images)
+            predictions, edges, classes = forward(images)
             edge_loss = edge_cross_entropy(boxes, *edges) if edges else tf.constant(0.0)
             # Keras itself divides a mean by the number of replicas.
-            total = tf.cast(loss(boxes, found), tf.float32) + edge_weight / replicas * edge_loss
+            total = (
+                tf.cast(loss(boxes, predictions), tf.float32) + edge_weight / replicas * edge_loss
+            )
             label_loss, accuracy = tf.constant(0.0), tf.constant(math.nan)
             if label_weight:
                 label_loss, accuracy = _classified(labels, *classes)
@@ -119,7 +116,7 @@ def make_gradients(
         gradients, learned = tape.gradient(scaled, variables), variables
         if classes[0] is not None and not label_weight:
             gradients, learned = _reached(gradients, variables)
-        measures = [total, *_measures(boxes, found, size), edge_loss, label_loss, accuracy]
+        measures = [total, *_measures(boxes, predictions, size), edge_loss, label_loss, accuracy]
         return Gradients(measures, gradients, learned)
 
     return differentiate
@@ -144,7 +141,7 @@ def scale_of(optimizer: Any) -> Any:
 def is_good(optimizer: Any, loss: Any, norm: Any) -> Any:
     """Return whether a step with this loss and gradient may be taken."""
     # An optimizer that scales the loss finds its scale by gradients that overflow: it
-    # leaves such a step out itself, and only the loss tells whether training diverged.
+    # leaves such a step out itself, and only the loss shows whether training diverged.
     scales = hasattr(optimizer, "scale_loss")
     return tf.math.is_finite(loss) & (tf.math.is_finite(norm) if not scales else True)
 
@@ -161,7 +158,7 @@ def has_good_rate(optimizer: Any) -> Any:
     return tf.math.is_finite(rate) & (rate >= 0)
 
 
-def updated(optimizer: Any, gradients: list[Any], variables: list[Any]) -> Any:
+def update(optimizer: Any, gradients: list[Any], variables: list[Any]) -> Any:
     """Update the variables, and return whether they are still finite."""
     apply(optimizer, gradients, variables)
     return all_finite(variables)
@@ -184,21 +181,18 @@ def _forward(model: keras.Model) -> Callable[[Any], tuple[Any, list[Any], tuple[
     edges, logits = edge_logits(model), label_logits(model)
     network = model
     if edges is not None or logits is not None:
-        network = keras.Model(model.input, [model.output, edges or [], _listed(logits)])
+        labels = [] if logits is None else [logits]
+        network = keras.Model(model.input, [model.output, edges or [], labels])
 
     def forward(images: tf.Tensor) -> tuple[Any, list[Any], tuple[Any, bool]]:
         outputs = network(images, training=True)
-        found, edges, logits = outputs if network is not model else (outputs, [], [])
-        boxes = tf.cast(box_of(found), tf.float32)
+        own, edges, logits = outputs if network is not model else (outputs, [], [])
+        boxes = tf.cast(box_of(own), tf.float32)
         if logits:
             return boxes, edges, (logits[0], True)
-        return boxes, edges, (found.get("label") if isinstance(found, dict) else None, False)
+        return boxes, edges, (own.get("label") if isinstance(own, dict) else None, False)
 
     return forward
-
-
-def _listed(tensor: Any) -> list[Any]:
-    return [] if tensor is None else [tensor]
 
 
 def _classified(labels: Any, classes: Any, as_logits: bool) -> tuple[Any, Any]:
@@ -213,21 +207,21 @@ def _reached(gradients: list[Any], variables: list[Any]) -> tuple[list[Any], lis
     # Layers of classes that are not learned are kept from the optimizer: with a gradient of zero
     # weight decay would move them, and with None Keras would warn.
     pairs = zip(gradients, variables, strict=True)
-    kept = [(gradient, variable) for gradient, variable in pairs if gradient is not None]
-    return [gradient for gradient, _ in kept], [variable for _, variable in kept]
+    reached = [(gradient, variable) for gradient, variable in pairs if gradient is not None]
+    return [gradient for gradient, _ in reached], [variable for _, variable in reached]
 
 
-def _measures(boxes: Any, found: Any, size: tuple[int, int]) -> list[Any]:
+def _measures(boxes: Any, predictions: Any, size: tuple[int, int]) -> list[Any]:
     pixels = tf.constant([*size, *size], tf.float32)
-    error = tf.abs(found - boxes) * pixels
-    bce = tf.reduce_mean(cross_entropy(boxes, found))
+    error = tf.abs(predictions - boxes) * pixels
+    bce = tf.reduce_mean(cross_entropy(boxes, predictions))
     floor = tf.reduce_mean(entropy(boxes))
-    exact = tf.reduce_all(tf.round(found * pixels) == tf.round(boxes * pixels), axis=-1)
+    exact = tf.reduce_all(tf.round(predictions * pixels) == tf.round(boxes * pixels), axis=-1)
     return [
         bce,
         floor,
         bce - floor,
-        tf.reduce_mean(iou(boxes, found, "rel_yxyx")),
+        tf.reduce_mean(iou(boxes, predictions, "rel_yxyx")),
         tf.reduce_mean(error),
         tf.reduce_mean(tf.cast(exact, tf.float32)),
     ]

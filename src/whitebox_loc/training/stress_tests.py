@@ -8,8 +8,9 @@ from typing import Any
 
 import keras
 import numpy as np
-from scipy.stats import norm
+from scipy.stats import binomtest
 
+from whitebox_loc._statistics import bootstrap_interval
 from whitebox_loc._validation import check_int, check_real
 from whitebox_loc.boxes.formats import COORDINATES
 from whitebox_loc.data import Scene, as_scene
@@ -141,7 +142,7 @@ class Stress:
         check_real("least_iou", least_iou, low=0, high=1)
         first = next(iter(self.curves.values()))
         broken = self.order(least_iou)
-        held = [name for name in self.curves if name not in broken]
+        whole = [name for name in self.curves if name not in broken]
         lines = [
             f"Stress test of {self.model!r}: {self.n} images a point, "
             f"{self.confidence:.0%} intervals.",
@@ -150,10 +151,10 @@ class Stress:
             "",
             "A shift breaks the model where the whole interval of the mean IoU is below "
             f"{least_iou:g}.",
-            f"Never broken: {', '.join(held) or 'none'}.",
+            f"Never broken: {', '.join(whole) or 'none'}.",
         ]
         if self.impossible:
-            lines.append(f"Not possible for this scene: {self._left_out()}.")
+            lines.append(f"Not possible for this scene: {_severities(self.impossible)}.")
         if first.breaks_at(least_iou) == 0:
             lines.append("The model is below it without any shift: train it first.")
             return "\n".join(lines)
@@ -162,15 +163,9 @@ class Stress:
         lines += [_sentence(self.curves[name], least_iou) for name in broken]
         return "\n".join(lines)
 
-    def _left_out(self) -> str:
-        return "; ".join(
-            f"{name} {', '.join(f'{severity:g}' for severity in severities)}"
-            for name, severities in self.impossible.items()
-        )
-
     def rows(self) -> list[dict[str, Any]]:
         """Return one flat record a shift and severity, ready for JSON or a table."""
-        found = []
+        rows = []
         for name, curve in self.curves.items():
             for i, severity in enumerate(curve.severities):
                 row: dict[str, Any] = {"shift": name, "severity": float(severity)}
@@ -181,8 +176,8 @@ class Stress:
                 for j, coordinate in enumerate(COORDINATES):
                     for name_of in ("error", "bias", "spread", "wrong", "wrong_by"):
                         row[f"{coordinate}_{name_of}"] = float(getattr(curve, name_of)[i, j])
-                found.append(row)
-        return found
+                rows.append(row)
+        return rows
 
 
 _SCORES = {
@@ -217,8 +212,8 @@ def stress(
     n : int, default 500
         Images at each severity.
     seed : int, default 1
-        Of the images, the same at every severity: where a shift changes only the appearance,
-        all severities show the same boxes.
+        Of the images: where a shift changes only the appearance, all severities have the same
+        boxes.
     confidence : float, default 0.95
         Of the intervals, which are for each point alone; above 0 and below 1.
     resamples : int, default 1000
@@ -247,8 +242,8 @@ def stress(
     --------
     >>> import whitebox_loc as wb
     >>> model = wb.models.localizer(size=(24, 24))
-    >>> found = stress(model, ["noise"], wb.data.Scene(size=(24, 24)), n=50)
-    >>> found.curves["noise"].mean_iou.shape
+    >>> result = stress(model, ["noise"], wb.data.Scene(size=(24, 24)), n=50)
+    >>> result.curves["noise"].mean_iou.shape
     (5,)
     """
     scene, n = as_scene(scene), check_int("n", n, low=2)
@@ -256,33 +251,25 @@ def stress(
     if not chosen:
         raise ValueError("`shifts` must name at least one shift; got none.")
     check_int("seed", seed, low=0)
-    confidence = _check_confidence(confidence)
+    check_real("confidence", confidence, low=0, high=1)
+    if confidence in (0, 1):
+        raise ValueError(
+            f"`confidence` must be above 0 and below 1; got {confidence!r}. No share of images is "
+            "certain, and an interval at 0 has no width."
+        )
     planned, impossible = _plan(chosen, scene, strict=shifts is not None)
-    # One set of draws for all points, so that equal scores have equal intervals.
-    draws = np.random.default_rng(seed).multinomial(
-        n, np.full(n, 1 / n), check_int("resamples", resamples, low=1, high=100_000)
-    )
+    resamples = check_int("resamples", resamples, low=1, high=100_000)
     points: dict[Scene, dict[str, Any]] = {}
     curves = {}
     for name, scenes in planned.items():
         for shifted in scenes.values():
             if shifted not in points:
                 result = measure(model, shifted, n, seed, batch_size=batch_size, classes=False)
-                points[shifted] = _point(result, draws / n, confidence)
-        found = [points[shifted] for shifted in scenes.values()]
-        arrays = {key: np.stack([point[key] for point in found]) for key in found[0]}
+                points[shifted] = _point(result, confidence, resamples, seed)
+        line = [points[shifted] for shifted in scenes.values()]
+        arrays = {key: np.stack([point[key] for point in line]) for key in line[0]}
         curves[name] = Curve(chosen[name], np.array(list(scenes), float), **arrays)
     return Stress(curves, model.name, scene, n, confidence, impossible)
-
-
-def _check_confidence(value: Any) -> float:
-    confidence = check_real("confidence", value, low=0, high=1)
-    if confidence in (0, 1):
-        raise ValueError(
-            f"`confidence` must be above 0 and below 1; got {value!r}. No share of images is "
-            "certain, and an interval at 0 has no width."
-        )
-    return confidence
 
 
 def _plan(
@@ -312,26 +299,26 @@ def _plan(
     return planned, impossible
 
 
-def _point(result: Evaluation, weights: np.ndarray, confidence: float) -> dict[str, Any]:
-    """Return the scores of one evaluation with their intervals."""
+def _point(
+    result: Evaluation, confidence: float, resamples: int, seed: int
+) -> dict[str, np.ndarray]:
     signed = result.predictions - result.batch.boxes
     error = np.abs(signed)
     wrong = np.rint(result.predictions) != result.batch.boxes
     exact = ~wrong.any(axis=1)
-    tails = np.array([1 - confidence, 1 + confidence]) / 2
-
-    def interval(values: np.ndarray) -> np.ndarray:
-        return np.quantile(weights @ values, tails, axis=0).T
-
+    scores = np.column_stack([result.ious, error.mean(axis=1), error])
+    # The same draws for all points of a seed, so that equal scores have equal intervals.
+    ends = bootstrap_interval(scores, confidence=confidence, resamples=resamples, seed=seed)
+    iou, pixel, *edges = np.stack(ends, axis=1)
     return {
         "mean_iou": result.ious.mean(),
-        "iou_interval": interval(result.ious),
+        "iou_interval": iou,
         "pixel_error": error.mean(),
-        "pixel_interval": interval(error.mean(axis=1)),
+        "pixel_interval": pixel,
         "exact_rate": exact.mean(),
         "exact_interval": _wilson(int(exact.sum()), len(exact), confidence),
         "error": error.mean(axis=0),
-        "error_interval": interval(error),
+        "error_interval": np.stack(edges),
         "bias": signed.mean(axis=0),
         "spread": signed.std(axis=0),
         "wrong": wrong.mean(axis=0),
@@ -340,39 +327,40 @@ def _point(result: Evaluation, weights: np.ndarray, confidence: float) -> dict[s
 
 
 def _wilson(hits: int, n: int, confidence: float) -> np.ndarray:
-    """Return the interval of a share: where a normal test of `hits` out of `n` does not reject."""
-    z = norm.ppf((1 + confidence) / 2)
-    middle = (hits + z**2 / 2) / (n + z**2)
-    half = z / (n + z**2) * np.sqrt(hits * (n - hits) / n + z**2 / 4)
-    return np.clip([middle - half, middle + half], 0, 1)
+    return np.array(binomtest(hits, n).proportion_ci(confidence, "wilson"))
 
 
 def _sentence(curve: Curve, least_iou: float) -> str:
-    """Say at which severity a shift breaks the model, and which coordinate goes how."""
+    """Return at which severity a shift breaks the model, and which coordinate errs in what way."""
     index = curve.breaks_at(least_iou)
     assert index is not None
     names = curve.worst(index)
     j = COORDINATES.index(names[0])
-    who = names[0] if len(names) == 1 else f"{names[0]} (not told apart from {_list(names[1:])})"
+    others = f" (not told apart from {_list(names[1:])})" if names[1:] else ""
     return (
         f"- {curve.shift.name} {curve.severities[index]:g} of {curve.shift.moderate:g} "
         f"({curve.shift.unit}): IoU {_with(curve.mean_iou[index], curve.iou_interval[index])}, "
-        f"exact {curve.exact_rate[index]:.0%}. Worst: {who}, off by {curve.error[index, j]:.1f} "
-        f"px, wrong in {curve.wrong[index, j]:.0%}: {_kind(curve, index, j)}."
+        f"exact {curve.exact_rate[index]:.0%}. Worst: {names[0]}{others}, off by "
+        f"{curve.error[index, j]:.1f} px, wrong in {curve.wrong[index, j]:.0%}: "
+        f"{_kind(curve, index, j)}."
     )
 
 
 def _kind(curve: Curve, index: int, j: int) -> str:
     bias, spread = float(curve.bias[index, j]), float(curve.spread[index, j])
     way = "outwards" if bias * OUTWARDS[j] > 0 else "inwards"
-    told = f"bias {abs(bias):.1f} px {way}, spread {spread:.1f} px"
+    numbers = f"bias {abs(bias):.1f} px {way}, spread {spread:.1f} px"
     if bias**2 >= spread**2:
-        return f"it is moved ({told})"
+        return f"it is moved ({numbers})"
     if curve.wrong[index, j] < 0.5 and curve.wrong_by[index, j] > JUMP:
-        return f"it jumps in some images ({told})"
+        return f"it jumps in some images ({numbers})"
     if spread <= 1:
-        return f"it is off by about a pixel ({told})"
-    return f"it is scattered ({told})"
+        return f"it is off by about a pixel ({numbers})"
+    return f"it is scattered ({numbers})"
+
+
+def _severities(shifts: Mapping[str, tuple[float, ...]]) -> str:
+    return "; ".join(f"{name} {', '.join(f'{s:g}' for s in each)}" for name, each in shifts.items())
 
 
 def _list(names: list[str]) -> str:

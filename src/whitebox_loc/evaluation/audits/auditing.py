@@ -57,7 +57,7 @@ class ControlScore:
 
 @dataclass(frozen=True)
 class Audit:
-    """What an audit found.
+    """How a metric ranks the controls.
 
     Attributes
     ----------
@@ -77,8 +77,7 @@ class Audit:
 
     Examples
     --------
-    >>> found = audit("sparseness", n=16)
-    >>> found.wrong
+    >>> audit("sparseness", n=16).wrong
     (('oracle', 'one_pixel'), ('blurred_oracle', 'one_pixel'), ('edge_detector', 'one_pixel'))
     """
 
@@ -102,7 +101,7 @@ class Audit:
 
     @property
     def verdict(self) -> str:
-        """What was found, in words."""
+        """The ranking in words."""
         parts = []
         for worse in dict.fromkeys(worse for _, worse in self.wrong):
             parts.append(f"puts {worse} above " + ", ".join(b for b, w in self.wrong if w == worse))
@@ -128,13 +127,13 @@ def audit(
     """Score maps of known quality by a metric, and report which of them it misranks.
 
     The oracle should beat the blurred oracle, that the edge detector (if the truth is the
-    task's, without signs), and all of them what knows nothing: constant, random, one pixel,
-    empty. A metric that claims to see signs should put the oracle above its negative. A control
-    for which it is undefined is not ranked.
+    task's, without signs), and all of them constant, random, one pixel and empty. A metric that
+    claims to see signs should put the oracle above its negative. A control for which it is
+    undefined is not ranked.
 
     Metrics of task truth and of no truth get scenes and the evidence of their edges. Metrics of
-    a model get `worlds.crossed_lines`, a linear model whose slopes, shares and used pixels are
-    certain.
+    a model get a linear model, `known_models.crossed_lines`, whose slopes, shares and used pixels
+    are certain.
 
     Parameters
     ----------
@@ -153,10 +152,6 @@ def audit(
     **options
         Options of the metric.
 
-    Returns
-    -------
-    Audit
-
     Raises
     ------
     ValueError, TypeError
@@ -164,8 +159,8 @@ def audit(
 
     Examples
     --------
-    >>> found = audit("mass_accuracy_task")
-    >>> found.misranked, found.verdict
+    >>> result = audit("mass_accuracy_task")
+    >>> result.misranked, result.verdict
     ((), 'ranks all controls as it should; cannot see signs')
     """
     if not isinstance(metric, (Metric, str)):
@@ -179,29 +174,26 @@ def audit(
     of_model = row.truth == "model" or bool(row.needs & {"model", "explain", "used", "gap"})
     world: World = linear_world if of_model else task_world
     if model is not None:
-        _check_used_only(row)
+        if row.needs != {"used"}:
+            raise ValueError(
+                f"`model` must be None for metric {row.name!r}, which needs {sorted(row.needs)}: "
+                "of compiled models only the pixels they use are certain. It is audited on "
+                "`crossed_lines`."
+            )
         world = partial(compiled_world, check_choice("model", model, COMPILED))
     if row.kind == "sanity":
         # One draw of random weights serves all images, so that they are no independent cases:
         # the draws are, and count in place of images.
         draws = range(seed, seed + n // 4)
-        found = [_scored(row, world, coordinate, 4, draw, options) for draw in draws]
-        values = {name: _means([each[name] for each in found]) for name in CONTROLS}
+        parts = [_scores(row, world, coordinate, 4, draw, options) for draw in draws]
+        values = {name: _means([part[name] for part in parts]) for name in CONTROLS}
     else:
-        values = _scored(row, world, coordinate, n, seed, options)
+        values = _scores(row, world, coordinate, n, seed, options)
     return _judged(row, values, "model" if of_model else "task", level, seed)
 
 
 def audit_table(audits: Iterable[Audit]) -> str:
     """Return a Markdown table: each metric's mean for every control, and the verdict.
-
-    Parameters
-    ----------
-    audits : iterable of Audit
-
-    Returns
-    -------
-    str
 
     Examples
     --------
@@ -215,66 +207,44 @@ def audit_table(audits: Iterable[Audit]) -> str:
         )
     head = ["metric", *CONTROLS, "audit"]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
-    for found in audits:
-        means = [found.scores[name].mean for name in CONTROLS]
+    for result in audits:
+        means = [result.scores[name].mean for name in CONTROLS]
         cells = ["–" if np.isnan(mean) else f"{mean:.3g}" for mean in means]
-        lines.append("| " + " | ".join([f"`{found.metric}`", *cells, found.verdict]) + " |")
+        lines.append("| " + " | ".join([f"`{result.metric}`", *cells, result.verdict]) + " |")
     return "\n".join(lines) + "\n"
 
 
-def _check_used_only(row: Metric) -> None:
-    if row.needs != {"used"}:
-        raise ValueError(
-            f"`model` must be None for metric {row.name!r}, which needs {sorted(row.needs)}: of "
-            "compiled models only the pixels they use are certain. It is audited on "
-            "`crossed_lines`."
-        )
-
-
 def _controlled(trial: Trial, exact: Exact, control: Control, seed: int) -> Trial:
-    """Return the trial with a control in place of the method."""
     rng = np.random.default_rng([seed, *control.name.encode()])
-    draw = partial(_drawn, trial, exact, control, rng)
+
+    def draw(model: Any, images: Any) -> np.ndarray:
+        truth = exact(model, images)
+        return control.function(images, trial.boxes, trial.coordinate, trial.scene, truth, rng)
+
     maps = draw(trial.model, trial.images)
     if trial.model is None:
         return replace(trial, maps=maps)
-    told = maps.sum((1, 2), dtype=np.float64)
     black = np.zeros_like(trial.images)
-    seen = [trial.model(x)[:, COORDINATES.index(trial.coordinate)] for x in (trial.images, black)]
-    gap = told - (np.float64(seen[0]) - np.float64(seen[1]))
+    index = COORDINATES.index(trial.coordinate)
+    answers = [np.float64(trial.model(x)[:, index]) for x in (trial.images, black)]
+    gap = maps.sum((1, 2), dtype=np.float64) - (answers[0] - answers[1])
     return replace(trial, maps=maps, explain=draw, gap=gap)
 
 
-def _drawn(
-    trial: Trial, exact: Exact, control: Control, rng: np.random.Generator, model: Any, images: Any
-) -> np.ndarray:
-    truth = exact(model, images)
-    return control.function(images, trial.boxes, trial.coordinate, trial.scene, truth, rng)
-
-
-def _scored(
-    row: Metric,
-    world: World,
-    coordinate: str,
-    n: int,
-    seed: int,
-    options: Mapping[str, Any],
+def _scores(
+    row: Metric, world: World, coordinate: str, n: int, seed: int, options: Mapping[str, Any]
 ) -> dict[str, np.ndarray]:
-    """Return the metric's values for every control."""
     trial, exact = world(row, coordinate, n, seed)
-    return {
-        name: _values(row, _controlled(trial, exact, control, seed), options)
-        for name, control in CONTROLS.items()
-    }
+    values = {}
+    for name, control in CONTROLS.items():
+        controlled = _controlled(trial, exact, control, seed)
+        values[name] = check_values(row.name, row.score(controlled, **options), n)
+    return values
 
 
 def _means(values: list[np.ndarray]) -> np.ndarray:
     """Return the mean of each array over what is defined, NaN where nothing is."""
     return np.array([v[~np.isnan(v)].mean() if (~np.isnan(v)).any() else np.nan for v in values])
-
-
-def _values(row: Metric, trial: Trial, options: Mapping[str, Any]) -> np.ndarray:
-    return check_values(row.name, row.score(trial, **options), len(trial))
 
 
 def _judged(
@@ -289,17 +259,17 @@ def _judged(
         elif order == 0:
             tied.append((better, worse))
     scores = {}
-    for name, found in values.items():
-        known = found[~np.isnan(found)]
-        interval = mean_interval(known, level=level, seed=seed)
-        mean = float(known.mean()) if len(known) else float("nan")
-        scores[name] = ControlScore(mean, *interval, len(known) / n)
+    for name, numbers in values.items():
+        defined = numbers[~np.isnan(numbers)]
+        interval = mean_interval(defined, level=level, seed=seed)
+        mean = float(defined.mean()) if len(defined) else float("nan")
+        scores[name] = ControlScore(mean, *interval, len(defined) / n)
     signs = compare("oracle", "sign_flipped") == 1
     return Audit(row.name, truth, n, scores, tuple(wrong), tuple(tied), signs)
 
 
 def _pairs(truth: str, signed: bool) -> list[tuple[str, str]]:
-    # An edge detector has no signs, so that it knows nothing of what a signed metric asks.
+    # An edge detector has no signs: for a signed metric it is as good as noise.
     levels = LEVELS["model" if signed else truth]
     last = 1 + max(levels.values())
     names = [name for name in CONTROLS if name != "sign_flipped"]

@@ -27,7 +27,7 @@ class Control:
         ``function(images, boxes, coordinate, scene, truth, rng)`` to signed float32 maps
         (n, height, width). `truth` is a bool mask, or the exact signed map where it is known.
     knows : {"the truth", "the image", "nothing"}
-        What it is made from. None knows the model, except through a truth that tells of it.
+        The source of its maps. None has access to the model, except through a truth about it.
     summary : str
     """
 
@@ -49,86 +49,58 @@ def oracle(
     plain = replace(scene, shapes=("rectangle",))
     signs = evidence_signs(boxes, plain, coordinate, images=images)
     # A model may use pixels far from any edge. If all edges have one sign they have it, too.
-    known = set(EDGE_SIGNS[coordinate].values())
-    way = known.pop() if len(known) == 1 else 1
-    elsewhere = way * polarity(boxes, scene, images)[:, None, None]
+    edges = set(EDGE_SIGNS[coordinate].values())
+    sign = edges.pop() if len(edges) == 1 else 1
+    elsewhere = sign * polarity(boxes, scene, images)[:, None, None]
     return (truth * np.where(signs == 0, elsewhere, signs)).astype(np.float32)
 
 
-def blurred_oracle(
-    images: Any,
-    boxes: Any,
-    coordinate: str,
-    scene: Scene,
-    truth: Any,
-    rng: Any,
-    *,
-    sigma: float = 1.5,
-) -> np.ndarray:
+def blurred_oracle(*arguments: Any, sigma: float = 1.5) -> np.ndarray:
     """Return the oracle after a Gaussian blur of `sigma` pixels."""
     from scipy.ndimage import gaussian_filter
 
     check_real("sigma", sigma, low=0)
-    exact = oracle(images, boxes, coordinate, scene, truth, rng)
-    return gaussian_filter(exact, (0, sigma, sigma), mode="constant")
+    return gaussian_filter(oracle(*arguments), (0, sigma, sigma), mode="constant")
 
 
-def edge_detector(
-    images: Any, boxes: Any, coordinate: str, scene: Scene, truth: Any, rng: Any
-) -> np.ndarray:
+def edge_detector(images: Any, *_: Any) -> np.ndarray:
     """Return the Sobel magnitude of the image, channels averaged."""
-    from scipy.ndimage import correlate1d
+    from scipy.ndimage import correlate
 
     grey = np.asarray(images, np.float32).mean(-1)
     # `scipy.ndimage.sobel` would smooth along the batch, too.
-    slopes = [
-        correlate1d(
-            correlate1d(grey, [-1, 0, 1], axis=along, mode="nearest"),
-            [1, 2, 1],
-            axis=across,
-            mode="nearest",
-        )
-        for along, across in ((1, 2), (2, 1))
-    ]
-    return np.hypot(*slopes)
+    down = np.outer([-1, 0, 1], [1, 2, 1])
+    return np.hypot(*(correlate(grey, way[None], mode="nearest") for way in (down, down.T)))
 
 
-def constant(
-    images: Any, boxes: Any, coordinate: str, scene: Scene, truth: Any, rng: Any
-) -> np.ndarray:
+def constant(images: Any, *_: Any) -> np.ndarray:
     """Return 1 everywhere."""
     return np.ones(np.shape(images)[:3], np.float32)
 
 
-def random(
-    images: Any, boxes: Any, coordinate: str, scene: Scene, truth: Any, rng: np.random.Generator
-) -> np.ndarray:
+def random(images: Any, *others: Any) -> np.ndarray:
     """Return independent Gaussian numbers."""
+    rng: np.random.Generator = others[-1]
     return rng.standard_normal(np.shape(images)[:3], dtype=np.float32)
 
 
-def one_pixel(
-    images: Any, boxes: Any, coordinate: str, scene: Scene, truth: Any, rng: np.random.Generator
-) -> np.ndarray:
+def one_pixel(images: Any, *others: Any) -> np.ndarray:
     """Return 1 at one random pixel: as simple as a map can be."""
+    rng: np.random.Generator = others[-1]
     n, height, width = np.shape(images)[:3]
     maps = np.zeros((n, height * width), np.float32)
     maps[np.arange(n), rng.integers(height * width, size=n)] = 1
     return maps.reshape(n, height, width)
 
 
-def empty(
-    images: Any, boxes: Any, coordinate: str, scene: Scene, truth: Any, rng: Any
-) -> np.ndarray:
+def empty(images: Any, *_: Any) -> np.ndarray:
     """Return 0 everywhere."""
     return np.zeros(np.shape(images)[:3], np.float32)
 
 
-def sign_flipped(
-    images: Any, boxes: Any, coordinate: str, scene: Scene, truth: Any, rng: Any
-) -> np.ndarray:
+def sign_flipped(*arguments: Any) -> np.ndarray:
     """Return the oracle times -1: the right pixels for the wrong reason."""
-    return -oracle(images, boxes, coordinate, scene, truth, rng)
+    return -oracle(*arguments)
 
 
 _ROWS = (

@@ -16,14 +16,9 @@ from whitebox_loc.introspect.targets.outputs import COORDINATES
 from whitebox_loc.models import compiled, mechanism
 
 __all__ = [
-    "COORDINATES",
-    "Exact",
-    "World",
-    "compiled_world",
-    "crossed_lines",
-    "linear_world",
+    "COORDINATES", "Exact", "World", "compiled_world", "crossed_lines", "linear_world",
     "task_world",
-]
+]  # fmt: skip
 
 SIZE = (16, 16)
 
@@ -43,22 +38,6 @@ def crossed_lines(size: tuple[int, int] = SIZE, channels: int = 1) -> keras.Mode
     half of the middle column, ``bottom`` height / 2 plus that of the lower half; ``left`` and
     ``right`` use the middle row. Slopes are -1 or 1 pixel per unit of brightness there and 0
     elsewhere, so that everything about it is certain.
-
-    Parameters
-    ----------
-    size : (height, width)
-        Even numbers.
-    channels : int, default 1
-
-    Returns
-    -------
-    keras.Model
-        One output "box", ``rel_yxyx``.
-
-    Raises
-    ------
-    ValueError
-        If a side is odd.
 
     Examples
     --------
@@ -96,7 +75,7 @@ def task_world(row: Metric, coordinate: str, n: int, seed: int) -> tuple[Trial, 
 
 
 def linear_world(row: Metric, coordinate: str, n: int, seed: int) -> tuple[Trial, Exact]:
-    """Return a trial of `crossed_lines`, and its slopes or shares, as the metric asks."""
+    """Return a trial of `crossed_lines`, and its slopes or shares, as the metric needs."""
     rng, (height, width) = np.random.default_rng(seed), SIZE
     scene, model = Scene(size=SIZE), crossed_lines(SIZE)
     # At least two pixels on each side of the centre: no line meets the evidence of other edges.
@@ -107,12 +86,12 @@ def linear_world(row: Metric, coordinate: str, n: int, seed: int) -> tuple[Trial
     images = render(boxes, scene)
     index = COORDINATES.index(coordinate)
 
-    def exact(model: keras.Model, shown: np.ndarray) -> np.ndarray:
+    def exact(model: keras.Model, images: np.ndarray) -> np.ndarray:
         kernel = model.get_layer("box").get_weights()[0][:, index]
-        slope = np.broadcast_to(kernel.reshape(1, *SIZE), shown.shape[:3])
+        slope = np.broadcast_to(kernel.reshape(1, *SIZE), images.shape[:3])
         if row.oracle == "slope":
             return slope
-        return slope * (shown - FILLS[row.oracle](shown))[..., 0]
+        return slope * (images - FILLS[row.oracle](images))[..., 0]
 
     used = exact(model, np.ones_like(images)) != 0
     trial = Trial(

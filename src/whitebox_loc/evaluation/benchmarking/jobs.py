@@ -6,8 +6,7 @@ import threading
 import time
 import zlib
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
@@ -18,24 +17,23 @@ import numpy as np
 from whitebox_loc._digests import describe, digest, model_digest
 from whitebox_loc._statistics import mean_interval
 from whitebox_loc._version import __version__
-from whitebox_loc.data import Batch, Scene, generate
+from whitebox_loc.data import Scene, generate
 from whitebox_loc.evaluation.benchmarking.specs import MethodSpec, MetricSpec, ModelSpec
-from whitebox_loc.evaluation.scores.record import Trial
+from whitebox_loc.evaluation.scores.record import Trial, check_values
 from whitebox_loc.evaluation.truth import evidence_mask
-from whitebox_loc.introspect import METHODS, saliency
+from whitebox_loc.introspect import saliency
 from whitebox_loc.introspect.attribution.choices import choose
-from whitebox_loc.introspect.methods import Method
 from whitebox_loc.introspect.targets.outputs import COORDINATES
 from whitebox_loc.models import Mechanism
 
-__all__ = ["Job", "Outcome", "failed", "holding", "run"]
+__all__ = ["Job", "Outcome", "failed", "run"]
 
 
 Truth = Callable[[Any, np.ndarray], np.ndarray]
 """From a model and images to the truth that a control is made from."""
 
 Cell = list[dict[str, Any]]
-"""What one metric says in one job: a dict a coordinate."""
+"""The scores of one metric in one job: a dict a coordinate."""
 
 
 @dataclass(frozen=True)
@@ -55,18 +53,19 @@ class Job:
     @property
     def settings(self) -> dict[str, Any]:
         """Everything besides the metrics that decides the values, as plain data."""
-        method, known = self.method, self.model.mechanism
-        told = {
+        row, mechanism = self.method.row, self.model.mechanism
+        options = {**getattr(row, "options", {}), **self.method.options}
+        settings = {
             "whitebox_loc": __version__,
             "model": self.model.digest,
-            "mechanism": known and digest([known.record.usage, known.record.images]),
-            "method": [method.row.name, digest(method.row.function), dict(method.options)],
+            "mechanism": mechanism and digest([mechanism.record.usage, mechanism.record.images]),
+            "method": [row.name, digest(row.function), options],
             "scene": self.scene,
             "coordinates": self.coordinates,
             "n": self.n,
             "seed": self.seed,
         }
-        return describe(told)
+        return describe(settings)
 
     @cached_property
     def key(self) -> str:
@@ -76,14 +75,14 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a job found: a cell for each metric's label, and the time it took in seconds."""
+    """The cells of a job by the labels of the metrics, and the time it took in seconds."""
 
     cells: Mapping[str, Cell]
     seconds: float
 
 
 class NotApplicableError(Exception):
-    """A metric cannot be asked here; the message says why."""
+    """The model or the method does not have what a metric needs."""
 
 
 def run(job: Job) -> Outcome:
@@ -95,10 +94,12 @@ def run(job: Job) -> Outcome:
     start = time.perf_counter()
     try:
         subject = Subject(job)
-        subject.prepare()
     except Exception as error:
         return failed(job, error, time.perf_counter() - start)
-    cells = {metric.label: _cell(subject, metric) for metric in job.metrics}
+    cells = {
+        metric.label: [_row(subject, metric, index) for index in range(len(job.coordinates))]
+        for metric in job.metrics
+    }
     return Outcome(cells, time.perf_counter() - start)
 
 
@@ -109,7 +110,7 @@ def failed(job: Job, error: BaseException, seconds: float = 0.0) -> Outcome:
 
 
 class Subject:
-    """The arrays of a job, each made once."""
+    """The arrays of a job, each computed once."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -117,33 +118,23 @@ class Subject:
         self.batch = generate(job.scene, job.n, seed=job.seed, valid_only=True)
         self.maps: np.ndarray | None = None
         self.gap: np.ndarray | None = None
-
-    def prepare(self) -> None:
-        """Make what several metrics need, so that its error is the job's and not a metric's."""
-        if self.job.method.control:
-            return
-        self.maps, info = self._saliency(
-            self.model, self.batch.images, list(self.job.coordinates), return_info=True
-        )
-        self.gap = info.gap
+        if not job.method.control:
+            self.maps, info = self._saliency(
+                self.model, self.batch.images, list(job.coordinates), return_info=True
+            )
+            self.gap = info.gap
 
     def trial(self, index: int, metric: MetricSpec) -> Trial:
-        """Return what a metric is given for one coordinate.
-
-        Raises
-        ------
-        NotApplicableError
-            If the metric needs what the model or the method does not have.
-        """
+        """Return the trial of a metric for one coordinate, or raise a NotApplicableError."""
         job, batch, coordinate = self.job, self.batch, self.job.coordinates[index]
-        used = None
+        used, reason = None, ""
         if "used" in metric.row.needs or metric.row.truth == "model":
-            used = None if self.used is None else self.used[COORDINATES.index(coordinate)]
+            used, reason = self._used(coordinate)
         gap = None if self.gap is None else self.gap[index]
         # Before the maps of a control are made, which may cost many passes.
-        for name, value in (("used", used), ("gap", gap)):
+        for name, value, why_not in (("used", used, reason), ("gap", gap, NO_GAP)):
             if name in metric.row.needs and value is None:
-                raise NotApplicableError(self.why_not_used if name == "used" else NO_GAP)
+                raise NotApplicableError(why_not)
         if job.method.control:
             # One generator a trial: a control that draws draws anew at each call. The label
             # decides nothing, as it stands in no key.
@@ -161,48 +152,46 @@ class Subject:
             used=used, gap=gap, seed=job.seed, batch_size=job.batch_size,
         )  # fmt: skip
 
-    @property
-    def used(self) -> np.ndarray | None:
-        """Model truth (4, n, height, width), where the mechanism is known for these images."""
-        return self._used[0]
-
-    @property
-    def why_not_used(self) -> str:
-        """Why there is no model truth."""
-        return self._used[1]
+    def _used(self, coordinate: str) -> tuple[np.ndarray | None, str]:
+        """Return model truth (n, height, width), or None and why the mechanism is not known."""
+        used, reason = self._all_used
+        return None if used is None else used[COORDINATES.index(coordinate)], reason
 
     @cached_property
-    def _used(self) -> tuple[np.ndarray | None, str]:
-        return _used(self.job, self.batch)
+    def _all_used(self) -> tuple[np.ndarray | None, str]:
+        mechanism, images = self.job.model.mechanism, self.batch.images
+        if mechanism is None:
+            return None, NO_MECHANISM
+        # With the row: it may have been edited since.
+        key = (self.job.model.digest, mechanism, zlib.crc32(images.tobytes()), images.shape)
+        return _kept(_truths, key, lambda: _measure_used(mechanism, images))
 
     def _saliency(self, model: keras.Model, images: Any, target: Any, **more: Any) -> Any:
         method = self.job.method
         options = {**self._about_images(), **method.options, **more}
-        with _listed(method.row):
-            return saliency(
-                model, images, target, method.row.name, batch_size=self.job.batch_size, **options
-            )
+        return saliency(
+            model, images, target, method.row, batch_size=self.job.batch_size, **options
+        )
 
     def _about_images(self) -> dict[str, Any]:
-        """Return what is known of the images, for methods with options for it.
+        """Return the options of the method that take boxes, scene and labels of the images.
 
-        Other images that a metric asks about are changed versions of these: their boxes hold.
+        A metric may change the images, but not where their boxes are.
         """
         method = self.job.method
         names = choose(method.row, method.options).options
         if "scene" not in names:
             # Other options of these names mean something else: `boxes` of `drise` are fractions.
             return {}
-        known = {"boxes": self.batch.boxes, "scene": self.job.scene, "labels": self.batch.labels}
+        values = {"boxes": self.batch.boxes, "scene": self.job.scene, "labels": self.batch.labels}
         if "scene" in method.options:
             # The labels are numbers of shapes in the job's scene.
-            del known["labels"]
-        return {name: value for name, value in known.items() if name in names}
+            del values["labels"]
+        return {name: value for name, value in values.items() if name in names}
 
     def _control(
         self, coordinate: str, truth: Truth, rng: np.random.Generator, model: Any, images: Any
     ) -> np.ndarray:
-        """Return what a control draws in place of a map of this model."""
         job = self.job
         return job.method.row.function(
             images, self.batch.boxes, coordinate, job.scene, truth(model, images), rng,
@@ -210,15 +199,15 @@ class Subject:
         )  # fmt: skip
 
     def _truth(self, metric: MetricSpec, coordinate: str) -> Truth:
-        """Return how the truth that a control gets is found: of the same kind as the metric's."""
+        """Return the truth that a control gets, of the same kind as the metric's."""
         if metric.row.truth != "model" or self.job.method.row.knows in ("the image", "nothing"):
             return partial(self._evidence, coordinate)
         if metric.row.kind != "location":
             return partial(self._moved, coordinate)
-        if self.used is None:
-            raise NotApplicableError(self.why_not_used)
-        mask = self.used[COORDINATES.index(coordinate)]
-        return lambda model, images: mask
+        used, reason = self._used(coordinate)
+        if used is None:
+            raise NotApplicableError(reason)
+        return lambda model, images: used
 
     def _evidence(self, coordinate: str, model: Any, images: Any) -> np.ndarray:
         scene, batch = self.job.scene, self.batch
@@ -226,7 +215,6 @@ class Subject:
         return evidence_mask(batch.boxes, scene.size, coordinate, shape=shapes)
 
     def _moved(self, coordinate: str, model: Any, images: Any) -> np.ndarray:
-        """Return what each pixel does for this model, as far as moved edges tell."""
         if model is self.model and images is self.batch.images:
             return self._moved_here[self.job.coordinates.index(coordinate)]
         return self._moves(model, images, coordinate)
@@ -248,15 +236,11 @@ class Subject:
             ) from error
 
 
-def _cell(subject: Subject, metric: MetricSpec) -> Cell:
-    return [_row(subject, metric, index) for index in range(len(subject.job.coordinates))]
-
-
 def _row(subject: Subject, metric: MetricSpec, index: int) -> dict[str, Any]:
     try:
         trial = subject.trial(index, metric)
-        values = np.asarray(metric.row.score(trial, **metric.options), np.float64)
-        _check_values(values, subject.job.n, metric.row.name)
+        scores = metric.row.score(trial, **metric.options)
+        values = check_values(metric.row.name, scores, subject.job.n)
     except NotApplicableError as reason:
         return _empty("not applicable", str(reason))
     except Exception as error:
@@ -288,13 +272,6 @@ def _short(value: float) -> float:
     return float(f"{value:.9g}")
 
 
-def _check_values(values: np.ndarray, n: int, name: str) -> None:
-    if values.shape != (n,):
-        raise ValueError(f"metric {name!r} must return shape ({n},); got {values.shape}.")
-    if np.isinf(values).any():
-        raise ValueError(f"metric {name!r} must be finite or NaN; it is infinite.")
-
-
 _loaded: OrderedDict[str, keras.Model] = OrderedDict()
 _truths: OrderedDict[tuple[Any, ...], tuple[np.ndarray | None, str]] = OrderedDict()
 _lock = threading.RLock()
@@ -303,52 +280,16 @@ KEPT = 4
 """Models, and arrays of model truth, that a worker keeps for later jobs."""
 
 
-@contextmanager
-def holding(models: Mapping[str, keras.Model], rows: Iterable[Method] = ()) -> Iterator[None]:
-    """Let jobs in this process find these models by their digests, and rows by their names."""
-    rows = [row for row in rows if row.name not in METHODS]
-    with _lock:
-        _held.update(models)
-        METHODS.update({row.name: row for row in rows})
-    try:
-        yield
-    finally:
-        with _lock:
-            for key in models:
-                _held.pop(key, None)
-            for row in rows:
-                METHODS.pop(row.name, None)
-
-
-_held: dict[str, keras.Model] = {}
-
-
-@contextmanager
-def _listed(row: Method) -> Iterator[None]:
-    """Let `saliency` find a row by its name; what a worker has under that name comes back."""
-    if METHODS.setdefault(row.name, row) == row:
-        yield
-        return
-    with _lock:
-        before = METHODS[row.name]
-        METHODS[row.name] = row
-        try:
-            yield
-        finally:
-            METHODS[row.name] = before
-
-
 def _model(spec: ModelSpec) -> keras.Model:
-    with _lock:
-        if spec.digest in _held:
-            return _held[spec.digest]
-        return _kept(_loaded, spec.digest, lambda: _load(spec))
+    if spec.model is not None:
+        return spec.model
+    return _kept(_loaded, spec.digest, lambda: _load(spec))
 
 
 def _load(spec: ModelSpec) -> keras.Model:
     if spec.compiled is not None:
         # From the row itself: a worker's table may have another one, or none.
-        _, size, channels, row = spec.compiled
+        row, size, channels = spec.compiled
         model = row.build(size, channels)
     else:
         model = keras.models.load_model(spec.path, compile=False)
@@ -360,27 +301,18 @@ def _load(spec: ModelSpec) -> keras.Model:
     return model
 
 
-def _used(job: Job, batch: Batch) -> tuple[np.ndarray | None, str]:
-    known = job.model.mechanism
-    if known is None:
-        return None, NO_MECHANISM
-    # With the row: it may have been edited since.
-    key = (job.model.digest, known, zlib.crc32(batch.images.tobytes()), batch.images.shape)
-    with _lock:
-        return _kept(_truths, key, lambda: _measure_used(known, batch))
-
-
-def _measure_used(known: Mechanism, batch: Batch) -> tuple[np.ndarray | None, str]:
+def _measure_used(mechanism: Mechanism, images: np.ndarray) -> tuple[np.ndarray | None, str]:
     try:
-        return known.used(batch.images), ""
+        return mechanism.used(images), ""
     except ValueError as error:
         return None, f"the mechanism is not derived for such images: {error}"
 
 
-def _kept(cache: OrderedDict[Any, Any], key: Any, make: Any) -> Any:
-    if key not in cache:
-        cache[key] = make()
-    cache.move_to_end(key)
-    while len(cache) > KEPT:
-        cache.popitem(last=False)
-    return cache[key]
+def _kept(cache: OrderedDict[Any, Any], key: Any, make: Callable[[], Any]) -> Any:
+    with _lock:
+        if key not in cache:
+            cache[key] = make()
+        cache.move_to_end(key)
+        while len(cache) > KEPT:
+            cache.popitem(last=False)
+        return cache[key]

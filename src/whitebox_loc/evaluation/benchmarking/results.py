@@ -24,8 +24,6 @@ COLUMNS = (
 )  # fmt: skip
 """What a row holds, in the order of the file."""
 
-KEYS = ("model", "method", "scene", "metric", "coordinate")
-
 
 @dataclass(frozen=True)
 class Results:
@@ -48,6 +46,10 @@ class Results:
     seconds : dict
         Time of each job in this call, by (model, method, scene); jobs that were taken from
         an earlier call are not in it.
+
+    Notes
+    -----
+    ``pd.DataFrame(results.rows)`` is the same table in pandas, which this library does not need.
 
     Examples
     --------
@@ -125,15 +127,15 @@ class Results:
         chosen = self.select(metric=metric, **wanted)
         if not chosen.rows:
             raise ValueError(f"`wanted` leaves no rows of metric {metric!r}; got {wanted}.")
-        shown = [k for k in ("model", "scene") if len(chosen.names(k)) > 1] + ["method"]
+        keys = [k for k in ("model", "scene") if len(chosen.names(k)) > 1] + ["method"]
         columns = chosen.names("coordinate")
         lines: dict[tuple[str, ...], dict[str, str]] = {}
         for row in chosen:
-            label = tuple(str(row[k]) for k in shown)
+            label = tuple(str(row[k]) for k in keys)
             if row["baseline"] is True:
                 label = (*label[:-1], f"{label[-1]} *")
             lines.setdefault(label, {})[row["coordinate"]] = _cell(row)
-        return _text((metric,) + ("",) * (len(shown) - 1), columns, lines)
+        return _text((metric,) + ("",) * (len(keys) - 1), columns, lines)
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
         """Write the rows as CSV, whole or not at all; NaN is an empty field.
@@ -194,7 +196,8 @@ def read_results(path: str | os.PathLike[str]) -> Results:
             raise _damaged(path, f"row {index}: {fault}")
     if content.get("checksum", digest(rows)) != digest(rows):
         raise _damaged(path, "its checksum does not fit its rows")
-    return Results([{k: _read(row[k]) for k in COLUMNS} for row in rows])
+    nan = math.nan
+    return Results([{k: nan if row[k] is None else row[k] for k in COLUMNS} for row in rows])
 
 
 def fault_of(row: Any, columns: Iterable[str]) -> str:
@@ -219,17 +222,12 @@ def _is_mean(value: Any) -> bool:
     return value is None or _is_known(value) or (isinstance(value, float) and math.isnan(value))
 
 
-def _is_count(value: Any) -> bool:
-    return type(value) is int and value >= 0
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
 FITS: dict[str, Callable[[Any], bool]] = {
-    **dict.fromkeys(("model", "method", "scene", "metric", "coordinate", "error"), _is_text),
-    **dict.fromkeys(("seed", "images", "n"), _is_count),
+    **dict.fromkeys(
+        ("model", "method", "scene", "metric", "coordinate", "error"),
+        lambda value: isinstance(value, str),
+    ),
+    **dict.fromkeys(("seed", "images", "n"), lambda value: type(value) is int and value >= 0),
     **dict.fromkeys(("mean", "low", "high"), _is_mean),
     "baseline": lambda value: isinstance(value, bool),
     "truth": lambda value: value in ("task", "model", "none"),
@@ -243,10 +241,6 @@ def _damaged(path: Any, fault: str) -> ValueError:
         f"`path` {os.fspath(path)!r} holds no benchmark results, or damaged ones: {fault}. Name "
         "the results.json of a benchmark, or call it again with the same `out` to write it anew."
     )
-
-
-def _read(value: Any) -> Any:
-    return math.nan if value is None else value
 
 
 def _written(value: Any, missing: Any = "") -> Any:

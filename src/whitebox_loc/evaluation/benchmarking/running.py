@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, as_completed
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,9 +70,8 @@ def benchmark(
     out : path, optional
         Folder for ``results.csv``, ``results.json``, ``timings.csv`` and ``jobs/``, a file for
         each finished job. A call with the same `out` takes from there what has been done with
-        equal settings, and does the rest, and what failed, now. Files of other settings stay
-        and are not read: the results hold what this call asks for and nothing else. What does
-        not hold its checksum or its form is done again, with a `DamagedCellWarning`.
+        equal settings, and does the rest, and what failed, now. What does not hold its checksum
+        or its form is done again, with a `DamagedCellWarning`.
     n : int, default 64
         Images a scene; empty boxes are drawn again.
     seed : int, default 0
@@ -86,10 +84,6 @@ def benchmark(
         Most images in one pass of a model.
     progress : bool, default True
         Show a progress bar.
-
-    Returns
-    -------
-    Results
 
     Raises
     ------
@@ -106,11 +100,11 @@ def benchmark(
     >>> import whitebox_loc as wb
     >>> from whitebox_loc.evaluation.benchmarking.running import benchmark
     >>> scene = wb.data.Scene(size=(8, 8))
-    >>> found = benchmark(
+    >>> results = benchmark(
     ...     {"untrained": wb.models.localizer(size=(8, 8))}, ["gradient"], {"tiny": scene},
     ...     ["mass_accuracy_task"], n=4, progress=False,
     ... )
-    >>> len(found), found.names("method")
+    >>> len(results), results.names("method")
     (16, ['gradient', 'random', 'edge_detector', 'blurred_oracle'])
     """
     check_executor(executor)
@@ -118,7 +112,7 @@ def benchmark(
     check_bool("progress", progress)
     with ExitStack() as cleaning:
         folder = _folder(out, executor, cleaning)
-        plan, loaded = _plan(
+        plan = _plan(
             models, methods, scenes, metrics,
             coordinates=tuple(check_names("coordinates", coordinates, COORDINATES)),
             baselines=baselines,
@@ -126,8 +120,6 @@ def benchmark(
             batch_size=check_int("batch_size", batch_size, low=1),
             folder=None if executor is None or folder is None else folder / "models",
         )  # fmt: skip
-        rows = [job.method.row for job in plan if not job.method.control]
-        cleaning.enter_context(jobs.holding(loaded, rows))
         return _run_plan(plan, executor, folder, out is not None, progress)
 
 
@@ -146,21 +138,20 @@ def _folder(out: Any, executor: Executor | None, cleaning: ExitStack) -> Path | 
 def _plan(
     models: Any, methods: Any, scenes: Any, metrics: Any, *, baselines: bool, folder: Path | None,
     **settings: Any,
-) -> tuple[list[Job], dict[str, Any]]:  # fmt: skip
-    """Return all jobs in the order of the table, and the models at hand."""
+) -> list[Job]:  # fmt: skip
+    """Return all jobs in the order of the table."""
     # The quick checks come first: a wrong name must not cost the loading of models.
     by_scene = specs.scene_specs(scenes)
     check_drawing(settings["n"], by_scene.values())
     by_method = specs.method_specs(methods, baselines, settings["seed"])
     by_metric = tuple(specs.metric_specs(metrics).values())
-    by_model, loaded = specs.model_specs(models, by_scene, folder)
-    plan = [
+    by_model = specs.model_specs(models, by_scene, folder)
+    return [
         Job(model=model, method=method, scene_name=title, scene=by_scene[title],
             metrics=by_metric, **settings)
         for (_, title), model in by_model.items()
         for method in by_method.values()
     ]  # fmt: skip
-    return plan, loaded
 
 
 def _run_plan(
@@ -170,49 +161,48 @@ def _run_plan(
     if keep and folder is not None:
         # Before the work: what cannot be written is no reason to lose it.
         store = make_folder("out", folder / "jobs")
-    known = [load_cells(store, job) for job in plan]
+    cells = [load_cells(store, job) for job in plan]
     seconds: dict[tuple[str, str, str], float] = {}
-    left = dict(_left(plan, known))
+    left = dict(_left(plan, cells))
     with tqdm(total=len(plan), unit="job", disable=not progress) as bar:
         bar.update(len(plan) - len(left))
 
         def take(index: int, outcome: Outcome) -> None:
             job = left[index]
             save_cells(store, job, outcome)
-            known[index] |= outcome.cells
+            cells[index] |= outcome.cells
             seconds[job.model.name, job.method.label, job.scene_name] = outcome.seconds
             bar.set_postfix_str(f"{job.model.name}, {job.method.label}", refresh=False)
             bar.update()
 
         try:
-            (_run_here if executor is None else partial(_run_by, executor))(left, take)
+            if executor is not None:
+                _run_by(executor, left, take)
+            else:
+                for index, job in left.items():
+                    take(index, jobs.run(job))
         except (KeyboardInterrupt, RuntimeError) as stop:
-            _say_what_is_kept(stop, plan, known, store)
+            _note_progress(stop, plan, cells, store)
             raise
         finally:
-            found = Results(_rows(plan, known), seconds)
+            results = Results(_rows(plan, cells), seconds)
             if store is not None:
-                _write(found, store.parent)
-    return found
+                _write(results, store.parent)
+    return results
 
 
-def _left(plan: list[Job], known: list[dict[str, Cell]]) -> Iterator[tuple[int, Job]]:
-    """Yield the jobs that are not done, with the metrics that are still to be asked."""
-    for index, (job, cells) in enumerate(zip(plan, known, strict=True)):
-        metrics = tuple(metric for metric in job.metrics if metric.label not in cells)
+def _left(plan: list[Job], cells: list[dict[str, Cell]]) -> Iterator[tuple[int, Job]]:
+    """Yield the jobs that are not done, with the metrics that are missing."""
+    for index, (job, stored) in enumerate(zip(plan, cells, strict=True)):
+        metrics = tuple(metric for metric in job.metrics if metric.label not in stored)
         if metrics:
             yield index, replace(job, metrics=metrics)
-
-
-def _run_here(left: dict[int, Job], take: Callable[[int, Outcome], None]) -> None:
-    for index, job in left.items():
-        take(index, jobs.run(job))
 
 
 def _run_by(executor: Executor, left: dict[int, Job], take: Callable[[int, Outcome], None]) -> None:
     """Run jobs by an executor; keep everything that ends, however the others end."""
     futures: dict[Future[Outcome], int] = {}
-    taken: set[Future[Outcome]] = set()
+    ended: set[Future[Outcome]] = set()
     broken: BaseException | None = None
     try:
         try:
@@ -221,11 +211,11 @@ def _run_by(executor: Executor, left: dict[int, Job], take: Callable[[int, Outco
         except BrokenExecutor as error:
             broken = error
         for future in as_completed(futures):
-            taken.add(future)
+            ended.add(future)
             broken = _take_one(future, left, futures[future], take) or broken
     finally:
         # After Ctrl-C: what has not begun is called off, what has ended meanwhile is kept.
-        for future in set(futures) - taken:
+        for future in set(futures) - ended:
             if not future.cancel() and future.done():
                 _take_one(future, left, futures[future], take)
     if broken is not None:
@@ -247,37 +237,36 @@ def _take_one(
     if isinstance(error, (BrokenExecutor, CancelledError)) or not isinstance(
         error, (Exception, type(None))
     ):
-        return error  # a worker that got Ctrl-C says so, too
+        return error  # also the KeyboardInterrupt of a worker that got Ctrl-C
     take(index, future.result() if error is None else jobs.failed(left[index], error))
     return None
 
 
-def _say_what_is_kept(
-    stop: BaseException, plan: list[Job], known: list[dict[str, Cell]], store: Path | None
+def _note_progress(
+    stop: BaseException, plan: list[Job], cells: list[dict[str, Cell]], store: Path | None
 ) -> None:
-    left = len(dict(_left(plan, known)))
+    left = len(dict(_left(plan, cells)))
     where = "lost, since `out` was not given" if store is None else f"kept in {store.parent}"
     stop.add_note(f"{len(plan) - left} of {len(plan)} jobs were finished; they are {where}.")
 
 
-def _rows(plan: list[Job], known: list[dict[str, Cell]]) -> list[dict[str, Any]]:
-    """Return the rows of all cells that are known, in the order of the plan."""
+def _rows(plan: list[Job], cells: list[dict[str, Cell]]) -> list[dict[str, Any]]:
     return [
         {
             "model": job.model.name, "method": job.method.label, "baseline": job.method.control,
             "scene": job.scene_name, "metric": metric.label, "truth": metric.row.truth,
             "coordinate": coordinate, "seed": job.seed, "images": job.n, **values,
         }
-        for job, cells in zip(plan, known, strict=True)
+        for job, of_job in zip(plan, cells, strict=True)
         for metric in job.metrics
-        if metric.label in cells
-        for coordinate, values in zip(job.coordinates, cells[metric.label], strict=True)
+        if metric.label in of_job
+        for coordinate, values in zip(job.coordinates, of_job[metric.label], strict=True)
     ]  # fmt: skip
 
 
-def _write(found: Results, folder: Path) -> None:
-    found.to_csv(folder / "results.csv")
-    found.to_json(folder / "results.json")
+def _write(results: Results, folder: Path) -> None:
+    results.to_csv(folder / "results.csv")
+    results.to_json(folder / "results.json")
     path = folder / "timings.csv"
     with (
         naming("out", path),
@@ -286,5 +275,5 @@ def _write(found: Results, folder: Path) -> None:
     ):
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["model", "method", "scene", "seconds"])
-        for key, value in found.seconds.items():
+        for key, value in results.seconds.items():
             writer.writerow([*map(csv_cell, key), f"{value:.3f}"])

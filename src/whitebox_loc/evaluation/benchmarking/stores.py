@@ -17,7 +17,7 @@ __all__ = ["DamagedCellWarning", "load_cells", "save_cells"]
 FORMAT = "whitebox_loc benchmark job 3"
 
 COLUMNS = ("n", "mean", "low", "high", "status", "error")
-"""What a metric says of one coordinate."""
+"""The scores of a metric for one coordinate."""
 
 
 class DamagedCellWarning(UserWarning):
@@ -25,11 +25,11 @@ class DamagedCellWarning(UserWarning):
 
 
 def load_cells(folder: Path | None, job: Job) -> dict[str, Cell]:
-    """Return what is already known of a job, by the label of each metric.
+    """Return the stored cells of a job by the label of each metric.
 
     A file belongs to a job by the digest of all its settings, and a cell to a metric by the
-    digest of the metric: what was measured otherwise is never found. Cells that failed are left
-    out, so that they are tried again; and so are those that are damaged, with a warning.
+    digest of the metric. Cells that failed are left out, so that they are tried again; and so
+    are those that are damaged, with a warning.
     """
     if folder is None:
         return {}
@@ -60,14 +60,11 @@ def save_cells(folder: Path | None, job: Job, outcome: Outcome) -> None:
     signed = {
         key: {"rows": cell, "checksum": _checksum(job, key, cell)} for key, cell in cells.items()
     }
-    about = {"format": FORMAT, "settings": job.settings, "names": _names(job), "cells": signed}
+    # For a reader of the file; they decide nothing.
+    names = {"model": job.model.name, "method": job.method.label, "scene": job.scene_name}
+    about = {"format": FORMAT, "settings": job.settings, "names": names, "cells": signed}
     with naming("out", path), replacing(path) as part:
         part.write_text(json.dumps(about) + "\n", encoding="utf-8")
-
-
-def _names(job: Job) -> dict[str, Any]:
-    """Names for a reader of the file; they decide nothing."""
-    return {"model": job.model.name, "method": job.method.label, "scene": job.scene_name}
 
 
 def _checksum(job: Job, key: str, rows: Any) -> str:
@@ -85,15 +82,15 @@ def _read(path: Path, job: Job) -> tuple[dict[str, Cell], str]:
     except ValueError as error:
         return {}, f"it is not JSON ({error})"
     if not isinstance(about, dict) or about.get("format") != FORMAT:
-        found = about.get("format") if isinstance(about, dict) else type(about).__name__
-        return {}, f"its format is {found!r}, not {FORMAT!r}"
+        form = about.get("format") if isinstance(about, dict) else type(about).__name__
+        return {}, f"its format is {form!r}, not {FORMAT!r}"
     if not isinstance(about.get("cells"), dict):
         return {}, f"`cells` must be an object; it is {about.get('cells')!r}"
     labels = {metric.key: metric.label for metric in job.metrics}
     faults = {key: _fault(job, key, cell) for key, cell in about["cells"].items()}
     sound = {key: cell["rows"] for key, cell in about["cells"].items() if not faults[key]}
-    told = [f"cell {labels.get(key, key)!r}: {fault}" for key, fault in faults.items() if fault]
-    return sound, "; ".join(told)
+    texts = [f"cell {labels.get(key, key)!r}: {fault}" for key, fault in faults.items() if fault]
+    return sound, "; ".join(texts)
 
 
 def _fault(job: Job, key: str, cell: Any) -> str:

@@ -58,7 +58,7 @@ def certify(
 ) -> Certificate:
     """Run a method over compiled models and scenes, and compare its maps with model truth.
 
-    For each model, scene and coordinate, `mechanism` says which pixels of each image the
+    For each model, scene and coordinate, `mechanism` gives the pixels of each image that the
     model uses. Three checks follow, and a certificate is passed if all are:
 
     - ``"share"``, where some pixels are used and others not: of the sum of the map's absolute
@@ -71,15 +71,13 @@ def certify(
 
     The thresholds follow from what a map must not be able to do. **Half**: the pixels used
     for left by ``max_projection`` and by ``left_right_swapped`` are disjoint, on the same
-    images, whenever the box is at least two pixels wide. A map that does not depend on the
-    model has at most half of its sum on one of the two, so it cannot pass on both; no lower
-    threshold has this property. The same holds for maps that do not depend on the
-    coordinate: top and bottom of ``integrator`` are disjoint for boxes at least two
-    pixels high. **Their share of the image**: what a uniform map, which knows nothing,
-    reaches. **0**: a coordinate that uses nothing has nothing to show.
+    images, whenever the box is at least two pixels wide. So a map that does not depend on the
+    model cannot pass on both; no lower threshold has this property. The same holds for maps
+    that do not depend on the coordinate, by top and bottom of ``integrator``. **Their share of
+    the image** is what a uniform map reaches. **0**: what uses nothing has nothing to show.
 
     Passing is necessary for a map to be true, not sufficient: signs and sizes are not
-    judged, nor whether all used pixels are shown.
+    judged, nor whether all used pixels have a part in the map.
 
     Parameters
     ----------
@@ -105,8 +103,8 @@ def certify(
     Returns
     -------
     Certificate
-        Its ``failures`` name the mechanisms that failed; ``table()`` says how. Where a method
-        raises an exception, or changes the weights of the model, that is its failure.
+        Its ``failures`` name the mechanisms that failed; ``table()`` has the details. A method
+        fails where it raises an exception or changes the weights of the model.
 
     Raises
     ------
@@ -125,7 +123,9 @@ def certify(
     """
     explain, name = _explainer(method, options, seed, check_int("batch_size", batch_size, low=1))
     check_int("n", n, low=2)
-    names = _check_mechanisms(mechanisms)
+    names = list(COMPILED)
+    if mechanisms is not None:
+        names = check_names("mechanisms", mechanisms, COMPILED)
     seed = check_int("seed", seed, low=0)
     drawn = _check_scenes(_default_scenes(check_size("size", size)) if scenes is None else scenes)
     check_drawing(n, drawn.values())
@@ -139,7 +139,6 @@ def certify(
 def _certify_one(
     explain: Callable[..., np.ndarray], name: str, images: Mapping[str, np.ndarray], seed: int
 ) -> list[Check]:
-    """Return all checks on one compiled model."""
     every = np.concatenate(list(images.values()))
     model = _model(COMPILED[name], every.shape[1:3])
     used = mechanism(model).used(every)
@@ -181,11 +180,11 @@ def _checks(
         note = "" if np.isfinite(size[none]).all() else NOT_FINITE
         rows.append(Check(*where, "silence", loudest, loudest, loudest, SILENCE, passed, note))
     if everything.any():
-        shown = float(1 - blank[everything].mean())
+        share = float(1 - blank[everything].mean())
         finite = bool(np.isfinite(size[everything]).all())
-        passed = shown == 1 and finite
-        note = NOT_FINITE if not finite else _blank_note(blank[everything]) if shown < 1 else ""
-        rows.append(Check(*where, "shown", shown, shown, shown, 1.0, passed, note))
+        passed = share == 1 and finite
+        note = NOT_FINITE if not finite else _blank_note(blank[everything]) if share < 1 else ""
+        rows.append(Check(*where, "shown", share, share, share, 1.0, passed, note))
     some = ~none & ~everything
     if some.any():
         rows.append(_share(size[some], used[some], blank[some], where, seed))
@@ -229,12 +228,6 @@ def _model(row: Compiled, size: tuple[int, int]) -> keras.Model:
     return compiled(row.name, size)
 
 
-def _check_mechanisms(mechanisms: Any) -> list[str]:
-    if mechanisms is None:
-        return list(COMPILED)
-    return check_names("mechanisms", mechanisms, COMPILED)
-
-
 def _default_scenes(size: tuple[int, int]) -> dict[str, Scene]:
     """Return the scenes; sides of two pixels at least but for the thin one."""
     check_memory("size", size, 4.0 * size[0] * size[1], "an image")
@@ -254,13 +247,13 @@ def _check_scenes(scenes: Mapping[str, Scene]) -> dict[str, Scene]:
         raise TypeError(
             f"`scenes` must be a mapping from names to at least one Scene; got {shortened(scenes)}."
         )
-    found = named_scenes(scenes)
-    sizes = {scene.size for scene in found.values()}
+    by_name = named_scenes(scenes)
+    sizes = {scene.size for scene in by_name.values()}
     if len(sizes) > 1:
         raise ValueError(
             f"`scenes` must all have one size; got {sorted(sizes)}. Use as_scene(scene, size=...)."
         )
-    for name, scene in found.items():
+    for name, scene in by_name.items():
         images = generate(scene, 4, seed=0).images
         if (
             scene.shapes != ("rectangle",)
@@ -271,7 +264,7 @@ def _check_scenes(scenes: Mapping[str, Scene]) -> dict[str, Scene]:
                 f"`scenes` must be plain: rectangles of brightness 1 on 0 in one channel; "
                 f"{name!r} is {scene}."
             )
-    return found
+    return by_name
 
 
 def _explainer(
@@ -287,12 +280,12 @@ def _explainer(
             method, "__name__", type(method).__name__
         )
     choice = choose(check_choice("method", method, METHODS), options)
-    name, chosen = choice.row.name, options
+    name = choice.row.name
     if "seed" in choice.options:
-        chosen = {"seed": seed, **options}
+        options = {"seed": seed, **options}
 
     def explain(model: keras.Model, images: np.ndarray) -> np.ndarray:
-        return saliency(model, images, COORDINATES, name, batch_size=batch_size, **chosen)
+        return saliency(model, images, COORDINATES, name, batch_size=batch_size, **options)
 
     return explain, name
 

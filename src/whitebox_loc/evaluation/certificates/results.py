@@ -112,22 +112,21 @@ class Certificate:
 
 
 def _worst(failed: list[Check]) -> list[str]:
-    """Describe the worst failure of each kind of check."""
-    found = []
+    texts = []
     shares = [row for row in failed if row.check == "share"]
     if shares:
         row = min(shares, key=lambda r: r.low - r.threshold)
         note = f", {row.note}" if row.note else ""
-        found.append(
+        texts.append(
             f"worst {row.coordinate} on {row.scene!r}: {row.value:.0%} on used pixels "
             f"[{row.low:.0%}, {row.high:.0%}], must exceed {row.threshold:.0%}{note}"
         )
-    shown = [row for row in failed if row.check == "shown"]
-    if shown:
-        found.append(f"{shown[0].note} ({shown[0].coordinate} on {shown[0].scene!r})")
+    blank = next((row for row in failed if row.check == "shown"), None)
+    if blank is not None:
+        texts.append(f"{blank.note} ({blank.coordinate} on {blank.scene!r})")
     loud = [row for row in failed if row.check == "silence"]
     if loud:
         row = max(loud, key=lambda r: (bool(r.note), r.value))
         size = row.note or f"of up to {row.value:.1g}"
-        found.append(f"maps {size} where nothing is used")
-    return found
+        texts.append(f"maps {size} where nothing is used")
+    return texts

@@ -1,11 +1,7 @@
 """What is explained: coordinates, outputs, classes and units, of one box or several."""
 
 from whitebox_loc.introspect.targets.builders import (
-    COORDINATES,
-    DERIVED,
     LINKS,
-    PARTS,
-    Target,
     as_target,
     bin,
     candidate,
@@ -15,6 +11,9 @@ from whitebox_loc.introspect.targets.builders import (
     loss,
     unit,
 )
+from whitebox_loc.introspect.targets.one_box import DERIVED, Target
+from whitebox_loc.introspect.targets.outputs import COORDINATES
+from whitebox_loc.introspect.targets.several_boxes import PARTS
 
 __all__ = [
     "COORDINATES",

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from whitebox_loc._digests import without_made_up_names
+from whitebox_loc._digests import layer_settings
 from whitebox_loc.models.compiled_models.record import Compiled
 
 __all__ = ["difference"]
@@ -39,7 +39,7 @@ def difference(model: keras.Model, row: Compiled, shape: tuple[int, int, int]) -
     'its layers are not those of the compiled model of that name'
     """
     expected = _expected(row, shape)
-    if _layers(model) != expected.layers:
+    if layer_settings(model.layers) != expected.layers:
         return "its layers are not those of the compiled model of that name"
     weights = model.get_weights()
     same = len(weights) == len(expected.weights) and all(
@@ -67,15 +67,9 @@ def _expected(row: Compiled, shape: tuple[int, int, int]) -> _Fingerprint:
     # Rows compare by identity, so that one that takes another's place is built anew.
     model = row.build(shape[:2], shape[2])
     weights = [np.array(weight) for weight in model.get_weights()]
-    return _Fingerprint(_layers(model), weights, _answers(model, shape))
+    return _Fingerprint(layer_settings(model.layers), weights, _answers(model, shape))
 
 
 def _answers(model: keras.Model, shape: tuple[int, int, int]) -> np.ndarray:
     noise = np.random.default_rng(0).random((4, *shape), np.float32)
     return np.asarray(model(noise, training=False))
-
-
-def _layers(model: keras.Model) -> Any:
-    """Return kinds and settings of all layers, without the names that Keras made up."""
-    kinds = [(type(layer).__name__, layer.get_config()) for layer in model.layers]
-    return without_made_up_names([{"class_name": kind, "config": own} for kind, own in kinds])
