@@ -57,6 +57,12 @@ def test_every_pair_by_hand(source, target):
     np.testing.assert_allclose(got, [BY_HAND[target]], rtol=0, atol=1.5 * 60 * EPS)
 
 
+# Keras 3.12 multiplies columns by the height; 3.15 does not.
+SWAPS = keras.utils.bounding_boxes.convert_format(
+    np.float32([[0.5, 0.5, 0.25, 0.25]]), "rel_center_xywh", "center_xywh", height=32, width=64
+)[0, 0] == 16  # fmt: skip
+
+
 @pytest.mark.parametrize("source", [name for name in FORMATS if not name.endswith("yxhw")])
 @pytest.mark.parametrize("target", [name for name in FORMATS if not name.endswith("yxhw")])
 def test_agrees_with_keras(source, target):
@@ -65,6 +71,8 @@ def test_agrees_with_keras(source, target):
     expected = keras.utils.bounding_boxes.convert_format(
         given_boxes, source=source, target=target, height=32, width=64, dtype="float32"
     )
+    if source == "rel_center_xywh" and not target.startswith("rel_") and SWAPS:
+        pytest.skip("this Keras takes heights for widths; test_every_pair_by_hand has the truth")
     # Whole numbers and sizes of powers of two: no rounding on either side.
     np.testing.assert_array_equal(
         convert(given_boxes, source, target, size=(32, 64)), np.asarray(expected)

@@ -10,9 +10,8 @@ from hypothesis.extra import numpy as hnp
 
 from whitebox_loc.evaluation.scores import entropy, gini
 
-maps_23 = hnp.arrays(
-    np.float32, (2, 2, 3), elements=st.floats(-100, 100, width=32).filter(lambda v: abs(v) > 1e-3)
-)
+sizes = st.floats(2.0**-9, 100, width=32)
+maps_23 = hnp.arrays(np.float32, (2, 2, 3), elements=sizes | sizes.map(lambda v: -v))
 
 
 def gini_by_pairs(values):
