@@ -305,7 +305,7 @@ def _as_row(method: Any) -> Method:
     if isinstance(method, Method):
         return method
     if callable(method):
-        check_callable("method", method, 1, "from an introspect.query.Query to Maps")
+        check_callable("method", method, 1, "from an introspect.targets.query.Query to Maps")
         name = getattr(method, "__name__", type(method).__name__)
         named = functools.partial(call_given, "method", method)
         return Method(name, "own", named, paper="", blind_to="")
