@@ -74,7 +74,7 @@ def draw(ax, container, floors):
         far = y - v > 1 and x == u
         bend = (0.6 if x < 0 else -0.6) if far else 0.0
         ax.annotate(
-            "", (u, v + HEIGHT / 2), (x, y - HEIGHT / 2),
+            "", (u, v + HEIGHT / 2), (x, y - HEIGHT / 2), zorder=1,
             arrowprops={"arrowstyle": "->", "color": "0.35", "lw": 1.0, "shrinkA": 0, "shrinkB": 0,
                         "connectionstyle": f"arc3,rad={bend}"},
         )  # fmt: skip
