@@ -88,6 +88,8 @@ def hsic(
     for index in np.ndindex(*values.shape[:2]):
         if _varies(values[index]):
             traces[index] = (sign * (_gaussian(values[index]) @ sign)).sum(0) / 2
+    # The form of a Gaussian kernel is never negative, but its rounding may be.
+    traces = np.maximum(traces, 0.0)
     return Maps((traces / (samples - 1) ** 2)[..., labels].astype(np.float32))
 
 
