@@ -1,20 +1,10 @@
-"""Names for what annotations mean where TensorFlow and Keras ship no types."""
+"""A name for what annotations mean where TensorFlow ships no types."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
-if TYPE_CHECKING:
-    import keras
-    import numpy as np
-
-__all__ = ["Array", "Model", "Tensor"]
-
-Array: TypeAlias = "np.ndarray[Any, np.dtype[Any]]"
-"""A NumPy array."""
-
-Model: TypeAlias = "keras.Model"
-"""A Keras model."""
+__all__ = ["Tensor"]
 
 Tensor: TypeAlias = Any
 """A TensorFlow tensor, eager or symbolic, or what converts to one."""

@@ -12,7 +12,8 @@ import numpy as np
 from whitebox_loc._validation import check_bool, check_choice, check_int, check_model
 from whitebox_loc.introspect.attribution.choices import Choice, choose
 from whitebox_loc.introspect.methods import Maps, Method
-from whitebox_loc.introspect.targets import LINKS, as_target
+from whitebox_loc.introspect.targets import LINKS
+from whitebox_loc.introspect.targets.builders import as_targets
 from whitebox_loc.introspect.targets.query import Query
 from whitebox_loc.introspect.tracing.inputs import check_images
 from whitebox_loc.introspect.tracing.refusals import check_answer
@@ -143,9 +144,7 @@ def saliency(
     choice = choose(method, options)
     inputs = check_images(images, check_model(model))
     several = isinstance(target, (list, tuple))
-    if several and not len(target):
-        raise ValueError("`target` must name at least one target; got an empty list.")
-    targets = [as_target(t) for t in (target if several else [target])]
+    targets = as_targets(target)
     check_choice("link", link, LINKS)
     check_int("batch_size", batch_size, low=1)
     check_bool("return_info", return_info)

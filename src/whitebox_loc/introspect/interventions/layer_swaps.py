@@ -10,7 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from whitebox_loc._validation import check_choice
-from whitebox_loc.introspect.targets import LINKS, Target, as_target
+from whitebox_loc.introspect.targets import LINKS, Target
+from whitebox_loc.introspect.targets.builders import as_targets
 from whitebox_loc.introspect.targets.outputs import COORDINATES
 from whitebox_loc.introspect.targets.query import Query
 from whitebox_loc.introspect.tracing.inputs import Inputs
@@ -53,7 +54,7 @@ class Swap:
     ) -> None:
         find_layers(model, [layer], "layer")
         self.model, self.inputs, self.layer, self.batch_size = model, inputs, layer, batch_size
-        self.targets, self.link = tuple(targets) or tuple(map(as_target, COORDINATES)), link
+        self.targets, self.link = tuple(targets or as_targets(COORDINATES)), link
         self._query = Query(model, inputs, self.targets, link, batch_size)
         self._query.check_log_odds()
         self.shape = self.read(inputs, np.arange(1)).shape[1:]
@@ -62,8 +63,7 @@ class Swap:
 
     def batches(self) -> Iterator[slice]:
         """Cut the images into slices."""
-        for start in range(0, len(self.inputs), self.batch_size):
-            yield slice(start, min(start + self.batch_size, len(self.inputs)))
+        return (part for part, _ in self._query.tiles(1))
 
     def read(self, inputs: Inputs, rows: np.ndarray) -> np.ndarray:
         """Return the layer's output (m, ...) for some rows of inputs."""
@@ -115,7 +115,4 @@ def targets_of(target: Any, link: str) -> list[Target]:
                 "coordinates, such as target=['top', 'left']."
             )
         return []
-    names = list(target) if isinstance(target, (list, tuple)) else [target]
-    if not names:
-        raise ValueError("`target` must name at least one target; got an empty list.")
-    return [as_target(t) for t in names]
+    return as_targets(target)

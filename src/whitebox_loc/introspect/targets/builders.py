@@ -284,6 +284,14 @@ def as_target(target: Any, name: str = "target") -> Target:
     )
 
 
+def as_targets(target: Any) -> list[Target]:
+    """Return the `target` of a public function, one or a list of several, as Targets."""
+    targets = list(target) if isinstance(target, (list, tuple)) else [target]
+    if not targets:
+        raise ValueError("`target` must name at least one target; got an empty list.")
+    return [as_target(each) for each in targets]
+
+
 def _relative(boxes: Any, format: str, size: Any) -> np.ndarray:
     boxes = check_boxes("boxes", boxes)
     if boxes.ndim > 2:

@@ -19,7 +19,8 @@ from whitebox_loc._validation import (
     check_real,
     shortened,
 )
-from whitebox_loc.introspect.targets import Target, as_target
+from whitebox_loc.introspect.targets import Target
+from whitebox_loc.introspect.targets.builders import as_targets
 from whitebox_loc.introspect.targets.query import read_targets
 from whitebox_loc.introspect.tracing.capture import forward, traced
 from whitebox_loc.introspect.tracing.inputs import Inputs, blank
@@ -182,12 +183,9 @@ def _goals(
             f"target={shortened(target)}."
         )
     if target is not None:
-        several = isinstance(target, (list, tuple))
-        if not several or len(target):
-            for one in target if several else [target]:
-                yield _target_goal(model, as_target(one))
-            return
-        raise ValueError("`target` must name at least one target; got an empty list.")
+        for each in as_targets(target):
+            yield _target_goal(model, each)
+        return
     yield from _unit_goals(model, inputs, layer, channel, position, batch_size)
 
 
