@@ -10,8 +10,6 @@ from contextlib import contextmanager
 
 import whitebox_loc
 
-__all__ = ["main"]
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status.

@@ -8,22 +8,6 @@ import numpy as np
 
 from whitebox_loc._validation import as_array, check_boxes, shortened
 
-__all__ = [
-    "ROUNDING",
-    "align",
-    "as_boxes",
-    "check_fractions",
-    "check_numeric",
-    "check_pair",
-    "check_weights",
-    "finite_tensor",
-    "is_symbolic",
-    "is_tensor",
-    "namespace",
-    "numbers_of",
-    "to_tensor",
-]
-
 
 def is_tensor(value: Any) -> bool:
     """Tell whether `value` is a TensorFlow or Keras tensor, by the module of its type.

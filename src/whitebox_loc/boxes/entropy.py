@@ -6,8 +6,6 @@ from typing import Any
 
 from whitebox_loc.boxes._arrays import namespace
 
-__all__ = ["TANGENT", "cross_entropy", "entropy"]
-
 TANGENT = 0.01
 """Share of the target below which a prediction is scored on the tangent of the logarithm.
 

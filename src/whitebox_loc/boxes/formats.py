@@ -11,8 +11,6 @@ import numpy as np
 from whitebox_loc._validation import check_choice, check_size
 from whitebox_loc.boxes._arrays import as_boxes, namespace
 
-__all__ = ["COORDINATES", "FORMATS", "RELATIVE_FORMATS", "convert", "is_relative", "to_columns"]
-
 COORDINATES = ("top", "left", "bottom", "right")
 """The four numbers of a box in ``yxyx``, by name."""
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ["are_legal", "edge_limits", "move_edges"]
-
 
 def are_legal(boxes: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """Return which ``yxyx`` boxes (..., 4) lie inside an image of `size` and have area."""

@@ -16,8 +16,6 @@ from whitebox_loc._validation import check_bool, check_choice
 from whitebox_loc.boxes._arrays import align, as_boxes, check_numeric, namespace
 from whitebox_loc.boxes.formats import FORMATS, is_relative, to_columns
 
-__all__ = ["ciou", "diou", "giou", "iou"]
-
 # Below it, 1 / area overflows float32 and with it the gradient.
 _ZERO = float(np.finfo(np.float32).tiny)
 

@@ -8,8 +8,6 @@ from whitebox_loc.data.sampling import Streams, count_boxes, nth_boxes
 from whitebox_loc.data.scenes import Level, Scene, level_range
 from whitebox_loc.data.shapes import shape_mask
 
-__all__ = ["Artist", "draw_levels", "is_plain"]
-
 _DECORATIONS = (
     "texture",
     "noise",

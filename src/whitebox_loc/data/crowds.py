@@ -13,8 +13,6 @@ from whitebox_loc.data.render import draw_images
 from whitebox_loc.data.sampling import Streams, count_boxes, nth_boxes
 from whitebox_loc.data.scenes import NOTEBOOK_MARGIN, Scene, as_scene
 
-__all__ = ["MultiBatch", "MultiScene", "draw_crowd", "draw_multi_batch"]
-
 #: Images whose boxes are drawn together, from a random stream of their own. Part of the seed.
 BLOCK = 64
 #: Draws of one box before the image is begun anew. Part of the seed.

@@ -18,8 +18,6 @@ from whitebox_loc.data.scenes import Scene, as_scene
 if TYPE_CHECKING:
     import tensorflow as tf
 
-__all__ = ["Batch", "batch_at", "dataset", "generate"]
-
 #: Most batches to skip and most workers: the number of a batch must fit into 64 bits.
 MOST = 2**31 - 1
 
@@ -307,6 +305,7 @@ def check_images(name: str, n: int, scene: Scene | MultiScene) -> None:
 
 
 def check_shard(shard: Any) -> tuple[int, int]:
+    """Return the worker's number and the number of workers."""
     if not isinstance(shard, (tuple, list)) or len(shard) != 2:
         raise TypeError(
             f"`shard` must be (worker, workers), such as (0, 4); got {shortened(shard)}."

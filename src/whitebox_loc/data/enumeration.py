@@ -9,8 +9,6 @@ import numpy as np
 
 from whitebox_loc.data.splits import count_places, find_places
 
-__all__ = ["Geometry", "count_legal", "legal_boxes"]
-
 
 class Geometry(NamedTuple):
     """What decides which boxes are legal; `border` asks that they touch the image's border."""

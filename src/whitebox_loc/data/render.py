@@ -11,8 +11,6 @@ from whitebox_loc.data.appearance import Artist, draw_levels, is_plain
 from whitebox_loc.data.sampling import Streams
 from whitebox_loc.data.scenes import Scene, as_scene
 
-__all__ = ["render"]
-
 DTYPES = ("float32", "uint8")
 
 

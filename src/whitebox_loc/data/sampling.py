@@ -11,8 +11,6 @@ from whitebox_loc.data.enumeration import count_legal, legal_boxes
 from whitebox_loc.data.scenes import NOTEBOOK_MARGIN, Scene, as_scene, count_drawable, geometry
 from whitebox_loc.data.splits import part_numbers
 
-__all__ = ["Streams", "branch", "count_boxes", "draw_boxes", "nth_boxes", "seed_root"]
-
 
 def count_boxes(scene: Scene | str) -> int:
     """Return how many boxes a scene can draw, the equally likely ones it samples from.

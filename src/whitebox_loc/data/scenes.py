@@ -19,16 +19,6 @@ from whitebox_loc.data.enumeration import Geometry, count_legal
 from whitebox_loc.data.shapes import SHAPES
 from whitebox_loc.data.splits import PARTS, REGIONS, Split, count_part
 
-__all__ = [
-    "NOTEBOOK_MARGIN",
-    "POSITIONS",
-    "SCENES",
-    "Scene",
-    "as_scene",
-    "count_drawable",
-    "geometry",
-]
-
 #: Position rules; `sampling.draw_boxes` says how each is drawn.
 POSITIONS = ("anywhere", "border", "notebook")
 

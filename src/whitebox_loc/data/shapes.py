@@ -8,8 +8,6 @@ import numpy as np
 
 from whitebox_loc._validation import check_choice, check_int, check_memory
 
-__all__ = ["SHAPES", "shape_mask"]
-
 
 def shape_mask(shape: str, height: int, width: int) -> np.ndarray:
     """Return the lit pixels of a shape that fills a box.

@@ -32,8 +32,6 @@ from whitebox_loc.data.sampling import Streams, draw_boxes
 from whitebox_loc.data.scenes import Scene, as_scene
 from whitebox_loc.data.storage import load, scene_from, store
 
-__all__ = ["Shards", "read_shards", "write_shards"]
-
 T = TypeVar("T")
 
 FORMAT = "whitebox_loc shards 1"

@@ -10,8 +10,6 @@ from whitebox_loc.boxes._arrays import check_numeric
 if TYPE_CHECKING:
     import tensorflow as tf
 
-__all__ = ["render_soft"]
-
 
 def render_soft(boxes: Any, size: tuple[int, int]) -> tf.Tensor:
     """Draw boxes with fractional corners, differentiably in the corners.

@@ -6,8 +6,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["PARTS", "REGIONS", "count_part", "count_places", "find_places", "part_numbers"]
-
 _QUADRANTS = ("top_left", "top_right", "bottom_left", "bottom_right")
 
 #: Where the centre of the box may lie. A centre on the middle line of the canvas belongs to the

@@ -16,8 +16,6 @@ from whitebox_loc.data.datasets import Batch
 from whitebox_loc.data.render import DTYPES
 from whitebox_loc.data.scenes import Scene
 
-__all__ = ["load", "save"]
-
 FORMAT = "whitebox_loc.batch"
 VERSION = 1
 ARRAYS = ("images", "boxes", "labels", "valid")
@@ -146,6 +144,7 @@ def _assemble(arrays: dict[str, np.ndarray]) -> Batch:
 
 
 def scene_from(fields: Any) -> Scene:
+    """Return the scene of a stored header."""
     names = {field.name for field in dataclasses.fields(Scene)}
     if not isinstance(fields, dict) or not names - LATER_FIELDS <= set(fields) <= names:
         raise ValueError(f"its scene must have the fields {sorted(names)}; got {fields!r}.")

@@ -12,8 +12,6 @@ from whitebox_loc._validation import check_boxes, check_int, check_numbers
 from whitebox_loc.evaluation.truth import evidence_mask
 from whitebox_loc.introspect.targets import COORDINATES
 
-__all__ = ["CrossTalk", "cross_talk"]
-
 CHUNK = 256
 """Images whose masks are in memory at a time."""
 

@@ -9,8 +9,6 @@ import numpy as np
 from whitebox_loc._validation import check_boxes, check_choice, check_int, check_memory, check_size
 from whitebox_loc.data import SHAPES, Scene, render
 
-__all__ = ["EDGE_SIGNS", "EVIDENCE", "evidence_mask"]
-
 EDGE_SIGNS: dict[str, dict[str, int]] = {
     "top": {"top": -1},
     "left": {"left": -1},

@@ -21,8 +21,6 @@ from whitebox_loc._validation import (
 from whitebox_loc.boxes import FORMATS, convert, iou
 from whitebox_loc.boxes.formats import RELATIVE_FORMATS
 
-__all__ = ["AREAS", "AveragePrecision", "mean_average_precision"]
-
 AREAS: dict[str, tuple[float, float]] = {
     "small": (0.0, 32.0**2),
     "medium": (32.0**2, 96.0**2),

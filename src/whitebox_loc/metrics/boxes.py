@@ -12,13 +12,6 @@ from whitebox_loc.boxes._arrays import ROUNDING, check_pair, check_weights
 from whitebox_loc.boxes.entropy import cross_entropy, entropy
 from whitebox_loc.boxes.formats import RELATIVE_FORMATS
 
-__all__ = [
-    "ExactRate",
-    "ExcessBCE",
-    "MeanIoU",
-    "PixelError",
-]
-
 
 class _MeanOverBoxes(keras.metrics.Metric):
     """Mean of one number a box over everything seen since the last reset.

@@ -22,8 +22,6 @@ from whitebox_loc._validation import (
 )
 from whitebox_loc.boxes import FORMATS, convert
 
-__all__ = ["adapted"]
-
 # What an output of each name must look like: its shape behind the batch axis.
 _OUTPUTS: dict[str, tuple[Any, ...]] = {
     "box": (4,),

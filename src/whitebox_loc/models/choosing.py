@@ -10,8 +10,6 @@ import numpy as np
 
 from whitebox_loc._validation import check_boxes, check_int, check_real
 
-__all__ = ["Detections", "detections"]
-
 
 @dataclass(frozen=True, eq=False)
 class Detections:

@@ -7,8 +7,6 @@ from typing import Any
 import keras
 import numpy as np
 
-__all__ = ["context"]
-
 DILATIONS = (1, 2, 4, 8, 16)
 
 

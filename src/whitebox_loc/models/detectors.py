@@ -23,8 +23,6 @@ from whitebox_loc._validation import (
 )
 from whitebox_loc.models.initialization import reinitialize
 
-__all__ = ["CenterMaps", "center_maps", "detector"]
-
 STRIDES = (2, 4)
 FILTERS = (16, 24, 32, 48, 64)
 

@@ -16,8 +16,6 @@ from whitebox_loc._validation import (
     warn_of_range,
 )
 
-__all__ = ["edge_distributions", "edge_logits"]
-
 
 def edge_distributions(
     model: keras.Model, images: np.ndarray, *, batch_size: int = 256

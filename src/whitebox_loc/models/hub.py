@@ -13,8 +13,6 @@ from whitebox_loc._validation import check_choice, check_int, check_size
 from whitebox_loc.boxes import convert
 from whitebox_loc.models.adapters import adapted
 
-__all__ = ["DETECTORS", "hub_detector"]
-
 
 def hub_detector(
     detector: keras.Model,

@@ -12,8 +12,6 @@ import numpy as np
 
 from whitebox_loc._validation import check_generator, check_model
 
-__all__ = ["kept_random_state", "reinitialize"]
-
 
 def reinitialize(model: keras.Model, *, seed: int | np.random.Generator = 0) -> keras.Model:
     """Draw all weights of `model` anew, in place, from each layer's own initializer.

@@ -8,8 +8,6 @@ import keras
 
 from whitebox_loc._validation import check_model
 
-__all__ = ["class_count", "label_logits"]
-
 
 def class_count(model: keras.Model, shape: tuple[int, int, int]) -> int | None:
     """Return how many classes `model` distinguishes, or None if it only finds boxes.

@@ -26,8 +26,6 @@ from whitebox_loc._validation import (
 from whitebox_loc.models.context import context
 from whitebox_loc.models.initialization import reinitialize
 
-__all__ = ["HEADS", "localizer"]
-
 LABEL_PLACES = 8
 """Feature maps are shrunk to at most so many rows and columns before classes are scored."""
 

@@ -10,8 +10,6 @@ import numpy as np
 from whitebox_loc._validation import MOST_SIDE, check_path, check_size
 from whitebox_loc.models.initialization import reinitialize
 
-__all__ = ["vgg16"]
-
 
 def vgg16(
     weights: str | os.PathLike[str] | None = None,

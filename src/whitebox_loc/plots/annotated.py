@@ -9,8 +9,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 
-__all__ = ["annotated_matrix", "name_cells"]
-
 
 def annotated_matrix(
     ax: Axes, values: np.ndarray, text: Callable[[int, int], str], label: str, norm: Normalize,

@@ -11,8 +11,6 @@ from matplotlib.axes import Axes
 
 from whitebox_loc._validation import as_array, check_boxes, shortened
 
-__all__ = ["check_ax", "check_box", "check_labels", "check_mapping", "check_table", "check_text"]
-
 MOST_AXES = 1000
 """A figure of more has no room for any, and takes minutes."""
 

@@ -14,8 +14,6 @@ from whitebox_loc.plots.annotated import annotated_matrix, name_cells
 from whitebox_loc.plots.checks import check_labels, check_table
 from whitebox_loc.plots.style import COLORS, one_axes
 
-__all__ = ["confusion_matrix", "reliability_diagram"]
-
 
 def confusion_matrix(
     confusion: Any, names: Sequence[str] | None = None, ax: Axes | None = None

@@ -13,8 +13,6 @@ from whitebox_loc.boxes.formats import COORDINATES
 from whitebox_loc.plots.checks import check_box, check_mapping, check_table
 from whitebox_loc.plots.style import COLORS, axes_grid, one_axes
 
-__all__ = ["check_columns", "edge_distributions", "learning_curves", "mark_of"]
-
 #: What `learning_curves` draws.
 DRAWN = (
     "step",

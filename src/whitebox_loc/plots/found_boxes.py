@@ -14,8 +14,6 @@ from whitebox_loc.plots.curves import check_columns, mark_of
 from whitebox_loc.plots.images import boxes as draw_image
 from whitebox_loc.plots.style import COLORS, axes_grid, outline
 
-__all__ = ["detections", "detector_curves"]
-
 COLUMNS = 4
 
 #: What `detector_curves` draws.

@@ -12,8 +12,6 @@ from whitebox_loc._validation import check_real
 from whitebox_loc.plots.checks import check_box, check_count, check_labels, check_table
 from whitebox_loc.plots.style import COLORS, attribution_bar, axes_grid, crop, outline, signed_norm
 
-__all__ = ["saliency_grid"]
-
 
 def saliency_grid(
     maps: Any,

@@ -20,8 +20,6 @@ from whitebox_loc.plots.style import (
     signed_norm,
 )
 
-__all__ = ["boxes", "feature_maps", "kernels", "saliency"]
-
 
 def boxes(
     image: np.ndarray,

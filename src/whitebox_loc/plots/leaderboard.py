@@ -12,8 +12,6 @@ from matplotlib.ticker import MaxNLocator
 from whitebox_loc.plots.checks import check_count, check_labels, check_table
 from whitebox_loc.plots.style import COLORS, axes_grid
 
-__all__ = ["leaderboard"]
-
 
 def leaderboard(
     means: Any,

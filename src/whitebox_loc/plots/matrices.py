@@ -14,8 +14,6 @@ from whitebox_loc.plots.annotated import annotated_matrix, name_cells
 from whitebox_loc.plots.checks import check_labels, check_table, check_text
 from whitebox_loc.plots.style import one_axes, signed_norm
 
-__all__ = ["cross_talk_matrix", "response_matrix"]
-
 
 def response_matrix(
     values: Any,

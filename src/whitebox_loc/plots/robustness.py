@@ -13,8 +13,6 @@ from whitebox_loc.boxes.formats import COORDINATES
 from whitebox_loc.plots.checks import check_mapping
 from whitebox_loc.plots.style import COLORS, axes_grid, show_each
 
-__all__ = ["stress_coordinates", "stress_curves"]
-
 _COLUMNS = 4
 
 #: Attributes that every curve has.

@@ -15,17 +15,6 @@ from matplotlib.ticker import ScalarFormatter
 
 from whitebox_loc.plots.checks import check_ax
 
-__all__ = [
-    "COLORS",
-    "attribution_bar",
-    "axes_grid",
-    "crop",
-    "one_axes",
-    "outline",
-    "show_each",
-    "signed_norm",
-]
-
 # The palette of Okabe and Ito, "Color universal design", 2008.
 COLORS = {
     "true": "#009E73",

@@ -12,8 +12,6 @@ from whitebox_loc.plots.annotated import annotated_matrix
 from whitebox_loc.plots.checks import check_labels, check_table, check_text
 from whitebox_loc.plots.style import one_axes
 
-__all__ = ["heat_map"]
-
 
 def heat_map(
     values: np.ndarray,

@@ -23,14 +23,6 @@ from whitebox_loc.plots.checks import (
 )
 from whitebox_loc.plots.style import axes_grid, one_axes, outline, show_each, signed_norm
 
-__all__ = [
-    "ablation_matrix",
-    "maximized_images",
-    "probe_table",
-    "receptive_field",
-    "tuning_curves",
-]
-
 # Okabe and Ito's eight, the yellow left out: it cannot be seen on white.
 _CHANNEL_COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
 _CHANNEL_LINES = ("-", "--", ":", "-.")

@@ -18,8 +18,6 @@ from whitebox_loc.models import edge_distributions, edge_logits
 from whitebox_loc.plots.style import crop
 from whitebox_loc.training import Evaluation, History, breakdown
 
-__all__ = ["FIGURES", "Drawn", "draw_all"]
-
 SOME = 64
 """Images from which means over images are made."""
 

@@ -12,8 +12,6 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from whitebox_loc._files import replacing
 from whitebox_loc._version import __version__
 
-__all__ = ["write_page"]
-
 _PAGES = Environment(
     loader=PackageLoader("whitebox_loc.report", "templates"),
     autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,

@@ -20,8 +20,6 @@ from whitebox_loc.report import html
 from whitebox_loc.report.figures import Drawn
 from whitebox_loc.report.standings import Standing, standing
 
-__all__ = ["SECTIONS", "draw_tables", "write_page"]
-
 KNOW_NOTHING = ("random", "edge_detector")
 """Baselines that any explanation of a model has to beat."""
 

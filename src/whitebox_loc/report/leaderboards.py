@@ -25,8 +25,6 @@ from whitebox_loc.models import COMPILED, localizer
 from whitebox_loc.report.leaderboard_pages import draw_tables, write_page
 from whitebox_loc.training import fit
 
-__all__ = ["FULL", "QUICK", "Leaderboard", "Plan", "leaderboard"]
-
 
 @dataclass(frozen=True)
 class Plan:

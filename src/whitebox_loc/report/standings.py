@@ -10,8 +10,6 @@ import numpy as np
 from whitebox_loc.evaluation.benchmarking.results import Results
 from whitebox_loc.evaluation.scores.record import Metric
 
-__all__ = ["Standing", "standing"]
-
 
 @dataclass(frozen=True)
 class Standing:

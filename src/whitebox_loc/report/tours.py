@@ -22,8 +22,6 @@ from whitebox_loc.models import localizer
 from whitebox_loc.report import figures, html
 from whitebox_loc.training import Evaluation, History, evaluate, fit
 
-__all__ = ["Tour", "tour"]
-
 TARGET_IOU = 0.999
 """Training for the tour ends early when fresh images reach this mean IoU."""
 

@@ -9,8 +9,6 @@ from typing import Any
 import keras
 import numpy as np
 
-__all__ = ["REPEATED", "claim_close", "claim_finite", "claim_same_bytes", "rounding"]
-
 Place = Callable[[tuple[int, ...]], str]
 """From the index of a number to words that say where it is."""
 

@@ -16,9 +16,6 @@ from whitebox_loc.introspect.tracing.capture import call_given
 from whitebox_loc.models import localizer
 from whitebox_loc.testing.strategies import SIZE
 
-__all__ = ["check_comparison", "exact", "noisy_images", "small_localizer", "small_trial"]
-
-
 _GREY: dict[str, Any] = {"foreground": 0.8, "background": 0.2, "noise": 0.05}
 """Far enough from black and white that noise is not cut off there."""
 

@@ -10,14 +10,13 @@ import numpy as np
 import tensorflow as tf
 
 from whitebox_loc._validation import check_model
-from whitebox_loc.introspect.targets.outputs import COORDINATES, box_output
+from whitebox_loc.boxes.formats import COORDINATES
+from whitebox_loc.introspect.targets.outputs import box_output
 from whitebox_loc.introspect.tracing.capture import Forward
 from whitebox_loc.introspect.tracing.inputs import check_images
 from whitebox_loc.testing.claims import claim_close, claim_finite, claim_same_bytes, rounding
 from whitebox_loc.testing.inputs import check_comparison, exact, noisy_images
 from whitebox_loc.testing.states import unchanged
-
-__all__ = ["check_localizer"]
 
 
 def check_localizer(

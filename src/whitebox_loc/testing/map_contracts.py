@@ -28,8 +28,6 @@ from whitebox_loc.testing.claims import claim_close, claim_finite, claim_same_by
 from whitebox_loc.testing.inputs import check_comparison, exact, noisy_images, small_localizer
 from whitebox_loc.testing.states import unchanged
 
-__all__ = ["check_explainer", "check_saliency_method"]
-
 Oracle = Callable[[keras.Model, Any, Any], Any]
 """From a model, images and one target to exact maps (n, height, width)."""
 

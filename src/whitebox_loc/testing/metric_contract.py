@@ -16,8 +16,6 @@ from whitebox_loc.testing.claims import claim_close, claim_same_bytes, rounding
 from whitebox_loc.testing.inputs import check_comparison, exact, small_trial
 from whitebox_loc.testing.states import unchanged
 
-__all__ = ["check_metric"]
-
 _PARTS = ("model", "explain", "used", "gap")
 
 

@@ -17,8 +17,6 @@ from whitebox_loc.models import HEADS, localizer, reinitialize
 from whitebox_loc.models.initialization import kept_random_state
 from whitebox_loc.testing.strategies import SIZE
 
-__all__ = ["localizers"]
-
 _FILTERS = ((2,), (3, 4))
 
 _free: dict[Hashable, list[tuple[keras.Model, Any]]] = {}

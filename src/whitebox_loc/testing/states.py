@@ -13,8 +13,6 @@ import tensorflow as tf
 
 from whitebox_loc.introspect.tracing.layers import named_layers
 
-__all__ = ["changes", "snapshot", "unchanged"]
-
 
 def snapshot(model: keras.Model) -> dict[str, Any]:
     """Return all of a model that looking inside must not change, by what it is.

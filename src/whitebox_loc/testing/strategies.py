@@ -21,8 +21,6 @@ from whitebox_loc.data import (
     render,
 )
 
-__all__ = ["SIZE", "boxes", "images", "scenes"]
-
 SIZE = (12, 16)
 """Height and width in pixels if none are given: small, and not equal."""
 

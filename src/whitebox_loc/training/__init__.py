@@ -5,8 +5,9 @@ from whitebox_loc.training.classification import Classification, score_labels
 from whitebox_loc.training.detector_evaluation import DetectorEvaluation, evaluate_detector
 from whitebox_loc.training.detector_fitting import DETECTOR_COLUMNS, fit_detector
 from whitebox_loc.training.evaluation import Evaluation, evaluate, predict, predict_labels
-from whitebox_loc.training.fitting import TrainingDivergedError, fit
+from whitebox_loc.training.fitting import fit
 from whitebox_loc.training.history import History
+from whitebox_loc.training.loops import TrainingDivergedError
 from whitebox_loc.training.shifts import COORDCONV, SHIFTS, Shift
 from whitebox_loc.training.stress_tests import Curve, Stress, stress
 

@@ -7,8 +7,6 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-__all__ = ["AveragingAdam"]
-
 AVERAGED = 0.99
 """Most that the average of the weights, which is the result, keeps of itself in a step.
 

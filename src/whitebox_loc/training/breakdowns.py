@@ -11,8 +11,6 @@ from whitebox_loc._validation import check_choice, check_int
 from whitebox_loc.boxes import convert
 from whitebox_loc.training.evaluation import Evaluation
 
-__all__ = ["FACTORS", "Breakdown", "breakdown"]
-
 FACTORS = {"size": ("height", "width"), "position": ("center_y", "center_x")}
 """What `breakdown` can sort boxes by: the two quantities, in pixels."""
 

@@ -13,8 +13,6 @@ import numpy as np
 from whitebox_loc._files import replacing
 from whitebox_loc.training.history import History
 
-__all__ = ["Run", "restore", "save"]
-
 FORMAT = "whitebox_loc training checkpoint 3"
 
 

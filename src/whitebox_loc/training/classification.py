@@ -10,8 +10,6 @@ import numpy as np
 
 from whitebox_loc._validation import as_array, check_int, shortened
 
-__all__ = ["Classification", "Scored", "score_labels", "share"]
-
 
 class Scored:
     """Scores as attributes, beside the arrays that they were computed from."""

@@ -20,8 +20,6 @@ from whitebox_loc.training.detector_fitting import (
 )
 from whitebox_loc.training.evaluation import outputs_of
 
-__all__ = ["DetectorEvaluation", "evaluate_detector", "match_boxes"]
-
 MATCHED = 0.5
 """Least IoU of a found box with the true box that it is taken for."""
 

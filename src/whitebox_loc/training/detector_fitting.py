@@ -31,13 +31,6 @@ from whitebox_loc.training.history import History
 from whitebox_loc.training.loops import Budget, Keeper, train
 from whitebox_loc.training.steps import Gradients, compile_step
 
-__all__ = [
-    "DETECTOR_COLUMNS",
-    "check_classes",
-    "check_multi_scene",
-    "fit_detector",
-]
-
 DETECTOR_COLUMNS = (
     "step", "seconds", "loss", "heat_loss", "size_loss", "offset_loss", "iou", "score",
     "gradient_norm",

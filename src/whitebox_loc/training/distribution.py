@@ -22,10 +22,6 @@ from whitebox_loc.training.steps import (
     states_of,
 )
 
-__all__ = [
-    "check_optimizer", "check_shares", "find_strategy", "is_distributed", "make_shared_step",
-]  # fmt: skip
-
 #: Synchronous strategies of which each replica holds all variables.
 KINDS = (tf.distribute.MirroredStrategy, tf.distribute.MultiWorkerMirroredStrategy)
 

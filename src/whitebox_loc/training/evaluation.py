@@ -24,11 +24,6 @@ from whitebox_loc.data import Batch, Scene, as_scene, generate
 from whitebox_loc.losses import BoxBCE, entropy_floor
 from whitebox_loc.training.classification import Classification, Scored, score_labels
 
-__all__ = [
-    "Evaluation", "box_of", "check_batch", "check_trainable", "evaluate", "measure", "outputs_of",
-    "predict", "predict_labels",
-]  # fmt: skip
-
 
 @dataclass(frozen=True, repr=False)
 class Evaluation(Scored):

@@ -35,10 +35,8 @@ from whitebox_loc.training.distribution import (
 from whitebox_loc.training.evaluation import box_of, check_batch, check_trainable, predict_labels
 from whitebox_loc.training.groups import group_of
 from whitebox_loc.training.history import History
-from whitebox_loc.training.loops import Budget, Keeper, TrainingDivergedError, train
+from whitebox_loc.training.loops import Budget, Keeper, train
 from whitebox_loc.training.steps import make_step
-
-__all__ = ["TrainingDivergedError", "fit"]
 
 
 def fit(

@@ -10,8 +10,6 @@ from typing import Any
 
 import tensorflow as tf
 
-__all__ = ["INTERRUPTED", "Alone", "Workers", "group_of"]
-
 INTERRUPTED = "interrupted"
 """The reason to stop that is no budget: Ctrl-C."""
 

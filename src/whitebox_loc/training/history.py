@@ -13,8 +13,6 @@ import numpy as np
 from whitebox_loc._files import csv_cell, naming, replacing
 from whitebox_loc._validation import as_array, check_choice, check_int, check_path, shortened
 
-__all__ = ["COLUMNS", "HEADLINE", "History"]
-
 COLUMNS = (
     "step", "seconds", "loss", "bce", "floor", "excess", "iou", "pixel_error", "exact_rate",
     "edge_loss", "label_loss", "accuracy", "gradient_norm",

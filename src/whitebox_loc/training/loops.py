@@ -21,8 +21,6 @@ from whitebox_loc.training import checkpoints
 from whitebox_loc.training.groups import INTERRUPTED, Alone
 from whitebox_loc.training.history import HEADLINE
 
-__all__ = ["Budget", "Keeper", "TrainingDivergedError", "train"]
-
 WINDOW_IMAGES = 2000
 """`target_iou` is compared with the mean IoU of about this many latest images."""
 

@@ -11,8 +11,6 @@ from whitebox_loc._validation import check_names, check_real
 from whitebox_loc.data import SHAPES, Scene, as_scene
 from whitebox_loc.data.scenes import Level, level_range
 
-__all__ = ["COORDCONV", "SHIFTS", "Shift"]
-
 
 @dataclass(frozen=True)
 class Shift:

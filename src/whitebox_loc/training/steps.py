@@ -15,11 +15,6 @@ from whitebox_loc.losses import edge_cross_entropy
 from whitebox_loc.models import edge_logits, label_logits
 from whitebox_loc.training.evaluation import box_of
 
-__all__ = [
-    "Gradients", "all_finite", "apply", "compile_step", "has_good_rate", "is_good",
-    "make_gradients", "make_step", "norm_of", "put_back", "scale_of", "states_of", "update",
-]  # fmt: skip
-
 
 def make_step(
     model: keras.Model,

@@ -17,8 +17,6 @@ from whitebox_loc.data import Scene, as_scene
 from whitebox_loc.training.evaluation import Evaluation, measure
 from whitebox_loc.training.shifts import Shift, find_shifts
 
-__all__ = ["COORDINATES", "Curve", "Stress", "stress"]
-
 OUTWARDS = np.array([-1, -1, 1, 1])
 """The sign of an error that makes the box larger."""
 JUMP = 2.0

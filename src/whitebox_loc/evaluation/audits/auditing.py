@@ -11,10 +11,10 @@ import numpy as np
 
 from whitebox_loc._statistics import mean_interval
 from whitebox_loc._validation import check_choice, check_int, check_real, shortened
+from whitebox_loc.boxes.formats import COORDINATES
 from whitebox_loc.data import Scene
 from whitebox_loc.evaluation.audits.controls import CONTROLS, Control
 from whitebox_loc.evaluation.audits.known_models import (
-    COORDINATES,
     SIZE,
     Exact,
     World,
@@ -26,8 +26,6 @@ from whitebox_loc.evaluation.scores import METRICS
 from whitebox_loc.evaluation.scores.checking import check_drawing
 from whitebox_loc.evaluation.scores.record import Metric, Trial, check_values
 from whitebox_loc.models import COMPILED
-
-__all__ = ["Audit", "ControlScore", "audit", "audit_table"]
 
 LEVELS = {
     "task": {"oracle": 0, "blurred_oracle": 1, "edge_detector": 2},

@@ -13,8 +13,6 @@ from whitebox_loc.data.scenes import Scene
 from whitebox_loc.evaluation.scores.signs import evidence_signs, polarity
 from whitebox_loc.evaluation.truth import EDGE_SIGNS
 
-__all__ = ["CONTROLS", "Control"]
-
 
 @dataclass(frozen=True)
 class Control:

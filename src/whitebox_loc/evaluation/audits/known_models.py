@@ -8,17 +8,12 @@ from typing import Any
 import keras
 import numpy as np
 
+from whitebox_loc.boxes.formats import COORDINATES
 from whitebox_loc.data import Scene, generate, render
 from whitebox_loc.evaluation.scores.record import Metric, Trial
 from whitebox_loc.evaluation.scores.replacing import FILLS
 from whitebox_loc.evaluation.scores.signs import evidence_of
-from whitebox_loc.introspect.targets.outputs import COORDINATES
 from whitebox_loc.models import compiled, mechanism
-
-__all__ = [
-    "COORDINATES", "Exact", "World", "compiled_world", "crossed_lines", "linear_world",
-    "task_world",
-]  # fmt: skip
 
 SIZE = (16, 16)
 

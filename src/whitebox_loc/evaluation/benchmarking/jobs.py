@@ -17,17 +17,14 @@ import numpy as np
 from whitebox_loc._digests import describe, digest, model_digest
 from whitebox_loc._statistics import mean_interval
 from whitebox_loc._version import __version__
+from whitebox_loc.boxes.formats import COORDINATES
 from whitebox_loc.data import Scene, generate
 from whitebox_loc.evaluation.benchmarking.specs import MethodSpec, MetricSpec, ModelSpec
 from whitebox_loc.evaluation.scores.record import Trial, check_values
 from whitebox_loc.evaluation.truth import evidence_mask
 from whitebox_loc.introspect import saliency
 from whitebox_loc.introspect.attribution.choices import choose
-from whitebox_loc.introspect.targets.outputs import COORDINATES
 from whitebox_loc.models import Mechanism
-
-__all__ = ["Job", "Outcome", "failed", "run"]
-
 
 Truth = Callable[[Any, np.ndarray], np.ndarray]
 """From a model and images to the truth that a control is made from."""

@@ -16,8 +16,6 @@ from whitebox_loc._files import csv_cell, naming, replacing
 from whitebox_loc._validation import check_choice, check_path, shortened
 from whitebox_loc._version import __version__
 
-__all__ = ["COLUMNS", "Results", "read_results"]
-
 COLUMNS = (
     "model", "method", "baseline", "scene", "metric", "truth", "coordinate", "seed", "images",
     "n", "mean", "low", "high", "status", "error",

@@ -17,14 +17,12 @@ from tqdm.auto import tqdm
 
 from whitebox_loc._files import csv_cell, make_folder, naming, replacing
 from whitebox_loc._validation import check_bool, check_executor, check_int, check_names, check_path
+from whitebox_loc.boxes.formats import COORDINATES
 from whitebox_loc.evaluation.benchmarking import jobs, specs
 from whitebox_loc.evaluation.benchmarking.jobs import Cell, Job, Outcome
 from whitebox_loc.evaluation.benchmarking.results import Results
 from whitebox_loc.evaluation.benchmarking.stores import load_cells, save_cells
 from whitebox_loc.evaluation.scores.checking import check_drawing
-from whitebox_loc.introspect.targets.outputs import COORDINATES
-
-__all__ = ["benchmark"]
 
 
 def benchmark(

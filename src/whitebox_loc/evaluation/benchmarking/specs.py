@@ -22,11 +22,6 @@ from whitebox_loc.evaluation.scores.record import Metric
 from whitebox_loc.introspect import METHODS
 from whitebox_loc.introspect.methods import Method
 
-__all__ = [
-    "BASELINES", "MethodSpec", "MetricSpec", "ModelSpec", "method_specs", "metric_specs",
-    "model_specs", "named_scenes", "scene_specs",
-]  # fmt: skip
-
 BASELINES = ("random", "edge_detector", "blurred_oracle")
 """Controls that stand in every table, so that a score can be read against them."""
 

@@ -12,8 +12,6 @@ from whitebox_loc._files import naming, replacing
 from whitebox_loc.evaluation.benchmarking.jobs import Cell, Job, Outcome
 from whitebox_loc.evaluation.benchmarking.results import fault_of
 
-__all__ = ["DamagedCellWarning", "load_cells", "save_cells"]
-
 FORMAT = "whitebox_loc benchmark job 3"
 
 COLUMNS = ("n", "mean", "low", "high", "status", "error")

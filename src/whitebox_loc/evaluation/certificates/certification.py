@@ -18,6 +18,7 @@ from whitebox_loc._validation import (
     check_size,
     shortened,
 )
+from whitebox_loc.boxes.formats import COORDINATES
 from whitebox_loc.data import Scene, as_scene, generate
 from whitebox_loc.evaluation.benchmarking.specs import named_scenes
 from whitebox_loc.evaluation.certificates.results import Certificate, Check
@@ -25,11 +26,7 @@ from whitebox_loc.evaluation.scores.checking import check_drawing
 from whitebox_loc.introspect.attribution.choices import choose
 from whitebox_loc.introspect.attribution.maps import saliency
 from whitebox_loc.introspect.methods import METHODS
-from whitebox_loc.introspect.targets.outputs import COORDINATES
 from whitebox_loc.models import COMPILED, Compiled, compiled, mechanism
-
-__all__ = ["MAJORITY", "SILENCE", "certify"]
-
 
 MAJORITY = 0.5
 """Share of the map that used pixels must have more than: see `certify`."""

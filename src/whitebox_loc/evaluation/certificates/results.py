@@ -8,8 +8,6 @@ from typing import Any
 
 from whitebox_loc._validation import check_choice
 
-__all__ = ["Certificate", "Check"]
-
 
 @dataclass(frozen=True)
 class Check:

@@ -11,17 +11,6 @@ from whitebox_loc._validation import as_array, check_finite, check_memory, check
 from whitebox_loc.data.scenes import Scene
 from whitebox_loc.introspect.tracing.inputs import check_images
 
-__all__ = [
-    "MOST_SAMPLES",
-    "check_drawing",
-    "check_maps",
-    "check_masks",
-    "check_shown",
-    "check_signs",
-    "flat",
-    "ratio",
-]
-
 MOST_SAMPLES = 1_000_000
 """More random changes of an image would take days for digits that nobody reads."""
 

@@ -8,8 +8,6 @@ import numpy as np
 
 from whitebox_loc.evaluation.scores.checking import check_maps, flat
 
-__all__ = ["entropy", "gini"]
-
 
 def gini(maps: Any) -> np.ndarray:
     r"""Return the Gini index of \|a\|: how unequally the mass is spread over pixels.

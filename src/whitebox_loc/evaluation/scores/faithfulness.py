@@ -22,8 +22,6 @@ from whitebox_loc.evaluation.scores.checking import MOST_SAMPLES, check_maps, ra
 from whitebox_loc.evaluation.scores.rerendering import check_world
 from whitebox_loc.evaluation.scores.responses import Responses, pixels_per_unit
 
-__all__ = ["PERTURBATIONS", "completeness_gap", "infidelity"]
-
 PERTURBATIONS = ("noise", "square", "render")
 """Kinds of change that `infidelity` makes."""
 

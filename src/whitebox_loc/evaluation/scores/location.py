@@ -15,8 +15,6 @@ from whitebox_loc.evaluation.scores.checking import (
     ratio,
 )
 
-__all__ = ["mass_accuracy", "pointing_game", "rank_accuracy"]
-
 
 def mass_accuracy(maps: Any, masks: Any, *, signs: Any = None) -> np.ndarray:
     r"""Return the share of a map's mass \|a\| that lies on the mask.

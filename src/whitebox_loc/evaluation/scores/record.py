@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from whitebox_loc.data.scenes import Scene
 
-__all__ = ["KINDS", "TRUTHS", "Metric", "Trial", "check_values"]
-
 KINDS = ("location", "faithfulness", "stability", "sanity", "complexity")
 """What metrics are about."""
 

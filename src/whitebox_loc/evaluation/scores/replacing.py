@@ -19,8 +19,6 @@ from whitebox_loc.evaluation.scores.rerendering import (
 )
 from whitebox_loc.evaluation.scores.responses import Responses, pixels_per_unit
 
-__all__ = ["FILLS", "deletion", "insertion"]
-
 SPACINGS = ("log", "linear")
 
 

@@ -16,8 +16,6 @@ from whitebox_loc.data.scenes import Scene
 from whitebox_loc.evaluation.scores.signs import evidence_of
 from whitebox_loc.introspect.targets import COORDINATES
 
-__all__ = ["check_world", "edge_mass", "edge_order_area", "edge_states"]
-
 ORDERS = tuple(itertools.permutations(range(4)))
 
 

@@ -14,8 +14,6 @@ from whitebox_loc.introspect.targets import as_target
 from whitebox_loc.introspect.targets.query import Query
 from whitebox_loc.introspect.tracing.inputs import Inputs
 
-__all__ = ["Responses", "pixels_per_unit"]
-
 
 class Responses:
     """One target of a model, at variants of some images.

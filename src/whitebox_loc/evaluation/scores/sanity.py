@@ -23,8 +23,6 @@ from whitebox_loc.evaluation.scores.stability import explained
 from whitebox_loc.introspect.tracing.layers import named_layers
 from whitebox_loc.models.initialization import kept_random_state, reinitialize
 
-__all__ = ["efficient_randomization", "randomization"]
-
 Explain = Callable[[keras.Model, np.ndarray], Any]
 
 ORDERS = ("top_down", "bottom_up")

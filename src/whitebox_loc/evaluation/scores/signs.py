@@ -11,8 +11,6 @@ from whitebox_loc.data.render import check_labels
 from whitebox_loc.data.scenes import Scene, as_scene, level_range
 from whitebox_loc.evaluation.truth import EDGE_SIGNS, evidence_mask
 
-__all__ = ["evidence_of", "evidence_signs", "polarity"]
-
 
 def evidence_signs(
     boxes: Any,

@@ -8,8 +8,6 @@ import numpy as np
 
 from whitebox_loc.evaluation.scores.checking import flat
 
-__all__ = ["SIMILARITIES", "rank_correlation", "structural_similarity"]
-
 
 def rank_correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Return Spearman's correlation (n,) of maps (n, height, width), ties with mean ranks.

@@ -22,8 +22,6 @@ from whitebox_loc.evaluation.scores.checking import (
     ratio,
 )
 
-__all__ = ["max_sensitivity"]
-
 
 def max_sensitivity(
     explain: Callable[[np.ndarray], Any],

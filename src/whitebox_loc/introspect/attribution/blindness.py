@@ -28,8 +28,6 @@ from whitebox_loc.introspect.targets.query import Query
 from whitebox_loc.introspect.tracing.inputs import Inputs, check_images
 from whitebox_loc.introspect.tracing.refusals import check_answer
 
-__all__ = ["BlindSpot", "BlindSpotWarning", "blind_spots"]
-
 SURE = 1e-3
 """An output is called saturated where its slope is below this share of the steepest."""
 

@@ -10,8 +10,6 @@ from typing import Any
 from whitebox_loc._validation import check_choice
 from whitebox_loc.introspect.methods import METHODS, Method
 
-__all__ = ["Choice", "choose", "method_row"]
-
 
 @dataclass(frozen=True)
 class Choice:

@@ -11,16 +11,15 @@ import numpy as np
 import tensorflow as tf
 
 from whitebox_loc._validation import as_array, check_choice, check_int, check_model, shortened
+from whitebox_loc.boxes.formats import COORDINATES
 from whitebox_loc.introspect.attribution.choices import method_row
 from whitebox_loc.introspect.attribution.maps import saliency
 from whitebox_loc.introspect.methods import Method
 from whitebox_loc.introspect.targets.one_box import Target
-from whitebox_loc.introspect.targets.outputs import COORDINATES, candidate_outputs
+from whitebox_loc.introspect.targets.outputs import candidate_outputs
 from whitebox_loc.introspect.targets.several_boxes import PARTS, Candidate, Detection
 from whitebox_loc.introspect.tracing.capture import forward, traced
 from whitebox_loc.introspect.tracing.inputs import Inputs, check_images
-
-__all__ = ["DetectionMaps", "saliency_of_detections"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -34,8 +34,6 @@ from whitebox_loc.introspect.attribution.maps import saliency
 from whitebox_loc.introspect.methods import Method
 from whitebox_loc.introspect.targets import LINKS, Target, as_target
 
-__all__ = ["MapShards", "read_maps", "saliency_shards"]
-
 FORMAT = "whitebox_loc maps 1"
 DTYPES = ("float32", "float16")
 

@@ -18,8 +18,6 @@ from whitebox_loc.introspect.targets.query import Query
 from whitebox_loc.introspect.tracing.inputs import check_images
 from whitebox_loc.introspect.tracing.refusals import check_answer
 
-__all__ = ["SaliencyInfo", "saliency"]
-
 
 @dataclass(frozen=True)
 class SaliencyInfo:

@@ -24,8 +24,6 @@ from whitebox_loc.introspect.targets import COORDINATES
 from whitebox_loc.introspect.tracing.inputs import Inputs, check_images
 from whitebox_loc.introspect.tracing.refusals import check_answer
 
-__all__ = ["MODES", "Ablation", "ablate"]
-
 MODES = ("zero", "mean", "resample")
 """What an ablated channel is replaced by: nothing, its mean over images, another image's."""
 

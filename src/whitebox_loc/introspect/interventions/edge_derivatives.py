@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from whitebox_loc._validation import check_int, check_real, whole_boxes
+from whitebox_loc.boxes.formats import COORDINATES
 from whitebox_loc.boxes.moves import move_edges
 from whitebox_loc.data import Scene, as_scene, render_soft
 from whitebox_loc.introspect.interventions.edges import (
@@ -22,10 +23,7 @@ from whitebox_loc.introspect.interventions.edges import (
     mean_defined,
     unusual_fields,
 )
-from whitebox_loc.introspect.targets.outputs import COORDINATES
 from whitebox_loc.introspect.tracing.refusals import check_answer
-
-__all__ = ["Response", "response"]
 
 NUDGE = 2.0**-10
 """How far from the whole pixel, in pixels, a derivative is taken: far enough that the pixels of

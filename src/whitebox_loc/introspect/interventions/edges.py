@@ -20,16 +20,14 @@ from whitebox_loc._validation import (
     shortened,
     whole_boxes,
 )
+from whitebox_loc.boxes.formats import COORDINATES
 from whitebox_loc.boxes.moves import move_edges
 from whitebox_loc.data import Scene, as_scene, render
 from whitebox_loc.data.sampling import branch, seed_root
 from whitebox_loc.introspect.targets import as_target
-from whitebox_loc.introspect.targets.outputs import COORDINATES
 from whitebox_loc.introspect.targets.query import Query
 from whitebox_loc.introspect.tracing.inputs import Inputs
 from whitebox_loc.introspect.tracing.refusals import check_answer
-
-__all__ = ["EdgeMoves", "edge_moves"]
 
 
 class PerBox:
@@ -199,6 +197,7 @@ class Predictor:
         self.query = Query(model, blank, targets, "identity", batch_size)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
+        """Return the predicted boxes of images, in pixels, float64."""
         values = self.query.values(images, np.zeros(len(images), np.int64))
         # NaN stands for moves that are not legal, and for nothing else.
         boxes = check_answer("Predicted boxes", values.numpy(), self.query.model)

@@ -10,16 +10,14 @@ import numpy as np
 import tensorflow as tf
 
 from whitebox_loc._validation import check_choice
+from whitebox_loc.boxes.formats import COORDINATES
 from whitebox_loc.introspect.targets import LINKS, Target
 from whitebox_loc.introspect.targets.builders import as_targets
-from whitebox_loc.introspect.targets.outputs import COORDINATES
 from whitebox_loc.introspect.targets.query import Query
 from whitebox_loc.introspect.tracing.inputs import Inputs
 from whitebox_loc.introspect.tracing.layers import find_layers
 from whitebox_loc.introspect.tracing.reading import activations
 from whitebox_loc.introspect.tracing.refusals import check_answer
-
-__all__ = ["Swap", "targets_of"]
 
 
 class Swap:

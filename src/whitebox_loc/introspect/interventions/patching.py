@@ -24,8 +24,6 @@ from whitebox_loc.introspect.tracing.layers import find_layers
 from whitebox_loc.introspect.tracing.reading import readable, run_in_batches
 from whitebox_loc.introspect.tracing.refusals import check_answer
 
-__all__ = ["patch"]
-
 
 def patch(
     model: keras.Model, images: Any, replacements: Mapping[str, Any], *, batch_size: int = 256

@@ -16,8 +16,6 @@ from whitebox_loc.introspect.tracing.inputs import Inputs, check_images
 from whitebox_loc.introspect.tracing.layers import find_layers, layer_names
 from whitebox_loc.introspect.tracing.refusals import check_answer
 
-__all__ = ["PARTS", "Restoration", "activation_patching"]
-
 PARTS = ("layer", "channel", "row", "column", "place")
 """What is patched at a time: all of a layer, or each of its parts."""
 

@@ -9,8 +9,6 @@ import numpy as np
 from whitebox_loc._validation import as_array, shortened
 from whitebox_loc.data import SCENES, Scene, as_scene, generate
 
-__all__ = ["baseline_images"]
-
 
 def baseline_images(baseline: Any, shape: tuple[int, ...], count: int = 8) -> np.ndarray:
     """Return what an option `baseline` stands for as images (b, height, width, channels).

@@ -6,8 +6,6 @@ from typing import Any
 
 import tensorflow as tf
 
-__all__ = ["hats", "spread"]
-
 
 def hats(points: Any, places: int) -> Any:
     """Return the weights (..., places) of linear interpolation at `points`, cut to the places."""

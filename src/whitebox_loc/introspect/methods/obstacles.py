@@ -12,8 +12,6 @@ from whitebox_loc.introspect.methods.propagation.operations import (
 )
 from whitebox_loc.introspect.tracing.graphs import CALLS, ancestors, body_of, reached_from
 
-__all__ = ["no_rule", "place_of", "refuse", "severed", "unknown"]
-
 _JUMPS = frozenset({"Round", "Rint", "Floor", "Ceil", "Sign", "FloorDiv", "StopGradient"})
 
 # Inputs that choose, scale or switch the others. What the derivative of a function of the user's

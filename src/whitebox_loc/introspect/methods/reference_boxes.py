@@ -9,8 +9,6 @@ import numpy as np
 from whitebox_loc._validation import check_boxes
 from whitebox_loc.introspect.targets.query import Query
 
-__all__ = ["boxes_of_rows"]
-
 
 def boxes_of_rows(boxes: Any, query: Query) -> np.ndarray:
     """Return a box for each image of the query, (n, 4)."""

@@ -29,8 +29,6 @@ from whitebox_loc.introspect.receptive.intervals import (
 from whitebox_loc.introspect.receptive.rearrangements import Unknown, rearranged, shape_of, value
 from whitebox_loc.introspect.tracing.graphs import CALLS, REARRANGEMENTS, SHAPES, ancestors, body_of
 
-__all__ = ["dependence"]
-
 
 def dependence(image: Tensor, target: Tensor) -> tuple[Reach, Reach] | None:
     """Return the rows and the columns of `image` that reach the elements of `target`.

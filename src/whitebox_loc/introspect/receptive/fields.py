@@ -25,8 +25,6 @@ from whitebox_loc.introspect.tracing.inputs import Inputs, blank, check_images, 
 from whitebox_loc.introspect.tracing.layers import find_layers
 from whitebox_loc.introspect.tracing.reading import activations
 
-__all__ = ["ReceptiveField", "effective_receptive_field", "receptive_field"]
-
 
 @dataclass(frozen=True, eq=False)
 class ReceptiveField:

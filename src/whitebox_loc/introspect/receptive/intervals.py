@@ -8,20 +8,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = [
-    "Reach",
-    "Regular",
-    "Window",
-    "attribute",
-    "gather",
-    "hull",
-    "join",
-    "mix_groups",
-    "over",
-    "slide",
-    "small",
-]
-
 NONE = 2**40
 """Both ends of no pixel at all: the hull with anything leaves the other as it is."""
 

@@ -19,8 +19,6 @@ from whitebox_loc.introspect.receptive.intervals import (
     small,
 )
 
-__all__ = ["Unknown", "rearranged", "shape_of", "value"]
-
 # What shapes and axes are computed with.
 # fmt: off
 _FOLDED = frozenset([

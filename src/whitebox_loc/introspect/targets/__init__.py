@@ -1,5 +1,6 @@
 """What is explained: coordinates, outputs, classes and units, of one box or several."""
 
+from whitebox_loc.boxes.formats import COORDINATES
 from whitebox_loc.introspect.targets.builders import (
     LINKS,
     as_target,
@@ -12,7 +13,6 @@ from whitebox_loc.introspect.targets.builders import (
     unit,
 )
 from whitebox_loc.introspect.targets.one_box import DERIVED, Target
-from whitebox_loc.introspect.targets.outputs import COORDINATES
 from whitebox_loc.introspect.targets.several_boxes import PARTS
 
 __all__ = [

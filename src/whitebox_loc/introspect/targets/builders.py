@@ -21,6 +21,7 @@ from whitebox_loc._validation import (
     check_size,
     shortened,
 )
+from whitebox_loc.boxes.formats import COORDINATES
 from whitebox_loc.data import Scene, as_scene
 from whitebox_loc.introspect.targets.one_box import (
     DERIVED,
@@ -34,7 +35,6 @@ from whitebox_loc.introspect.targets.one_box import (
     Target,
     Unit,
 )
-from whitebox_loc.introspect.targets.outputs import COORDINATES
 from whitebox_loc.introspect.targets.several_boxes import PARTS, Candidate, Detection
 
 LINKS = ("identity", "logit")

@@ -15,8 +15,8 @@ import tensorflow as tf
 from whitebox_loc import boxes as box_measures
 from whitebox_loc._types import Tensor
 from whitebox_loc._validation import shortened
+from whitebox_loc.boxes.formats import COORDINATES
 from whitebox_loc.introspect.targets.outputs import (
-    COORDINATES,
     box_output,
     check_number,
     label_output,
@@ -27,19 +27,6 @@ from whitebox_loc.introspect.targets.outputs import (
 from whitebox_loc.introspect.tracing.capture import Forward, call_given
 from whitebox_loc.introspect.tracing.fingerprints import function_fingerprint
 from whitebox_loc.introspect.tracing.layers import named_layers, split_call
-
-__all__ = [
-    "DERIVED",
-    "Bin",
-    "Coordinate",
-    "Custom",
-    "Label",
-    "Loss",
-    "Output",
-    "Overlap",
-    "Target",
-    "Unit",
-]
 
 
 class Target:

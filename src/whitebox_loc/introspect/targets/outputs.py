@@ -9,22 +9,7 @@ import keras
 import tensorflow as tf
 
 from whitebox_loc._types import Tensor
-from whitebox_loc.boxes.formats import COORDINATES
 from whitebox_loc.introspect.tracing.capture import Forward
-
-__all__ = [
-    "COORDINATES",
-    "FORMULA",
-    "box_output",
-    "candidate_outputs",
-    "check_number",
-    "has_candidates",
-    "label_output",
-    "linked",
-    "linked_class",
-    "log_odds",
-    "log_sum_exp",
-]
 
 FORMULA = "log(p) - log(1 - p) of the output"
 """How log-odds are read where no sigmoid or softmax of the graph stands behind."""

@@ -17,8 +17,6 @@ from whitebox_loc.introspect.tracing.derivatives import rectified, slopes_of
 from whitebox_loc.introspect.tracing.inputs import Inputs
 from whitebox_loc.introspect.tracing.refusals import check_answer
 
-__all__ = ["Path", "Query", "read_targets"]
-
 Path = Callable[..., tuple[Any, Any]]
 
 

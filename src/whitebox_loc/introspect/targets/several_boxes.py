@@ -12,9 +12,9 @@ import tensorflow as tf
 
 from whitebox_loc import boxes as box_measures
 from whitebox_loc._types import Tensor
+from whitebox_loc.boxes.formats import COORDINATES
 from whitebox_loc.introspect.targets.one_box import DERIVED, Target
 from whitebox_loc.introspect.targets.outputs import (
-    COORDINATES,
     box_output,
     candidate_outputs,
     check_number,
@@ -24,8 +24,6 @@ from whitebox_loc.introspect.targets.outputs import (
     linked_class,
 )
 from whitebox_loc.introspect.tracing.capture import Forward
-
-__all__ = ["PARTS", "Candidate", "Detection"]
 
 PARTS = (*COORDINATES, *DERIVED, "score", "class")
 """What can be explained of one candidate."""

@@ -27,17 +27,6 @@ from whitebox_loc.introspect.tracing.fingerprints import model_fingerprint
 from whitebox_loc.introspect.tracing.inputs import Inputs, tensor_specs
 from whitebox_loc.introspect.tracing.layers import find_layers, named_layers, split_call
 
-__all__ = [
-    "Call",
-    "Forward",
-    "Traced",
-    "call_given",
-    "first_line",
-    "forward",
-    "trace",
-    "traced",
-]
-
 Replacement = Callable[[Any], Any]
 
 _FUNCTIONS_PER_MODEL = 64

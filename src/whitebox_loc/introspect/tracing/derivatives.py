@@ -18,8 +18,6 @@ from whitebox_loc._types import Tensor
 from whitebox_loc.introspect.tracing.graphs import reached_from
 from whitebox_loc.introspect.tracing.layers import named_layers
 
-__all__ = ["RELU_RULES", "gradient_of", "rectified", "slopes_of"]
-
 SCALE = 2.0**10
 """What gradients are multiplied by on their way through float16, as in loss scaling."""
 

@@ -16,8 +16,6 @@ from typing import Any
 
 from whitebox_loc.introspect.tracing.layers import named_layers
 
-__all__ = ["Same", "function_fingerprint", "model_fingerprint"]
-
 _SIMPLE = frozenset((bool, int, float, str, type(None)))
 
 

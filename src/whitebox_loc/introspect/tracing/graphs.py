@@ -7,16 +7,6 @@ from typing import Any
 
 from whitebox_loc._types import Tensor
 
-__all__ = [
-    "CALLS",
-    "REARRANGEMENTS",
-    "SHAPES",
-    "ancestors",
-    "body_of",
-    "reached_from",
-    "tensors_behind",
-]
-
 # fmt: off
 REARRANGEMENTS = frozenset({
     "BatchToSpaceND", "BroadcastTo", "ConcatV2", "DepthToSpace", "ExpandDims", "GatherV2",

@@ -20,18 +20,6 @@ from whitebox_loc._validation import (
     warn_of_range,
 )
 
-__all__ = [
-    "Inputs",
-    "beside",
-    "blank",
-    "check_fit",
-    "check_images",
-    "fixed_spec",
-    "input_shapes",
-    "input_specs",
-    "tensor_specs",
-]
-
 
 @dataclass(frozen=True)
 class Inputs:

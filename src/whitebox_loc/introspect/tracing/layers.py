@@ -10,9 +10,6 @@ import keras
 
 from whitebox_loc._validation import shortened
 
-__all__ = ["find_layers", "layer_names", "named_layers", "split_call"]
-
-
 # In a message; of a deep network the last ones, which are mostly meant.
 _MOST_NAMES = 30
 

@@ -21,8 +21,6 @@ from whitebox_loc.introspect.tracing.layers import (
 )
 from whitebox_loc.introspect.tracing.refusals import check_weights
 
-__all__ = ["REDUCTIONS", "LayerInfo", "activations", "list_layers", "readable", "run_in_batches"]
-
 REDUCTIONS: dict[str, Callable[..., Any]] = {
     "mean": tf.reduce_mean,
     "max": tf.reduce_max,

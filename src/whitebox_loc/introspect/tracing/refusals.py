@@ -9,8 +9,6 @@ import numpy as np
 
 from whitebox_loc._validation import is_finite
 
-__all__ = ["NotFiniteError", "check_answer", "check_weights"]
-
 
 class NotFiniteError(ValueError):
     """An answer with NaN or infinity in it; `values` holds it."""

@@ -18,8 +18,6 @@ from whitebox_loc.introspect.tracing.inputs import Inputs, beside, check_images
 from whitebox_loc.introspect.tracing.layers import split_call
 from whitebox_loc.introspect.tracing.refusals import check_answer
 
-__all__ = ["TopImages", "top_images"]
-
 
 @dataclass(frozen=True, eq=False)
 class TopImages:

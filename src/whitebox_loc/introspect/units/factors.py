@@ -8,8 +8,6 @@ from whitebox_loc._validation import check_int, check_memory
 from whitebox_loc.data import Scene, count_boxes, generate, nth_boxes, render
 from whitebox_loc.introspect.targets import COORDINATES, DERIVED
 
-__all__ = ["FACTORS", "distinct_images", "factors_of"]
-
 FACTORS = (*COORDINATES, *DERIVED)
 """What probes read out: the four coordinates and what is made of them."""
 

@@ -8,8 +8,6 @@ import numpy as np
 from whitebox_loc._validation import check_model
 from whitebox_loc.introspect.tracing.layers import find_layers
 
-__all__ = ["kernels"]
-
 
 def kernels(model: keras.Model, layer: str) -> np.ndarray:
     """Return the weights with which a layer combines its inputs, without the bias.

@@ -28,8 +28,6 @@ from whitebox_loc.introspect.tracing.layers import find_layers, split_call
 from whitebox_loc.introspect.tracing.reading import activations
 from whitebox_loc.introspect.tracing.refusals import check_answer
 
-__all__ = ["Maximized", "maximize"]
-
 
 @dataclass(frozen=True, eq=False)
 class Maximized:

@@ -25,8 +25,6 @@ from whitebox_loc.introspect.tracing.reading import REDUCTIONS, activations, run
 from whitebox_loc.introspect.tracing.refusals import check_answer
 from whitebox_loc.introspect.units.factors import FACTORS, distinct_images, factors_of
 
-__all__ = ["FEATURES", "Probe", "probe"]
-
 FEATURES = ("flatten", "mean", "max")
 """What a probe sees of a layer: every unit, or each channel's mean or maximum over places."""
 

@@ -24,8 +24,6 @@ from whitebox_loc.introspect.tracing.reading import REDUCTIONS, activations
 from whitebox_loc.introspect.tracing.refusals import check_answer
 from whitebox_loc.introspect.units.factors import FACTORS, distinct_images, factors_of
 
-__all__ = ["Tuning", "tuning"]
-
 
 @dataclass(frozen=True, eq=False)
 class Tuning:

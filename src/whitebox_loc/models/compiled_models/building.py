@@ -21,8 +21,6 @@ from whitebox_loc.models.compiled_models.recognition import difference
 from whitebox_loc.models.compiled_models.record import Compiled
 from whitebox_loc.models.compiled_models.usage import shows_one_box
 
-__all__ = ["Mechanism", "compiled", "has_mechanism", "mechanism"]
-
 
 def compiled(name: str, size: tuple[int, int] = (100, 100), channels: int = 1) -> keras.Model:
     """Build a network with computed weights, whose mechanism is known.

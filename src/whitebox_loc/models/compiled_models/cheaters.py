@@ -20,15 +20,6 @@ from whitebox_loc.models.compiled_models.parts import (
     weighted,
 )
 
-__all__ = [
-    "area_only",
-    "border_reader",
-    "constant",
-    "corner_only",
-    "left_right_swapped",
-    "wrong_edge",
-]
-
 
 def area_only(size: tuple[int, int], channels: int) -> keras.Model:
     """Build the model that measures height and width and puts the box in the middle."""

@@ -19,8 +19,6 @@ from whitebox_loc.models.compiled_models.parts import (
     weighted,
 )
 
-__all__ = ["SHARPNESS", "edge_filter", "integrator", "max_projection", "soft_argmax"]
-
 SHARPNESS = 8.0
 """Nats between neighbouring positions in `soft_argmax`: the second has weight e^-8."""
 

@@ -9,8 +9,6 @@ import numpy as np
 
 from whitebox_loc.models.compiled_models.parts import answer, dense, part
 
-__all__ = ["dense_linear", "linear_solution", "linear_usage"]
-
 
 def dense_linear(size: tuple[int, int], channels: int) -> keras.Model:
     """Build the linear model of least mean squared error over all boxes of the canvas."""

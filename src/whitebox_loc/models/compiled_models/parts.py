@@ -12,18 +12,6 @@ from typing import Any
 import keras
 import numpy as np
 
-__all__ = [
-    "Places",
-    "answer",
-    "dense",
-    "farthest",
-    "grey_image",
-    "part",
-    "places",
-    "profiles",
-    "weighted",
-]
-
 
 def part(kind: type[keras.layers.Layer], name: str, *arguments: Any, **options: Any) -> Any:
     """Return a layer in float32."""

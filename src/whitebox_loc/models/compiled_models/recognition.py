@@ -12,8 +12,6 @@ import numpy as np
 from whitebox_loc._digests import layer_settings
 from whitebox_loc.models.compiled_models.record import Compiled
 
-__all__ = ["difference"]
-
 
 def difference(model: keras.Model, row: Compiled, shape: tuple[int, int, int]) -> str | None:
     """Return in which respect a model differs from what a row builds; None if in none.

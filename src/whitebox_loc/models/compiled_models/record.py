@@ -8,8 +8,6 @@ from dataclasses import dataclass
 import keras
 import numpy as np
 
-__all__ = ["Build", "Compiled", "Usage"]
-
 Build = Callable[[tuple[int, int], int], keras.Model]
 """From size (height, width) and channels to a model."""
 

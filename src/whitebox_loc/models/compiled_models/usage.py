@@ -10,17 +10,6 @@ from collections.abc import Callable
 
 import numpy as np
 
-__all__ = [
-    "corner_usage",
-    "edge_usage",
-    "extreme_usage",
-    "no_usage",
-    "opposite_usage",
-    "shows_one_box",
-    "side_usage",
-    "swapped_usage",
-]
-
 
 def extreme_usage(lit: np.ndarray) -> np.ndarray:
     """Farthest lit pixel: all beyond it, and the lit pixels of its line."""

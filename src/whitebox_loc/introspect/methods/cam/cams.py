@@ -26,18 +26,6 @@ from whitebox_loc.introspect.methods.record import Maps
 from whitebox_loc.introspect.targets.query import Query
 from whitebox_loc.introspect.tracing.derivatives import gradient_of
 
-__all__ = [
-    "MEANS",
-    "Attempt",
-    "attempts",
-    "eigencam",
-    "gradcam",
-    "gradcam_plus_plus",
-    "layercam",
-    "xgradcam",
-]
-
-
 # Distances of neighbouring numbers at 1 in the layers' precisions, where they are coarse.
 _EPS = {tf.float16: 2.0**-10, tf.bfloat16: 2.0**-7}
 

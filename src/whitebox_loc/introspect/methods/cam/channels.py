@@ -22,8 +22,6 @@ from whitebox_loc.introspect.methods.record import Maps
 from whitebox_loc.introspect.targets.query import Query
 from whitebox_loc.introspect.tracing.inputs import fixed_spec
 
-__all__ = ["ablationcam", "scorecam"]
-
 # From `read`, images, the call name of a layer, its output there, the targets (k, r), numbers of
 # s channels and what else the method needs to the effect of each channel, (k, s, r).
 Trial = Callable[..., Any]

@@ -14,16 +14,6 @@ from whitebox_loc.introspect.tracing.capture import Forward
 from whitebox_loc.introspect.tracing.graphs import tensors_behind
 from whitebox_loc.introspect.tracing.layers import find_layers, named_layers, split_call
 
-__all__ = [
-    "ALIGNMENTS",
-    "all_feature_maps",
-    "check_options",
-    "feature_maps",
-    "layers_with_places",
-    "on_image",
-    "spread_all",
-]
-
 ALIGNMENTS = ("auto", "center", "stretch")
 """How a layer's map is laid on the image, see `on_image`."""
 

@@ -14,17 +14,6 @@ from whitebox_loc.introspect.methods.gradient.paths import blur_matrices, quadra
 from whitebox_loc.introspect.methods.record import Maps
 from whitebox_loc.introspect.targets.query import Path, Query
 
-__all__ = [
-    "POINTWISE",
-    "blur_ig",
-    "deconvnet",
-    "expected_gradients",
-    "gradient",
-    "gradient_x_input",
-    "guided_backprop",
-    "integrated_gradients",
-]
-
 
 def gradient(query: Query) -> Maps:
     """Take the derivative of the target by each pixel."""

@@ -14,8 +14,6 @@ from whitebox_loc.introspect.methods.record import Maps, Method
 from whitebox_loc.introspect.targets.query import Query
 from whitebox_loc.introspect.tracing.derivatives import slopes_of
 
-__all__ = ["smoothgrad", "squaregrad", "vargrad"]
-
 
 def smoothgrad(
     query: Query,

@@ -9,8 +9,6 @@ import numpy as np
 
 from whitebox_loc._validation import check_choice, check_int, check_memory
 
-__all__ = ["RULES", "blur_matrices", "quadrature"]
-
 
 def quadrature(rule: str, steps: int, size: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """Return points in [0, 1] and weights that add up to 1, both (steps,) float64.

@@ -15,8 +15,6 @@ import tensorflow as tf
 from whitebox_loc.boxes.moves import move_edges
 from whitebox_loc.introspect.targets.query import Query
 
-__all__ = ["Moves", "copied_images", "copied_maps", "legal_moves"]
-
 
 @dataclass(frozen=True)
 class Moves:

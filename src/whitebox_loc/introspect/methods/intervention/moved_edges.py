@@ -18,8 +18,6 @@ from whitebox_loc.introspect.methods.record import Maps
 from whitebox_loc.introspect.methods.reference_boxes import boxes_of_rows
 from whitebox_loc.introspect.targets.query import Query
 
-__all__ = ["edge_move"]
-
 
 def edge_move(
     query: Query, *, boxes: Any = None, scene: Any = None, labels: Any = None, step: int = 1

@@ -22,8 +22,6 @@ from whitebox_loc.introspect.targets.query import Query
 from whitebox_loc.introspect.tracing.inputs import fixed_spec
 from whitebox_loc.introspect.tracing.refusals import check_answer
 
-__all__ = ["Masks", "Sums", "scores", "segment_labels", "segment_masks", "weighted_sums"]
-
 
 @dataclass(frozen=True)
 class Masks:

@@ -20,8 +20,6 @@ from whitebox_loc.introspect.methods.record import Maps
 from whitebox_loc.introspect.methods.reference_boxes import boxes_of_rows
 from whitebox_loc.introspect.targets.query import Query
 
-__all__ = ["drise", "occlusion", "rise"]
-
 
 def occlusion(query: Query, *, patch: int = 8, stride: int = 4, baseline: Any = 0.0) -> Maps:
     """Average the fall of the target over all windows that hide the pixel.

@@ -12,8 +12,6 @@ from whitebox_loc.introspect.methods.perturbation.masks import scores, segment_l
 from whitebox_loc.introspect.methods.record import Maps
 from whitebox_loc.introspect.targets.query import Query
 
-__all__ = ["hsic", "sobol"]
-
 # Outputs are float32 sums; a spread below this share of their size is rounding.
 _ROUNDING = 1e-6
 

@@ -16,8 +16,6 @@ from whitebox_loc.introspect.methods.perturbation.masks import scores, segment_l
 from whitebox_loc.introspect.methods.record import Maps
 from whitebox_loc.introspect.targets.query import Query
 
-__all__ = ["kernel_shap", "lime"]
-
 
 def kernel_shap(
     query: Query,

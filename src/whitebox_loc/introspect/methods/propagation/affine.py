@@ -15,8 +15,6 @@ from whitebox_loc.introspect.methods.propagation.operations import (
     as_float32,
 )
 
-__all__ = ["ADJUSTMENTS", "AffineLayer", "affine_layers", "sees_source"]
-
 _ADDITIONS = frozenset({"AddV2", "Add", "BiasAdd"})
 _FACTORS = frozenset({"Mul"})
 ADJUSTMENTS = _ADDITIONS | {"Sub", "ResizeBilinear"}

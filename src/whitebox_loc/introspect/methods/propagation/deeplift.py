@@ -46,8 +46,6 @@ from whitebox_loc.introspect.methods.propagation.operations import (
 from whitebox_loc.introspect.methods.record import Maps
 from whitebox_loc.introspect.targets.query import Query
 
-__all__ = ["deep_shap", "deeplift"]
-
 Pairs = Iterable[tuple[Any, Any]]
 
 

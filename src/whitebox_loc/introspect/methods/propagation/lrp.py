@@ -61,8 +61,6 @@ from whitebox_loc.introspect.tracing.capture import Forward
 from whitebox_loc.introspect.tracing.graphs import CALLS, ancestors
 from whitebox_loc.introspect.tracing.layers import find_layers, named_layers
 
-__all__ = ["as_composite", "lrp"]
-
 Owners = dict[Any, tuple[str, Any]]
 
 

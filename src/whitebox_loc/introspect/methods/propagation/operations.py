@@ -24,23 +24,6 @@ from whitebox_loc.introspect.tracing.graphs import (
 )
 from whitebox_loc.introspect.tracing.layers import named_layers
 
-__all__ = [
-    "ACTIVATIONS",
-    "MATRICES",
-    "MAXIMA",
-    "MOVES",
-    "SUMS",
-    "Route",
-    "WrappedConvolution",
-    "again",
-    "as_float32",
-    "changes_smoothly",
-    "owners",
-    "pull",
-    "sent_back",
-    "tensors_in",
-]
-
 _HALVES = {kind.as_datatype_enum: kind for kind in (tf.float16, tf.bfloat16)}
 
 MOVES = REARRANGEMENTS | {

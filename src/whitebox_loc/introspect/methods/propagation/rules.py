@@ -32,20 +32,6 @@ import tensorflow as tf
 
 from whitebox_loc._validation import check_bool, check_real
 
-__all__ = [
-    "COMPOSITES",
-    "RULES",
-    "AlphaBeta",
-    "Composite",
-    "Epsilon",
-    "Flat",
-    "Gamma",
-    "Rule",
-    "WSquare",
-    "ZBox",
-    "ZPlus",
-]
-
 
 class Affine(Protocol):
     """What a rule sees of a layer, everything in float32.
