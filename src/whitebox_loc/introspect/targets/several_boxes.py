@@ -10,10 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from whitebox_loc import boxes as box_measures
 from whitebox_loc._types import Tensor
 from whitebox_loc.boxes.formats import COORDINATES
-from whitebox_loc.introspect.targets.one_box import DERIVED, Target
+from whitebox_loc.introspect.targets.one_box import DERIVED, Target, overlap
 from whitebox_loc.introspect.targets.outputs import (
     box_output,
     candidate_outputs,
@@ -118,7 +117,7 @@ class Detection(Target):
                 "of an overlap, a cosine and a score. Use link='identity'."
             )
         boxes, scores, classes = self._candidates(passed)
-        value = box_measures.iou(tf.cast(boxes, tf.float32), data[:, None, :4], "rel_yxyx")
+        value = overlap(boxes, data[:, None, :4])
         if scores is not None:
             value = value * tf.cast(scores, tf.float32)
         if self.kind != "box":
