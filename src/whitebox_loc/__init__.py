@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         report,
         testing,
         training,
+        verification,
     )
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "report",
     "testing",
     "training",
+    "verification",
 ]
 
 

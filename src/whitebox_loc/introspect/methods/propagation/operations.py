@@ -227,7 +227,7 @@ def sent_back(route: Route, seeds: Iterable[tuple[Any, Any]], back: Back) -> Any
 
 
 def again(operation: Any, inputs: Sequence[Any]) -> list[Any]:
-    """Run an operation of the graph on other inputs, float32 for other floats; return its outputs."""
+    """Run an operation of the graph on other inputs, in float32; return its outputs."""
     if isinstance(operation, WrappedConvolution):
         return operation.run(inputs)
     if operation.type in _CONVOLUTIONS:

@@ -1,0 +1,119 @@
+"""From bounds along rows and along columns to a claim about boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from whitebox_loc._types import Array
+from whitebox_loc.data.sampling import count_boxes, nth_boxes
+from whitebox_loc.data.scenes import Scene
+from whitebox_loc.verification.any_canvas import Situations, errors, situations
+from whitebox_loc.verification.findings import HALF, Findings, Lines, Tally
+from whitebox_loc.verification.symmetry import Answers, answers
+from whitebox_loc.verification.windows import Reading
+
+CHUNK = 1 << 20
+"""Boxes that are scored at once."""
+
+
+def prove_canvas(readings: tuple[Reading, Reading], scene: Scene) -> Findings:
+    """Return what holds for all boxes of a scene, by symmetry."""
+    rows, columns = answers(readings, scene)
+    legal = _legal(scene, rows, columns)
+    tally = Tally()
+    for row_lines, row_kind, column_lines, column_kind in _blocks(rows, columns):
+        along = _scored(rows, column_kind, row_lines)
+        across = _scored(columns, row_kind, column_lines)
+        chosen = None if legal is None else legal[np.ix_(row_lines, column_lines)]
+        tally.add(along, across, chosen)
+    return tally.findings("symmetry")
+
+
+def _scored(axis: Answers, kind: int, lines: Array) -> Lines:
+    edges, low, high = axis.edges[lines], axis.low[kind, lines], axis.high[kind, lines]
+    return Lines(
+        edges,
+        np.maximum(np.maximum(low - edges, edges - high), 0.0).max(-1),
+        np.maximum(np.abs(low - edges), np.abs(high - edges)).max(-1),
+        np.maximum(np.minimum(edges[:, 1], low[:, 1]) - np.maximum(edges[:, 0], high[:, 0]), 0.0),
+        np.maximum(high[:, 1] - low[:, 0], 0.0),
+    )
+
+
+def _legal(scene: Scene, rows: Answers, columns: Answers) -> Array | None:
+    """Return which pairs of lines are boxes of the scene, None if all are."""
+    total = count_boxes(scene)
+    shape = len(rows.edges), len(columns.edges)
+    if total == shape[0] * shape[1]:
+        return None
+    tables = [_numbers(rows.edges), _numbers(columns.edges)]
+    legal = np.zeros(shape, bool)
+    for start in range(0, total, CHUNK):
+        boxes = nth_boxes(scene, np.arange(start, min(start + CHUNK, total)))
+        places = (table[boxes[:, i], boxes[:, i + 2]] for i, table in enumerate(tables))
+        legal[tuple(places)] = True
+    return legal
+
+
+def _numbers(edges: Array) -> Array:
+    table = np.zeros((edges.max() + 1,) * 2, np.int64)
+    table[edges[:, 0], edges[:, 1]] = np.arange(len(edges))
+    return table
+
+
+def _blocks(rows: Answers, columns: Answers) -> Iterator[tuple[Array, int, Array, int]]:
+    """Yield lines along rows and along columns, and what each shows to the other axis."""
+    for row_kind in np.unique(rows.kinds):
+        row_lines = np.flatnonzero(rows.kinds == row_kind)
+        for column_kind in np.unique(columns.kinds):
+            column_lines = np.flatnonzero(columns.kinds == column_kind)
+            step = max(CHUNK // len(column_lines), 1)
+            for start in range(0, len(row_lines), step):
+                part = row_lines[start : start + step]
+                yield part, int(row_kind), column_lines, int(column_kind)
+
+
+def prove_any_canvas(readings: tuple[Reading, Reading], scene: Scene, up_to: int) -> Findings:
+    """Return what holds for all boxes of all canvases up to a side, or as far as it holds."""
+    axes = [situations(reading, scene) for reading in readings]
+    side = _farthest(axes, up_to)
+    bound = [errors(cases, side or 1) for cases in axes]
+    worst = max((float(e.max()), index) for index, e in enumerate(bound))
+    cases, error = axes[worst[1]], bound[worst[1]]
+    line = cases.lines[int(np.unravel_index(error.argmax(), error.shape)[1])]
+    box = (line.first, 0, line.last, 1) if worst[1] == 0 else (0, line.first, 1, line.last)
+    boxes = (side * (side + 1) * (side + 2) // 6) ** 2
+    return Findings(
+        "every canvas", boxes, worst[0], box, _overlap(axes, bound), 0, 0 if side else 1,
+        np.zeros((0, 4), int), side,
+    )  # fmt: skip
+
+
+def _farthest(axes: list[Situations], up_to: int) -> int:
+    """Return the longest side, at most `up_to`, up to which the bounds are within half a pixel."""
+
+    def holds(side: int) -> bool:
+        return all((errors(cases, side) <= HALF).all() for cases in axes)
+
+    if holds(up_to):
+        return up_to
+    low, high = 0, up_to  # of 0 nothing is claimed
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if holds(middle) else (low, middle)
+    return low
+
+
+def _overlap(axes: list[Situations], bound: list[Array]) -> float:
+    """Return a bound on the least IoU: the two axes' worst lines, together."""
+    shared, answered = [], []
+    for cases, error in zip(axes, bound, strict=True):
+        sides = np.array([line.last - line.first for line in cases.lines])
+        off = error.sum(-1)
+        # Longer sides than those of the shortest canvases overlap more.
+        shared.append(np.maximum(1 - off / sides, 0).min())
+        answered.append((1 + off / sides).max())
+    inside = shared[0] * shared[1]
+    return float(inside / (1 + answered[0] * answered[1] - inside))

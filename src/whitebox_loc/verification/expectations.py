@@ -1,0 +1,63 @@
+"""Bounds on the expectation of a softmax over positions, with what float32 rounds."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from whitebox_loc._types import Array
+from whitebox_loc.verification.intervals import UNIT
+
+EXP = 8 * UNIT
+"""Largest relative error that a float32 exponential is taken to have: 4 units in the last place."""
+
+
+def expectation(low: Array, high: Array) -> tuple[Array, Array]:
+    """Return bounds on the expected position of softmax distributions, in positions.
+
+    Parameters
+    ----------
+    low, high : arrays (..., n)
+        Bounds on float32 logits.
+
+    Returns
+    -------
+    low, high : arrays (...)
+        Between which the float32 expectation lies, times n - 1. The lemma is in docs/proofs.md.
+    """
+    n = low.shape[-1]
+    middle = (low + high) / 2
+    depth = middle - middle.max(-1, keepdims=True)
+    terms = np.exp(depth)
+    shares = terms / terms.sum(-1, keepdims=True)
+    positions = np.arange(n, dtype=np.float64)
+    mean = shares @ positions
+    # Each term is off by a factor of at most exp(off): its logit's interval, the rounding of the
+    # difference to the largest logit, and the exponential.
+    off = np.expm1((high - low) / 2 + UNIT * (np.abs(depth) + 1) + EXP)
+    weights = shares * off
+    slack = 1 - weights.sum(-1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        moved = np.einsum("...n,...n", weights, np.abs(positions - mean[..., None])) / slack
+    moved = np.where(slack > 0, moved, np.inf)
+    error = moved + rounding(count_terms(shares, n), mean, n - 1)
+    return mean - error, mean + error
+
+
+def count_terms(shares: Array, n: int) -> Array:
+    """Return how many shares are so large that adding them can round; the rest sum to UNIT."""
+    return (shares >= UNIT / (2 * n)).sum(-1)
+
+
+def rounding(terms: Array, mean: Array, largest: float) -> Array:
+    """Return how far divisions, products and sums of an expectation can be off in float32.
+
+    Parameters
+    ----------
+    terms : array (...)
+        Number of terms that are not negligible, as of `count_terms`.
+    mean : array (...)
+        The expectation.
+    largest : float
+        Largest position.
+    """
+    return (2 * terms + 8) * UNIT * mean * (1 + 1e-3) + 4 * UNIT * largest

@@ -1,0 +1,63 @@
+"""Running a model's graph on something else than tensors: one rule for each of its operations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from whitebox_loc._types import Model
+
+Rule = Callable[..., Any]
+"""From an operation and its arguments, whatever they are, to its output."""
+
+
+class UnsupportedModelError(ValueError):
+    """A model has an operation or a structure for which an argument does not hold."""
+
+
+def box_model(model: Model) -> Model:
+    """Return the model of one tensor (n, 4) behind a localizer, which may have labels beside it."""
+    if isinstance(model, keras.Sequential):
+        model = model._functional
+    if not hasattr(model, "_run_through_graph"):
+        raise UnsupportedModelError(
+            f"`model` {model.name!r} is no functional model, so its graph is not known. Build it "
+            "by keras.Model(inputs, outputs)."
+        )
+    output = model.output
+    if isinstance(output, dict):
+        if "box" not in output:
+            raise UnsupportedModelError(
+                f"`model` must have an output 'box'; got outputs {sorted(output)}."
+            )
+        output = output["box"]
+    return keras.Model(model.input, output)
+
+
+def walk(model: Model, value: Any, rule: Rule) -> Any:
+    """Return what a functional model makes of `value` if `rule` stands for its operations."""
+
+    def applied(operation: Any) -> Rule:
+        if isinstance(operation, keras.Model):
+            inner = operation._functional if isinstance(operation, keras.Sequential) else operation
+            if hasattr(inner, "_run_through_graph"):
+                return lambda value, **options: walk(inner, value, rule)
+        return lambda *values, **options: rule(operation, *values)
+
+    return model._run_through_graph(value, operation_fn=applied)
+
+
+def kind(operation: Any) -> str:
+    """Return the name of an operation of Keras, or of a class of the user's with its module."""
+    cls = type(operation)
+    return (
+        cls.__name__ if cls.__module__.startswith("keras.") else f"{cls.__module__}.{cls.__name__}"
+    )
+
+
+def refuse(operation: Any, reason: str) -> UnsupportedModelError:
+    """Return the error that an operation does not fit an argument."""
+    name = getattr(operation, "name", "")
+    return UnsupportedModelError(f"Operation {name!r} ({kind(operation)}): {reason}.")
