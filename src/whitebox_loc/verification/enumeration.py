@@ -116,8 +116,8 @@ def _part(answer: Any, scene: Scene, start: int) -> dict[str, Any]:
     ).astype(np.float64) * [*scene.size, *scene.size]
     off = np.abs(answers - boxes).max(-1)
     off = np.where(np.isfinite(off), off, np.inf)
-    order: Array = np.lexsort((*boxes.T[::-1], -off))[:MOST]
-    wrong = order[off[order] > HALF]
+    order = np.asarray(np.lexsort((*boxes.T[::-1], -off)))[:MOST]
+    wrong = order[np.asarray(off)[order] > HALF]
     return {
         "boxes": len(boxes),
         "worst_error": float(off[order[0]]),
