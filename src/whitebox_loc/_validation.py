@@ -135,12 +135,7 @@ def check_int(name: str, value: Any, *, low: int | None = None, high: int | None
 
 
 def check_ints(
-    name: str,
-    value: Any,
-    *,
-    low: int | None = None,
-    high: int | None = None,
-    empty: bool = False,
+    name: str, value: Any, *, low: int | None = None, high: int | None = None, empty: bool = False
 ) -> list[int]:
     """Return one or several whole numbers in ``low..high`` as a list, `empty` only if it may be."""
     if isinstance(value, numbers.Integral):

@@ -335,10 +335,7 @@ def center_loss(targets: CenterTargets, size_logits: Any, offset: Any) -> tuple[
     sides = tf.maximum(targets.size, 1e-6)
     wrong_size = tf.abs(tf.math.log_sigmoid(size_logits) - tf.math.log(sides))
     wrong_place = tf.abs(offset - targets.offset) / (sides * targets.cells)
-    return (
-        tf.reduce_sum(weight * wrong_size) / total,
-        tf.reduce_sum(weight * wrong_place) / total,
-    )
+    return (tf.reduce_sum(weight * wrong_size) / total, tf.reduce_sum(weight * wrong_place) / total)
 
 
 def _check_targets(targets: Any) -> CenterTargets:

@@ -11,13 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from whitebox_loc._types import Tensor
-from whitebox_loc.introspect.receptive.intervals import (
-    NONE,
-    Reach,
-    Regular,
-    join,
-    small,
-)
+from whitebox_loc.introspect.receptive.intervals import NONE, Reach, Regular, join, small
 
 # What shapes and axes are computed with.
 # fmt: off

@@ -12,13 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from whitebox_loc._validation import (
-    as_array,
-    check_finite,
-    check_model,
-    shortened,
-    warn_of_range,
-)
+from whitebox_loc._validation import as_array, check_finite, check_model, shortened, warn_of_range
 
 
 @dataclass(frozen=True)
