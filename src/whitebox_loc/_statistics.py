@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from whitebox_loc._types import ArrayLike, Seed
 from whitebox_loc._validation import check_generator, check_int, check_numbers, check_real
 
 CHUNK = 2_000_000
@@ -16,7 +15,7 @@ MOST_RESAMPLES = 10_000_000
 
 
 def bootstrap_interval(
-    values: np.ndarray, *, confidence: float = 0.95, resamples: int = 1000, seed: Any = 0
+    values: np.ndarray, *, confidence: float = 0.95, resamples: int = 1000, seed: Seed = 0
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return percentile bootstrap intervals of the means over the first axis.
 
@@ -67,7 +66,7 @@ def bootstrap_interval(
 
 
 def mean_interval(
-    values: Any, *, level: float = 0.95, resamples: int = 2000, seed: Any = 0
+    values: ArrayLike, *, level: float = 0.95, resamples: int = 2000, seed: Seed = 0
 ) -> tuple[float, float]:
     """Return the percentile bootstrap interval of a mean.
 

@@ -18,12 +18,14 @@ from typing import Any
 
 import numpy as np
 
+from whitebox_loc._types import ArrayLike, Model, Seed
+
 
 class ImageRangeWarning(UserWarning):
     """Images look like floats in 0..255, where this library's models take [0, 1]."""
 
 
-def shortened(value: Any, length: int | None = None) -> str:
+def shortened(value: object, length: int | None = None) -> str:
     """Return the text of a user's value for a message, a line or two of it at most."""
     length = _LENGTH if length is None else length
     try:
@@ -37,7 +39,7 @@ def shortened(value: Any, length: int | None = None) -> str:
     return f"{text[:length]} ... {text[-length // 4 :]}"
 
 
-def with_type(value: Any) -> str:
+def with_type(value: object) -> str:
     """Return `shortened` text of a value and its type, for the end of a message."""
     return f"{shortened(value)} of type {type(value).__name__}"
 
@@ -49,7 +51,7 @@ _BRIEF.maxother = 3 * _LENGTH  # more than `shortened` returns, to notice long t
 _BRIEF.maxlist = _BRIEF.maxtuple = _BRIEF.maxdict = _BRIEF.maxset = 8
 
 
-def as_array(name: str, value: Any) -> np.ndarray:
+def as_array(name: str, value: object) -> np.ndarray:
     """Return `value` as NumPy array."""
     try:
         return np.asarray(value)
@@ -61,7 +63,7 @@ def as_array(name: str, value: Any) -> np.ndarray:
         ) from error
 
 
-def check_choice(name: str, value: Any, allowed: Iterable[str]) -> str:
+def check_choice(name: str, value: object, allowed: Iterable[str]) -> str:
     """Return `value` if it is one of the `allowed` names; suggest the nearest otherwise."""
     options = list(allowed)
     if isinstance(value, str) and value in options:
@@ -74,7 +76,7 @@ def check_choice(name: str, value: Any, allowed: Iterable[str]) -> str:
     raise error(f"`{name}` must be one of {options}; got {shortened(value, _LENGTH // 2)}.{hint}")
 
 
-def check_names(name: str, value: Any, allowed: Iterable[str], *, least: int = 1) -> list[str]:
+def check_names(name: str, value: object, allowed: Iterable[str], *, least: int = 1) -> list[str]:
     """Return some of the `allowed` names as a list, `least` (0 or 1) of them, each once."""
     if isinstance(value, str):
         return [check_choice(name, value, allowed)]
@@ -90,7 +92,7 @@ def check_names(name: str, value: Any, allowed: Iterable[str], *, least: int = 1
     return names
 
 
-def check_bool(name: str, value: Any) -> bool:
+def check_bool(name: str, value: object) -> bool:
     """Return `value` as bool if it is True or False."""
     if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"`{name}` must be True or False; got {with_type(value)}.")
@@ -115,7 +117,7 @@ def check_callable(name: str, value: Any, takes: int, what: str) -> Any:
     return value
 
 
-def check_numbers(name: str, value: Any) -> np.ndarray:
+def check_numbers(name: str, value: ArrayLike) -> np.ndarray:
     """Return `value` as an array of floats, all of them finite; integers become float64."""
     array = as_array(name, value)
     if array.dtype.kind not in "iuf":
@@ -123,7 +125,7 @@ def check_numbers(name: str, value: Any) -> np.ndarray:
     return check_finite(name, array if array.dtype.kind == "f" else array.astype(np.float64))
 
 
-def check_int(name: str, value: Any, *, low: int | None = None, high: int | None = None) -> int:
+def check_int(name: str, value: object, *, low: int | None = None, high: int | None = None) -> int:
     """Return `value` as int if it is a whole number in ``low..high`` (both inclusive)."""
     allowed = f"a whole number{_between(low, high)}"
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
@@ -135,7 +137,12 @@ def check_int(name: str, value: Any, *, low: int | None = None, high: int | None
 
 
 def check_ints(
-    name: str, value: Any, *, low: int | None = None, high: int | None = None, empty: bool = False
+    name: str,
+    value: object,
+    *,
+    low: int | None = None,
+    high: int | None = None,
+    empty: bool = False,
 ) -> list[int]:
     """Return one or several whole numbers in ``low..high`` as a list, `empty` only if it may be."""
     if isinstance(value, numbers.Integral):
@@ -152,7 +159,7 @@ def check_ints(
 
 def check_real(
     name: str,
-    value: Any,
+    value: object,
     *,
     low: float | None = None,
     high: float | None = None,
@@ -181,7 +188,7 @@ def check_real(
     return number
 
 
-def check_positive(name: str, value: Any) -> float:
+def check_positive(name: str, value: object) -> float:
     """Return `value` as float if it is a finite number above 0."""
     number = check_real(name, value)
     if number <= 0:
@@ -189,7 +196,7 @@ def check_positive(name: str, value: Any) -> float:
     return number
 
 
-def check_text(name: str, value: Any) -> str:
+def check_text(name: str, value: object) -> str:
     """Return `value` if it is text that may name a part of a model: not empty, without ``/``."""
     if not isinstance(value, str):
         raise TypeError(f"`{name}` must be text; got {with_type(value)}.")
@@ -206,7 +213,7 @@ MOST_CHANNELS = 2**14
 """Canvases of more pixels a side and layers of more channels are mistakes that fill the memory."""
 
 
-def check_filters(name: str, value: Any) -> tuple[int, ...]:
+def check_filters(name: str, value: object) -> tuple[int, ...]:
     """Return numbers of channels, at least one, of the convolutions of a model."""
     if not isinstance(value, (list, tuple, range, np.ndarray)) or not len(value):
         raise ValueError(
@@ -218,7 +225,7 @@ def check_filters(name: str, value: Any) -> tuple[int, ...]:
     )
 
 
-def check_input(model: Any, shape: Any, name: str = "images") -> None:
+def check_input(model: Model, shape: tuple[int, ...], name: str = "images") -> None:
     """Raise a ValueError unless `model` takes images of `shape` (height, width, channels)."""
     expected = getattr(model, "input_shape", None)
     if not isinstance(expected, tuple) or len(expected) != 4:
@@ -262,7 +269,7 @@ def check_size(name: str, value: Any, *, high: int | None = None) -> tuple[int, 
     )
 
 
-def check_boxes(name: str, value: Any) -> np.ndarray:
+def check_boxes(name: str, value: ArrayLike) -> np.ndarray:
     """Return `value` as a float or integer array of shape ``(..., 4)`` without NaN or infinity."""
     array = as_array(name, value)
     if array.dtype.kind not in "iuf":
@@ -298,7 +305,7 @@ def check_pixels(name: str, boxes: np.ndarray, keyword: str, format: str) -> Non
         )
 
 
-def check_brightness(name: str, value: Any) -> np.ndarray:
+def check_brightness(name: str, value: ArrayLike) -> np.ndarray:
     """Return images ``(n, height, width, channels)`` as float32 in [0, 1]; uint8 is divided."""
     array = as_array(name, value)
     if array.ndim != 4:
@@ -336,7 +343,7 @@ def is_finite(array: np.ndarray) -> bool:
     return bool(np.isfinite(total) or np.isfinite(array).all())
 
 
-def check_memory(name: str, value: Any, size: float, what: str) -> None:
+def check_memory(name: str, value: object, size: float, what: str) -> None:
     """Raise a ValueError if `size` bytes, which `value` asks for, are beyond all reason."""
     if size > _MOST_BYTES:
         raise ValueError(
@@ -369,7 +376,7 @@ def _level_outside() -> int:
     return level + 1
 
 
-def check_model(model: Any, name: str = "model") -> Any:
+def check_model(model: Model, name: str = "model") -> Model:
     """Return `model` if it is a Keras model that runs on TensorFlow."""
     import keras  # Not above: boxes and the NumPy half of data do without TensorFlow.
 
@@ -386,7 +393,7 @@ def check_model(model: Any, name: str = "model") -> Any:
     return model
 
 
-def check_path(name: str, value: Any) -> Path:
+def check_path(name: str, value: object) -> Path:
     """Return `value` as Path if it is text or a path."""
     if not isinstance(value, (str, os.PathLike)) or not isinstance(os.fspath(value), str):
         raise TypeError(f"`{name}` must be a path, as str or pathlib.Path; got {with_type(value)}.")
@@ -395,7 +402,7 @@ def check_path(name: str, value: Any) -> Path:
     return Path(value)
 
 
-def check_executor(value: Any, name: str = "executor") -> None:
+def check_executor(value: object, name: str = "executor") -> None:
     """Raise a TypeError unless `value` is None or runs functions as an Executor does."""
     if value is not None and not callable(getattr(value, "submit", None)):
         raise TypeError(
@@ -404,7 +411,7 @@ def check_executor(value: Any, name: str = "executor") -> None:
         )
 
 
-def check_generator(seed: Any, name: str = "seed") -> np.random.Generator:
+def check_generator(seed: Seed, name: str = "seed") -> np.random.Generator:
     """Return a NumPy Generator from a whole number, a SeedSequence or a Generator."""
     if isinstance(seed, np.random.Generator):
         return seed
@@ -426,7 +433,7 @@ def _between(low: float | None, high: float | None) -> str:
     return "" if high is None else f" <= {high}"
 
 
-def whole_boxes(boxes: Any, size: tuple[int, int]) -> np.ndarray:
+def whole_boxes(boxes: ArrayLike, size: tuple[int, int]) -> np.ndarray:
     """Return `boxes` as int64 (n, 4) if they are ordered, whole and inside the image."""
     array = check_boxes("boxes", boxes)
     if array.ndim != 2:

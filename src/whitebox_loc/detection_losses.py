@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from whitebox_loc._types import ArrayLike, Tensor
 from whitebox_loc._validation import check_int, check_memory, check_size, shortened
 from whitebox_loc.boxes._arrays import ROUNDING as SLACK
 from whitebox_loc.boxes._arrays import check_fractions, finite_tensor, is_symbolic, numbers_of
@@ -45,17 +46,17 @@ class CenterTargets(NamedTuple):
         the image.
     """
 
-    heat: Any
-    weight: Any
-    size: Any
-    offset: Any
-    count: Any
-    cells: Any
+    heat: Tensor
+    weight: Tensor
+    size: Tensor
+    offset: Tensor
+    count: Tensor
+    cells: Tensor
 
 
 def center_targets(
-    boxes: Any,
-    labels: Any,
+    boxes: ArrayLike,
+    labels: ArrayLike,
     grid: tuple[int, int],
     stride: int,
     size: tuple[int, int],
@@ -147,7 +148,9 @@ def center_targets(
     )
 
 
-def center_cells(boxes: Any, grid: tuple[int, int], stride: int, size: tuple[int, int]) -> Any:
+def center_cells(
+    boxes: ArrayLike, grid: tuple[int, int], stride: int, size: tuple[int, int]
+) -> Tensor:
     """Return row and column of the cells that the centres of boxes lie in.
 
     Parameters
@@ -173,7 +176,7 @@ def center_cells(boxes: Any, grid: tuple[int, int], stride: int, size: tuple[int
     return _home((boxes[..., :2] + boxes[..., 2:]) / 2 * cells, grid)
 
 
-def _home(centers: Any, grid: tuple[int, int]) -> Any:
+def _home(centers: Tensor, grid: tuple[int, int]) -> Tensor:
     """Return the cells, int32 (..., 2), that centres lie in."""
     # A centre on the line between two cells must not fall to the first one by the rounding of
     # fractions; centres of boxes of whole pixels are half a pixel apart, so none is moved wrongly.
@@ -182,7 +185,7 @@ def _home(centers: Any, grid: tuple[int, int]) -> Any:
     return tf.minimum(places, tf.constant(grid) - 1)
 
 
-def _poison(boxes: Any, labels: Any, classes: int) -> Any:
+def _poison(boxes: ArrayLike, labels: ArrayLike, classes: int) -> Tensor:
     """Return 0, or NaN if one of the boxes or labels is wrong: scalar float32."""
     within = (boxes >= -SLACK) & (boxes <= 1 + SLACK)
     right = tf.reduce_all(within, -1) & tf.reduce_all(boxes[..., 2:] >= boxes[..., :2] - SLACK, -1)
@@ -191,7 +194,7 @@ def _poison(boxes: Any, labels: Any, classes: int) -> Any:
     return tf.where(tf.reduce_all(right | (labels < 0)), 0.0, np.float32(np.nan))
 
 
-def _check_grid(grid: Any, stride: Any, size: Any) -> tuple[tuple[int, int], Any]:
+def _check_grid(grid: object, stride: object, size: object) -> tuple[tuple[int, int], Tensor]:
     """Return rows and columns of cells, and how many cells the image spans, float32 (2,)."""
     stride = check_int("stride", stride, low=1)
     height, width = check_size("size", size)
@@ -208,7 +211,7 @@ def _check_grid(grid: Any, stride: Any, size: Any) -> tuple[tuple[int, int], Any
     return (rows, columns), tf.constant([height / stride, width / stride], tf.float32)
 
 
-def _check_boxes(boxes: Any, labels: Any) -> Any:
+def _check_boxes(boxes: ArrayLike, labels: ArrayLike) -> Tensor:
     """Return boxes (n, k, 4) as float32, with labels (n, k); padding is not looked at."""
     if not is_symbolic(boxes):
         array = numbers_of("boxes", boxes)
@@ -234,7 +237,7 @@ def _check_boxes(boxes: Any, labels: Any) -> Any:
     return boxes
 
 
-def _check_labels(labels: Any, classes: int) -> np.ndarray:
+def _check_labels(labels: ArrayLike, classes: int) -> np.ndarray:
     """Return labels as an array, if they are whole numbers and, of several classes, classes."""
     array = numbers_of("labels", labels)
     if array.dtype.kind not in "iu" or array.ndim != 2:
@@ -250,7 +253,7 @@ def _check_labels(labels: Any, classes: int) -> np.ndarray:
     return array
 
 
-def heat_map_loss(targets: CenterTargets, logits: Any) -> Any:
+def heat_map_loss(targets: CenterTargets, logits: ArrayLike) -> Tensor:
     """Focal loss of the heat map with less penalty around a centre.
 
     With target y and probability p, a cell with y = 1 costs ``-(1 - p)**2 log p`` and any other
@@ -293,7 +296,9 @@ def heat_map_loss(targets: CenterTargets, logits: Any) -> Any:
     return -tf.reduce_sum(centers + others) / tf.maximum(targets.count, 1.0)
 
 
-def center_loss(targets: CenterTargets, size_logits: Any, offset: Any) -> tuple[Any, Any]:
+def center_loss(
+    targets: CenterTargets, size_logits: ArrayLike, offset: ArrayLike
+) -> tuple[Tensor, Tensor]:
     """Mean errors of size and of place, in proportion to the box.
 
     Height and width cost the absolute difference of their logarithms, offsets the absolute
@@ -338,7 +343,7 @@ def center_loss(targets: CenterTargets, size_logits: Any, offset: Any) -> tuple[
     return (tf.reduce_sum(weight * wrong_size) / total, tf.reduce_sum(weight * wrong_place) / total)
 
 
-def _check_targets(targets: Any) -> CenterTargets:
+def _check_targets(targets: object) -> CenterTargets:
     if not isinstance(targets, CenterTargets):
         raise TypeError(
             "`targets` must be the CenterTargets that center_targets returns; got "
@@ -347,7 +352,7 @@ def _check_targets(targets: Any) -> CenterTargets:
     return targets
 
 
-def _check_maps(name: str, value: Any, shape: Any) -> Any:
+def _check_maps(name: str, value: ArrayLike, shape: Any) -> Tensor:
     """Return the output of a network as float32, if it has the shape of the targets."""
     tensor = tf.cast(finite_tensor(name, value), tf.float32)
     if not tensor.shape.is_compatible_with(shape):
@@ -358,7 +363,7 @@ def _check_maps(name: str, value: Any, shape: Any) -> Any:
     return tensor
 
 
-def _log_shares(logits: Any) -> tuple[Any, Any]:
+def _log_shares(logits: Tensor) -> tuple[Tensor, Tensor]:
     """Return log p and log(1 - p) of each class, both without cancellation."""
     every = tf.concat([logits, tf.zeros_like(logits[..., :1])], axis=-1)
     log_p = tf.nn.log_softmax(every)

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from whitebox_loc._types import ArrayLike, Tensor
 from whitebox_loc._validation import (
     check_boxes,
     check_choice,
@@ -54,7 +55,9 @@ class _Summable(keras.losses.Loss):
         check_text("name", name)
         super().__init__(name=name, reduction=reduction, dtype=check_dtype("dtype", dtype))
 
-    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+    def __call__(
+        self, y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike = None
+    ) -> Tensor:
         """Return the loss of boxes (n, 4), reduced by `reduction`; see `keras.losses.Loss`.
 
         Raises
@@ -72,17 +75,17 @@ class _Summable(keras.losses.Loss):
         own = {name: getattr(self, name) for name in self.arguments}
         return {**super().get_config(), **own, "dtype": self.dtype}
 
-    def __add__(self, other: Any) -> SumLoss:
+    def __add__(self, other: object) -> SumLoss:
         if not isinstance(other, keras.losses.Loss):
             return NotImplemented
         return SumLoss([self, other])
 
-    def __radd__(self, other: Any) -> SumLoss:
+    def __radd__(self, other: object) -> SumLoss:
         if not isinstance(other, keras.losses.Loss):
             return NotImplemented
         return SumLoss([other, self])
 
-    def __mul__(self, weight: Any) -> SumLoss:
+    def __mul__(self, weight: float) -> SumLoss:
         return SumLoss([self], [weight])
 
     __rmul__ = __mul__
@@ -140,7 +143,7 @@ class BoxBCE(_Summable):
         if not 0 < self.tangent < 1:
             raise ValueError(f"`tangent` must lie strictly between 0 and 1; got {tangent!r}.")
 
-    def call(self, y_true: Any, y_pred: Any) -> Any:
+    def call(self, y_true: ArrayLike, y_pred: ArrayLike) -> Tensor:
         """Return the losses, shape (n,), of boxes of shape (n, 4)."""
         truth, prediction = to_tensor(y_true, halves=False), to_tensor(y_pred, halves=False)
         truth = convert(truth, "rel_yxyx", self.format)
@@ -193,7 +196,7 @@ class IoULoss(_Summable):
         self.kind = check_choice("kind", kind, OVERLAPS)
         self.size = None if size is None else check_size("size", size)
 
-    def call(self, y_true: Any, y_pred: Any) -> Any:
+    def call(self, y_true: ArrayLike, y_pred: ArrayLike) -> Tensor:
         """Return the losses, shape (n,), of boxes of shape (n, 4)."""
         return 1.0 - OVERLAPS[self.kind](y_pred, y_true, "rel_yxyx", size=self.size)
 
@@ -245,7 +248,7 @@ class SumLoss(_Summable):
             self.weights += [weight * inner for inner in (term.weights if several else [1.0])]
         self.fractions = any(getattr(term, "fractions", False) for term in self.terms)
 
-    def call(self, y_true: Any, y_pred: Any) -> Any:
+    def call(self, y_true: ArrayLike, y_pred: ArrayLike) -> Tensor:
         """Return the weighted sum of the terms' losses, shape (n,), of boxes (n, 4)."""
         weighted = [
             weight * term.call(y_true, y_pred)
@@ -265,7 +268,7 @@ class SumLoss(_Summable):
         return cls(**{**config, "terms": terms})
 
 
-def edge_cross_entropy(boxes: Any, row_logits: Any, column_logits: Any) -> Any:
+def edge_cross_entropy(boxes: ArrayLike, row_logits: ArrayLike, column_logits: ArrayLike) -> Tensor:
     """Cross entropy of the profile localizer's distributions over edges.
 
     A coordinate that is the expectation of a softmax gets no gradient once the softmax
@@ -322,7 +325,7 @@ def edge_cross_entropy(boxes: Any, row_logits: Any, column_logits: Any) -> Any:
     return keras.ops.mean(_nan_outside(boxes, keras.ops.mean(losses, axis=-1)))
 
 
-def _check_logits(name: str, logits: Any, boxes: Any) -> Any:
+def _check_logits(name: str, logits: ArrayLike, boxes: Tensor) -> Tensor:
     """Return scores of edges as tensor (n, positions, 2), n as in `boxes`."""
     tensor = finite_tensor(name, logits)
     n = boxes.shape[0]
@@ -335,7 +338,7 @@ def _check_logits(name: str, logits: Any, boxes: Any) -> Any:
     return tensor
 
 
-def _edge_nll(edges: Any, logits: Any) -> Any:
+def _edge_nll(edges: Tensor, logits: Tensor) -> Tensor:
     ops = keras.ops
     log_p = ops.log_softmax(ops.cast(logits, "float32"), axis=1)
     last = log_p.shape[1] - 1
@@ -346,7 +349,7 @@ def _edge_nll(edges: Any, logits: Any) -> Any:
     return -ops.sum(ops.maximum(1.0 - distance, 0.0) * log_p, axis=1)
 
 
-def entropy_floor(boxes: Any, format: str = "rel_yxyx") -> float:
+def entropy_floor(boxes: ArrayLike, format: str = "rel_yxyx") -> float:
     """Mean binary entropy of the coordinates: the least `BoxBCE` can reach on these targets.
 
     Parameters
@@ -388,7 +391,7 @@ def entropy_floor(boxes: Any, format: str = "rel_yxyx") -> float:
     return float(entropy(fractions).mean())
 
 
-def _nan_outside(fractions: Any, losses: Any) -> Any:
+def _nan_outside(fractions: Tensor, losses: Tensor) -> Tensor:
     """Return losses (n,), but NaN where `fractions` (n, k) are none, and a loss may be negative."""
     ops = keras.ops
     within = (fractions >= -ROUNDING) & (fractions <= 1 + ROUNDING)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import keras
 import numpy as np
+
+from whitebox_loc._types import ArrayLike
 
 Place = Callable[[tuple[int, ...]], str]
 """From the index of a number to words that say where it is."""
@@ -67,7 +68,7 @@ def claim_finite(who: str, array: np.ndarray, place: Place, look: str) -> None:
 
 
 def claim_close(
-    who: str, values: np.ndarray, expected: Any, tolerance: float, place: Place, look: str
+    who: str, values: np.ndarray, expected: ArrayLike, tolerance: float, place: Place, look: str
 ) -> None:
     """Raise an AssertionError at the largest difference if it is above the tolerance.
 
@@ -96,5 +97,5 @@ def claim_same_bytes(who: str, first: np.ndarray, again: np.ndarray, place: Plac
         raise AssertionError(f"{who} answers one question by zeros of two signs. {REPEATED}")
 
 
-def _index(flat: Any, array: np.ndarray) -> tuple[int, ...]:
+def _index(flat: np.intp, array: np.ndarray) -> tuple[int, ...]:
     return tuple(int(i) for i in np.unravel_index(int(flat), array.shape))

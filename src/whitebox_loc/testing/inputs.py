@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import keras
 import numpy as np
 
+from whitebox_loc._types import ArrayLike
 from whitebox_loc._validation import check_callable, check_real, shortened
 from whitebox_loc.data import Scene, generate
 from whitebox_loc.evaluation import Trial
@@ -50,7 +52,7 @@ def small_trial() -> Trial:
     how: dict[str, Any] = {"method": "integrated_gradients", "steps": 4}
     maps, info = saliency(model, batch.images, "left", return_info=True, **how)
 
-    def explain(model: keras.Model, images: Any) -> np.ndarray:
+    def explain(model: keras.Model, images: ArrayLike) -> np.ndarray:
         return saliency(model, images, "left", **how)
 
     # Not a model whose used pixels are known: any mask serves to see what a metric does with it.
@@ -61,7 +63,7 @@ def small_trial() -> Trial:
     )  # fmt: skip
 
 
-def exact(oracle: Any, *arguments: Any) -> np.ndarray:
+def exact(oracle: Callable[..., ArrayLike], *arguments: Any) -> np.ndarray:
     """Return what an oracle says, if it says numbers."""
     value = np.asarray(call_given("oracle", oracle, *arguments))
     if value.dtype.kind not in "biuf":
@@ -71,7 +73,7 @@ def exact(oracle: Any, *arguments: Any) -> np.ndarray:
     return value
 
 
-def check_comparison(oracle: Any, tolerance: Any, takes: int, what: str) -> None:
+def check_comparison(oracle: object, tolerance: object, takes: int, what: str) -> None:
     """Check `oracle`, None or a function of `takes` arguments, and `tolerance`."""
     if oracle is not None:
         check_callable("oracle", oracle, takes, what)

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from whitebox_loc._types import ArrayLike
 from whitebox_loc._validation import check_model
 from whitebox_loc.boxes.formats import COORDINATES
 from whitebox_loc.introspect.targets.outputs import box_output
 from whitebox_loc.introspect.tracing.capture import Forward
 from whitebox_loc.introspect.tracing.inputs import check_images
-from whitebox_loc.testing.claims import claim_close, claim_finite, claim_same_bytes, rounding
+from whitebox_loc.testing.claims import Place, claim_close, claim_finite, claim_same_bytes, rounding
 from whitebox_loc.testing.inputs import check_comparison, exact, noisy_images
 from whitebox_loc.testing.states import unchanged
 
@@ -22,8 +22,8 @@ from whitebox_loc.testing.states import unchanged
 def check_localizer(
     model: keras.Model,
     *,
-    images: Any = None,
-    oracle: Callable[[Any], Any] | None = None,
+    images: ArrayLike = None,
+    oracle: Callable[[ArrayLike], ArrayLike] | None = None,
     tolerance: float | None = None,
 ) -> None:
     """Check that a localizer keeps what all localizers promise.
@@ -106,7 +106,7 @@ _ORACLE = (
 )
 
 
-def _answers(who: str, model: keras.Model, images: Any, n: int) -> dict[str, np.ndarray]:
+def _answers(who: str, model: keras.Model, images: ArrayLike, n: int) -> dict[str, np.ndarray]:
     """Return all outputs by name, the box as "box"."""
     outputs = model(images, training=False)
     try:
@@ -127,7 +127,7 @@ def _answers(who: str, model: keras.Model, images: Any, n: int) -> dict[str, np.
     return arrays
 
 
-def _places(name: str, first_image: int = 0) -> Any:
+def _places(name: str, first_image: int = 0) -> Place:
     def place(index: tuple[int, ...]) -> str:
         image, *rest = index
         if name == "box":

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from whitebox_loc._types import ArrayLike, Model
 from whitebox_loc._validation import (
     check_bool,
     check_callable,
@@ -28,7 +29,7 @@ from whitebox_loc.testing.claims import claim_close, claim_finite, claim_same_by
 from whitebox_loc.testing.inputs import check_comparison, exact, noisy_images, small_localizer
 from whitebox_loc.testing.states import unchanged
 
-Oracle = Callable[[keras.Model, Any, Any], Any]
+Oracle = Callable[[keras.Model, ArrayLike, Any], ArrayLike]
 """From a model, images and one target to exact maps (n, height, width)."""
 
 
@@ -36,7 +37,7 @@ def check_saliency_method(
     method: str | Method | Callable[..., Any],
     *,
     model: keras.Model | None = None,
-    images: Any = None,
+    images: ArrayLike = None,
     targets: Sequence[Any] = COORDINATES,
     signed: bool = True,
     oracle: Oracle | None = None,
@@ -107,7 +108,9 @@ def check_saliency_method(
     row = _as_row(method)
     check_bool("signed", signed)
 
-    def explain(model: keras.Model, images: Any, target: Any, batch_size: int = 256) -> Any:
+    def explain(
+        model: keras.Model, images: ArrayLike, target: Any, batch_size: int = 256
+    ) -> ArrayLike:
         try:
             return saliency(model, images, target, row, batch_size=batch_size, **options)
         except NotFiniteError as error:
@@ -129,10 +132,10 @@ def check_saliency_method(
 
 
 def check_explainer(
-    explain: Callable[[keras.Model, Any, Any], Any],
+    explain: Callable[[keras.Model, ArrayLike, Any], ArrayLike],
     *,
     model: keras.Model | None = None,
-    images: Any = None,
+    images: ArrayLike = None,
     targets: Sequence[Any] = COORDINATES,
     signed: bool = True,
     oracle: Oracle | None = None,
@@ -173,7 +176,7 @@ def check_explainer(
     check_callable("explain", explain, 3, "from a model, images and a target to maps")
     check_bool("signed", signed)
 
-    def stacked(model: keras.Model, images: Any, targets: Sequence[Any]) -> list[Any]:
+    def stacked(model: keras.Model, images: ArrayLike, targets: Sequence[Any]) -> list[Any]:
         return [
             np.asarray(call_given("explain", explain, model, images, target)) for target in targets
         ]
@@ -205,12 +208,12 @@ class _Asked:
 
     who: str
     model: keras.Model
-    images: Any
+    images: ArrayLike
     targets: list[Any]
     oracle: Oracle | None
     tolerance: float | None
 
-    def check(self, explain: Callable[..., Any], signed: bool) -> np.ndarray:
+    def check(self, explain: Callable[..., ArrayLike], signed: bool) -> np.ndarray:
         """Return the maps (k, n, height, width) after checking what all maps promise."""
         with unchanged(self.who, self.model, images=self.images):
             first = self.stack(explain(self.model, self.images, self.targets))
@@ -241,7 +244,7 @@ class _Asked:
             ]
             self.same(maps, np.stack(expected), "is not its oracle", _ORACLE)
 
-    def stack(self, maps: Any, n: int | None = None) -> np.ndarray:
+    def stack(self, maps: ArrayLike, n: int | None = None) -> np.ndarray:
         """Return maps as an array, if they are floats (targets, images, height, width)."""
         image_shape = check_images(self.images).image.shape
         shape = (len(self.targets), image_shape[0] if n is None else n, *image_shape[1:3])
@@ -283,7 +286,14 @@ class _Asked:
         return f"the map of {name} on image {first_image + i} at pixel {tuple(pixel)}"
 
 
-def _asked(who: str, model: Any, images: Any, targets: Any, oracle: Any, tolerance: Any) -> _Asked:
+def _asked(
+    who: str,
+    model: Model,
+    images: ArrayLike,
+    targets: Sequence[Any],
+    oracle: Oracle | None,
+    tolerance: float | None,
+) -> _Asked:
     model = small_localizer() if model is None else check_model(model)
     images = noisy_images(model) if images is None else images
     check_images(images, model)
@@ -299,7 +309,7 @@ def _asked(who: str, model: Any, images: Any, targets: Any, oracle: Any, toleran
     return _Asked(who, model, images, list(targets), oracle, tolerance)
 
 
-def _as_row(method: Any) -> Method:
+def _as_row(method: str | Method | Callable[..., Any]) -> Method:
     if isinstance(method, Method):
         return method
     if callable(method):

@@ -120,7 +120,7 @@ _BATCH = (
 _ORACLE = "Look at the formula, and whether both take signs, absolute values and masks alike."
 
 
-def _as_row(metric: Any) -> Metric:
+def _as_row(metric: str | Metric) -> Metric:
     if isinstance(metric, Metric):
         return metric
     return METRICS[check_choice("metric", metric, METRICS)]

@@ -273,5 +273,5 @@ def _limits(name: str, value: Any) -> tuple[int, int]:
     return least, least
 
 
-def _is_strategy(value: Any) -> bool:
+def _is_strategy(value: object) -> bool:
     return isinstance(value, st.SearchStrategy)

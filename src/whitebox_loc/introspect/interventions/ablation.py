@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from whitebox_loc import boxes as box_measures
+from whitebox_loc._types import ArrayLike, Seed
 from whitebox_loc._validation import (
     check_boxes,
     check_choice,
@@ -64,16 +65,16 @@ class Ablation:
 
 def ablate(
     model: keras.Model,
-    images: Any,
+    images: ArrayLike,
     layer: str,
     channels: int | Sequence[int] | None = None,
     mode: str = "zero",
     *,
     target: Any = None,
     link: str = "identity",
-    boxes: Any = None,
+    boxes: ArrayLike = None,
     format: str = "rel_yxyx",
-    seed: Any = 0,
+    seed: Seed = 0,
     batch_size: int = 256,
 ) -> Ablation:
     """Return how the box, or another target, changes when a layer loses one channel at a time.
@@ -165,13 +166,13 @@ def ablate(
     return Ablation(layer, mode, chosen, before, after, after - before, intact, change, labels)
 
 
-def _channels(channels: Any, count: int) -> np.ndarray:
+def _channels(channels: int | Sequence[int] | None, count: int) -> np.ndarray:
     if channels is None:
         return np.arange(count)
     return np.array(check_ints("channels", channels, low=-count, high=count - 1)) % count
 
 
-def _others(n: int, seed: Any) -> np.ndarray:
+def _others(n: int, seed: Seed) -> np.ndarray:
     """Return another image's number for each image: along one random circle through all."""
     if n < 2:
         raise ValueError("`mode` 'resample' needs at least two images; got 1. Use mode='zero'.")
@@ -181,7 +182,7 @@ def _others(n: int, seed: Any) -> np.ndarray:
     return others
 
 
-def _truth(boxes: Any, format: str, before: np.ndarray, inputs: Inputs) -> np.ndarray:
+def _truth(boxes: ArrayLike, format: str, before: np.ndarray, inputs: Inputs) -> np.ndarray:
     if boxes is None:
         return before
     corners = check_boxes("boxes", boxes)

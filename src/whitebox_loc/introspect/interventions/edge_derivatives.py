@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from whitebox_loc._types import ArrayLike
 from whitebox_loc._validation import check_int, check_real, whole_boxes
 from whitebox_loc.boxes.formats import COORDINATES
 from whitebox_loc.boxes.moves import move_edges
@@ -118,7 +119,7 @@ class Response(PerBox):
 
 def response(
     model: keras.Model,
-    boxes: Any,
+    boxes: ArrayLike,
     scene: Scene | str = "uniform",
     *,
     tolerance: float = 0.1,

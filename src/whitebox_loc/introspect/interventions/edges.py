@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from whitebox_loc._statistics import bootstrap_interval
+from whitebox_loc._types import ArrayLike, Seed
 from whitebox_loc._validation import (
     as_array,
     check_int,
@@ -95,13 +96,13 @@ class EdgeMoves(PerBox):
 
 def edge_moves(
     model: keras.Model,
-    boxes: Any,
+    boxes: ArrayLike,
     scene: Scene | str = "uniform",
     *,
-    labels: Any = None,
+    labels: ArrayLike = None,
     steps: int | Sequence[int] = (-1, 1),
     batch_size: int = 256,
-    seed: Any = 0,
+    seed: Seed = 0,
 ) -> EdgeMoves:
     """Move one true edge, draw a legal image of it, and read all four predictions.
 
@@ -207,7 +208,7 @@ class Predictor:
 class Look:
     """The appearance of n images, each with a random part of its own that moves do not change."""
 
-    def __init__(self, scene: Scene, labels: np.ndarray | None, seed: Any) -> None:
+    def __init__(self, scene: Scene, labels: np.ndarray | None, seed: Seed) -> None:
         self.scene, self.labels = scene, labels
         self.root = seed_root(seed)
         blur = ("blur",) if isinstance(scene.blur, float) else ()
@@ -255,7 +256,7 @@ def _check_steps(steps: Any) -> tuple[int, ...]:
     return shifts
 
 
-def _check_labels(labels: Any, n: int) -> np.ndarray | None:
+def _check_labels(labels: ArrayLike, n: int) -> np.ndarray | None:
     if labels is None:
         return None
     array = as_array("labels", labels)

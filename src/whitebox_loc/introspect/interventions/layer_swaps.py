@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from whitebox_loc._types import Tensor
 from whitebox_loc._validation import check_choice
 from whitebox_loc.boxes.formats import COORDINATES
 from whitebox_loc.introspect.targets import LINKS, Target
@@ -96,8 +97,10 @@ class Swap:
         ]
         return check_answer("Targets", np.concatenate(batches), self.model, self.link)
 
-    def _build(self, read: Any, images: Any, instead: Any, mask: Any) -> Any:
-        def replaced(output: Any) -> Any:
+    def _build(
+        self, read: Callable[..., Any], images: Tensor, instead: Tensor, mask: Tensor
+    ) -> Tensor:
+        def replaced(output: Tensor) -> Tensor:
             return tf.where(mask, tf.cast(instead, output.dtype), output)
 
         return tf.stack(read(images, replace={self.layer: replaced})[0], axis=-1)

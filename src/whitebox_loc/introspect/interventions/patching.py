@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from whitebox_loc._types import ArrayLike, Tensor
 from whitebox_loc._validation import (
     as_array,
     check_callable,
@@ -17,7 +18,13 @@ from whitebox_loc._validation import (
     check_model,
     shortened,
 )
-from whitebox_loc.introspect.tracing.capture import call_given, first_line, forward, traced
+from whitebox_loc.introspect.tracing.capture import (
+    Replacement,
+    call_given,
+    first_line,
+    forward,
+    traced,
+)
 from whitebox_loc.introspect.tracing.fingerprints import function_fingerprint
 from whitebox_loc.introspect.tracing.inputs import check_images
 from whitebox_loc.introspect.tracing.layers import find_layers
@@ -26,7 +33,7 @@ from whitebox_loc.introspect.tracing.refusals import check_answer
 
 
 def patch(
-    model: keras.Model, images: Any, replacements: Mapping[str, Any], *, batch_size: int = 256
+    model: keras.Model, images: ArrayLike, replacements: Mapping[str, Any], *, batch_size: int = 256
 ) -> Any:
     """Return the model's outputs when the outputs of some layers are replaced.
 
@@ -88,7 +95,7 @@ def patch(
         if not _is_function(name, value)
     }
 
-    def build(*tensors: Any) -> Any:
+    def build(*tensors: Tensor) -> Any:
         split = 1 + len(inputs.others)
         values = dict(zip(arrays, tensors[split:], strict=True))
         replace = {
@@ -106,13 +113,13 @@ def patch(
     return outputs
 
 
-def _is_function(name: str, value: Any) -> bool:
+def _is_function(name: str, value: object) -> bool:
     what = "from the layer's output to a tensor of its shape"
     return callable(value) and bool(check_callable(f"replacements[{name!r}]", value, 1, what))
 
 
-def _replacement(name: str, value: Any, array: Any) -> Callable[[Any], Any]:
-    def replace(output: Any) -> Any:
+def _replacement(name: str, value: Any, array: Tensor) -> Replacement:
+    def replace(output: Tensor) -> Tensor:
         if array is None:
             fresh = _applied(name, value, output)
             pairs = zip(tf.nest.flatten(fresh), tf.nest.flatten(output), strict=True)
@@ -130,7 +137,7 @@ def _replacement(name: str, value: Any, array: Any) -> Callable[[Any], Any]:
     return replace
 
 
-def _applied(name: str, function: Callable[[Any], Any], output: Any) -> Any:
+def _applied(name: str, function: Replacement, output: Tensor) -> Tensor:
     fresh = call_given(f"replacements[{name!r}]", function, output)
     try:
         tf.nest.assert_same_structure(output, fresh)
@@ -143,7 +150,7 @@ def _applied(name: str, function: Callable[[Any], Any], output: Any) -> Any:
         ) from error
 
 
-def _like(name: str, fresh: Any, output: Any) -> Any:
+def _like(name: str, fresh: Tensor, output: Tensor) -> Tensor:
     fresh = tf.convert_to_tensor(fresh)
     if not output.shape.is_compatible_with(fresh.shape):
         raise ValueError(
@@ -153,7 +160,7 @@ def _like(name: str, fresh: Any, output: Any) -> Any:
     return tf.ensure_shape(tf.cast(fresh, output.dtype), output.shape)
 
 
-def _check_array(name: str, value: Any, n: int) -> np.ndarray:
+def _check_array(name: str, value: ArrayLike, n: int) -> np.ndarray:
     array = as_array(f"replacements[{name!r}]", value)
     if array.dtype.kind not in "iufb":
         raise TypeError(
@@ -172,7 +179,7 @@ def _check_array(name: str, value: Any, n: int) -> np.ndarray:
 
 
 def _key(replacements: Mapping[str, Any]) -> Hashable | None:
-    known: list[Any] = []
+    known: list[Hashable] = []
     for name, value in replacements.items():
         state = function_fingerprint(value) if callable(value) else "array"
         if state is None:

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from whitebox_loc._types import ArrayLike
 from whitebox_loc._validation import check_choice, check_int, check_model
 from whitebox_loc.introspect.interventions.layer_swaps import Swap, targets_of
 from whitebox_loc.introspect.targets import COORDINATES
@@ -78,8 +79,8 @@ _MOVED = 1e-4
 
 def activation_patching(
     model: keras.Model,
-    clean: Any,
-    corrupted: Any,
+    clean: ArrayLike,
+    corrupted: ArrayLike,
     layers: str | Sequence[str],
     *,
     by: str = "layer",

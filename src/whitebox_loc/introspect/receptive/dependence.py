@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from whitebox_loc._types import Tensor
+from whitebox_loc._types import Operation, Tensor
 from whitebox_loc.introspect.receptive.intervals import (
     Reach,
     Regular,
@@ -64,7 +64,7 @@ def _followed(tensors: list[Tensor], known: dict[Any, Pair | None]) -> list[Pair
     return [pairs[tensor.ref()] for tensor in tensors]
 
 
-def _outputs(op: Any, pairs: list[Pair | None]) -> list[Pair | None]:
+def _outputs(op: Operation, pairs: list[Pair | None]) -> list[Pair | None]:
     if op.type in SHAPES or not any(pairs):
         return [None] * len(op.outputs)
     if op.type in CALLS:
@@ -84,11 +84,11 @@ def _outputs(op: Any, pairs: list[Pair | None]) -> list[Pair | None]:
 Reaches = list[Reach | None]
 
 
-def _refuse(op: Any, reaches: Reaches) -> NoReturn:
+def _refuse(op: Operation, reaches: Reaches) -> NoReturn:
     raise Unknown(op)
 
 
-def _elementwise(op: Any, reaches: Reaches) -> list[Reach]:
+def _elementwise(op: Operation, reaches: Reaches) -> list[Reach]:
     """Let each element depend on the elements in its own place."""
     shapes = [
         shape_of(tensor) if reach is None else reach.shape
@@ -100,12 +100,12 @@ def _elementwise(op: Any, reaches: Reaches) -> list[Reach]:
     return [joined] * len(op.outputs)
 
 
-def _softmax(op: Any, reaches: Reaches) -> list[Reach]:
+def _softmax(op: Operation, reaches: Reaches) -> list[Reach]:
     """Let each element depend on all elements of its last axis."""
     return [over(reaches[0], (-1,), keep=True, spread=True)]
 
 
-def _matmul(op: Any, reaches: Reaches) -> list[Reach]:
+def _matmul(op: Operation, reaches: Reaches) -> list[Reach]:
     """Mix the last axis into a new one, as a product with constant weights does."""
     reach = reaches[0]
     turned = attribute(op, "transpose_a") or attribute(op, "adj_x")
@@ -118,12 +118,12 @@ def _matmul(op: Any, reaches: Reaches) -> list[Reach]:
     return [small(mixed.ends, shape, mixed.regular)]
 
 
-def _reduction(op: Any, reaches: Reaches) -> list[Reach]:
+def _reduction(op: Operation, reaches: Reaches) -> list[Reach]:
     axes = np.atleast_1d(value(op.inputs[1])).tolist()
     return [over(reaches[0], tuple(axes), keep=bool(op.get_attr("keep_dims")), spread=False)]
 
 
-def _convolution(op: Any, reaches: Reaches) -> list[Reach]:
+def _convolution(op: Operation, reaches: Reaches) -> list[Reach]:
     """Slide a window over rows and columns; mix the channels of a group."""
     reach = _only_first(op, reaches)
     if op.get_attr("data_format") != b"NHWC":
@@ -138,7 +138,7 @@ def _convolution(op: Any, reaches: Reaches) -> list[Reach]:
     return [small(ends, (*reach.shape[:-1], reach.shape[-1] * kernel[3]), reach.regular)]
 
 
-def _pooling(op: Any, reaches: Reaches) -> list[Reach]:
+def _pooling(op: Operation, reaches: Reaches) -> list[Reach]:
     reach = _only_first(op, reaches)
     sizes = op.get_attr("ksize")
     if op.get_attr("data_format") != b"NHWC" or sizes[0] != 1 or sizes[3] != 1:
@@ -148,7 +148,7 @@ def _pooling(op: Any, reaches: Reaches) -> list[Reach]:
     return [reach]
 
 
-def _transposed(op: Any, reaches: Reaches) -> list[Reach]:
+def _transposed(op: Operation, reaches: Reaches) -> list[Reach]:
     """Read backwards the convolution that Conv2DBackpropInput turns round."""
     reach = reaches[2]
     if reach is None or op.get_attr("data_format") != b"NHWC":
@@ -167,7 +167,7 @@ def _transposed(op: Any, reaches: Reaches) -> list[Reach]:
     return [small(mixed.ends, (*reach.shape[:-1], kernel[2]), None)]
 
 
-def _bilinear(op: Any, reaches: Reaches) -> list[Reach]:
+def _bilinear(op: Operation, reaches: Reaches) -> list[Reach]:
     """Let each output depend on the two neighbours that it lies between."""
     reach = _only_first(op, reaches)
     lengths = value(op.inputs[1])
@@ -184,7 +184,7 @@ def _bilinear(op: Any, reaches: Reaches) -> list[Reach]:
     return [reach]
 
 
-def _only_first(op: Any, reaches: Reaches) -> Reach:
+def _only_first(op: Operation, reaches: Reaches) -> Reach:
     if reaches[0] is None or any(r is not None for r in reaches[1:]):
         _refuse(op, reaches)
     return reaches[0]
@@ -205,7 +205,7 @@ _ELEMENTWISE = [
 # fmt: on
 _REDUCTIONS = ["All", "Any", "ArgMax", "ArgMin", "Max", "Mean", "Min", "Prod", "Sum"]
 
-_RULES: dict[str, Callable[[Any, Reaches], list[Reach]]] = {
+_RULES: dict[str, Callable[[Operation, Reaches], list[Reach]]] = {
     **dict.fromkeys(_ELEMENTWISE, _elementwise),
     **dict.fromkeys(_REDUCTIONS, _reduction),
     **dict.fromkeys(REARRANGEMENTS, rearranged),

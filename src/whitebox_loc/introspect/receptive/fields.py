@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from whitebox_loc._types import ArrayLike, Seed, Tensor
 from whitebox_loc._validation import (
     check_generator,
     check_int,
@@ -88,7 +89,7 @@ class ReceptiveField:
         return box
 
 
-def receptive_field(model: keras.Model, layer: str, *, example: Any = None) -> ReceptiveField:
+def receptive_field(model: keras.Model, layer: str, *, example: ArrayLike = None) -> ReceptiveField:
     """Return which pixels each unit of a layer can depend on, exactly.
 
     The operations between the image and the layer are followed one by one, with the rows and
@@ -139,7 +140,7 @@ def receptive_field(model: keras.Model, layer: str, *, example: Any = None) -> R
             "several outputs. Ask for one call, such as 'path#2'."
         )
 
-    def build(*tensors: Any) -> Any:
+    def build(*tensors: Tensor) -> Tensor:
         return forward(model, inputs.pack(tensors), watch=[layer]).single_call(layer).output
 
     # One image, so that the trace knows every shape.
@@ -162,10 +163,10 @@ def effective_receptive_field(
     position: int | Sequence[int] | None = None,
     channel: int | None = None,
     *,
-    images: Any = None,
+    images: ArrayLike = None,
     n: int = 32,
-    seed: Any = 0,
-    example: Any = None,
+    seed: Seed = 0,
+    example: ArrayLike = None,
     batch_size: int = 256,
 ) -> np.ndarray:
     """Return how strongly a unit responds to each pixel, on average over images.
@@ -220,7 +221,7 @@ def effective_receptive_field(
     channels = range(shape[-1]) if channel is None else [place[-1]]
     others = len(inputs.others)
 
-    def build(image: Any, *beside: Any) -> Any:
+    def build(image: Tensor, *beside: Tensor) -> Tensor:
         passed = forward(model, inputs.pack((image, *beside[:others])), watch=[layer])
         units = tf.cast(passed.single_call(layer).output, tf.float32)[(slice(None), *place[:-1])]
         (slope,) = tf.gradients(tf.reduce_sum(units * beside[others]), image)
@@ -259,7 +260,7 @@ def _along(reach: Reach, length: int) -> tuple[np.ndarray, tuple[Any, Any, Any]]
 
 
 def _index(
-    layer: str, shape: tuple[int, ...], position: Any, channel: int | None
+    layer: str, shape: tuple[int, ...], position: int | Sequence[int] | None, channel: int | None
 ) -> tuple[Any, ...]:
     """Return the index of a unit, or of several, in the output for one image."""
     places, last = shape[:-1], shape[-1]
@@ -280,7 +281,9 @@ def _index(
     return (*index, check_int("channel", channel, low=-last, high=last - 1))
 
 
-def _images(model: keras.Model, images: Any, n: int, seed: Any, example: Any) -> Inputs:
+def _images(
+    model: keras.Model, images: ArrayLike, n: int, seed: Seed, example: ArrayLike
+) -> Inputs:
     if images is not None:
         return check_images(images)
     one, count = blank(model, example), check_int("n", n, low=1)

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from whitebox_loc._types import Operation
+
 NONE = 2**40
 """Both ends of no pixel at all: the hull with anything leaves the other as it is."""
 
@@ -58,7 +60,7 @@ class Window:
     explicit: tuple[int, int]
 
     @classmethod
-    def of(cls, op: Any, axis: int, kernel: int, dilation: int) -> Window:
+    def of(cls, op: Operation, axis: int, kernel: int, dilation: int) -> Window:
         """Return what a convolution or pooling operation of a graph looks at."""
         pads = attribute(op, "explicit_paddings")
         explicit = tuple(pads[2 * axis : 2 * axis + 2]) if pads else (0, 0)
@@ -75,7 +77,7 @@ class Window:
         return before, (length + before + after - extent) // self.stride + 1
 
 
-def attribute(op: Any, name: str) -> Any:
+def attribute(op: Operation, name: str) -> Any:
     """Return an attribute of an operation, None if operations of its kind have no such."""
     return op.get_attr(name) if any(a.name == name for a in op.op_def.attr) else None
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from whitebox_loc._types import Tensor
+from whitebox_loc._types import Operation, Tensor
 from whitebox_loc.introspect.receptive.intervals import NONE, Reach, Regular, join, small
 
 # What shapes and axes are computed with.
@@ -29,11 +29,11 @@ _RENAMED = {("ExpandDims", "dim"): "axis", ("Squeeze", "squeeze_dims"): "axis"}
 class Unknown(Exception):  # noqa: N818 - it is caught, and raised with the layer's name
     """An operation that cannot be followed."""
 
-    def __init__(self, operation: Any) -> None:
+    def __init__(self, operation: Operation) -> None:
         super().__init__(f"operation {operation.type!r} ({operation.name})")
 
 
-def rearranged(op: Any, reaches: list[Reach | None]) -> list[Reach]:
+def rearranged(op: Operation, reaches: list[Reach | None]) -> list[Reach]:
     """Run an operation that only moves numbers on the numbers of the elements.
 
     Number 0 stands for what is not an element: padding, or a part that no pixel reaches.
@@ -54,7 +54,7 @@ def rearranged(op: Any, reaches: list[Reach | None]) -> list[Reach]:
     return [_looked_up(op, numbers, tables) for numbers in _run(op, arguments)]
 
 
-def _data_arguments(op: Any) -> range:
+def _data_arguments(op: Operation) -> range:
     """Return the positions of the inputs that are moved; the others decide where to."""
     if op.type == "ConcatV2":
         return range(len(op.inputs) - 1)
@@ -64,7 +64,7 @@ def _data_arguments(op: Any) -> range:
     return range(2, 3) if op.type == "PadV2" else range(0)
 
 
-def _looked_up(op: Any, numbers: np.ndarray, tables: list[tuple[int, Reach]]) -> Reach:
+def _looked_up(op: Operation, numbers: np.ndarray, tables: list[tuple[int, Reach]]) -> Reach:
     size = max(first + math.prod(reach.shape) for first, reach in tables)
     ends = np.full((2, size), NONE)
     regulars = []
@@ -77,7 +77,7 @@ def _looked_up(op: Any, numbers: np.ndarray, tables: list[tuple[int, Reach]]) ->
     return small(ends[:, numbers], numbers.shape, join(regulars))
 
 
-def _moved_regular(op: Any, inside: np.ndarray, reach: Reach, whole: bool) -> Regular | None:
+def _moved_regular(op: Operation, inside: np.ndarray, reach: Reach, whole: bool) -> Regular | None:
     """Find the axis along which the places of the old regular axis still come in steps."""
     regular = reach.regular
     if regular is None or op.type in ("SpaceToBatchND", "BatchToSpaceND"):
@@ -98,7 +98,7 @@ def _moved_regular(op: Any, inside: np.ndarray, reach: Reach, whole: bool) -> Re
     return None
 
 
-def _dealt_regular(op: Any, regular: Regular) -> Regular | None:
+def _dealt_regular(op: Operation, regular: Regular) -> Regular | None:
     """Follow a dilated convolution, which TensorFlow computes on every d-th pixel.
 
     The image is padded and dealt out to d * d batches, and put together and cropped again
@@ -131,7 +131,7 @@ def shape_of(tensor: Tensor) -> tuple[int, ...]:
     return tuple(tensor.shape)
 
 
-def _run(op: Any, arguments: list[np.ndarray]) -> list[np.ndarray]:
+def _run(op: Operation, arguments: list[np.ndarray]) -> list[np.ndarray]:
     """Run an operation of a graph on other numbers, outside of the graph."""
     function, rest = getattr(tf.raw_ops, op.type), list(arguments)
     parameters = inspect.signature(function).parameters

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from whitebox_loc import boxes as box_measures
+from whitebox_loc._types import ArrayLike
 from whitebox_loc._validation import (
     as_array,
     check_boxes,
@@ -41,7 +42,9 @@ LINKS = ("identity", "logit")
 """The output itself, or the log-odds behind it."""
 
 
-def iou(boxes: Any, format: str = "rel_yxyx", *, size: Any = None) -> Target:
+def iou(
+    boxes: ArrayLike, format: str = "rel_yxyx", *, size: tuple[int, int] | None = None
+) -> Target:
     """Explain the IoU of the predicted box with given boxes.
 
     Parameters
@@ -70,7 +73,9 @@ def iou(boxes: Any, format: str = "rel_yxyx", *, size: Any = None) -> Target:
     return Overlap(_relative(boxes, format, size))
 
 
-def loss(loss: Any, boxes: Any, format: str = "rel_yxyx", *, size: Any = None) -> Target:
+def loss(
+    loss: Any, boxes: ArrayLike, format: str = "rel_yxyx", *, size: tuple[int, int] | None = None
+) -> Target:
     """Explain a loss of the predicted box against given boxes.
 
     Parameters
@@ -134,7 +139,7 @@ def bin(coordinate: str, index: int) -> Target:
     return Bin(check_choice("coordinate", coordinate, COORDINATES), check_int("index", index))
 
 
-def label(which: Any, scene: Scene | str = "shapes") -> Target:
+def label(which: ArrayLike, scene: Scene | str = "shapes") -> Target:
     """Explain the probability of a class, from the model's output ``"label"``.
 
     With ``link="logit"`` its log-odds, from the scores in front of the softmax.
@@ -172,7 +177,7 @@ def label(which: Any, scene: Scene | str = "shapes") -> Target:
     return Label(_named("class", numbers), np.atleast_1d(numbers))
 
 
-def candidate(which: Any, part: str = "score", *, classes: Any = None) -> Target:
+def candidate(which: ArrayLike, part: str = "score", *, classes: ArrayLike = None) -> Target:
     """Explain one candidate of a model that finds several boxes.
 
     With ``link="logit"`` the log-odds of a score, coordinate or class, read in front of the
@@ -220,7 +225,11 @@ def candidate(which: Any, part: str = "score", *, classes: Any = None) -> Target
 
 
 def detection(
-    boxes: Any, classes: Any = None, format: str = "rel_yxyx", *, size: Any = None
+    boxes: ArrayLike,
+    classes: ArrayLike = None,
+    format: str = "rel_yxyx",
+    *,
+    size: tuple[int, int] | None = None,
 ) -> Target:
     """Explain how similar to a given box the most similar of a model's candidates is.
 
@@ -292,7 +301,7 @@ def as_targets(target: Any) -> list[Target]:
     return [as_target(each) for each in targets]
 
 
-def _relative(boxes: Any, format: str, size: Any) -> np.ndarray:
+def _relative(boxes: ArrayLike, format: str, size: tuple[int, int] | None) -> np.ndarray:
     boxes = check_boxes("boxes", boxes)
     if boxes.ndim > 2:
         raise ValueError(f"`boxes` must have shape (n, 4) or (4,); got {boxes.shape}.")
@@ -303,7 +312,7 @@ def _relative(boxes: Any, format: str, size: Any) -> np.ndarray:
     return np.asarray(relative, np.float32).reshape(-1, 4)
 
 
-def _numbers(name: str, value: Any, noun: str, allowed: str | None = None) -> np.ndarray:
+def _numbers(name: str, value: ArrayLike, noun: str, allowed: str | None = None) -> np.ndarray:
     """Return a whole number >= 0, or one for each image, as int64 () or (n,)."""
     what = f"the number of a {noun}" if allowed is None else allowed
     numbers = as_array(name, value)

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import keras
 import numpy as np
@@ -135,7 +134,7 @@ class Overlap(Target):
 class Loss(Target):
     """Loss of the predicted box against given ones."""
 
-    loss: Any
+    loss: Callable[..., Tensor]
     data: np.ndarray
     label: str = "loss"
 
@@ -260,7 +259,7 @@ class Label(Target):
         return linked_class(probabilities, data, link)
 
 
-DERIVED: dict[str, Callable[..., Any]] = {
+DERIVED: dict[str, Callable[..., Tensor]] = {
     "height": lambda top, left, bottom, right: bottom - top,
     "width": lambda top, left, bottom, right: right - left,
     "center_y": lambda top, left, bottom, right: (top + bottom) / 2,
@@ -270,7 +269,7 @@ DERIVED: dict[str, Callable[..., Any]] = {
 """Coordinates made of the four, in fractions of the image."""
 
 
-def _applied(name: str, what: str, function: Callable[..., Any], *arguments: Any) -> Tensor:
+def _applied(name: str, what: str, function: Callable[..., Tensor], *arguments: Tensor) -> Tensor:
     """Return what a user's function makes of tensors: float32 (n,)."""
     value = call_given(name, function, *arguments)
     try:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
@@ -175,7 +174,7 @@ def _behind(tensor: Tensor, kind: str) -> Tensor:
     return None
 
 
-def _same_last_axis(tensor: Tensor, inputs: Any) -> bool:
+def _same_last_axis(tensor: Tensor, inputs: Sequence[Tensor]) -> bool:
     """Return whether a tensor and its only input have last axes of one known length."""
     lengths = [t.shape[-1] if t.shape.rank else None for t in (tensor, *inputs)]
     return len(lengths) == 2 and lengths[0] is not None and lengths[0] == lengths[1]

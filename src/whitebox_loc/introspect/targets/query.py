@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from whitebox_loc._types import ArrayLike, Tensor
 from whitebox_loc.introspect.targets.one_box import Target
 from whitebox_loc.introspect.targets.outputs import FORMULA
 from whitebox_loc.introspect.tracing.capture import Forward, Traced, forward, traced
@@ -17,7 +18,7 @@ from whitebox_loc.introspect.tracing.derivatives import rectified, slopes_of
 from whitebox_loc.introspect.tracing.inputs import Inputs
 from whitebox_loc.introspect.tracing.refusals import check_answer
 
-Path = Callable[..., tuple[Any, Any]]
+Path = Callable[..., tuple[Tensor, Tensor | None]]
 
 
 class Query:
@@ -114,12 +115,12 @@ class Query:
                     slice(sample, min(sample + together, samples)),
                 )
 
-    def values(self, points: Any, rows: Any) -> tf.Tensor:
+    def values(self, points: Tensor, rows: ArrayLike) -> tf.Tensor:
         """Return the targets (k, m) at the images `points` (m, ...), variants of `rows`."""
         self.count(len(points))
         return self._values(points, *self._beside(rows))
 
-    def gradients(self, points: Any, rows: Any) -> tf.Tensor:
+    def gradients(self, points: Tensor, rows: ArrayLike) -> tf.Tensor:
         """Return the targets' gradients (k, m, height, width, channels) at `points`."""
         self.count(len(points))
         run = self._once("gradients", lambda read, x: tf.stack(slopes_of(read(x)[0], x)))
@@ -158,7 +159,7 @@ class Query:
         derivative for every ReLU.
         """
 
-        def build(read: Any, images: Any, *parameters: Any) -> Any:
+        def build(read: Callable[..., Any], images: Tensor, *parameters: Tensor) -> Tensor:
             points, factors = path(images, *parameters)
             flat = tf.reshape(points, (-1, *images.shape[1:]))
             values, _ = read(flat, tf.shape(points)[0], rule=rule)
@@ -198,12 +199,16 @@ class Query:
         keys = [target.key for target in self._targets]
         count = len(self._inputs.others) + len(self._data)
 
-        def trace(images: Any, *tensors: Any) -> Any:
+        def trace(images: Tensor, *tensors: Tensor) -> Tensor:
             beside, rest = list(tensors[:count]), tensors[count:]
 
             def read(
-                points: Any, copies: Any = 1, rows: Any = None, rule: Any = None, **options: Any
-            ) -> tuple[list[Any], Forward]:
+                points: Tensor,
+                copies: Tensor = 1,
+                rows: Tensor = None,
+                rule: str | None = None,
+                **options: Any,
+            ) -> tuple[list[Tensor], Forward]:
                 if rows is not None:
                     own = [tf.gather(t, rows) for t in beside]
                 elif isinstance(copies, int) and copies == 1:
@@ -227,20 +232,20 @@ class Query:
         """Return images, and what goes beside them, as functions from `function` take them."""
         return [tf.convert_to_tensor(self.images[rows]), *self._beside(rows)]
 
-    def _beside(self, rows: Any) -> list[tf.Tensor]:
+    def _beside(self, rows: ArrayLike) -> list[tf.Tensor]:
         """Return the other inputs and the targets' data of some images."""
         arrays = (*self._inputs.others, *self._data)
         return [tf.convert_to_tensor(a[self.rows[rows]]) for a in arrays]
 
     def _pass(
         self,
-        images: Any,
-        beside: Sequence[Any],
+        images: Tensor,
+        beside: Sequence[Tensor],
         rule: str | None,
         notes: dict[str, Any],
         watch: Sequence[str] = (),
         **options: Any,
-    ) -> tuple[list[Any], Forward]:
+    ) -> tuple[list[Tensor], Forward]:
         others = len(self._inputs.others)
         layers = {name for target in self._targets for name in target.watched(self.model)}
         with rectified(self.model, rule):
@@ -274,8 +279,8 @@ class Query:
 
 
 def read_targets(
-    targets: Sequence[Target], passed: Forward, data: Sequence[Any], link: str
-) -> list[tuple[Any, str]]:
+    targets: Sequence[Target], passed: Forward, data: Sequence[Tensor], link: str
+) -> list[tuple[Tensor, str]]:
     """Return targets of a traced pass, and how the link was applied; `data` of those that have."""
     rest = iter(data)
     return [

@@ -22,12 +22,13 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from whitebox_loc._types import Tensor
 from whitebox_loc._validation import shortened
 from whitebox_loc.introspect.tracing.fingerprints import model_fingerprint
 from whitebox_loc.introspect.tracing.inputs import Inputs, tensor_specs
 from whitebox_loc.introspect.tracing.layers import find_layers, named_layers, split_call
 
-Replacement = Callable[[Any], Any]
+Replacement = Callable[[Tensor], Tensor]
 
 _FUNCTIONS_PER_MODEL = 64
 _PACKAGE = __name__.partition(".")[0]
@@ -39,8 +40,8 @@ _tracing = threading.RLock()
 class Call:
     """What went into a layer at one of its calls, and what came out."""
 
-    inputs: Any
-    output: Any
+    inputs: Tensor
+    output: Tensor
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Traced:
     function: Callable[..., Any]
     notes: dict[str, Any]
 
-    def __call__(self, *tensors: Any) -> Any:
+    def __call__(self, *tensors: Tensor) -> Any:
         """Run the function."""
         return self.function(*tensors)
 
@@ -59,7 +60,7 @@ class Traced:
 class Forward:
     """One pass of a model while it is traced: its outputs and the calls of watched layers."""
 
-    outputs: Any
+    outputs: Tensor
     calls: dict[str, list[Call]]
     output_names: list[str] | None = None
 
@@ -130,7 +131,7 @@ def trace(build: Callable[..., Any], specs: Sequence[tf.TensorSpec]) -> Any:
 
 def forward(
     model: keras.Model,
-    inputs: Any,
+    inputs: Tensor,
     *,
     watch: Sequence[str] = (),
     replace: Mapping[str, Replacement] | None = None,
@@ -157,7 +158,7 @@ def forward(
     return Forward(outputs, calls, getattr(model, "output_names", None))
 
 
-def _run(model: keras.Model, inputs: Any) -> Any:
+def _run(model: keras.Model, inputs: Tensor) -> Tensor:
     """Call a model; an error of its own is raised again with the shapes of its inputs."""
     try:
         return model(inputs, training=False)
@@ -185,7 +186,7 @@ def call_given(name: str, function: Callable[..., Any], *arguments: Any) -> Any:
         raise
 
 
-def _shapes(argument: Any) -> str:
+def _shapes(argument: object) -> str:
     parts = tf.nest.flatten(argument)
     if not all(hasattr(part, "shape") for part in parts):
         return f"a {type(argument).__name__}"
@@ -237,7 +238,7 @@ class _Wrapper:
             else:
                 del attributes["call"]
 
-    def _pass(self, inputs: Any, output: Any) -> Any:
+    def _pass(self, inputs: Tensor, output: Tensor) -> Tensor:
         number = len(self.calls) + 1
         for name in (self.path, f"{self.path}#{number}"):
             if name in self.replace:
@@ -280,13 +281,13 @@ def _loss_ids(layer: keras.Layer) -> set[int]:
     return getattr(layer, "_loss_ids", set())  # since Keras 3.13
 
 
-_caches: weakref.WeakKeyDictionary[Any, tuple[Hashable, OrderedDict[Hashable, Any]]]
+_caches: weakref.WeakKeyDictionary[Any, tuple[Hashable, OrderedDict[Hashable, Traced]]]
 # Values must not refer to the model, or it would never be freed: they are concrete
 # functions, which hold graphs and handles of variables but no Python object of the model's.
 _caches = weakref.WeakKeyDictionary()
 
 
-def _cache_of(model: keras.Model) -> OrderedDict[Hashable, Any]:
+def _cache_of(model: keras.Model) -> OrderedDict[Hashable, Traced]:
     """Return the model's compiled functions, none if its layers' settings have changed."""
     state = model_fingerprint(model)
     entry = _caches.get(model)

@@ -6,7 +6,7 @@ so that every ReLU is reached, also the activation of a convolution, and no mode
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from whitebox_loc._types import Tensor
+from whitebox_loc._types import Operation, Tensor
 from whitebox_loc.introspect.tracing.graphs import reached_from
 from whitebox_loc.introspect.tracing.layers import named_layers
 
@@ -86,14 +86,14 @@ def _register() -> None:
         tf.RegisterGradient(f"whitebox_loc_deconv_{kind}")(_deconv)
 
 
-def _guided(ordinary: Callable[..., Any]) -> Callable[[Any, Any], Any]:
-    def derivative(operation: Any, upstream: Tensor) -> Tensor:
+def _guided(ordinary: Callable[..., Tensor]) -> Callable[[Operation, Tensor], Tensor]:
+    def derivative(operation: Operation, upstream: Tensor) -> Tensor:
         return ordinary(gradients=tf.nn.relu(upstream), features=operation.outputs[0])
 
     return derivative
 
 
-def _deconv(operation: Any, upstream: Tensor) -> Tensor:
+def _deconv(operation: Operation, upstream: Tensor) -> Tensor:
     return tf.nn.relu(upstream)
 
 
@@ -106,7 +106,7 @@ def _check_layers(model: keras.Model, rule: str) -> None:
             _refuse(rule, f"layer {path!r} has a {name or 'PReLU'}")
 
 
-def _check_operations(operations: Any, rule: str) -> None:
+def _check_operations(operations: Sequence[Operation], rule: str) -> None:
     images = _depend_on_images(operations)
     for operation in operations:
         kind, scope = operation.type, operation.name.rpartition("/")[0] or operation.name
@@ -125,7 +125,7 @@ def _check_operations(operations: Any, rule: str) -> None:
         )
 
 
-def _depend_on_images(operations: Any) -> set[Any]:
+def _depend_on_images(operations: Sequence[Operation]) -> set[Any]:
     """Return what depends on the floats among the inputs of the traced function."""
     graphs = {operation.graph for operation in operations}
     floats = [t for graph in graphs for t in graph.inputs if t.dtype.is_floating]
@@ -146,7 +146,7 @@ def _is_zero(tensor: Tensor) -> bool:
     return value is not None and value.size == 1 and not value.any()
 
 
-def _holds_relu(operation: Any) -> bool:
+def _holds_relu(operation: Operation) -> bool:
     """Whether a function of the graph that an operation calls has a ReLU."""
     for attribute in operation.node_def.attr.values():
         if attribute.HasField("func"):

@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from whitebox_loc._types import ArrayLike
 from whitebox_loc._validation import as_array, check_finite, check_model, shortened, warn_of_range
 
 
@@ -62,7 +63,9 @@ class Inputs:
         return tf.nest.map_structure(lambda number: arrays[number], self.structure)
 
 
-def check_images(images: Any, model: keras.Model | None = None, *, name: str = "images") -> Inputs:
+def check_images(
+    images: ArrayLike, model: keras.Model | None = None, *, name: str = "images"
+) -> Inputs:
     """Check the `images` of a public function: an array, or a structure of arrays.
 
     With `model`, which public functions pass, also whether the images are of the shape that it
@@ -81,7 +84,7 @@ def check_images(images: Any, model: keras.Model | None = None, *, name: str = "
     return inputs
 
 
-def _check_structure(name: str, images: Any) -> Inputs:
+def _check_structure(name: str, images: ArrayLike) -> Inputs:
     _refuse_lists(name, images)
     flat = [as_array(name, a) for a in tf.nest.flatten(images)]
     pictures = [i for i, a in enumerate(flat) if a.ndim == 4]
@@ -107,7 +110,7 @@ def _check_structure(name: str, images: Any) -> Inputs:
     return Inputs(image, tuple(others), tf.nest.pack_sequence_as(images, numbered))
 
 
-def _refuse_lists(name: str, images: Any) -> None:
+def _refuse_lists(name: str, images: ArrayLike) -> None:
     """Refuse lists of images and of numbers, with how to make an array of them."""
     if isinstance(images, dict):
         return
@@ -143,7 +146,7 @@ def fixed_spec(array: np.ndarray) -> tf.TensorSpec:
     return tf.TensorSpec(array.shape, tf.as_dtype(array.dtype))
 
 
-def _check_image(name: str, image: Any) -> np.ndarray:
+def _check_image(name: str, image: ArrayLike) -> np.ndarray:
     if isinstance(image, (tf.data.Dataset, Iterator)):
         raise TypeError(
             f"`{name}` must be an array (n, height, width, channels); got a stream of them, a "
@@ -239,7 +242,7 @@ def _rescales(model: keras.Model) -> bool:
 _RESCALING = (keras.layers.Rescaling, keras.layers.Normalization, keras.layers.Lambda)
 
 
-def blank(model: keras.Model, example: Any = None) -> Inputs:
+def blank(model: keras.Model, example: ArrayLike = None) -> Inputs:
     """Return one all-zero image that `model` takes, with the other inputs of `example`.
 
     `example` is what the model takes; of several rows the first counts, and of the image only its
@@ -259,7 +262,7 @@ def blank(model: keras.Model, example: Any = None) -> Inputs:
     return Inputs(np.zeros((1, *shapes[0][1:]), np.float32), (), 0)
 
 
-def beside(images: np.ndarray, example: Any = None) -> Inputs:
+def beside(images: np.ndarray, example: ArrayLike = None) -> Inputs:
     """Return images as a model takes them, with the other inputs of `example` held fixed.
 
     `example` is what the model takes; of several rows the first counts. It is needed for several

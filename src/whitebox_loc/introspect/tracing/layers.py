@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import keras
@@ -26,7 +26,9 @@ def named_layers(model: keras.Model) -> dict[str, keras.Layer]:
     return layers
 
 
-def find_layers(model: keras.Model, names: Any, argument: str = "layers") -> dict[str, Any]:
+def find_layers(
+    model: keras.Model, names: Iterable[object], argument: str = "layers"
+) -> dict[str, keras.Layer]:
     """Return the layers that the call names ``path`` or ``path#2`` in `names` stand for."""
     layers, chosen = named_layers(model), {}
     for name in names:
@@ -48,7 +50,7 @@ def find_layers(model: keras.Model, names: Any, argument: str = "layers") -> dic
     return chosen
 
 
-def layer_names(layers: Any, argument: str = "layers") -> list[str]:
+def layer_names(layers: object, argument: str = "layers") -> list[str]:
     """Return what a public function got as `layers`, a name or several, as a list."""
     if isinstance(layers, str):
         return [layers]
@@ -68,7 +70,7 @@ def split_call(name: str) -> tuple[str, int | None]:
     return (path, int(number)) if mark and number.isdigit() else (name, None)
 
 
-def _collect(parent: Any, prefix: str, layers: dict[str, Any], seen: set[int]) -> None:
+def _collect(parent: Any, prefix: str, layers: dict[str, keras.Layer], seen: set[int]) -> None:
     for layer in _children(parent):
         if id(layer) in seen:
             continue

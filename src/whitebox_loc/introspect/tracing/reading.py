@@ -10,8 +10,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from whitebox_loc._types import ArrayLike, Tensor
 from whitebox_loc._validation import check_choice, check_int, check_model, is_finite
-from whitebox_loc.introspect.tracing.capture import Forward, forward, trace, traced
+from whitebox_loc.introspect.tracing.capture import Call, Forward, forward, trace, traced
 from whitebox_loc.introspect.tracing.inputs import Inputs, check_images, input_specs
 from whitebox_loc.introspect.tracing.layers import (
     find_layers,
@@ -21,7 +22,7 @@ from whitebox_loc.introspect.tracing.layers import (
 )
 from whitebox_loc.introspect.tracing.refusals import check_weights
 
-REDUCTIONS: dict[str, Callable[..., Any]] = {
+REDUCTIONS: dict[str, Callable[..., Tensor]] = {
     "mean": tf.reduce_mean,
     "max": tf.reduce_max,
     "min": tf.reduce_min,
@@ -52,7 +53,7 @@ class LayerInfo:
 
 def activations(
     model: keras.Model,
-    images: Any,
+    images: ArrayLike,
     layers: str | Sequence[str] | None = None,
     *,
     reduce: str | None = None,
@@ -104,7 +105,7 @@ def activations(
     if reduce is not None:
         check_choice("reduce", reduce, REDUCTIONS)
 
-    def build(*tensors: Any) -> dict[str, Any]:
+    def build(*tensors: Tensor) -> dict[str, Any]:
         passed = forward(model, inputs.pack(tensors), watch=names, require=require)
         if names and not passed.calls:
             raise ValueError(
@@ -167,7 +168,7 @@ def run_in_batches(
     return results
 
 
-def _chosen(passed: Forward, names: Sequence[str]) -> dict[str, Any]:
+def _chosen(passed: Forward, names: Sequence[str]) -> dict[str, Call]:
     for name in names:
         if split_call(name)[1] is not None:
             passed.single_call(name)
@@ -176,25 +177,25 @@ def _chosen(passed: Forward, names: Sequence[str]) -> dict[str, Any]:
     return {name: calls[name] for name in calls if {name, split_call(name)[0]} & chosen}
 
 
-def readable(tensor: Any) -> Any:
+def readable(tensor: Tensor) -> Tensor:
     """Return a tensor as callers get it: floats of every precision as float32."""
     tensor = tf.convert_to_tensor(tensor)
     return tf.cast(tensor, tf.float32) if tensor.dtype.is_floating else tensor
 
 
-def _reduced(tensor: Any, reduce: str | None) -> Any:
+def _reduced(tensor: Tensor, reduce: str | None) -> Tensor:
     tensor = readable(tensor)
     places = list(range(1, tensor.shape.rank - 1))
     return REDUCTIONS[reduce](tensor, places) if reduce and places else tensor
 
 
-def _output_shapes(model: keras.Model, layers: dict[str, Any]) -> dict[str, Any]:
+def _output_shapes(model: keras.Model, layers: dict[str, keras.Layer]) -> dict[str, Any]:
     specs = input_specs(model)
     if specs is None:
         return {}
     specs = tf.nest.map_structure(lambda t: tf.TensorSpec((None, *t.shape[1:]), t.dtype), specs)
 
-    def build(*tensors: Any) -> dict[str, Any]:
+    def build(*tensors: Tensor) -> dict[str, Any]:
         inputs = tf.nest.pack_sequence_as(specs, tensors)
         passed = forward(model, inputs, watch=list(layers), require=False)
         return {path: [c.output for c in calls] for path, calls in passed.calls.items()}

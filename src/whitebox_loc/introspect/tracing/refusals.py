@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 import numpy as np
 
+from whitebox_loc._types import Array
 from whitebox_loc._validation import is_finite
 
 
@@ -18,7 +17,9 @@ class NotFiniteError(ValueError):
         self.values = values
 
 
-def check_answer(what: str, values: np.ndarray, model: keras.Model, link: str = "identity") -> Any:
+def check_answer(
+    what: str, values: np.ndarray, model: keras.Model, link: str = "identity"
+) -> Array:
     """Return `values`, computed with `model`, if all are finite; otherwise raise with the cause."""
     if is_finite(values):
         return values
