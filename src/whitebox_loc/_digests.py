@@ -20,6 +20,8 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
+from whitebox_loc._types import Model
+
 
 def digest(value: Any) -> str:
     """Return 16 hexadecimal digits that change with the description of a value.
@@ -61,7 +63,7 @@ def describe(value: Any) -> Any:
     return _describe(value, _Reader(None, {}))
 
 
-def model_digest(model: keras.Model, *, weights: bool = True) -> str:
+def model_digest(model: Model, *, weights: bool = True) -> str:
     """Return 16 hexadecimal digits that change with layers, wiring or weights of a model.
 
     The name of the model and the numbers that Keras appends to names of layers do not count: a
@@ -109,7 +111,7 @@ def layer_settings(layers: Iterable[keras.layers.Layer]) -> Any:
     return _with_regular_names(settings)
 
 
-def _wiring(model: keras.Model) -> Any:
+def _wiring(model: Model) -> Any:
     """Return which layer reads which, with operations between them; None if it is only in code."""
     try:
         config = model.get_config()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from whitebox_loc._types import ArrayLike, Seed
+from whitebox_loc._types import Array, ArrayLike, Seed
 from whitebox_loc._validation import check_generator, check_int, check_numbers, check_real
 
 CHUNK = 2_000_000
@@ -15,8 +15,8 @@ MOST_RESAMPLES = 10_000_000
 
 
 def bootstrap_interval(
-    values: np.ndarray, *, confidence: float = 0.95, resamples: int = 1000, seed: Seed = 0
-) -> tuple[np.ndarray, np.ndarray]:
+    values: Array, *, confidence: float = 0.95, resamples: int = 1000, seed: Seed = 0
+) -> tuple[Array, np.ndarray]:
     """Return percentile bootstrap intervals of the means over the first axis.
 
     Parameters
@@ -110,9 +110,7 @@ def mean_interval(
     return float(low), float(high)
 
 
-def _resampled_means(
-    values: np.ndarray, resamples: int, generator: np.random.Generator
-) -> np.ndarray:
+def _resampled_means(values: Array, resamples: int, generator: np.random.Generator) -> Array:
     """Return means (resamples, k) of samples of all of n images, from how often each is drawn."""
     n = len(values)
     step = max(1, CHUNK // n)

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from whitebox_loc._types import ArrayLike, Model, Seed
+from whitebox_loc._types import Array, ArrayLike, Model, Seed
 
 
 class ImageRangeWarning(UserWarning):
@@ -51,7 +51,7 @@ _BRIEF.maxother = 3 * _LENGTH  # more than `shortened` returns, to notice long t
 _BRIEF.maxlist = _BRIEF.maxtuple = _BRIEF.maxdict = _BRIEF.maxset = 8
 
 
-def as_array(name: str, value: object) -> np.ndarray:
+def as_array(name: str, value: object) -> Array:
     """Return `value` as NumPy array."""
     try:
         return np.asarray(value)
@@ -117,7 +117,7 @@ def check_callable(name: str, value: Any, takes: int, what: str) -> Any:
     return value
 
 
-def check_numbers(name: str, value: ArrayLike) -> np.ndarray:
+def check_numbers(name: str, value: ArrayLike) -> Array:
     """Return `value` as an array of floats, all of them finite; integers become float64."""
     array = as_array(name, value)
     if array.dtype.kind not in "iuf":
@@ -269,7 +269,7 @@ def check_size(name: str, value: Any, *, high: int | None = None) -> tuple[int, 
     )
 
 
-def check_boxes(name: str, value: ArrayLike) -> np.ndarray:
+def check_boxes(name: str, value: ArrayLike) -> Array:
     """Return `value` as a float or integer array of shape ``(..., 4)`` without NaN or infinity."""
     array = as_array(name, value)
     if array.dtype.kind not in "iuf":
@@ -290,7 +290,7 @@ def check_boxes(name: str, value: ArrayLike) -> np.ndarray:
     return array
 
 
-def check_pixels(name: str, boxes: np.ndarray, keyword: str, format: str) -> None:
+def check_pixels(name: str, boxes: Array, keyword: str, format: str) -> None:
     """Raise a ValueError if boxes (d, 4) in a pixel format are fractions without doubt.
 
     Whole numbers are let through: [0, 0, 1, 1] is a legal box of one pixel. Others that are all
@@ -305,7 +305,7 @@ def check_pixels(name: str, boxes: np.ndarray, keyword: str, format: str) -> Non
         )
 
 
-def check_brightness(name: str, value: ArrayLike) -> np.ndarray:
+def check_brightness(name: str, value: ArrayLike) -> Array:
     """Return images ``(n, height, width, channels)`` as float32 in [0, 1]; uint8 is divided."""
     array = as_array(name, value)
     if array.ndim != 4:
@@ -321,7 +321,7 @@ def check_brightness(name: str, value: ArrayLike) -> np.ndarray:
     return array.astype(np.float32, copy=False)
 
 
-def check_finite(name: str, array: np.ndarray) -> np.ndarray:
+def check_finite(name: str, array: Array) -> Array:
     """Return a float or integer array if it holds neither NaN nor infinity."""
     if not is_finite(array):
         bad = ~np.isfinite(array)
@@ -333,7 +333,7 @@ def check_finite(name: str, array: np.ndarray) -> np.ndarray:
     return array
 
 
-def is_finite(array: np.ndarray) -> bool:
+def is_finite(array: Array) -> bool:
     """Tell whether an array holds neither NaN nor infinity, in one pass without a copy."""
     if array.dtype.kind != "f":
         return True
@@ -356,7 +356,7 @@ _MOST_BYTES = 2**37
 """Sizes beyond are mistakes, and asking for them can bring a machine to a halt."""
 
 
-def warn_of_range(name: str, images: np.ndarray) -> None:
+def warn_of_range(name: str, images: Array) -> None:
     """Warn, as `ImageRangeWarning`, of float images in 0..255."""
     if images.size and images.min() >= 0 and 2 < images.max() <= 255:
         warnings.warn(
@@ -433,7 +433,7 @@ def _between(low: float | None, high: float | None) -> str:
     return "" if high is None else f" <= {high}"
 
 
-def whole_boxes(boxes: ArrayLike, size: tuple[int, int]) -> np.ndarray:
+def whole_boxes(boxes: ArrayLike, size: tuple[int, int]) -> Array:
     """Return `boxes` as int64 (n, 4) if they are ordered, whole and inside the image."""
     array = check_boxes("boxes", boxes)
     if array.ndim != 2:

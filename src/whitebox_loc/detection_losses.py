@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from whitebox_loc._types import ArrayLike, Tensor
+from whitebox_loc._types import Array, ArrayLike, Tensor
 from whitebox_loc._validation import check_int, check_memory, check_size, shortened
 from whitebox_loc.boxes._arrays import ROUNDING as SLACK
 from whitebox_loc.boxes._arrays import check_fractions, finite_tensor, is_symbolic, numbers_of
@@ -237,7 +237,7 @@ def _check_boxes(boxes: ArrayLike, labels: ArrayLike) -> Tensor:
     return boxes
 
 
-def _check_labels(labels: ArrayLike, classes: int) -> np.ndarray:
+def _check_labels(labels: ArrayLike, classes: int) -> Array:
     """Return labels as an array, if they are whole numbers and, of several classes, classes."""
     array = numbers_of("labels", labels)
     if array.dtype.kind not in "iu" or array.ndim != 2:
@@ -340,7 +340,10 @@ def center_loss(
     sides = tf.maximum(targets.size, 1e-6)
     wrong_size = tf.abs(tf.math.log_sigmoid(size_logits) - tf.math.log(sides))
     wrong_place = tf.abs(offset - targets.offset) / (sides * targets.cells)
-    return (tf.reduce_sum(weight * wrong_size) / total, tf.reduce_sum(weight * wrong_place) / total)
+    return (
+        tf.reduce_sum(weight * wrong_size) / total,
+        tf.reduce_sum(weight * wrong_place) / total,
+    )
 
 
 def _check_targets(targets: object) -> CenterTargets:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-import keras
 import numpy as np
 
-from whitebox_loc._types import ArrayLike
+from whitebox_loc._types import Array, ArrayLike, Model
 
 Place = Callable[[tuple[int, ...]], str]
 """From the index of a number to words that say where it is."""
@@ -23,7 +22,7 @@ REPEATED = (
 )
 
 
-def rounding(model: keras.Model, size: tuple[int, ...], scale: float, ways: int = 1) -> float:
+def rounding(model: Model, size: tuple[int, ...], scale: float, ways: int = 1) -> float:
     """Return how far two float32 computations of one thing may be apart.
 
     A sum of k products is rounded at most k times, each time by half a unit in the last place of
@@ -56,7 +55,7 @@ def rounding(model: keras.Model, size: tuple[int, ...], scale: float, ways: int 
     return float(ways * (fan_in + sum(size)) * CANCELLED * np.finfo(np.float32).eps * scale)
 
 
-def claim_finite(who: str, array: np.ndarray, place: Place, look: str) -> None:
+def claim_finite(who: str, array: Array, place: Place, look: str) -> None:
     """Raise an AssertionError at the first number that is NaN or infinite."""
     bad = ~np.isfinite(array)
     if bad.any():
@@ -68,7 +67,7 @@ def claim_finite(who: str, array: np.ndarray, place: Place, look: str) -> None:
 
 
 def claim_close(
-    who: str, values: np.ndarray, expected: ArrayLike, tolerance: float, place: Place, look: str
+    who: str, values: Array, expected: ArrayLike, tolerance: float, place: Place, look: str
 ) -> None:
     """Raise an AssertionError at the largest difference if it is above the tolerance.
 
@@ -90,12 +89,12 @@ def claim_close(
         )
 
 
-def claim_same_bytes(who: str, first: np.ndarray, again: np.ndarray, place: Place) -> None:
+def claim_same_bytes(who: str, first: Array, again: Array, place: Place) -> None:
     """Raise an AssertionError if two answers to one question are not equal bit for bit."""
     if first.tobytes() != again.tobytes():
         claim_close(f"{who} answers one question in two ways", again, first, 0.0, place, REPEATED)
         raise AssertionError(f"{who} answers one question by zeros of two signs. {REPEATED}")
 
 
-def _index(flat: np.intp, array: np.ndarray) -> tuple[int, ...]:
+def _index(flat: np.intp, array: Array) -> tuple[int, ...]:
     return tuple(int(i) for i in np.unravel_index(int(flat), array.shape))

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import keras
 import numpy as np
 import tensorflow as tf
 
-from whitebox_loc._types import ArrayLike
+from whitebox_loc._types import Array, ArrayLike, Model
 from whitebox_loc._validation import check_model
 from whitebox_loc.boxes.formats import COORDINATES
 from whitebox_loc.introspect.targets.outputs import box_output
@@ -20,7 +19,7 @@ from whitebox_loc.testing.states import unchanged
 
 
 def check_localizer(
-    model: keras.Model,
+    model: Model,
     *,
     images: ArrayLike = None,
     oracle: Callable[[ArrayLike], ArrayLike] | None = None,
@@ -83,7 +82,7 @@ def check_localizer(
     for name, array in _answers(who, model, images, n).items():
         claim_same_bytes(who, first[name], array, _places(name))
 
-    def allowed(array: np.ndarray) -> float:
+    def allowed(array: Array) -> float:
         scale = max(1.0, float(np.abs(array).max()))
         return rounding(model, size, scale) if tolerance is None else tolerance
 
@@ -106,7 +105,7 @@ _ORACLE = (
 )
 
 
-def _answers(who: str, model: keras.Model, images: ArrayLike, n: int) -> dict[str, np.ndarray]:
+def _answers(who: str, model: Model, images: ArrayLike, n: int) -> dict[str, np.ndarray]:
     """Return all outputs by name, the box as "box"."""
     outputs = model(images, training=False)
     try:

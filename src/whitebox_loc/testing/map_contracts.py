@@ -7,11 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
-from whitebox_loc._types import ArrayLike, Model
+from whitebox_loc._types import Array, ArrayLike, Model
 from whitebox_loc._validation import (
     check_bool,
     check_callable,
@@ -29,14 +28,14 @@ from whitebox_loc.testing.claims import claim_close, claim_finite, claim_same_by
 from whitebox_loc.testing.inputs import check_comparison, exact, noisy_images, small_localizer
 from whitebox_loc.testing.states import unchanged
 
-Oracle = Callable[[keras.Model, ArrayLike, Any], ArrayLike]
+Oracle = Callable[[Model, ArrayLike, Any], ArrayLike]
 """From a model, images and one target to exact maps (n, height, width)."""
 
 
 def check_saliency_method(
     method: str | Method | Callable[..., Any],
     *,
-    model: keras.Model | None = None,
+    model: Model | None = None,
     images: ArrayLike = None,
     targets: Sequence[Any] = COORDINATES,
     signed: bool = True,
@@ -108,9 +107,7 @@ def check_saliency_method(
     row = _as_row(method)
     check_bool("signed", signed)
 
-    def explain(
-        model: keras.Model, images: ArrayLike, target: Any, batch_size: int = 256
-    ) -> ArrayLike:
+    def explain(model: Model, images: ArrayLike, target: Any, batch_size: int = 256) -> ArrayLike:
         try:
             return saliency(model, images, target, row, batch_size=batch_size, **options)
         except NotFiniteError as error:
@@ -132,9 +129,9 @@ def check_saliency_method(
 
 
 def check_explainer(
-    explain: Callable[[keras.Model, ArrayLike, Any], ArrayLike],
+    explain: Callable[[Model, ArrayLike, Any], ArrayLike],
     *,
-    model: keras.Model | None = None,
+    model: Model | None = None,
     images: ArrayLike = None,
     targets: Sequence[Any] = COORDINATES,
     signed: bool = True,
@@ -176,7 +173,7 @@ def check_explainer(
     check_callable("explain", explain, 3, "from a model, images and a target to maps")
     check_bool("signed", signed)
 
-    def stacked(model: keras.Model, images: ArrayLike, targets: Sequence[Any]) -> list[Any]:
+    def stacked(model: Model, images: ArrayLike, targets: Sequence[Any]) -> list[Any]:
         return [
             np.asarray(call_given("explain", explain, model, images, target)) for target in targets
         ]
@@ -207,13 +204,13 @@ class _Asked:
     """One question: who is asked, about what, and what it is compared with."""
 
     who: str
-    model: keras.Model
+    model: Model
     images: ArrayLike
     targets: list[Any]
     oracle: Oracle | None
     tolerance: float | None
 
-    def check(self, explain: Callable[..., ArrayLike], signed: bool) -> np.ndarray:
+    def check(self, explain: Callable[..., ArrayLike], signed: bool) -> Array:
         """Return the maps (k, n, height, width) after checking what all maps promise."""
         with unchanged(self.who, self.model, images=self.images):
             first = self.stack(explain(self.model, self.images, self.targets))
@@ -236,7 +233,7 @@ class _Asked:
             self.same(alone, first[:, i : i + 1], what, _BATCH, first_image=i, scale=first)
         return first
 
-    def check_oracle(self, maps: np.ndarray) -> None:
+    def check_oracle(self, maps: Array) -> None:
         """Claim that maps are those of the oracle, if there is one."""
         if self.oracle is not None:
             expected = [
@@ -244,7 +241,7 @@ class _Asked:
             ]
             self.same(maps, np.stack(expected), "is not its oracle", _ORACLE)
 
-    def stack(self, maps: ArrayLike, n: int | None = None) -> np.ndarray:
+    def stack(self, maps: ArrayLike, n: int | None = None) -> Array:
         """Return maps as an array, if they are floats (targets, images, height, width)."""
         image_shape = check_images(self.images).image.shape
         shape = (len(self.targets), image_shape[0] if n is None else n, *image_shape[1:3])
@@ -264,15 +261,15 @@ class _Asked:
         return array
 
     def same(
-        self, maps: np.ndarray, expected: np.ndarray, what: str, look: str,
-        first_image: int = 0, scale: np.ndarray | None = None,
+        self, maps: Array, expected: Array, what: str, look: str,
+        first_image: int = 0, scale: Array | None = None,
     ) -> None:  # fmt: skip
         """Claim that two stacks of maps are equal but for rounding."""
         allowed = self.allowed(expected if scale is None else scale)
         where = functools.partial(self.place, first_image=first_image)
         claim_close(f"{self.who} {what}", maps, expected, allowed, where, look)
 
-    def allowed(self, maps: np.ndarray) -> float:
+    def allowed(self, maps: Array) -> float:
         """Return the tolerance: as given, or what rounding can do to numbers like these."""
         if self.tolerance is not None:
             return self.tolerance

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from whitebox_loc._types import Array
 from whitebox_loc._validation import check_bool, check_choice
 from whitebox_loc.evaluation import METRICS, Metric, Trial
 from whitebox_loc.evaluation.scores.record import check_values
@@ -88,7 +89,7 @@ def check_metric(
     run: Callable[..., Any] = metric if row is None else row.score  # type: ignore[assignment]
     who, look = f"Metric {name!r}", "Look at divisions by what can be 0; NaN means undefined."
 
-    def score(trial: Trial) -> np.ndarray:
+    def score(trial: Trial) -> Array:
         try:
             return check_values(name, run(trial, **options), len(trial))
         except ValueError as error:
@@ -137,7 +138,7 @@ def _one(trial: Trial, i: int) -> Trial:
     return replace(trial, **part)
 
 
-def _claim_range(who: str, row: Metric, scores: np.ndarray) -> None:
+def _claim_range(who: str, row: Metric, scores: Array) -> None:
     low, high = row.range
     outside = (scores < low) | (scores > high)  # NaN is neither
     if outside.any():
@@ -149,7 +150,7 @@ def _claim_range(who: str, row: Metric, scores: np.ndarray) -> None:
 
 
 def _claim_needs(
-    who: str, row: Metric, scores: np.ndarray, score: Callable[..., Any], trial: Trial
+    who: str, row: Metric, scores: Array, score: Callable[..., Any], trial: Trial
 ) -> None:
     unneeded: dict[str, Any] = {part: None for part in _PARTS if part not in row.needs}
     try:
@@ -165,7 +166,7 @@ def _claim_needs(
     )  # fmt: skip
 
 
-def _allowed(trial: Trial, scores: np.ndarray) -> float:
+def _allowed(trial: Trial, scores: Array) -> float:
     scale = float(np.nanmax(np.abs(scores)))
     size = trial.maps.shape[1:]
     if trial.model is None:

@@ -6,11 +6,11 @@ import functools
 from collections.abc import Hashable, Sequence
 from typing import Any
 
-import keras
 from hypothesis import note
 from hypothesis import strategies as st
 from hypothesis.control import cleanup
 
+from whitebox_loc._types import Model
 from whitebox_loc._validation import check_choice, check_int, check_size, shortened
 from whitebox_loc.introspect.tracing.layers import named_layers
 from whitebox_loc.models import HEADS, localizer, reinitialize
@@ -19,7 +19,7 @@ from whitebox_loc.testing.strategies import SIZE
 
 _FILTERS = ((2,), (3, 4))
 
-_free: dict[Hashable, list[tuple[keras.Model, Any]]] = {}
+_free: dict[Hashable, list[tuple[Model, Any]]] = {}
 
 
 def localizers(
@@ -28,7 +28,7 @@ def localizers(
     channels: int = 1,
     heads: str | Sequence[str] = tuple(HEADS),
     classes: int | None = None,
-) -> st.SearchStrategy[keras.Model]:
+) -> st.SearchStrategy[Model]:
     """Draw small untrained localizers.
 
     Building and tracing a model takes a thousand times longer than running it. So models are
@@ -86,7 +86,7 @@ def localizers(
 
 
 @st.composite
-def _localizers(draw: st.DrawFn, heads: list[str], settings: dict[str, Any]) -> keras.Model:
+def _localizers(draw: st.DrawFn, heads: list[str], settings: dict[str, Any]) -> Model:
     head = draw(st.sampled_from(heads))
     along = None if HEADS[head][2] is None else 2
     filters = draw(st.sampled_from(_FILTERS))
@@ -97,7 +97,7 @@ def _localizers(draw: st.DrawFn, heads: list[str], settings: dict[str, Any]) -> 
     return reinitialize(_lent(chosen), seed=seed)
 
 
-def _lent(chosen: dict[str, Any]) -> keras.Model:
+def _lent(chosen: dict[str, Any]) -> Model:
     """Return a model that no one else has until the example ends."""
     free = _free.setdefault(tuple(chosen.items()), [])
     if free:
@@ -110,12 +110,12 @@ def _lent(chosen: dict[str, Any]) -> keras.Model:
     return model
 
 
-def _take_back(free: list[tuple[keras.Model, Any]], model: keras.Model, settings: Any) -> None:
+def _take_back(free: list[tuple[Model, Any]], model: Model, settings: Any) -> None:
     if _settings(model) == settings:
         free.append((model, settings))
 
 
-def _settings(model: keras.Model) -> Any:
+def _settings(model: Model) -> Any:
     """Return what of a model a test may have changed, besides its weights."""
     calls = [vars(layer).get("call") for layer in (model, *named_layers(model).values())]
     return repr(model.get_config()), calls

@@ -8,6 +8,7 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from whitebox_loc._types import Array
 from whitebox_loc._validation import check_bool, check_choice, check_int, check_size, shortened
 from whitebox_loc.boxes import FORMATS, convert
 from whitebox_loc.data import (
@@ -39,7 +40,7 @@ def boxes(
     n: int | tuple[int, int] = (1, 4),
     parts: int = 1,
     empty: bool = False,
-) -> st.SearchStrategy[np.ndarray]:
+) -> st.SearchStrategy[Array]:
     """Draw boxes inside an image, all of them ordered.
 
     Parameters
@@ -84,7 +85,7 @@ def boxes(
     check_int("parts", parts, low=1, high=1024)
     check_bool("empty", empty)
 
-    def write(corners: list[Any]) -> np.ndarray:
+    def write(corners: list[Any]) -> Array:
         rows_first = [(top, left, bottom, right) for (top, bottom), (left, right) in corners]
         array = np.array(rows_first, np.int64).reshape(-1, 4)
         if parts == 1 and format == "yxyx":
@@ -146,7 +147,7 @@ def images(
     n: int | tuple[int, int] = (1, 3),
     size: tuple[int, int] | None = None,
     channels: int | None = None,
-) -> st.SearchStrategy[np.ndarray]:
+) -> st.SearchStrategy[Array]:
     """Draw images: those of a scene, or any at all.
 
     Parameters
@@ -247,7 +248,7 @@ def _scenes(draw: st.DrawFn, plain: bool, fields: dict[str, Any]) -> Scene:
 @st.composite
 def _scene_images(
     draw: st.DrawFn, strategy: st.SearchStrategy[Scene], least: int, most: int
-) -> np.ndarray:
+) -> Array:
     scene, count = as_scene(draw(strategy)), draw(st.integers(least, most))
     seed = draw(st.integers(0, 2**32 - 1))
     if scene.position == "notebook":

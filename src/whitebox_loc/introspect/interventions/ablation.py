@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from whitebox_loc import boxes as box_measures
-from whitebox_loc._types import ArrayLike, Seed
+from whitebox_loc._types import Array, ArrayLike, Model, Seed
 from whitebox_loc._validation import (
     check_boxes,
     check_choice,
@@ -54,17 +53,17 @@ class Ablation:
 
     layer: str
     mode: str
-    channels: np.ndarray
-    before: np.ndarray
-    after: np.ndarray
-    change: np.ndarray
-    iou_before: np.ndarray | None
-    iou_change: np.ndarray | None
+    channels: Array
+    before: Array
+    after: Array
+    change: Array
+    iou_before: Array | None
+    iou_change: Array | None
     targets: tuple[str, ...] = COORDINATES
 
 
 def ablate(
-    model: keras.Model,
+    model: Model,
     images: ArrayLike,
     layer: str,
     channels: int | Sequence[int] | None = None,
@@ -166,13 +165,13 @@ def ablate(
     return Ablation(layer, mode, chosen, before, after, after - before, intact, change, labels)
 
 
-def _channels(channels: int | Sequence[int] | None, count: int) -> np.ndarray:
+def _channels(channels: int | Sequence[int] | None, count: int) -> Array:
     if channels is None:
         return np.arange(count)
     return np.array(check_ints("channels", channels, low=-count, high=count - 1)) % count
 
 
-def _others(n: int, seed: Seed) -> np.ndarray:
+def _others(n: int, seed: Seed) -> Array:
     """Return another image's number for each image: along one random circle through all."""
     if n < 2:
         raise ValueError("`mode` 'resample' needs at least two images; got 1. Use mode='zero'.")
@@ -182,7 +181,7 @@ def _others(n: int, seed: Seed) -> np.ndarray:
     return others
 
 
-def _truth(boxes: ArrayLike, format: str, before: np.ndarray, inputs: Inputs) -> np.ndarray:
+def _truth(boxes: ArrayLike, format: str, before: Array, inputs: Inputs) -> Array:
     if boxes is None:
         return before
     corners = check_boxes("boxes", boxes)
@@ -194,7 +193,7 @@ def _truth(boxes: ArrayLike, format: str, before: np.ndarray, inputs: Inputs) ->
     return box_measures.convert(corners, format, "rel_yxyx", size=inputs.image.shape[1:3])
 
 
-def _iou(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
+def _iou(predicted: Array, truth: Array) -> Array:
     # As tensors, because a network may well return a swapped box: it counts as empty.
     return box_measures.iou(
         tf.constant(predicted, tf.float64), tf.constant(truth, tf.float64), "rel_yxyx"

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
-from whitebox_loc._types import ArrayLike
+from whitebox_loc._types import Array, ArrayLike, Model
 from whitebox_loc._validation import check_int, check_real, whole_boxes
 from whitebox_loc.boxes.formats import COORDINATES
 from whitebox_loc.boxes.moves import move_edges
@@ -50,24 +49,24 @@ class Response(PerBox):
         Difference in pixels per pixel from which on numbers are said to differ.
     """
 
-    boxes: np.ndarray
-    inside: np.ndarray
-    outside: np.ndarray
+    boxes: Array
+    inside: Array
+    outside: Array
     moves: EdgeMoves
     tolerance: float
 
     @cached_property
-    def per_box(self) -> np.ndarray:
+    def per_box(self) -> Array:
         """Jacobian of each box ``(n, 4, 4)``: the mean of the sides that there are."""
         return mean_defined(np.stack([self.inside, self.outside]))
 
     @cached_property
-    def kinked(self) -> np.ndarray:
+    def kinked(self) -> Array:
         """Whether the two sides of an edge differ ``(n, 4 edges)``: there is no derivative."""
         return np.asarray(self._differ(self.inside, self.outside).any(axis=1))
 
     @cached_property
-    def curved(self) -> np.ndarray:
+    def curved(self) -> Array:
         """Whether a derivative differs from the move by a pixel to its side ``(n, 4 edges)``."""
         return np.asarray(self._differ(*self._sides_and_moves).any(axis=(0, 2)))
 
@@ -95,7 +94,7 @@ class Response(PerBox):
         return tuple(sentences)
 
     @cached_property
-    def _sides_and_moves(self) -> tuple[np.ndarray, np.ndarray]:
+    def _sides_and_moves(self) -> tuple[Array, np.ndarray]:
         """Derivatives into the box and out of it, and the moves to these sides (2, n, 4, 4)."""
         change = self.moves.predictions - self.moves.base[:, None, None, :]
         backward, forward = (
@@ -108,17 +107,17 @@ class Response(PerBox):
         outward = np.where(near, backward, forward)
         return np.stack([self.inside, self.outside]), np.stack([inward, outward])
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         """Return `per_box`."""
         return np.array(self.per_box, dtype=dtype)
 
-    def _differ(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    def _differ(self, first: Array, second: Array) -> Array:
         # Undefined numbers compare as equal.
         return np.abs(first - second) > self.tolerance
 
 
 def response(
-    model: keras.Model,
+    model: Model,
     boxes: ArrayLike,
     scene: Scene | str = "uniform",
     *,
@@ -199,7 +198,7 @@ def response(
     return Response(boxes, sides[0], sides[1], moves, tolerance)
 
 
-def _slopes(predict: Predictor, boxes: np.ndarray, scene: Scene, edge: int) -> np.ndarray:
+def _slopes(predict: Predictor, boxes: Array, scene: Scene, edge: int) -> Array:
     """Return derivatives (m, 4) of the predicted boxes by one edge, in pixels per pixel."""
     corners = tf.constant(boxes)
     contrast = float(scene.foreground) - float(scene.background)  # type: ignore[arg-type]
@@ -217,7 +216,7 @@ def _slopes(predict: Predictor, boxes: np.ndarray, scene: Scene, edge: int) -> n
     return np.stack(slopes, axis=-1).astype(np.float64) * predict.scale
 
 
-def _worst(first: np.ndarray, second: np.ndarray, edge: int) -> str:
+def _worst(first: Array, second: Array, edge: int) -> str:
     """Return as text the answers (..., 4) to an edge that differ most, and of which coordinate."""
     pair = np.stack([first[..., edge], second[..., edge]])
     size = np.abs(pair[0] - pair[1])

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import keras
 import numpy as np
 
 from whitebox_loc._statistics import bootstrap_interval
-from whitebox_loc._types import ArrayLike, Seed
+from whitebox_loc._types import Array, ArrayLike, Model, Seed
 from whitebox_loc._validation import (
     as_array,
     check_int,
@@ -35,12 +34,12 @@ class PerBox:
     """The mean over boxes of a response ``per_box`` (n, 4, 4), and its interval."""
 
     @property
-    def per_box(self) -> np.ndarray:
+    def per_box(self) -> Array:
         """Response of each box; see the classes below."""
         raise NotImplementedError
 
     @cached_property
-    def matrix(self) -> np.ndarray:
+    def matrix(self) -> Array:
         """Mean response over boxes ``(4, 4)``: the identity for a perfect model.
 
         Element [i, j] is the change of predicted coordinate i, in pixels, per pixel that
@@ -49,7 +48,7 @@ class PerBox:
         return mean_defined(self.per_box)
 
     @cached_property
-    def interval(self) -> np.ndarray:
+    def interval(self) -> Array:
         """Lower and upper ends ``(2, 4, 4)`` of 95% bootstrap intervals of `matrix` over boxes."""
         return np.stack(bootstrap_interval(self.per_box))
 
@@ -72,14 +71,14 @@ class EdgeMoves(PerBox):
         Whether the moved box still lies in the image and has area.
     """
 
-    boxes: np.ndarray
+    boxes: Array
     steps: tuple[int, ...]
-    base: np.ndarray
-    predictions: np.ndarray
-    legal: np.ndarray
+    base: Array
+    predictions: Array
+    legal: Array
 
     @cached_property
-    def per_box(self) -> np.ndarray:
+    def per_box(self) -> Array:
         """Response of each box ``(n, 4, 4)``: the mean over its legal moves.
 
         Element [i, j] is the change of predicted coordinate i, in pixels, per pixel that
@@ -95,7 +94,7 @@ class EdgeMoves(PerBox):
 
 
 def edge_moves(
-    model: keras.Model,
+    model: Model,
     boxes: ArrayLike,
     scene: Scene | str = "uniform",
     *,
@@ -180,7 +179,7 @@ def edge_moves(
     )
 
 
-def mean_defined(values: np.ndarray) -> np.ndarray:
+def mean_defined(values: Array) -> Array:
     """Return means over the first axis without NaN; NaN where nothing else is left."""
     count = np.isfinite(values).sum(axis=0)
     return np.where(count > 0, np.nansum(values, axis=0) / np.maximum(count, 1), np.nan)
@@ -189,7 +188,7 @@ def mean_defined(values: np.ndarray) -> np.ndarray:
 class Predictor:
     """Predicted boxes (m, 4) of images, ``yxyx`` in pixels."""
 
-    def __init__(self, model: keras.Model, scene: Scene, batch_size: int) -> None:
+    def __init__(self, model: Model, scene: Scene, batch_size: int) -> None:
         shape = (*scene.size, scene.channels)
         _check_fit(check_model(model), shape)
         self.scale = np.array([*scene.size, *scene.size], np.float64)
@@ -197,7 +196,7 @@ class Predictor:
         blank = Inputs(np.zeros((1, *shape), np.float32), (), 0)
         self.query = Query(model, blank, targets, "identity", batch_size)
 
-    def __call__(self, images: np.ndarray) -> np.ndarray:
+    def __call__(self, images: Array) -> Array:
         """Return the predicted boxes of images, in pixels, float64."""
         values = self.query.values(images, np.zeros(len(images), np.int64))
         # NaN stands for moves that are not legal, and for nothing else.
@@ -208,13 +207,13 @@ class Predictor:
 class Look:
     """The appearance of n images, each with a random part of its own that moves do not change."""
 
-    def __init__(self, scene: Scene, labels: np.ndarray | None, seed: Seed) -> None:
+    def __init__(self, scene: Scene, labels: Array | None, seed: Seed) -> None:
         self.scene, self.labels = scene, labels
         self.root = seed_root(seed)
         blur = ("blur",) if isinstance(scene.blur, float) else ()
         self.fixed = not unusual_fields(scene, ("shapes", *blur))
 
-    def draw(self, boxes: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    def draw(self, boxes: Array, numbers: Array) -> Array:
         """Draw `boxes`, versions of the images `numbers`."""
         labels = None if self.labels is None else self.labels[numbers]
         if self.fixed:
@@ -256,7 +255,7 @@ def _check_steps(steps: Any) -> tuple[int, ...]:
     return shifts
 
 
-def _check_labels(labels: ArrayLike, n: int) -> np.ndarray | None:
+def _check_labels(labels: ArrayLike, n: int) -> Array | None:
     if labels is None:
         return None
     array = as_array("labels", labels)
@@ -265,7 +264,7 @@ def _check_labels(labels: ArrayLike, n: int) -> np.ndarray | None:
     return array
 
 
-def _check_fit(model: keras.Model, shape: tuple[int, ...]) -> None:
+def _check_fit(model: Model, shape: tuple[int, ...]) -> None:
     """Refuse models of several inputs, and of images that the scene does not draw."""
     try:
         expected = model.input_shape

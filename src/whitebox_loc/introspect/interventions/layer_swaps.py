@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
-from whitebox_loc._types import Tensor
+from whitebox_loc._types import Array, Model, Tensor
 from whitebox_loc._validation import check_choice
 from whitebox_loc.boxes.formats import COORDINATES
 from whitebox_loc.introspect.targets import LINKS, Target
@@ -44,7 +43,7 @@ class Swap:
 
     def __init__(
         self,
-        model: keras.Model,
+        model: Model,
         inputs: Inputs,
         layer: str,
         batch_size: int,
@@ -64,7 +63,7 @@ class Swap:
         """Cut the images into slices."""
         return (part for part, _ in self._query.tiles(1))
 
-    def read(self, inputs: Inputs, rows: np.ndarray) -> np.ndarray:
+    def read(self, inputs: Inputs, rows: Array) -> Array:
         """Return the layer's output (m, ...) for some rows of inputs."""
         found = activations(self.model, inputs[rows].packed, self.layer, batch_size=self.batch_size)
         values = found.get(self.layer)
@@ -75,20 +74,20 @@ class Swap:
             )
         return values
 
-    def mean(self) -> np.ndarray:
+    def mean(self) -> Array:
         """Return the layer's mean over all images, added up in float64."""
         total = np.zeros(self.shape)
         for part in self.batches():
             total += self.read(self.inputs, np.arange(len(self.inputs))[part]).sum(0, np.float64)
         return (total / len(self.inputs)).astype(np.float32)
 
-    def values(self, part: slice, instead: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    def values(self, part: slice, instead: Array, mask: Array) -> Array:
         """Return targets (m, t) of a batch, the layer being `instead` where `mask` is true."""
         whole = np.broadcast_to(mask, self.shape)
         fixed = map(tf.convert_to_tensor, (instead, whole))
         return self._run(*self._query.tensors(part), *fixed).numpy()
 
-    def values_everywhere(self) -> np.ndarray:
+    def values_everywhere(self) -> Array:
         """Return the targets (n, t) of all images, nothing replaced."""
         nothing = np.zeros(self.shape, bool)
         batches = [

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
-from whitebox_loc._types import ArrayLike, Tensor
+from whitebox_loc._types import Array, ArrayLike, Model, Tensor
 from whitebox_loc._validation import (
     as_array,
     check_callable,
@@ -33,7 +32,7 @@ from whitebox_loc.introspect.tracing.refusals import check_answer
 
 
 def patch(
-    model: keras.Model, images: ArrayLike, replacements: Mapping[str, Any], *, batch_size: int = 256
+    model: Model, images: ArrayLike, replacements: Mapping[str, Any], *, batch_size: int = 256
 ) -> Any:
     """Return the model's outputs when the outputs of some layers are replaced.
 
@@ -160,7 +159,7 @@ def _like(name: str, fresh: Tensor, output: Tensor) -> Tensor:
     return tf.ensure_shape(tf.cast(fresh, output.dtype), output.shape)
 
 
-def _check_array(name: str, value: ArrayLike, n: int) -> np.ndarray:
+def _check_array(name: str, value: ArrayLike, n: int) -> Array:
     array = as_array(f"replacements[{name!r}]", value)
     if array.dtype.kind not in "iufb":
         raise TypeError(

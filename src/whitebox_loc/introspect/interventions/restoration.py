@@ -6,10 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import keras
 import numpy as np
 
-from whitebox_loc._types import ArrayLike
+from whitebox_loc._types import Array, ArrayLike, Model
 from whitebox_loc._validation import check_choice, check_int, check_model
 from whitebox_loc.introspect.interventions.layer_swaps import Swap, targets_of
 from whitebox_loc.introspect.targets import COORDINATES
@@ -40,13 +39,13 @@ class Restoration:
 
     layer: str
     by: str
-    clean: np.ndarray
-    corrupted: np.ndarray
-    patched: np.ndarray
+    clean: Array
+    corrupted: Array
+    patched: Array
     targets: tuple[str, ...] = COORDINATES
 
     @property
-    def restored(self) -> np.ndarray:
+    def restored(self) -> Array:
         """Share of the change undone ``(*parts, n, t)``: 0 none, 1 all.
 
         ``(patched - corrupted) / (clean - corrupted)``, and NaN where clean and corrupted
@@ -58,7 +57,7 @@ class Restoration:
         return np.where(moved, undone / np.where(moved, whole, 1.0), np.nan)
 
     @property
-    def share(self) -> np.ndarray:
+    def share(self) -> Array:
         """Share of the change undone over all images ``(*parts, t)``: 0 none, 1 all.
 
         The slope of the regression through zero of what is undone on what there is to undo,
@@ -78,7 +77,7 @@ _MOVED = 1e-4
 
 
 def activation_patching(
-    model: keras.Model,
+    model: Model,
     clean: ArrayLike,
     corrupted: ArrayLike,
     layers: str | Sequence[str],

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
-from whitebox_loc._types import ArrayLike, Seed, Tensor
+from whitebox_loc._types import Array, ArrayLike, Model, Seed, Tensor
 from whitebox_loc._validation import (
     check_generator,
     check_int,
@@ -57,12 +56,12 @@ class ReceptiveField:
     size: tuple[int, int]
     stride: tuple[int | None, int | None]
     offset: tuple[int | None, int | None]
-    rows: np.ndarray
-    columns: np.ndarray
+    rows: Array
+    columns: Array
 
     def window(
         self, position: int | Sequence[int] | None = None, channel: int | None = None
-    ) -> np.ndarray:
+    ) -> Array:
         """Return the smallest box around the pixels that a unit can depend on.
 
         Parameters
@@ -89,7 +88,7 @@ class ReceptiveField:
         return box
 
 
-def receptive_field(model: keras.Model, layer: str, *, example: ArrayLike = None) -> ReceptiveField:
+def receptive_field(model: Model, layer: str, *, example: ArrayLike = None) -> ReceptiveField:
     """Return which pixels each unit of a layer can depend on, exactly.
 
     The operations between the image and the layer are followed one by one, with the rows and
@@ -158,7 +157,7 @@ def receptive_field(model: keras.Model, layer: str, *, example: ArrayLike = None
 
 
 def effective_receptive_field(
-    model: keras.Model,
+    model: Model,
     layer: str,
     position: int | Sequence[int] | None = None,
     channel: int | None = None,
@@ -168,7 +167,7 @@ def effective_receptive_field(
     seed: Seed = 0,
     example: ArrayLike = None,
     batch_size: int = 256,
-) -> np.ndarray:
+) -> Array:
     """Return how strongly a unit responds to each pixel, on average over images.
 
     Parameters
@@ -250,7 +249,7 @@ def _field(layer: str, inputs: Inputs, reaches: tuple[Reach, Reach]) -> Receptiv
     )  # fmt: skip
 
 
-def _along(reach: Reach, length: int) -> tuple[np.ndarray, tuple[Any, Any, Any]]:
+def _along(reach: Reach, length: int) -> tuple[Array, tuple[Any, Any, Any]]:
     """Return the ends of the windows along an axis of the image, and size, stride and offset."""
     low, high = reach.ends[0], -reach.ends[1]
     ends = np.moveaxis(np.where(high > low, (low, high), 0), 0, -1)[0]
@@ -281,9 +280,7 @@ def _index(
     return (*index, check_int("channel", channel, low=-last, high=last - 1))
 
 
-def _images(
-    model: keras.Model, images: ArrayLike, n: int, seed: Seed, example: ArrayLike
-) -> Inputs:
+def _images(model: Model, images: ArrayLike, n: int, seed: Seed, example: ArrayLike) -> Inputs:
     if images is not None:
         return check_images(images)
     one, count = blank(model, example), check_int("n", n, low=1)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from whitebox_loc._types import Operation
+from whitebox_loc._types import Array, Operation
 
 NONE = 2**40
 """Both ends of no pixel at all: the hull with anything leaves the other as it is."""
@@ -44,7 +44,7 @@ class Reach:
     regular : Regular or None
     """
 
-    ends: np.ndarray
+    ends: Array
     shape: tuple[int, ...]
     regular: Regular | None = None
 
@@ -102,7 +102,7 @@ def slide(reach: Reach, axis: int, window: Window) -> Reach:
     return gather(reach, axis, index, regular)
 
 
-def gather(reach: Reach, axis: int, index: np.ndarray, regular: Regular | None = None) -> Reach:
+def gather(reach: Reach, axis: int, index: Array, regular: Regular | None = None) -> Reach:
     """Take hulls along an axis: of the places ``index[k]`` for output k; outside is no pixel."""
     length = reach.shape[axis]
     outside = (index < 0) | (index >= length)
@@ -167,7 +167,7 @@ def join(regulars: list[Regular | None]) -> Regular | None:
     return replace(first, start=start, size=max(r.start + r.size for r in regulars if r) - start)
 
 
-def small(ends: np.ndarray, shape: tuple[int, ...], regular: Regular | None) -> Reach:
+def small(ends: Array, shape: tuple[int, ...], regular: Regular | None) -> Reach:
     """Make a Reach, with axes that make no difference cut to length 1."""
     for axis in range(1, ends.ndim):
         one = ends.take([0], axis=axis)

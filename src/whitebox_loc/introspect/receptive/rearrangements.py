@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from whitebox_loc._types import Operation, Tensor
+from whitebox_loc._types import Array, Operation, Tensor
 from whitebox_loc.introspect.receptive.intervals import NONE, Reach, Regular, join, small
 
 # What shapes and axes are computed with.
@@ -39,7 +39,7 @@ def rearranged(op: Operation, reaches: list[Reach | None]) -> list[Reach]:
     Number 0 stands for what is not an element: padding, or a part that no pixel reaches.
     """
     tables: list[tuple[int, Reach]] = []
-    arguments: list[np.ndarray] = []
+    arguments: list[Array] = []
     first = 1
     for index, (tensor, reach) in enumerate(zip(op.inputs, reaches, strict=True)):
         if reach is not None:
@@ -64,7 +64,7 @@ def _data_arguments(op: Operation) -> range:
     return range(2, 3) if op.type == "PadV2" else range(0)
 
 
-def _looked_up(op: Operation, numbers: np.ndarray, tables: list[tuple[int, Reach]]) -> Reach:
+def _looked_up(op: Operation, numbers: Array, tables: list[tuple[int, Reach]]) -> Reach:
     size = max(first + math.prod(reach.shape) for first, reach in tables)
     ends = np.full((2, size), NONE)
     regulars = []
@@ -77,7 +77,7 @@ def _looked_up(op: Operation, numbers: np.ndarray, tables: list[tuple[int, Reach
     return small(ends[:, numbers], numbers.shape, join(regulars))
 
 
-def _moved_regular(op: Operation, inside: np.ndarray, reach: Reach, whole: bool) -> Regular | None:
+def _moved_regular(op: Operation, inside: Array, reach: Reach, whole: bool) -> Regular | None:
     """Find the axis along which the places of the old regular axis still come in steps."""
     regular = reach.regular
     if regular is None or op.type in ("SpaceToBatchND", "BatchToSpaceND"):
@@ -113,7 +113,7 @@ def _dealt_regular(op: Operation, regular: Regular) -> Regular | None:
     return replace(regular, start=start, block=int(block) if dealing else 1)
 
 
-def value(tensor: Tensor) -> np.ndarray:
+def value(tensor: Tensor) -> Array:
     """Return a tensor that depends on no input of its graph."""
     known = tf.get_static_value(tensor)
     if known is not None:
@@ -131,7 +131,7 @@ def shape_of(tensor: Tensor) -> tuple[int, ...]:
     return tuple(tensor.shape)
 
 
-def _run(op: Operation, arguments: list[np.ndarray]) -> list[np.ndarray]:
+def _run(op: Operation, arguments: list[Array]) -> list[Array]:
     """Run an operation of a graph on other numbers, outside of the graph."""
     function, rest = getattr(tf.raw_ops, op.type), list(arguments)
     parameters = inspect.signature(function).parameters

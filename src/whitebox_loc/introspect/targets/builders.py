@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from whitebox_loc import boxes as box_measures
-from whitebox_loc._types import ArrayLike
+from whitebox_loc._types import Array, ArrayLike
 from whitebox_loc._validation import (
     as_array,
     check_boxes,
@@ -301,7 +301,7 @@ def as_targets(target: Any) -> list[Target]:
     return [as_target(each) for each in targets]
 
 
-def _relative(boxes: ArrayLike, format: str, size: tuple[int, int] | None) -> np.ndarray:
+def _relative(boxes: ArrayLike, format: str, size: tuple[int, int] | None) -> Array:
     boxes = check_boxes("boxes", boxes)
     if boxes.ndim > 2:
         raise ValueError(f"`boxes` must have shape (n, 4) or (4,); got {boxes.shape}.")
@@ -312,7 +312,7 @@ def _relative(boxes: ArrayLike, format: str, size: tuple[int, int] | None) -> np
     return np.asarray(relative, np.float32).reshape(-1, 4)
 
 
-def _numbers(name: str, value: ArrayLike, noun: str, allowed: str | None = None) -> np.ndarray:
+def _numbers(name: str, value: ArrayLike, noun: str, allowed: str | None = None) -> Array:
     """Return a whole number >= 0, or one for each image, as int64 () or (n,)."""
     what = f"the number of a {noun}" if allowed is None else allowed
     numbers = as_array(name, value)
@@ -330,11 +330,11 @@ def _numbers(name: str, value: ArrayLike, noun: str, allowed: str | None = None)
     return numbers.astype(np.int64)
 
 
-def _named(noun: str, numbers: np.ndarray) -> str:
+def _named(noun: str, numbers: Array) -> str:
     return f"own {noun}" if numbers.ndim else f"{noun} {numbers}"
 
 
-def _beside(boxes: np.ndarray, classes: np.ndarray) -> np.ndarray:
+def _beside(boxes: Array, classes: Array) -> Array:
     """Return boxes and classes side by side, one row an image; a single row goes with all."""
     rows = {len(boxes), len(classes)} - {1}
     if len(rows) > 1:

@@ -8,11 +8,10 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from whitebox_loc import boxes as box_measures
-from whitebox_loc._types import Tensor
+from whitebox_loc._types import Array, Model, Tensor
 from whitebox_loc._validation import shortened
 from whitebox_loc.boxes.formats import COORDINATES
 from whitebox_loc.introspect.targets.outputs import (
@@ -40,14 +39,14 @@ class Target:
     """
 
     label: str
-    data: np.ndarray | None = None
+    data: Array | None = None
 
     @property
     def key(self) -> Hashable | None:
         """Everything that `read` depends on besides its arguments; None if unknown."""
         return self
 
-    def watched(self, model: keras.Model) -> tuple[str, ...]:
+    def watched(self, model: Model) -> tuple[str, ...]:
         """Return the layers whose calls `read` needs."""
         return ()
 
@@ -117,7 +116,7 @@ class Custom(Target):
 class Overlap(Target):
     """IoU of the predicted box with given ones."""
 
-    data: np.ndarray
+    data: Array
     label: str = "iou"
 
     @property
@@ -135,7 +134,7 @@ class Loss(Target):
     """Loss of the predicted box against given ones."""
 
     loss: Callable[..., Tensor]
-    data: np.ndarray
+    data: Array
     label: str = "loss"
 
     @property
@@ -163,7 +162,7 @@ class Unit(Target):
         places = "".join(f"{place}, " for place in self.position or ())
         return f"{self.layer}[{places}{self.channel}]"
 
-    def watched(self, model: keras.Model) -> tuple[str, ...]:
+    def watched(self, model: Model) -> tuple[str, ...]:
         return (split_call(self.layer)[0],)
 
     def read(self, passed: Forward, data: Tensor, link: str) -> tuple[Tensor, str]:
@@ -202,7 +201,7 @@ class Bin(Target):
         name = "row_distribution" if rows else "column_distribution"
         return name, [path for path in paths if path.rpartition("/")[2] == name]
 
-    def watched(self, model: keras.Model) -> tuple[str, ...]:
+    def watched(self, model: Model) -> tuple[str, ...]:
         name, paths = self._layers(named_layers(model))
         if len(paths) != 1:
             raise ValueError(
@@ -238,7 +237,7 @@ class Label(Target):
     """
 
     label: str
-    data: np.ndarray
+    data: Array
     classes: int | None = None
 
     @property

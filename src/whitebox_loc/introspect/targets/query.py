@@ -6,11 +6,10 @@ import copy
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
-from whitebox_loc._types import ArrayLike, Tensor
+from whitebox_loc._types import Array, ArrayLike, Model, Tensor
 from whitebox_loc.introspect.targets.one_box import Target
 from whitebox_loc.introspect.targets.outputs import FORMULA
 from whitebox_loc.introspect.tracing.capture import Forward, Traced, forward, traced
@@ -36,7 +35,7 @@ class Query:
 
     def __init__(
         self,
-        model: keras.Model,
+        model: Model,
         inputs: Inputs,
         targets: Sequence[Target],
         link: str = "identity",
@@ -81,7 +80,7 @@ class Query:
         """Count images that a function from `function` has passed through the model."""
         self._passes[0] += passes
 
-    def at(self, images: np.ndarray, rows: np.ndarray) -> Query:
+    def at(self, images: Array, rows: Array) -> Query:
         """Return the same query of other images, variants of the images `rows`."""
         query = copy.copy(self)
         query.images, query.rows = images, self.rows[rows]
@@ -136,7 +135,7 @@ class Query:
             self._functions[key] = self.function(key, build)
         return self._functions[key]
 
-    def values_everywhere(self) -> np.ndarray:
+    def values_everywhere(self) -> Array:
         """Return the targets (k, n) at the images."""
         return np.concatenate(
             [self.values(self.images[part], part).numpy() for part, _ in self.tiles(1)], axis=1
@@ -145,11 +144,11 @@ class Query:
     def path_sum(
         self,
         path: Path,
-        parameters: Sequence[np.ndarray] = (),
+        parameters: Sequence[Array] = (),
         *,
         samples: int = 1,
         rule: str | None = None,
-    ) -> np.ndarray:
+    ) -> Array:
         """Sum gradient times factor over samples and channels: maps (k, n, height, width).
 
         `path`, a function of a module, since it is compiled with the model, is called with images
@@ -288,7 +287,7 @@ def read_targets(
     ]
 
 
-def _one_a_row(data: np.ndarray, n: int) -> np.ndarray:
+def _one_a_row(data: Array, n: int) -> Array:
     """Return the data of a target with one row for each of n images."""
     if len(data) not in (1, n):
         raise ValueError(

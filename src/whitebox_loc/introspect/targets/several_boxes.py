@@ -7,11 +7,10 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass
 
-import numpy as np
 import tensorflow as tf
 
 from whitebox_loc import boxes as box_measures
-from whitebox_loc._types import Tensor
+from whitebox_loc._types import Array, Tensor
 from whitebox_loc.boxes.formats import COORDINATES
 from whitebox_loc.introspect.targets.one_box import DERIVED, Target
 from whitebox_loc.introspect.targets.outputs import (
@@ -39,7 +38,7 @@ class Candidate(Target):
 
     part: str
     label: str
-    data: np.ndarray
+    data: Array
     counts: tuple[int, int] | None = None
 
     @property
@@ -102,7 +101,7 @@ class Detection(Target):
     it is "vector", by probabilities of classes.
     """
 
-    data: np.ndarray
+    data: Array
     kind: str = "box"
     label: str = "detection"
 

@@ -22,7 +22,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from whitebox_loc._types import Tensor
+from whitebox_loc._types import Model, Tensor
 from whitebox_loc._validation import shortened
 from whitebox_loc.introspect.tracing.fingerprints import model_fingerprint
 from whitebox_loc.introspect.tracing.inputs import Inputs, tensor_specs
@@ -85,7 +85,7 @@ class Forward:
 
 
 def traced(
-    model: keras.Model,
+    model: Model,
     key: Hashable | None,
     inputs: Inputs,
     build: Callable[..., Any],
@@ -130,7 +130,7 @@ def trace(build: Callable[..., Any], specs: Sequence[tf.TensorSpec]) -> Any:
 
 
 def forward(
-    model: keras.Model,
+    model: Model,
     inputs: Tensor,
     *,
     watch: Sequence[str] = (),
@@ -158,7 +158,7 @@ def forward(
     return Forward(outputs, calls, getattr(model, "output_names", None))
 
 
-def _run(model: keras.Model, inputs: Tensor) -> Tensor:
+def _run(model: Model, inputs: Tensor) -> Tensor:
     """Call a model; an error of its own is raised again with the shapes of its inputs."""
     try:
         return model(inputs, training=False)
@@ -264,7 +264,7 @@ class _Wrapper:
 
 
 @contextmanager
-def _losses_restored(model: keras.Model) -> Iterator[None]:
+def _losses_restored(model: Model) -> Iterator[None]:
     """Put back the losses (of activity regularizers) that calling the model replaces."""
     layers = model._flatten_layers()
     before = [(list(layer._losses), set(_loss_ids(layer))) for layer in layers]
@@ -287,7 +287,7 @@ _caches: weakref.WeakKeyDictionary[Any, tuple[Hashable, OrderedDict[Hashable, Tr
 _caches = weakref.WeakKeyDictionary()
 
 
-def _cache_of(model: keras.Model) -> OrderedDict[Hashable, Traced]:
+def _cache_of(model: Model) -> OrderedDict[Hashable, Traced]:
     """Return the model's compiled functions, none if its layers' settings have changed."""
     state = model_fingerprint(model)
     entry = _caches.get(model)
@@ -296,7 +296,7 @@ def _cache_of(model: keras.Model) -> OrderedDict[Hashable, Traced]:
     return entry[1]
 
 
-def _build_weights(model: keras.Model, inputs: Inputs) -> None:
+def _build_weights(model: Model, inputs: Inputs) -> None:
     """Call the model once if it has no weights yet: a trace must not create variables."""
     if model.built and all(layer.built for layer in named_layers(model).values()):
         return

@@ -14,7 +14,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from whitebox_loc._types import Operation, Tensor
+from whitebox_loc._types import Model, Operation, Tensor
 from whitebox_loc.introspect.tracing.graphs import reached_from
 from whitebox_loc.introspect.tracing.layers import named_layers
 
@@ -61,7 +61,7 @@ _SMOOTH = frozenset(
 
 
 @contextmanager
-def rectified(model: keras.Model, rule: str | None) -> Iterator[None]:
+def rectified(model: Model, rule: str | None) -> Iterator[None]:
     """Give every ReLU traced inside the derivative that `rule` names.
 
     A ValueError if the model has no ReLU, or one that cannot be reached; it names the layer.
@@ -97,7 +97,7 @@ def _deconv(operation: Operation, upstream: Tensor) -> Tensor:
     return tf.nn.relu(upstream)
 
 
-def _check_layers(model: keras.Model, rule: str) -> None:
+def _check_layers(model: Model, rule: str) -> None:
     for path, layer in named_layers(model).items():
         if isinstance(layer, keras.layers.ReLU) and (layer.threshold or layer.negative_slope):
             _refuse(rule, f"layer {path!r} is a ReLU with a threshold or negative slope")

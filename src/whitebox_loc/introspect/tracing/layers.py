@@ -8,13 +8,14 @@ from typing import Any
 
 import keras
 
+from whitebox_loc._types import Model
 from whitebox_loc._validation import shortened
 
 # In a message; of a deep network the last ones, which are mostly meant.
 _MOST_NAMES = 30
 
 
-def named_layers(model: keras.Model) -> dict[str, keras.Layer]:
+def named_layers(model: Model) -> dict[str, keras.Layer]:
     """Return every layer of `model` by path, containers before their contents.
 
     A path is the names from the model's own children downwards, joined by ``/``. A
@@ -27,7 +28,7 @@ def named_layers(model: keras.Model) -> dict[str, keras.Layer]:
 
 
 def find_layers(
-    model: keras.Model, names: Iterable[object], argument: str = "layers"
+    model: Model, names: Iterable[object], argument: str = "layers"
 ) -> dict[str, keras.Layer]:
     """Return the layers that the call names ``path`` or ``path#2`` in `names` stand for."""
     layers, chosen = named_layers(model), {}

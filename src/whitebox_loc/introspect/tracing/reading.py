@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from whitebox_loc._types import ArrayLike, Tensor
+from whitebox_loc._types import Array, ArrayLike, Model, Tensor
 from whitebox_loc._validation import check_choice, check_int, check_model, is_finite
 from whitebox_loc.introspect.tracing.capture import Call, Forward, forward, trace, traced
 from whitebox_loc.introspect.tracing.inputs import Inputs, check_images, input_specs
@@ -52,7 +52,7 @@ class LayerInfo:
 
 
 def activations(
-    model: keras.Model,
+    model: Model,
     images: ArrayLike,
     layers: str | Sequence[str] | None = None,
     *,
@@ -126,7 +126,7 @@ def activations(
     return outputs
 
 
-def list_layers(model: keras.Model) -> list[LayerInfo]:
+def list_layers(model: Model) -> list[LayerInfo]:
     """Return all layers of a model, nested ones included, in the order of the model.
 
     Parameters
@@ -150,7 +150,7 @@ def list_layers(model: keras.Model) -> list[LayerInfo]:
 
 
 def run_in_batches(
-    run: Callable[..., Any], inputs: Inputs, batch_size: int, extra: Sequence[np.ndarray] = ()
+    run: Callable[..., Any], inputs: Inputs, batch_size: int, extra: Sequence[Array] = ()
 ) -> Any:
     """Run a compiled function over all images; `extra` arrays are cut like the images."""
     results: Any = None
@@ -189,7 +189,7 @@ def _reduced(tensor: Tensor, reduce: str | None) -> Tensor:
     return REDUCTIONS[reduce](tensor, places) if reduce and places else tensor
 
 
-def _output_shapes(model: keras.Model, layers: dict[str, keras.Layer]) -> dict[str, Any]:
+def _output_shapes(model: Model, layers: dict[str, keras.Layer]) -> dict[str, Any]:
     specs = input_specs(model)
     if specs is None:
         return {}
