@@ -18,9 +18,7 @@ FORMULA = re.compile(r"'*[=+\-@\t\r]")
 def csv_cell(value: Any) -> Any:
     """Return what stands for `value` in a CSV file: no text of ours is run as a formula.
 
-    Text that begins with ``=``, ``+``, ``-``, ``@``, a tab or a carriage return, behind any
-    number of apostrophes, gets one apostrophe more; numbers stay as they are. So a reader gets
-    the text back who takes one apostrophe away from text that begins so behind at least one.
+    Text like a `FORMULA` gets one apostrophe more, which a reader takes away to get it back.
     """
     return f"'{value}" if isinstance(value, str) and FORMULA.match(value) else value
 
@@ -71,9 +69,8 @@ def make_folder(name: str, path: Path) -> Path:
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` if the block succeeds.
 
-    The temporary name keeps the suffix of `path`, because Keras and matplotlib
-    choose their file format by it. After an error (Ctrl-C included) the
-    temporary file is removed and an older file at `path` is untouched.
+    After an error (Ctrl-C included) the temporary file is removed and an older file at `path`
+    is untouched.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -119,6 +116,7 @@ def put_first(path: str | os.PathLike[str], text: str) -> None:
 
 def _beside(target: Path) -> Path:
     """Return a new path in the same folder, not longer than names may be (255 bytes)."""
+    # With the same suffix, by which Keras and matplotlib choose their file format.
     return target.with_name(f".{target.stem[:40]}-{secrets.token_hex(6)}{target.suffix}")
 
 

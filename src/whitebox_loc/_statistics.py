@@ -77,29 +77,18 @@ def mean_interval(
     level : float, default 0.95
         As `confidence` of `bootstrap_interval`, above 0. For few images, below about 20, the
         interval holds the mean less often.
-    resamples : int, default 2000
-        Samples of n drawn with replacement.
-    seed : int or Generator, default 0
-        Source of randomness.
+    resamples, seed : int
+        As for `bootstrap_interval`.
 
     Returns
     -------
     (float, float)
         Lower and upper end; NaN for fewer than two values.
 
-    Raises
-    ------
-    ValueError, TypeError
-        If an argument is out of range, or a value is NaN or infinite.
-
     Examples
     --------
-    >>> values = np.array([2.0, 2.0, np.nan, 2.0])
-    >>> mean_interval(values[~np.isnan(values)])
+    >>> mean_interval([2.0, 2.0, 2.0])
     (2.0, 2.0)
-    >>> low, high = mean_interval(np.arange(100.0))
-    >>> bool(low < 49.5 < high)
-    True
     """
     values = check_numbers("values", values)
     if values.ndim != 1:

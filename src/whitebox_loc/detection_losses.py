@@ -75,10 +75,8 @@ def center_targets(
     labels : int tensor (n, k)
         Their classes, 0 .. classes - 1; -1 where there is no box. With one class every label
         of at least 0 is that class.
-    grid : (int, int)
-        Rows and columns of cells.
-    stride : int
-        Pixels a cell.
+    grid, stride : (int, int) and int
+        Rows and columns of cells, and pixels a cell.
     size : (int, int)
         Height and width of the image in pixels.
     classes : int, default 1
@@ -281,8 +279,6 @@ def heat_map_loss(targets: CenterTargets, logits: ArrayLike) -> Tensor:
 
     Examples
     --------
-    One cell with a centre, of which the network is half sure, costs log(2) / 4:
-
     >>> targets = center_targets([[[0.0, 0.0, 1.0, 1.0]]], [[0]], (1, 1), 2, (2, 2))
     >>> round(float(heat_map_loss(targets, [[[[0.0]]]])), 4)
     0.1733
@@ -322,11 +318,9 @@ def center_loss(
 
     Examples
     --------
-    A box of half the image is taken for one of a quarter, in the right place:
-
     >>> import numpy as np
     >>> targets = center_targets([[[0.0, 0.0, 0.5, 0.5]]], [[0]], (1, 1), 8, (8, 8))
-    >>> quarter = np.full((1, 1, 1, 2), np.log(0.25 / 0.75))
+    >>> quarter = np.full((1, 1, 1, 2), np.log(0.25 / 0.75))  # half the side, at the right place
     >>> of_size, of_place = center_loss(targets, quarter, np.full((1, 1, 1, 2), 0.25))
     >>> round(float(of_size) / 2, 4), float(of_place)
     (0.6931, 0.0)

@@ -76,14 +76,10 @@ class _Summable(keras.losses.Loss):
         return {**super().get_config(), **own, "dtype": self.dtype}
 
     def __add__(self, other: object) -> SumLoss:
-        if not isinstance(other, keras.losses.Loss):
-            return NotImplemented
-        return SumLoss([self, other])
+        return SumLoss([self, other]) if isinstance(other, keras.losses.Loss) else NotImplemented
 
     def __radd__(self, other: object) -> SumLoss:
-        if not isinstance(other, keras.losses.Loss):
-            return NotImplemented
-        return SumLoss([other, self])
+        return SumLoss([other, self]) if isinstance(other, keras.losses.Loss) else NotImplemented
 
     def __mul__(self, weight: float) -> SumLoss:
         return SumLoss([self], [weight])
@@ -93,13 +89,12 @@ class _Summable(keras.losses.Loss):
 
 @keras.saving.register_keras_serializable(package="whitebox_loc")
 class BoxBCE(_Summable):
-    """Binary cross entropy against soft targets: the four coordinates as fractions.
+    """Mean binary cross entropy of the four coordinates, as fractions, against soft targets.
 
     A fraction ``t`` is scored as the probability it could be: the minimum over the
     prediction is at ``t``, where the value is not 0 but the entropy of ``t`` (see
     `entropy_floor`). Predictions at or beyond 0 and 1 keep a finite value and a gradient
-    that points back: below a hundredth of the target the logarithm goes on as its tangent,
-    see `whitebox_loc.boxes.entropy.cross_entropy`.
+    that points back, see `whitebox_loc.boxes.entropy.cross_entropy`.
 
     Parameters
     ----------
@@ -112,10 +107,6 @@ class BoxBCE(_Summable):
         The gradient of a coordinate is at most ``1 / tangent + 1``.
     reduction, name, dtype
         As in `keras.losses.Loss`.
-
-    Notes
-    -----
-    The loss of one image, of shape (n,) before reduction, is the mean over the coordinates.
 
     Examples
     --------
@@ -163,8 +154,7 @@ class IoULoss(_Summable):
         plain IoU has no gradient where the boxes do not touch.
     size : (height, width), optional
         Image size in pixels, to measure the distances of DIoU and CIoU in pixels.
-        Without it they are in fractions, distorted if the image is not square. IoU
-        and GIoU are the same with or without.
+        Without it they are in fractions, distorted if the image is not square.
     reduction, name, dtype
         As in `keras.losses.Loss`.
 
@@ -357,8 +347,7 @@ def entropy_floor(boxes: ArrayLike, format: str = "rel_yxyx") -> float:
     boxes : array_like, shape (..., 4)
         True boxes in ``rel_yxyx``, all within the image.
     format : str
-        The format of the `BoxBCE` it belongs to. On the original notebook's boxes the
-        floor is 0.495 in ``rel_yxhw`` (its own target) and 0.502 in ``rel_yxyx``.
+        The format of the `BoxBCE` it belongs to.
 
     Returns
     -------

@@ -29,20 +29,8 @@ def rounding(model: Model, size: tuple[int, ...], scale: float, ways: int = 1) -
     a partial sum; another batch size or order rounds otherwise, so that two results differ by k
     units. An output is a chain of such sums, one a kernel, as long as the kernel's fan-in, and of
     sums along the image's sides; what is added up may be `CANCELLED` times larger than what
-    remains. So the bound is the sum of these lengths, times that, times 2^-23, times the scale.
-
-    Parameters
-    ----------
-    model : keras.Model
-    size : (height, width)
-    scale : float
-        Largest of the numbers compared.
-    ways : int, default 1
-        Times that the chain is gone through: 2 for a gradient, there and back.
-
-    Returns
-    -------
-    float
+    remains. So the bound is the sum of these lengths, times that, times 2^-23, times `scale`, the
+    largest of the numbers compared, and `ways`: 2 for a gradient, there and back.
 
     Examples
     --------

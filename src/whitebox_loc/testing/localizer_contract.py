@@ -45,16 +45,13 @@ def check_localizer(
         the true boxes if it is exact.
     tolerance : float, optional
         Largest difference between two answers that are to be equal, in fractions of the image.
-        By default ``(sum of fan-ins + height + width) * 16 * 2^-23`` times the largest answer, at
-        least 1: what rounding to float32 can do, as `check_saliency_method` explains.
+        By default half that of `check_saliency_method` for the largest answer, at least 1.
 
     Raises
     ------
     AssertionError
         If the model breaks a promise: which, for which image and number, by how much, and what
         to look at.
-    ValueError, TypeError
-        If an argument is not one of the above.
 
     Examples
     --------

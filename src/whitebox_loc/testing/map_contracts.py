@@ -47,9 +47,8 @@ def check_saliency_method(
 
     - Maps have shape (targets, images, height, width), are floats, finite, and not all 0.
     - They are signed: some pixels speak for and some against a target.
-    - Asked again, the method gives the same bytes, and an image has the same map alone, among
-      others, and in batches of 2.
-    - Several targets at once have the maps that each has alone.
+    - A second call gives the same bytes, and an image has the same map alone, among others, and
+      in batches of 2; so has a target.
     - The model (weights, what is trainable, `call` of its layers), the images and the random
       state of Python and NumPy are as before.
     - Maps are those of the oracle, if one is given.
@@ -81,16 +80,14 @@ def check_saliency_method(
     AssertionError
         If the method breaks a promise: which, for which target, image and pixel, by how much,
         and what to look at.
-    ValueError, TypeError
-        If an argument is not one of the above.
 
     Notes
     -----
     The default tolerance is ``2 (sum of fan-ins + height + width) * 16 * 2^-23`` times the
     largest number among the maps: a map is a chain of sums, one a kernel, there and back; a sum
     of k terms differs by k units in the last place when it is added up in another order; and
-    terms may be 16 times larger than what is left of them. What depends on other images does so
-    by far more. For half precision, or differences of far larger numbers, give your own.
+    terms may be 16 times larger than what is left of them. For half precision, or differences of
+    far larger numbers, give your own.
 
     Examples
     --------
@@ -140,9 +137,6 @@ def check_explainer(
 ) -> None:
     """Check that a function that explains models keeps what all explainers promise.
 
-    It is asked for one target at a time; otherwise as `check_saliency_method`, and so are the
-    arguments that are not described here.
-
     Parameters
     ----------
     explain : callable
@@ -154,18 +148,14 @@ def check_explainer(
     ------
     AssertionError
         If it breaks a promise.
-    ValueError, TypeError
-        If an argument is not one of the above.
 
     Examples
     --------
     >>> import whitebox_loc as wb
     >>> def doubled_gradient(model, images, target):
     ...     return 2 * wb.introspect.saliency(model, images, target)
-    >>> def gradient(model, images, target):
-    ...     return wb.introspect.saliency(model, images, target).astype("float64")
     >>> check_explainer(doubled_gradient)
-    >>> check_explainer(doubled_gradient, oracle=gradient)
+    >>> check_explainer(doubled_gradient, oracle=wb.introspect.saliency)
     Traceback (most recent call last):
         ...
     AssertionError: Explainer 'doubled_gradient' is not its oracle: the map of 'bottom' on ...

@@ -33,9 +33,8 @@ def localizers(
 
     Building and tracing a model takes a thousand times longer than running it. So models are
     **shared**: each configuration is built once in a process, and an example gets it with the
-    weights of its own seed. Within one example any two models are different objects. After the
-    example a model goes back, and its weights will be drawn anew: do not keep it. Weights may be
-    changed in a test; a model whose settings were changed is not used again.
+    weights of its own seed. After the example a model goes back, and its weights will be drawn
+    anew: do not keep it. A model whose settings were changed is not used again.
 
     Parameters
     ----------
@@ -55,11 +54,6 @@ def localizers(
         ``"profile"``, with the fewest filters and the weights of seed 0. A failing test prints
         the call of `whitebox_loc.models.localizer` that builds its model.
 
-    Raises
-    ------
-    ValueError, TypeError
-        If an argument is not one of the above.
-
     Examples
     --------
     >>> from hypothesis import given, settings
@@ -67,8 +61,8 @@ def localizers(
     >>> @settings(max_examples=5)
     ... @given(localizers(heads="dense"), wb.testing.images())
     ... def test_coordinates_are_fractions(model, images):
-    ...     found = model(images).numpy()
-    ...     assert ((found >= 0) & (found <= 1)).all()
+    ...     corners = model(images).numpy()
+    ...     assert ((corners >= 0) & (corners <= 1)).all()
     >>> test_coordinates_are_fractions()
     """
     names = [heads] if isinstance(heads, str) else heads

@@ -16,18 +16,7 @@ from whitebox_loc.introspect.tracing.layers import named_layers
 
 
 def snapshot(model: Model) -> dict[str, Any]:
-    """Return all of a model that looking inside must not change, by what it is.
-
-    Parameters
-    ----------
-    model : keras.Model
-        A built model.
-
-    Returns
-    -------
-    dict of str to object
-        Weights (and the state of random layers) as bytes; of each layer which object it is,
-        whether it is trainable, its `call`, the names of its attributes, and the losses it holds.
+    """Return all of a built model that looking inside must not change, by what it is.
 
     Examples
     --------

@@ -63,20 +63,15 @@ def boxes(
         float64, as `whitebox_loc.boxes.convert` writes them. Shrinks to few boxes, and each to
         the smallest in the first corner.
 
-    Raises
-    ------
-    ValueError, TypeError
-        If an argument is not one of the above.
-
     Examples
     --------
     >>> from hypothesis import find, given
     >>> import whitebox_loc as wb
     >>> @given(boxes("xywh", n=1))
-    ... def test_a_box_is_all_of_itself(found):
-    ...     assert wb.boxes.iou(found, found, "xywh") == 1
+    ... def test_a_box_is_all_of_itself(box):
+    ...     assert wb.boxes.iou(box, box, "xywh") == 1
     >>> test_a_box_is_all_of_itself()
-    >>> find(boxes(), lambda found: True)
+    >>> find(boxes(), lambda box: True)
     array([[0, 0, 1, 1]])
     """
     check_choice("format", format, FORMATS)
@@ -103,8 +98,6 @@ def scenes(*, plain: bool = False, **fields: Any) -> st.SearchStrategy[Scene]:
     ----------
     plain : bool, default False
         Leave each field that is not given as `whitebox_loc.data.Scene` has it, except the size.
-        Otherwise channels, shape, limits of sides, position, levels, noise, blur, textures,
-        distractors, inversion and occlusion vary.
     **fields
         Fields of `whitebox_loc.data.Scene`, each a value or a strategy of values. What could
         contradict them does not vary, such as limits of sides beside an `aspect`. The size is
@@ -167,19 +160,14 @@ def images(
     strategy of float32 arrays (n, height, width, channels)
         In [0, 1]. Shrinks to one image: of the smallest box in the first corner, or a black one.
 
-    Raises
-    ------
-    ValueError, TypeError
-        If an argument is not one of the above.
-
     Examples
     --------
     >>> from hypothesis import given
     >>> import whitebox_loc as wb
     >>> model = wb.models.compiled("integrator", size=(12, 16))
     >>> @given(images())
-    ... def test_every_image_has_a_box_inside_it(found):
-    ...     corners = model(found).numpy()
+    ... def test_every_image_has_a_box_inside_it(images):
+    ...     corners = model(images).numpy()
     ...     assert ((corners >= 0) & (corners <= 1)).all()
     >>> test_every_image_has_a_box_inside_it()
     """

@@ -91,18 +91,12 @@ def ablate(
         Indices on the last axis of the layer's output; all by default.
     mode : {"zero", "mean", "resample"}, default "zero"
         Replace the channel by zero; at each place by its mean over `images`; or by what it
-        is for another of the images, drawn so that none keeps its own. Zero takes a network
-        where it has never been; resampling leaves each channel its own distribution.
-    target : optional
-        What is looked at, or a list of such, as in `saliency`: the four coordinates by default,
-        or for example ``targets.label("ring")``.
-    link : {"identity", "logit"}, default "identity"
-        The target itself or its log-odds, as in `saliency`.
-    boxes : array (n, 4), optional
-        True boxes, with the default target. Without them, IoU is measured with the boxes of
-        the intact model.
-    format : str, default "rel_yxyx"
-        Format of `boxes`, a name from `whitebox_loc.boxes.FORMATS`.
+        is for another of the images, which leaves each channel its own distribution.
+    target, link : optional
+        What is looked at, or a list of such, as in `saliency`; the four coordinates by default.
+    boxes, format : array (n, 4) and str, optional
+        True boxes, with the default target, and their name in `whitebox_loc.boxes.FORMATS`.
+        Without them, IoU is measured with the boxes of the intact model.
     seed : int or numpy.random.Generator, default 0
         Source of the other images in ``"resample"``.
     batch_size : int, default 256
@@ -115,8 +109,8 @@ def ablate(
 
     Raises
     ------
-    ValueError, TypeError
-        If an argument is not one of the above, or the model returns no box.
+    ValueError
+        If the model returns no box.
 
     References
     ----------

@@ -129,14 +129,9 @@ def response(
     The refinement of `edge_moves` for smooth models: the Jacobian through
     `whitebox_loc.data.render_soft`, in which an edge may lie anywhere in a pixel. On a whole
     pixel the rendered image has a kink, since another line of pixels begins to change. So
-    each edge is taken a thousandth of a pixel to either side, the others staying where they
-    are. A linear model has exactly the sums of its weights along the two strips, which is
-    also what one-pixel moves give.
-
-    Where the model is not smooth, derivatives can be far from what the model does when an
-    edge really moves; `Response.notes` says where. A maximum of brightness times position,
-    exact on every legal image, has the derivative of the position, up to the size of the
-    image.
+    each edge is taken a thousandth of a pixel to either side, the others staying where they are.
+    Where the model is not smooth, derivatives can be far from what it does when an edge really
+    moves; `Response.notes` says where.
 
     Parameters
     ----------
@@ -161,8 +156,8 @@ def response(
 
     Raises
     ------
-    ValueError, TypeError
-        If an argument is not one of the above, or the model does not fit the scene.
+    ValueError
+        If the model does not fit the scene.
 
     Examples
     --------

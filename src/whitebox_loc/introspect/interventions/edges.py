@@ -105,15 +105,14 @@ def edge_moves(
 ) -> EdgeMoves:
     """Move one true edge, draw a legal image of it, and read all four predictions.
 
-    An intervention on what the image shows. Unlike masked or blurred images, the moved ones
-    are images of the task: the box of another picture that might have been drawn. So the
-    response is a fact about this model on its own data, and it needs no derivative.
+    Unlike masked or blurred images, the moved ones are images of the task. So the response is a
+    fact about this model on its own data, and it needs no derivative.
 
     Parameters
     ----------
     model : keras.Model
         Any model of one image input with one output of shape (n, 4), ``rel_yxyx`` boxes in
-        fractions, or one named ``"box"``. It is run in inference and left as it is.
+        fractions, or one named ``"box"``.
     boxes : array_like (n, 4)
         True boxes as ``yxyx`` in whole pixels, half open, inside the image. An empty box
         draws nothing and has no legal move.
@@ -125,13 +124,10 @@ def edge_moves(
     steps : int or sequence of int, default (-1, 1)
         By how many pixels each edge moves, one at a time; none is 0.
     batch_size : int, default 256
-        Most images drawn and shown at a time; memory does not grow with the number of boxes
-        or steps. It never changes the result by more than the model's rounding.
+        Most images drawn and shown at a time.
     seed : int, SeedSequence or Generator, default 0
         Source of the random part of the appearance. Each image has its own, and keeps it in
-        all its moves: levels, background, noise and distractors stay as they are. What is part
-        of the shape moves with it: a texture with its upper left corner, an occlusion with
-        the box.
+        all its moves; a texture moves with the upper left corner, an occlusion with the box.
 
     Returns
     -------
@@ -141,8 +137,8 @@ def edge_moves(
 
     Raises
     ------
-    ValueError, TypeError
-        If an argument is not one of the above, or the model does not fit the scene.
+    ValueError
+        If the model does not fit the scene.
 
     Examples
     --------
@@ -151,10 +147,7 @@ def edge_moves(
     >>> moves = edge_moves(model, [[2, 3, 8, 9], [0, 1, 5, 7]], wb.data.Scene(size=(12, 16)))
     >>> moves.matrix.shape, moves.predictions.shape
     ((4, 4), (2, 2, 4, 4))
-
-    The second box touches the upper border, so its top cannot move up:
-
-    >>> moves.legal[1, 0].tolist()
+    >>> moves.legal[1, 0].tolist()  # at the upper border, the top cannot move up
     [False, True, True, True]
     """
     scene = as_scene(scene)

@@ -72,13 +72,11 @@ def patch(
 
     Examples
     --------
-    Without the features of ``conv2``, the image makes no difference:
-
     >>> import whitebox_loc as wb
     >>> model = wb.models.localizer(size=(12, 16))
     >>> images = wb.data.generate(wb.data.Scene(size=(12, 16)), 2, seed=0).images
     >>> boxes = patch(model, images, {"conv2": 0.0})
-    >>> bool(np.allclose(boxes[0], boxes[1], rtol=0, atol=1e-6))
+    >>> bool(np.allclose(boxes[0], boxes[1], rtol=0, atol=1e-6))  # nothing is left of the images
     True
     """
     inputs = check_images(images, check_model(model))

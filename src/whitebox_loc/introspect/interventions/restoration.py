@@ -89,9 +89,8 @@ def activation_patching(
 ) -> dict[str, Restoration]:
     """Return which layers and places carry what differs between two versions of images.
 
-    The model sees the corrupted images, such as ones in which a single edge has been moved,
-    but one part of one layer is what it is for the clean images. A part that alone
-    restores a coordinate carries all of the difference that matters to it.
+    The model sees the corrupted images, but one part of one layer is what it is for the clean
+    ones. A part that alone restores a coordinate carries all of the difference that matters to it.
 
     Parameters
     ----------
@@ -103,14 +102,10 @@ def activation_patching(
     layers : str or sequence of str
         Paths as `list_layers` gives them, ``path#2`` for the second of several calls.
     by : {"layer", "channel", "row", "column", "place"}, default "layer"
-        What is patched at a time. Rows and columns are the first and second axis behind
-        the batch axis; a place is all channels of one index on the axes between batch and
-        channel. One pass for each part.
-    target : optional
-        What is looked at, or a list of such, as in `saliency`: the four coordinates by default,
-        or for example ``targets.label("ring")``.
-    link : {"identity", "logit"}, default "identity"
-        The target itself or its log-odds, as in `saliency`.
+        What is patched at a time, in one pass a part. Rows and columns are the first and second
+        axis behind the batch axis; a place is all channels at one index on the axes between.
+    target, link : optional
+        What is looked at, or a list of such, as in `saliency`; the four coordinates by default.
     batch_size : int, default 256
         Images in one pass.
 
@@ -121,8 +116,8 @@ def activation_patching(
 
     Raises
     ------
-    ValueError, TypeError
-        If an argument is not one of the above, or a layer has no such parts.
+    ValueError
+        If a layer has no such parts.
 
     References
     ----------
@@ -132,17 +127,13 @@ def activation_patching(
 
     Examples
     --------
-    The output itself carries everything:
-
     >>> import whitebox_loc as wb
     >>> scene, model = wb.data.Scene(size=(12, 16)), wb.models.localizer(size=(12, 16))
     >>> clean = wb.data.render([[2, 3, 8, 9]], scene)
     >>> moved = wb.data.render([[5, 3, 8, 9]], scene)
     >>> restorations = activation_patching(model, clean, moved, ["conv1", "box"])
-    >>> restorations["box"].share[0].round(3)
+    >>> restorations["box"].share[0].round(3)  # the output itself carries everything
     np.float64(1.0)
-    >>> activation_patching(model, clean, moved, "conv2", by="row")["conv2"].share.shape
-    (14, 4)
     """
     first = check_images(clean, check_model(model), name="clean")
     second = check_images(corrupted, model, name="corrupted")

@@ -91,8 +91,7 @@ class ReceptiveField:
 def receptive_field(model: Model, layer: str, *, example: ArrayLike = None) -> ReceptiveField:
     """Return which pixels each unit of a layer can depend on, exactly.
 
-    The operations between the image and the layer are followed one by one, with the rows and
-    the columns that reach each number, also through branches, nested models and reshapes.
+    The operations between the image and the layer are followed one by one.
 
     Parameters
     ----------
@@ -180,10 +179,8 @@ def effective_receptive_field(
         Index on the last axis; by default the mean over all channels of what follows.
     images : float array (n, height, width, channels) or structure, optional
         Where derivatives are taken; by default `n` images of uniform noise in [0, 1].
-    n : int, default 32
-        Number of noise images.
-    seed : int or numpy.random.Generator, default 0
-        Source of the noise.
+    n, seed : int
+        Number of noise images, and their source of randomness.
     batch_size : int, default 256
         Images in one pass.
 
@@ -192,11 +189,6 @@ def effective_receptive_field(
     float64 array (height, width)
         Mean over images of ``sum over image channels of |d unit / d pixel|``, activation
         per unit of brightness. Inside the theoretical window, and mostly much smaller.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If an argument is not one of the above.
 
     References
     ----------
@@ -207,8 +199,7 @@ def effective_receptive_field(
     --------
     >>> import whitebox_loc as wb
     >>> model = wb.models.localizer(size=(20, 30))
-    >>> field = effective_receptive_field(model, "conv2", (10, 12))
-    >>> rows, columns = field.nonzero()
+    >>> rows, columns = effective_receptive_field(model, "conv2", (10, 12)).nonzero()
     >>> sorted(set(rows.tolist())), sorted(set(columns.tolist()))
     ([7, 8, 9, 10, 11], [9, 10, 11, 12, 13])
     """
@@ -238,15 +229,10 @@ def effective_receptive_field(
 
 
 def _field(layer: str, inputs: Inputs, reaches: tuple[Reach, Reach]) -> ReceptiveField:
-    rows, columns = (
-        _along(reach, length)
-        for reach, length in zip(reaches, inputs.image.shape[1:3], strict=True)
-    )
-    size, stride, offset = zip(rows[1], columns[1], strict=True)
-    return ReceptiveField(
-        layer, inputs.image.shape[1:3], reaches[0].shape[1:], size, stride, offset, rows[0],
-        columns[0],
-    )  # fmt: skip
+    image_size = inputs.image.shape[1:3]
+    (rows, down), (columns, across) = map(_along, reaches, image_size)
+    moves = zip(down, across, strict=True)
+    return ReceptiveField(layer, image_size, reaches[0].shape[1:], *moves, rows, columns)
 
 
 def _along(reach: Reach, length: int) -> tuple[Array, tuple[Any, Any, Any]]:

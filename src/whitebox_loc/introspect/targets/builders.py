@@ -1,8 +1,4 @@
-"""Targets: the scalar of a model's outputs that is explained.
-
-`saliency` takes the name of a coordinate, the number of an output, a function of the
-outputs, or what `iou`, `loss`, `unit`, `bin`, `label`, `candidate` and `detection` return.
-"""
+"""Targets: the scalar of a model's outputs that is explained."""
 
 from __future__ import annotations
 
@@ -63,12 +59,8 @@ def iou(
 
     Examples
     --------
-    >>> import numpy as np
-    >>> import whitebox_loc as wb
-    >>> model = wb.models.localizer(size=(8, 8))
-    >>> images = np.ones((2, 8, 8, 1), "float32")
-    >>> wb.introspect.saliency(model, images, iou([0.2, 0.2, 0.9, 0.9])).shape
-    (2, 8, 8)
+    >>> iou([0.2, 0.2, 0.9, 0.9]).label
+    'iou'
     """
     return Overlap(_relative(boxes, format, size))
 
@@ -147,27 +139,20 @@ def label(which: ArrayLike, scene: Scene | str = "shapes") -> Target:
     Parameters
     ----------
     which : str, int or int array (n,)
-        The name of a shape of `scene`, the number of a class, or one number for each image,
-        such as the ``labels`` of a batch.
+        The name of a shape of `scene`, the number of a class, or one number an image.
     scene : Scene or str, default "shapes"
-        The scene that the model was trained on: class k is ``scene.shapes[k]``. Only read
-        where `which` is a name.
+        Where `which` is a name: the scene that the model was trained on, whose ``shapes[k]`` is
+        class k.
 
     Raises
     ------
-    ValueError, TypeError
-        If `which` is none of these; on use, if the model has no such class.
+    ValueError
+        On use, if the model has no such class.
 
     Examples
     --------
-    >>> import numpy as np
-    >>> import whitebox_loc as wb
-    >>> model = wb.models.localizer(size=(8, 8), classes=6)
-    >>> images = np.ones((2, 8, 8, 1), "float32")
-    >>> wb.introspect.saliency(model, images, label("ring"), link="logit").shape
-    (2, 8, 8)
-    >>> label([5, 0]).label
-    'own class'
+    >>> label("ring").label, label([5, 0]).label
+    ('ring', 'own class')
     """
     if isinstance(which, str):
         shapes = as_scene(scene).shapes
@@ -186,8 +171,7 @@ def candidate(which: ArrayLike, part: str = "score", *, classes: ArrayLike = Non
     Parameters
     ----------
     which : int or int array (n,)
-        The number of a candidate, or one for each image, such as
-        ``detections.candidates[:, 0]``.
+        Number of a candidate, or one an image, such as ``detections.candidates[:, 0]``.
     part : str, default "score"
         A coordinate of its box, also a derived one such as ``"height"``; its ``"score"``; or
         ``"class"``, the probability of a class.
@@ -196,15 +180,13 @@ def candidate(which: ArrayLike, part: str = "score", *, classes: ArrayLike = Non
 
     Raises
     ------
-    ValueError, TypeError
-        If an argument is none of these; on use, if the model has no such candidate or class.
+    ValueError
+        On use, if the model has no such candidate or class.
 
     Examples
     --------
-    >>> candidate(7, "top").label
-    'top of candidate 7'
-    >>> candidate([7, 2], "class", classes=3).label
-    'class 3 of own candidate'
+    >>> candidate(7, "top").label, candidate([7, 2], "class", classes=3).label
+    ('top of candidate 7', 'class 3 of own candidate')
     """
     check_choice("part", part, PARTS)
     numbers = _numbers("which", which, "candidate")
@@ -235,8 +217,7 @@ def detection(
 
     With ``method="rise"`` the map is that of D-RISE. The similarity of a candidate is the IoU of
     its box with the given one, times its score, times the cosine between its probabilities of
-    classes and the given ones. Of a model of one box it is the IoU, times the cosine to its
-    output ``"label"``.
+    classes and the given ones. A model of one box has no scores, and its classes are ``"label"``.
 
     Parameters
     ----------
@@ -248,8 +229,8 @@ def detection(
 
     Raises
     ------
-    ValueError, TypeError
-        If an argument is none of these; on use, if the model has no such class.
+    ValueError
+        On use, if the model has no such class.
 
     References
     ----------

@@ -66,8 +66,7 @@ class Inputs:
 def check_images(images: ArrayLike, model: Model | None = None, *, name: str = "images") -> Inputs:
     """Check the `images` of a public function: an array, or a structure of arrays.
 
-    With `model`, which public functions pass, also whether the images are of the shape that it
-    takes, and, with a warning, whether they are floats in 0..255.
+    With `model` also whether it takes their shape, with a warning of floats in 0..255.
     """
     if model is not None:
         check_model(model)
@@ -222,11 +221,8 @@ def input_shapes(model: Model) -> list[Any]:
 
 
 def _rescales(model: Model) -> bool:
-    """Return whether a model begins with what brings images into its range, so others fit, too.
-
-    That is a Rescaling, Normalization or Lambda layer, or an operation that is no layer, such as
-    those that `models.adapted` makes of `prepare`, in front of all layers with weights.
-    """
+    """Return whether a model begins with what brings images into its range, so others fit, too."""
+    # An operation that is no layer is one of those that `models.adapted` makes of `prepare`.
     for part in getattr(model, "operations", None) or model.layers:
         if isinstance(part, keras.Model):
             return _rescales(part)
@@ -243,8 +239,7 @@ _RESCALING = (keras.layers.Rescaling, keras.layers.Normalization, keras.layers.L
 def blank(model: Model, example: ArrayLike = None) -> Inputs:
     """Return one all-zero image that `model` takes, with the other inputs of `example`.
 
-    `example` is what the model takes; of several rows the first counts, and of the image only its
-    shape. It is needed where the model does not know the shape, or has several inputs.
+    Of `example`, what the model takes, the first row counts, and of its image only the shape.
     """
     if example is not None:
         inputs = check_images(example, name="example")
@@ -261,11 +256,7 @@ def blank(model: Model, example: ArrayLike = None) -> Inputs:
 
 
 def beside(images: Array, example: ArrayLike = None) -> Inputs:
-    """Return images as a model takes them, with the other inputs of `example` held fixed.
-
-    `example` is what the model takes; of several rows the first counts. It is needed for several
-    inputs.
-    """
+    """Return images as a model takes them, with the other inputs in the first row of `example`."""
     if example is None:
         return check_images(images)
     inputs = check_images(example, name="example")[np.zeros(len(images), int)]
