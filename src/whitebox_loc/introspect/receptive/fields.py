@@ -81,10 +81,10 @@ class ReceptiveField:
         box = np.zeros(4, np.int64)
         for axis, spans in enumerate((self.rows, self.columns)):
             low, high = (np.broadcast_to(spans[..., end], self.shape)[index] for end in (0, 1))
-            seen = high > low
-            if not seen.any():
+            visible = high > low
+            if not visible.any():
                 return np.zeros(4, np.int64)
-            box[axis], box[axis + 2] = low[seen].min(), high[seen].max()
+            box[axis], box[axis + 2] = low[visible].min(), high[visible].max()
         return box
 
 
@@ -231,8 +231,9 @@ def effective_receptive_field(
 def _field(layer: str, inputs: Inputs, reaches: tuple[Reach, Reach]) -> ReceptiveField:
     image_size = inputs.image.shape[1:3]
     (rows, down), (columns, across) = map(_along, reaches, image_size)
-    moves = zip(down, across, strict=True)
-    return ReceptiveField(layer, image_size, reaches[0].shape[1:], *moves, rows, columns)
+    size, stride, offset = zip(down, across, strict=True)
+    shape = reaches[0].shape[1:]
+    return ReceptiveField(layer, image_size, shape, size, stride, offset, rows, columns)
 
 
 def _along(reach: Reach, length: int) -> tuple[Array, tuple[Any, Any, Any]]:
@@ -248,8 +249,8 @@ def _index(
     layer: str, shape: tuple[int, ...], position: int | Sequence[int] | None, channel: int | None
 ) -> tuple[Any, ...]:
     """Return the index of a unit, or of several, in the output for one image."""
-    places, last = shape[:-1], shape[-1]
-    index: list[Any] = [slice(None)] * len(places)
+    *places, last = shape
+    index: list[Any] = [slice(None)] * len(shape)
     if position is not None:
         indices = check_ints("position", position, empty=True)
         if len(indices) != len(places):
@@ -257,13 +258,11 @@ def _index(
                 f"`position` must have one index for each of the {len(places)} axes between "
                 f"batch and channel of layer {layer!r}, of shape {shape}; got {indices}."
             )
-        index = [
-            check_int(f"position[{i}]", place, low=-n, high=n - 1)
-            for i, (place, n) in enumerate(zip(indices, places, strict=True))
-        ]
-    if channel is None:
-        return (*index, slice(None))
-    return (*index, check_int("channel", channel, low=-last, high=last - 1))
+        for i, (place, n) in enumerate(zip(indices, places, strict=True)):
+            index[i] = check_int(f"position[{i}]", place, low=-n, high=n - 1)
+    if channel is not None:
+        index[-1] = check_int("channel", channel, low=-last, high=last - 1)
+    return tuple(index)
 
 
 def _images(model: Model, images: ArrayLike, n: int, seed: Seed, example: ArrayLike) -> Inputs:

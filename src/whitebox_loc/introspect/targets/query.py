@@ -91,9 +91,8 @@ class Query:
     ) -> Iterator[tuple[slice, slice]]:
         """Cut images times samples into slices of both, at most `batch_size` together.
 
-        All samples of an image go together where they fit: what comes back is a sum over
-        samples, so every further slice of samples is one more map an image to copy back.
-        With `split` they go apart if that makes fewer batches. `beside` images an image go
+        All samples of an image go together where they fit, so that one sum of them is copied
+        back; with `split` they go apart if that makes fewer batches. `beside` images an image go
         with every slice of its samples; a batch then holds one sample at least.
         """
         slices = -(-samples // max(1, self.batch_size - beside))
@@ -154,8 +153,7 @@ class Query:
         `path`, a function of a module, since it is compiled with the model, is called with images
         (r, height, width, channels) and the `parameters` (samples, ...) of s samples. It returns
         the points at which the gradient is taken and the factors, tensors (s, r, height, width,
-        channels); None for the factor 1. `rule` is a name from `derivatives.RELU_RULES`: another
-        derivative for every ReLU.
+        channels); None for the factor 1. `rule` is a name from `derivatives.RELU_RULES`.
         """
 
         def build(read: Callable[..., Any], images: Tensor, *parameters: Tensor) -> Tensor:
@@ -196,16 +194,19 @@ class Query:
         """
         notes = {} if notes is None else notes
         keys = [target.key for target in self._targets]
-        count = len(self._inputs.others) + len(self._data)
+        others = len(self._inputs.others)
+        count = others + len(self._data)
 
         def trace(images: Tensor, *tensors: Tensor) -> Tensor:
             beside, rest = list(tensors[:count]), tensors[count:]
+            layers = sorted({name for t in self._targets for name in t.watched(self.model)})
 
             def read(
                 points: Tensor,
                 copies: Tensor = 1,
                 rows: Tensor = None,
                 rule: str | None = None,
+                watch: Sequence[str] = (),
                 **options: Any,
             ) -> tuple[list[Tensor], Forward]:
                 if rows is not None:
@@ -214,7 +215,12 @@ class Query:
                     own = beside
                 else:
                     own = [tf.tile(t, [copies] + [1] * (t.shape.rank - 1)) for t in beside]
-                return self._pass(points, own, rule, notes, **options)
+                with rectified(self.model, rule):
+                    packed = self._inputs.pack((points, *own[:others]))
+                    passed = forward(self.model, packed, watch=[*watch, *layers], **options)
+                values = read_targets(self._targets, passed, own[others:], self.link)
+                notes["links"] = tuple(how for _, how in values)
+                return [value for value, _ in values], passed
 
             return build(read, images, *rest)
 
@@ -235,24 +241,6 @@ class Query:
         """Return the other inputs and the targets' data of some images."""
         arrays = (*self._inputs.others, *self._data)
         return [tf.convert_to_tensor(a[self.rows[rows]]) for a in arrays]
-
-    def _pass(
-        self,
-        images: Tensor,
-        beside: Sequence[Tensor],
-        rule: str | None,
-        notes: dict[str, Any],
-        watch: Sequence[str] = (),
-        **options: Any,
-    ) -> tuple[list[Tensor], Forward]:
-        others = len(self._inputs.others)
-        layers = {name for target in self._targets for name in target.watched(self.model)}
-        with rectified(self.model, rule):
-            packed = self._inputs.pack((images, *beside[:others]))
-            passed = forward(self.model, packed, watch=[*watch, *sorted(layers)], **options)
-        values = read_targets(self._targets, passed, beside[others:], self.link)
-        notes["links"] = tuple(how for _, how in values)
-        return [value for value, _ in values], passed
 
     def check_log_odds(self) -> None:
         """Raise a ValueError if the link is "logit" and a target is no probability.
