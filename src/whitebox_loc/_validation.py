@@ -101,19 +101,15 @@ def check_bool(name: str, value: object) -> bool:
 
 def check_callable(name: str, value: Any, takes: int, what: str) -> Any:
     """Return `value` if it can be called with `takes` arguments, `what` in words."""
-    fits = callable(value)
-    if fits:
-        # What is written in C has no signature.
+    try:
+        # What cannot be called is a TypeError here; what is written in C has no signature.
         with contextlib.suppress(ValueError):
-            try:
-                inspect.signature(value).bind(*range(takes))
-            except TypeError:
-                fits = False
-    if not fits:
+            inspect.signature(value).bind(*range(takes))
+    except TypeError:
         raise TypeError(
             f"`{name}` must be a function {what}, of {takes} argument{'s'[: takes > 1]}; got "
             f"{with_type(value)}."
-        )
+        ) from None
     return value
 
 
@@ -131,7 +127,7 @@ def check_int(name: str, value: object, *, low: int | None = None, high: int | N
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(f"`{name}` must be {allowed}; got {with_type(value)}.")
     number = int(value)
-    if (low is not None and number < low) or (high is not None and number > high):
+    if not _within(number, low, high):
         raise ValueError(f"`{name}` must be {allowed}; got {shortened(value)}.")
     return number
 
@@ -178,12 +174,8 @@ def check_real(
         number = float(value)
     except OverflowError:  # A whole number of more than 308 digits.
         number = math.inf
-    if (
-        not math.isfinite(number)
-        or (low is not None and number < low)
-        or (high is not None and number > high)
-        or (above is not None and number <= above)
-    ):
+    above = -math.inf if above is None else above
+    if not (_within(number, low, high) and above < number < math.inf):
         raise ValueError(f"`{name}` must be a finite number{allowed}; got {shortened(value)}.")
     return number
 
@@ -263,10 +255,8 @@ def check_size(name: str, value: Any, *, high: int | None = None) -> tuple[int, 
         raise TypeError(
             f"`{name}` must be two whole numbers (height, width) in pixels; got {shortened(value)}."
         ) from None
-    return (
-        check_int(f"{name}[0]", height, low=1, high=high),
-        check_int(f"{name}[1]", width, low=1, high=high),
-    )
+    height = check_int(f"{name}[0]", height, low=1, high=high)
+    return height, check_int(f"{name}[1]", width, low=1, high=high)
 
 
 def check_boxes(name: str, value: ArrayLike) -> Array:
@@ -413,16 +403,18 @@ def check_executor(value: object, name: str = "executor") -> None:
 
 def check_generator(seed: Seed, name: str = "seed") -> np.random.Generator:
     """Return a NumPy Generator from a whole number, a SeedSequence or a Generator."""
-    if isinstance(seed, np.random.Generator):
-        return seed
-    if isinstance(seed, np.random.SeedSequence):
-        return np.random.default_rng(seed)
+    if isinstance(seed, (np.random.Generator, np.random.SeedSequence)):
+        return np.random.default_rng(seed)  # which returns a Generator as it is
     if isinstance(seed, bool) or not isinstance(seed, numbers.Integral):
         raise TypeError(
             f"`{name}` must be a whole number >= 0 or a numpy.random.Generator; got "
             f"{with_type(seed)}."
         )
     return np.random.default_rng(check_int(name, seed, low=0))
+
+
+def _within(number: float, low: float | None, high: float | None) -> bool:
+    return (low is None or number >= low) and (high is None or number <= high)
 
 
 def _between(low: float | None, high: float | None) -> str:

@@ -34,9 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="whitebox-loc", description=_first_line(whitebox_loc.__doc__)
-    )
+    # Of the docstring the first line: its examples are not for a terminal.
+    title = (whitebox_loc.__doc__ or "").partition("\n")[0]
+    parser = argparse.ArgumentParser(prog="whitebox-loc", description=title)
     parser.add_argument("--version", action="version", version=whitebox_loc.__version__)
     commands = parser.add_subparsers(required=True, metavar="command")
     shared = argparse.ArgumentParser(add_help=False)
@@ -67,17 +67,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _first_line(text: str | None) -> str:
-    """Return what a docstring says first; its examples are not for a terminal."""
-    return (text or "").partition("\n")[0]
-
-
 def _tour(options: argparse.Namespace) -> int:
     with _silent_start():
         import tensorflow  # noqa: F401
     from whitebox_loc import report
 
-    made = report.tour(
+    tour = report.tour(
         options.out,
         seconds=options.seconds,
         scene=options.scene,
@@ -86,7 +81,7 @@ def _tour(options: argparse.Namespace) -> int:
         seed=options.seed,
         progress=not options.quiet,
     )
-    print(made.summary())
+    print(tour.summary())
     return 0
 
 
@@ -104,12 +99,12 @@ def _bench(options: argparse.Namespace) -> int:
 
     settings = {"quick": options.quick, "seed": options.seed, "progress": not options.quiet}
     if workers == 1:
-        made = report.leaderboard(options.out, **settings)
+        board = report.leaderboard(options.out, **settings)
     else:
         # TensorFlow does not survive a fork.
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            made = report.leaderboard(options.out, executor=pool, **settings)
-    print(made.summary())
+            board = report.leaderboard(options.out, executor=pool, **settings)
+    print(board.summary())
     return 0
 
 
@@ -118,14 +113,14 @@ def _silent_start() -> Iterator[None]:
     """Hide what TensorFlow's C++ half prints while it is imported; exceptions still come."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     sys.stderr.flush()
-    kept = os.dup(2)
+    stderr = os.dup(2)
     with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 2)
     try:
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(stderr, 2)
+        os.close(stderr)
 
 
 if __name__ == "__main__":

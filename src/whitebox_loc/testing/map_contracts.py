@@ -110,7 +110,7 @@ def check_saliency_method(
         except NotFiniteError as error:
             return error.values  # Of which `claim_finite` says where they are not.
 
-    question = _asked(f"Method {row.name!r}", model, images, targets, oracle, tolerance)
+    question = _Question(f"Method {row.name!r}", model, images, targets, oracle, tolerance)
     first = question.check(explain, signed)
     small = question.stack(explain(question.model, question.images, question.targets, 2))
     question.same(small, first, "gives other maps in batches of 2", _BATCH)
@@ -169,7 +169,7 @@ def check_explainer(
         ]
 
     name = getattr(explain, "__name__", type(explain).__name__)
-    question = _asked(f"Explainer {name!r}", model, images, targets, oracle, tolerance)
+    question = _Question(f"Explainer {name!r}", model, images, targets, oracle, tolerance)
     question.check_oracle(question.check(stacked, signed))
 
 
@@ -189,16 +189,33 @@ _SIGNED = (
 _ORACLE = "Look at the formula, and whether both take the same target, sum over channels and scale."
 
 
-@dataclass(frozen=True)
-class _Asked:
+@dataclass
+class _Question:
     """One question: who is asked, about what, and what it is compared with."""
 
     who: str
     model: Model
     images: ArrayLike
-    targets: list[Any]
+    targets: Sequence[Any]
     oracle: Oracle | None
     tolerance: float | None
+
+    def __post_init__(self) -> None:
+        self.model = small_localizer() if self.model is None else check_model(self.model)
+        self.images = noisy_images(self.model) if self.images is None else self.images
+        check_images(self.images, self.model)
+        what = "from a model, images and a target to maps"
+        check_comparison(self.oracle, self.tolerance, 3, what)
+        if not isinstance(self.targets, (list, tuple)) or not self.targets:
+            raise TypeError(
+                "`targets` must be a list or tuple of one target or more; got "
+                f"{shortened(self.targets)}."
+            )
+        self.targets = list(self.targets)
+        for i, target in enumerate(self.targets):
+            as_target(target, f"targets[{i}]")
+        # A model that has not run yet may have no weights.
+        self.model(self.images, training=False)
 
     def check(self, explain: Callable[..., ArrayLike], signed: bool) -> Array:
         """Return the maps (k, n, height, width) after checking what all maps promise."""
@@ -260,7 +277,7 @@ class _Asked:
         claim_close(f"{self.who} {what}", maps, expected, allowed, where, look)
 
     def allowed(self, maps: Array) -> float:
-        """Return the tolerance: as given, or what rounding can do to numbers like these."""
+        """Return the tolerance: the caller's, or what rounding can do to numbers like these."""
         if self.tolerance is not None:
             return self.tolerance
         return rounding(self.model, maps.shape[2:], float(np.abs(maps).max()), ways=2)
@@ -271,29 +288,6 @@ class _Asked:
         target = self.targets[first_target + k]
         name = repr(target) if isinstance(target, (str, int)) else f"target {first_target + k}"
         return f"the map of {name} on image {first_image + i} at pixel {tuple(pixel)}"
-
-
-def _asked(
-    who: str,
-    model: Model,
-    images: ArrayLike,
-    targets: Sequence[Any],
-    oracle: Oracle | None,
-    tolerance: float | None,
-) -> _Asked:
-    model = small_localizer() if model is None else check_model(model)
-    images = noisy_images(model) if images is None else images
-    check_images(images, model)
-    check_comparison(oracle, tolerance, 3, "from a model, images and a target to maps")
-    if not isinstance(targets, (list, tuple)) or not targets:
-        raise TypeError(
-            f"`targets` must be a list or tuple of one target or more; got {shortened(targets)}."
-        )
-    for i, target in enumerate(targets):
-        as_target(target, f"targets[{i}]")
-    # A model that has not run yet may have no weights.
-    model(images, training=False)
-    return _Asked(who, model, images, list(targets), oracle, tolerance)
 
 
 def _as_row(method: str | Method | Callable[..., Any]) -> Method:

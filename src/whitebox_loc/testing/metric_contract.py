@@ -75,7 +75,9 @@ def check_metric(
         ...
     AssertionError: Metric 'share_of_the_batch' gives an image another score alone than ...
     """
-    row = None if callable(metric) and not isinstance(metric, Metric) else _as_row(metric)
+    row = metric if isinstance(metric, Metric) else None
+    if row is None and not callable(metric):
+        row = METRICS[check_choice("metric", metric, METRICS)]
     name = getattr(metric, "__name__", type(metric).__name__) if row is None else row.name
     check_comparison(oracle, tolerance, 1, "from a trial to scores")
     check_bool("batch_invariant", batch_invariant)
@@ -117,21 +119,14 @@ _BATCH = (
 _ORACLE = "Look at the formula, and whether both take signs, absolute values and masks alike."
 
 
-def _as_row(metric: str | Metric) -> Metric:
-    if isinstance(metric, Metric):
-        return metric
-    return METRICS[check_choice("metric", metric, METRICS)]
-
-
 def _place(index: tuple[int, ...], first: int = 0) -> str:
     return f"image {first + index[0]}"
 
 
 def _one(trial: Trial, i: int) -> Trial:
     names = ("maps", "images", "boxes", "labels", "used", "gap")
-    values: dict[str, Any] = {name: getattr(trial, name) for name in names}
-    part: dict[str, Any] = {k: v if v is None else v[i : i + 1] for k, v in values.items()}
-    return replace(trial, **part)
+    parts: dict[str, Any] = {k: v for k in names if (v := getattr(trial, k)) is not None}
+    return replace(trial, **{k: v[i : i + 1] for k, v in parts.items()})
 
 
 def _claim_range(who: str, row: Metric, scores: Array) -> None:

@@ -21,24 +21,9 @@ from whitebox_loc.introspect.tracing.refusals import check_answer
 
 
 class Swap:
-    """One layer of a model, to be read and to be replaced in part.
+    """One layer of a model, of one floating-point output, to be read and replaced in part.
 
-    Parameters
-    ----------
-    model : keras.Model
-    inputs : Inputs
-        The images that it is about.
-    layer : str
-        Of one floating-point output and one call.
-    batch_size : int
-    targets : sequence of Target, optional
-        The targets; the four coordinates by default.
-    link : {"identity", "logit"}
-
-    Attributes
-    ----------
-    shape : tuple of int
-        Of the layer's output for one image.
+    The targets are by default the four coordinates; `shape` is that of the output for one image.
     """
 
     def __init__(
@@ -65,12 +50,13 @@ class Swap:
 
     def read(self, inputs: Inputs, rows: Array) -> Array:
         """Return the layer's output (m, ...) for some rows of inputs."""
-        found = activations(self.model, inputs[rows].packed, self.layer, batch_size=self.batch_size)
-        values = found.get(self.layer)
+        images = inputs[rows].packed
+        outputs = activations(self.model, images, self.layer, batch_size=self.batch_size)
+        values = outputs.get(self.layer)
         if not isinstance(values, np.ndarray) or values.dtype.kind != "f" or values.ndim < 2:
             raise ValueError(
-                f"`layer` must name one tensor of floats; {self.layer!r} stands for {list(found)}. "
-                "Ask for one call, such as 'path#2', of a layer of one output."
+                f"`layer` must name one tensor of floats; {self.layer!r} stands for "
+                f"{list(outputs)}. Ask for one call, such as 'path#2', of a layer of one output."
             )
         return values
 

@@ -68,17 +68,14 @@ class Candidate(Target):
         if self.part in COORDINATES:
             column = COORDINATES.index(self.part)
             return linked(boxes, link, lambda values: own(values[..., column]))
-        value, how = self._derived(boxes, link)
-        return own(value), how
-
-    def _derived(self, boxes: Tensor, link: str) -> tuple[Tensor, str]:
         if link == "logit":
             raise ValueError(
                 f"`link` 'logit' needs a part that is a probability: one of "
                 f"{[p for p in PARTS if p not in DERIVED]}; got {self.part!r}. Use "
                 "link='identity'."
             )
-        return DERIVED[self.part](*tf.unstack(tf.cast(boxes, tf.float32), axis=-1)), "identity"
+        value = DERIVED[self.part](*tf.unstack(tf.cast(boxes, tf.float32), axis=-1))
+        return own(value), "identity"
 
     def _check(self, boxes: Tensor, classes: Tensor) -> None:
         which, label = (count - 1 for count in self._needed)

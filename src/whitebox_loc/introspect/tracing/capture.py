@@ -98,15 +98,19 @@ def traced(
     `key` is everything that `build` depends on besides the model and the shapes; it must not
     keep the model alive, and with None the function is not kept. `inputs` and `extra` are
     examples of the tensors, arrays with any number of rows, or in `extra` specs, as they are.
-    `notes`, an empty dict that `build` fills while it is traced, is kept with the function.
+    `notes`, which `build` fills while it is traced, is kept with the function.
     """
     specs = tensor_specs(inputs.arrays)
     specs += [s if isinstance(s, tf.TensorSpec) else tensor_specs([s])[0] for s in extra]
     if key is not None:
         key = (key, inputs.signature, *((tuple(s.shape), s.dtype) for s in specs))
-    # Under the lock also for a look: another thread's wrappers would pass for new settings.
+    # Under the lock also for a look: another thread's wrappers would pass for new settings of
+    # layers, with which functions go.
     with _tracing:
-        functions = _cache_of(model)
+        state = model_fingerprint(model)
+        if _caches.get(model, (None,))[0] != state:
+            _caches[model] = (state, OrderedDict())
+        functions = _caches[model][1]
         function = functions.get(key)
         if function is not None:
             functions.move_to_end(key)
@@ -285,15 +289,6 @@ _caches: weakref.WeakKeyDictionary[Any, tuple[Hashable, OrderedDict[Hashable, Tr
 # Values must not refer to the model, or it would never be freed: they are concrete
 # functions, which hold graphs and handles of variables but no Python object of the model's.
 _caches = weakref.WeakKeyDictionary()
-
-
-def _cache_of(model: Model) -> OrderedDict[Hashable, Traced]:
-    """Return the model's compiled functions, none if its layers' settings have changed."""
-    state = model_fingerprint(model)
-    entry = _caches.get(model)
-    if entry is None or entry[0] != state:
-        entry = _caches[model] = (state, OrderedDict())
-    return entry[1]
 
 
 def _build_weights(model: Model, inputs: Inputs) -> None:

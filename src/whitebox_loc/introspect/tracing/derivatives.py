@@ -6,10 +6,9 @@ so that every ReLU is reached, also the activation of a convolution, and no mode
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
-from typing import Any
 
 import keras
 import tensorflow as tf
@@ -30,7 +29,8 @@ def gradient_of(value: Tensor, source: Tensor) -> Tensor:
     image, its gradient is taken as it is.
     """
     plain = tf.gradients(value, source)[0]
-    if plain is None or not _has_half(source.graph):
+    operations = source.graph.get_operations()
+    if plain is None or not any(t.dtype == tf.float16 for o in operations for t in o.outputs):
         return plain
     enlarged = tf.gradients(value * tf.cast(SCALE, value.dtype), source)[0]
     finite = tf.reduce_all(
@@ -45,10 +45,6 @@ def slopes_of(values: list[Tensor], image: Tensor) -> list[Tensor]:
     # gradient of the sum over images is each image's own gradient.
     slopes = [gradient_of(value, image) for value in values]
     return [tf.zeros_like(image) if slope is None else slope for slope in slopes]
-
-
-def _has_half(graph: Any) -> bool:
-    return any(t.dtype == tf.float16 for o in graph.get_operations() for t in o.outputs)
 
 
 RELU_RULES = ("guided", "deconv")
@@ -82,19 +78,12 @@ def rectified(model: Model, rule: str | None) -> Iterator[None]:
 @cache
 def _register() -> None:
     for kind, ordinary in (("Relu", tf.raw_ops.ReluGrad), ("Relu6", tf.raw_ops.Relu6Grad)):
-        tf.RegisterGradient(f"whitebox_loc_guided_{kind}")(_guided(ordinary))
-        tf.RegisterGradient(f"whitebox_loc_deconv_{kind}")(_deconv)
-
-
-def _guided(ordinary: Callable[..., Tensor]) -> Callable[[Operation, Tensor], Tensor]:
-    def derivative(operation: Operation, upstream: Tensor) -> Tensor:
-        return ordinary(gradients=tf.nn.relu(upstream), features=operation.outputs[0])
-
-    return derivative
-
-
-def _deconv(operation: Operation, upstream: Tensor) -> Tensor:
-    return tf.nn.relu(upstream)
+        tf.RegisterGradient(f"whitebox_loc_guided_{kind}")(
+            lambda op, upstream, ordinary=ordinary: ordinary(
+                gradients=tf.nn.relu(upstream), features=op.outputs[0]
+            )
+        )
+        tf.RegisterGradient(f"whitebox_loc_deconv_{kind}")(lambda op, up: tf.nn.relu(up))
 
 
 def _check_layers(model: Model, rule: str) -> None:
@@ -107,7 +96,9 @@ def _check_layers(model: Model, rule: str) -> None:
 
 
 def _check_operations(operations: Sequence[Operation], rule: str) -> None:
-    images = _depend_on_images(operations)
+    graphs = {operation.graph for operation in operations}
+    floats = [t for graph in graphs for t in graph.inputs if t.dtype.is_floating]
+    images = reached_from(floats, lambda tensor: tensor.dtype.is_floating)
     for operation in operations:
         kind, scope = operation.type, operation.name.rpartition("/")[0] or operation.name
         if kind in ("LeakyRelu", "Elu", "Selu"):
@@ -123,13 +114,6 @@ def _check_operations(operations: Sequence[Operation], rule: str) -> None:
             f"The {rule} rule needs a model with ReLU activations, and this one has none. "
             "Use method='gradient'."
         )
-
-
-def _depend_on_images(operations: Sequence[Operation]) -> set[Any]:
-    """Return what depends on the floats among the inputs of the traced function."""
-    graphs = {operation.graph for operation in operations}
-    floats = [t for graph in graphs for t in graph.inputs if t.dtype.is_floating]
-    return reached_from(floats, lambda tensor: tensor.dtype.is_floating)
 
 
 def _refuse(rule: str, why: str) -> None:

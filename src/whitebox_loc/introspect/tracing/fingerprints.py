@@ -11,7 +11,7 @@ import inspect
 import itertools
 import types
 import weakref
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 from whitebox_loc._types import Model
@@ -59,7 +59,8 @@ def function_fingerprint(function: Callable[..., Any]) -> Hashable | None:
             return (Same(function), _object_state(function))
         outside = inspect.getclosurevars(function)
         names = itertools.chain(outside.nonlocals.items(), outside.globals.items())
-        return (Same(function), tuple((name, _token(value)) for name, value in names))
+        tokens = ((name, type(v), v if type(v) in _SIMPLE else Same(v)) for name, v in names)
+        return (Same(function), tuple(tokens))
     except (TypeError, AttributeError, ValueError):
         return None
 
@@ -73,18 +74,10 @@ def _object_state(value: object) -> Hashable:
             kind = attribute.__class__
             if kind in _SIMPLE:
                 state.append(attribute)
-            elif isinstance(attribute, (tuple, list)) and _all_simple(attribute):
+            elif isinstance(attribute, (tuple, list)) and _SIMPLE.issuperset(map(type, attribute)):
                 # The containers that Keras hangs on a layer are compared by what they hold,
                 # short lists such as axes. Everything else by identity, which costs nothing.
                 state.append(tuple(attribute))
             else:
                 state.append(id(attribute))
     return tuple(state)
-
-
-def _all_simple(items: Iterable[object]) -> bool:
-    return all(item.__class__ in _SIMPLE for item in items)
-
-
-def _token(value: object) -> Hashable:
-    return (type(value), value) if value.__class__ in _SIMPLE else Same(value)
