@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -65,8 +65,7 @@ def center_targets(
     """Return the output of a perfect network for each cell.
 
     A box's peak is a Gaussian around the cell of its centre, in each direction as wide as
-    0.09 of the box's side: so cells count as almost right only where they are close compared
-    with the box. Peaks of one class are joined by their maximum.
+    0.09 of the box's side. Peaks of one class are joined by their maximum.
 
     Parameters
     ----------
@@ -85,8 +84,8 @@ def center_targets(
     Returns
     -------
     CenterTargets
-        Inside a compiled function, where numbers cannot be refused, `heat` and `weight` are NaN
-        throughout if a box or label is wrong, and so are the losses.
+        Inside a compiled function, `heat`, `weight` and so the losses are NaN if a box or label
+        is wrong.
 
     Raises
     ------
@@ -269,13 +268,11 @@ def heat_map_loss(targets: CenterTargets, logits: ArrayLike) -> Tensor:
     Returns
     -------
     tensor, scalar float32
-        Finite in value and gradient for all logits of up to 1e30 in magnitude, unless their
-        sum overflows.
+        Finite in value and gradient for logits of up to 1e30 in magnitude.
 
     References
     ----------
-    X. Zhou, D. Wang and P. Kraehenbuehl, "Objects as points", 2019, arXiv:1904.07850,
-    equation 1.
+    X. Zhou et al., "Objects as points", 2019, arXiv:1904.07850, equation 1.
 
     Examples
     --------
@@ -283,8 +280,8 @@ def heat_map_loss(targets: CenterTargets, logits: ArrayLike) -> Tensor:
     >>> round(float(heat_map_loss(targets, [[[[0.0]]]])), 4)
     0.1733
     """
-    y = _check_targets(targets).heat
-    logits = _check_maps("logits", logits, y.shape)
+    logits = _check_maps("logits", logits, targets, "heat")
+    y = targets.heat
     log_p, log_rest = _log_shares(logits)
     p, rest = tf.exp(log_p), tf.exp(log_rest)
     centers = tf.where(y >= 1, rest**2 * log_p, 0.0)
@@ -298,18 +295,16 @@ def center_loss(
     """Mean errors of size and of place, in proportion to the box.
 
     Height and width cost the absolute difference of their logarithms, offsets the absolute
-    difference over the true side: to first order both are the share of the overlap that is lost,
-    for a box of any size. Both are summed over the two directions, and averaged over cells by
-    ``targets.weight``; 0 without boxes.
+    difference over the true side: to first order the share of the overlap that is lost. Both are
+    summed over the two directions, and averaged over cells by ``targets.weight``; 0 without boxes.
 
     Parameters
     ----------
     targets : CenterTargets
         From `center_targets`.
-    size_logits : tensor (n, rows, columns, 2)
-        Log-odds of height and width as fractions of the image.
-    offset : tensor (n, rows, columns, 2)
-        From the cell's corner to the centre, in cells.
+    size_logits, offset : tensors (n, rows, columns, 2)
+        Log-odds of height and width as fractions of the image; from the cell's corner to the
+        centre, in cells.
 
     Returns
     -------
@@ -325,33 +320,26 @@ def center_loss(
     >>> round(float(of_size) / 2, 4), float(of_place)
     (0.6931, 0.0)
     """
-    shape = _check_targets(targets).size.shape
-    size_logits = _check_maps("size_logits", size_logits, shape)
-    offset = _check_maps("offset", offset, shape)
+    size_logits = _check_maps("size_logits", size_logits, targets, "size")
+    offset = _check_maps("offset", offset, targets, "size")
     weight = targets.weight[..., None]
     total = tf.maximum(tf.reduce_sum(targets.weight), 1e-6)
     # Cells without a box have size 0; they weigh 0, but the logarithm must be finite.
     sides = tf.maximum(targets.size, 1e-6)
     wrong_size = tf.abs(tf.math.log_sigmoid(size_logits) - tf.math.log(sides))
     wrong_place = tf.abs(offset - targets.offset) / (sides * targets.cells)
-    return (
-        tf.reduce_sum(weight * wrong_size) / total,
-        tf.reduce_sum(weight * wrong_place) / total,
-    )
+    size, place = (tf.reduce_sum(weight * wrong) / total for wrong in (wrong_size, wrong_place))
+    return size, place
 
 
-def _check_targets(targets: object) -> CenterTargets:
+def _check_maps(name: str, value: ArrayLike, targets: CenterTargets, part: str) -> Tensor:
+    """Return the output of a network as float32, if it has the shape of a part of the targets."""
     if not isinstance(targets, CenterTargets):
         raise TypeError(
             "`targets` must be the CenterTargets that center_targets returns; got "
             f"{type(targets).__name__}."
         )
-    return targets
-
-
-def _check_maps(name: str, value: ArrayLike, shape: Any) -> Tensor:
-    """Return the output of a network as float32, if it has the shape of the targets."""
-    tensor = tf.cast(finite_tensor(name, value), tf.float32)
+    tensor, shape = tf.cast(finite_tensor(name, value), tf.float32), getattr(targets, part).shape
     if not tensor.shape.is_compatible_with(shape):
         raise ValueError(
             f"`{name}` must have shape {tuple(shape)}, as `targets` have; got "

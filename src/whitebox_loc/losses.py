@@ -37,7 +37,6 @@ __all__ = ["OVERLAPS", "BoxBCE", "IoULoss", "SumLoss", "edge_cross_entropy", "en
 OVERLAPS = {"iou": iou, "giou": giou, "diou": diou, "ciou": ciou}
 """The measures of overlap that `IoULoss` can take."""
 
-
 REDUCTIONS = ("sum_over_batch_size", "mean", "mean_with_sample_weight", "sum", "none")
 
 
@@ -60,11 +59,8 @@ class _Summable(keras.losses.Loss):
     ) -> Tensor:
         """Return the loss of boxes (n, 4), reduced by `reduction`; see `keras.losses.Loss`.
 
-        Raises
-        ------
-        ValueError, TypeError
-            If these are no pairs of finite boxes. Inside a compiled function only shapes are
-            looked at, and the loss is NaN where it would be wrong.
+        Other than pairs of finite boxes are a ValueError or TypeError. Inside a compiled function
+        only shapes are looked at, and the loss is NaN where it would be wrong.
         """
         check_pair(y_true, y_pred, fractions=self.fractions)
         check_weights(sample_weight, y_pred)
@@ -100,8 +96,7 @@ class BoxBCE(_Summable):
     ----------
     format : str
         Relative format in which coordinates are compared, a ``rel_`` name from
-        `whitebox_loc.boxes.FORMATS`. Both arguments of the loss are ``rel_yxyx`` whatever
-        this is; ``"rel_yxhw"`` scores top, left, height and width.
+        `whitebox_loc.boxes.FORMATS`. Both arguments of the loss are ``rel_yxyx`` whatever this is.
     tangent : float
         Share of the target below which the logarithm is replaced by its tangent, in (0, 1).
         The gradient of a coordinate is at most ``1 / tangent + 1``.
@@ -160,9 +155,8 @@ class IoULoss(_Summable):
 
     Notes
     -----
-    Values are computed in float32 or better whatever the model's precision. The slope grows
-    like one over the shorter side, so with float16 activations give the model a float32
-    output layer, as Keras advises.
+    Values are computed in float32 or better. The slope grows like one over the shorter side, so
+    with float16 activations give the model a float32 output layer, as Keras advises.
 
     Examples
     --------
@@ -203,11 +197,6 @@ class SumLoss(_Summable):
         One a term; all 1 by default.
     name, dtype
         As in `keras.losses.Loss`.
-
-    Raises
-    ------
-    ValueError
-        If there are no terms, not as many weights as terms, or different reductions.
 
     Examples
     --------
@@ -262,24 +251,21 @@ def edge_cross_entropy(boxes: ArrayLike, row_logits: ArrayLike, column_logits: A
     """Cross entropy of the profile localizer's distributions over edges.
 
     A coordinate that is the expectation of a softmax gets no gradient once the softmax
-    is sure of a wrong position: each logit's gradient is its probability times its distance
-    to the expectation. Here the gradient is probability minus truth, which stays. An edge
-    between two positions is shared by them in proportion (Li et al. 2020).
+    is sure of a wrong position. Here the gradient is probability minus truth, which stays. An
+    edge between two positions is shared by them in proportion (Li et al. 2020).
 
     Parameters
     ----------
     boxes : tensor (n, 4)
         True boxes in ``rel_yxyx``, within the image.
-    row_logits : tensor (n, height + 1, 2)
-        Scores of the row boundaries as top and as bottom.
-    column_logits : tensor (n, width + 1, 2)
-        Scores of the column boundaries as left and as right.
+    row_logits, column_logits : tensors (n, height + 1, 2) and (n, width + 1, 2)
+        Scores of the row boundaries as top and bottom, of the column boundaries as left and right.
 
     Returns
     -------
     tensor, scalar float32
-        Mean over images and the four edges, in nats. Inside a compiled function, where numbers
-        cannot be refused, NaN if a box is not within the image.
+        Mean over images and the four edges, in nats. Inside a compiled function, NaN if a box is
+        not within the image.
 
     Raises
     ------
@@ -357,7 +343,7 @@ def entropy_floor(boxes: ArrayLike, format: str = "rel_yxyx") -> float:
     Raises
     ------
     ValueError
-        For boxes that reach beyond the image (pixel boxes, perhaps), are swapped, or are none.
+        For boxes that reach beyond the image, are swapped, or are none.
 
     Examples
     --------

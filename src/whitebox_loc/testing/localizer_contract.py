@@ -50,8 +50,7 @@ def check_localizer(
     Raises
     ------
     AssertionError
-        If the model breaks a promise: which, for which image and number, by how much, and what
-        to look at.
+        If the model breaks a promise: which, where, by how much, and what to look at.
 
     Examples
     --------

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -49,8 +49,7 @@ def check_saliency_method(
     - They are signed: some pixels speak for and some against a target.
     - A second call gives the same bytes, and an image has the same map alone, among others, and
       in batches of 2; so has a target.
-    - The model (weights, what is trainable, `call` of its layers), the images and the random
-      state of Python and NumPy are as before.
+    - The model, the images and the random state of Python and NumPy are as before.
     - Maps are those of the oracle, if one is given.
 
     Parameters
@@ -78,8 +77,7 @@ def check_saliency_method(
     Raises
     ------
     AssertionError
-        If the method breaks a promise: which, for which target, image and pixel, by how much,
-        and what to look at.
+        If the method breaks a promise: which, where, by how much, and what to look at.
 
     Notes
     -----
@@ -116,12 +114,8 @@ def check_saliency_method(
     question.same(small, first, "gives other maps in batches of 2", _BATCH)
     for k in sorted({0, len(question.targets) - 1}):
         alone = np.asarray(explain(question.model, question.images, question.targets[k]))[None]
-        where = functools.partial(question.place, first_target=k)
-        claim_close(
-            f"{question.who} gives a target another map alone than among others",
-            alone, first[k : k + 1], question.allowed(first), where,
-            "Look for sums over targets, and for the order in which targets are stacked.",
-        )  # fmt: skip
+        what = "gives a target another map alone than among others"
+        question.same(alone, first[k : k + 1], what, _TARGETS, scale=first, first_target=k)
     question.check_oracle(first)
 
 
@@ -177,6 +171,7 @@ _BATCH = (
     "Look for what is taken over the batch, such as a maximum to divide by or normalization as "
     "in training, and for random numbers that are drawn for a whole batch."
 )
+_TARGETS = "Look for sums over targets, and for the order in which targets are stacked."
 _FINITE = "Look for divisions by what can be 0, and for logarithms and roots of it."
 _SILENT = (
     "Look for a derivative that is cut; or give a `model` and `images` on which the targets "
@@ -237,7 +232,7 @@ class _Question:
             part = tf.nest.map_structure(lambda array, i=i: array[i : i + 1], self.images)
             alone = self.stack(explain(self.model, part, self.targets), 1)
             what = "gives an image another map alone than among others"
-            self.same(alone, first[:, i : i + 1], what, _BATCH, first_image=i, scale=first)
+            self.same(alone, first[:, i : i + 1], what, _BATCH, scale=first, first_image=i)
         return first
 
     def check_oracle(self, maps: Array) -> None:
@@ -269,11 +264,11 @@ class _Question:
 
     def same(
         self, maps: Array, expected: Array, what: str, look: str,
-        first_image: int = 0, scale: Array | None = None,
+        scale: Array | None = None, first_target: int = 0, first_image: int = 0,
     ) -> None:  # fmt: skip
         """Claim that two stacks of maps are equal but for rounding."""
         allowed = self.allowed(expected if scale is None else scale)
-        where = functools.partial(self.place, first_image=first_image)
+        where = partial(self.place, first_target=first_target, first_image=first_image)
         claim_close(f"{self.who} {what}", maps, expected, allowed, where, look)
 
     def allowed(self, maps: Array) -> float:
@@ -296,6 +291,5 @@ def _as_row(method: str | Method | Callable[..., Any]) -> Method:
     if callable(method):
         check_callable("method", method, 1, "from an introspect.targets.query.Query to Maps")
         name = getattr(method, "__name__", type(method).__name__)
-        named = functools.partial(call_given, "method", method)
-        return Method(name, "own", named, paper="", blind_to="")
+        return Method(name, "own", partial(call_given, "method", method), paper="", blind_to="")
     return METHODS[check_choice("method", method, METHODS)]

@@ -127,10 +127,11 @@ def scenes(*, plain: bool = False, **fields: Any) -> st.SearchStrategy[Scene]:
     check_bool("plain", plain)
     fields = {"size": SIZE, **fields}
     # What cannot be is refused here and not in the middle of a test; strategies only by name.
-    has_strategies, usual = any(map(_is_strategy, fields.values())), SCENES["uniform"]
-    as_scene(
-        usual, **{k: getattr(usual, k, None) if has_strategies else v for k, v in fields.items()}
-    )
+    usual = SCENES["uniform"]
+    if any(map(_is_strategy, fields.values())):
+        as_scene(usual, **{name: getattr(usual, name, None) for name in fields})
+    else:
+        as_scene(usual, **fields)
     return _scenes(plain, fields)
 
 
@@ -150,9 +151,7 @@ def images(
         multiples of 1/8, of which float32 adds up thousands without rounding.
     n : int or (int, int), default (1, 3)
         Number of images, or the least and the greatest number.
-    size : (height, width), default (12, 16)
-        In pixels; a scene has its own.
-    channels : int, default 1
+    size, channels : (height, width), default (12, 16), and int, default 1
         A scene has its own.
 
     Returns
@@ -176,11 +175,8 @@ def images(
         height, width = check_size("size", SIZE if size is None else size)
         depth = check_int("channels", 1 if channels is None else channels, low=1)
         pixels = st.integers(0, LEVELS).map(lambda level: level / LEVELS)
-        return st.integers(least, most).flatmap(
-            lambda count: arrays(
-                np.float32, (count, height, width, depth), elements=pixels, fill=st.just(0.0)
-            )
-        )
+        shapes = st.integers(least, most).map(lambda count: (count, height, width, depth))
+        return arrays(np.float32, shapes, elements=pixels, fill=st.just(0.0))
     for name, value in (("size", size), ("channels", channels)):
         if value is not None:
             raise ValueError(

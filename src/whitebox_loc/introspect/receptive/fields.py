@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import tensorflow as tf
@@ -24,6 +24,9 @@ from whitebox_loc.introspect.tracing.capture import forward, trace, traced
 from whitebox_loc.introspect.tracing.inputs import Inputs, blank, check_images, fixed_spec
 from whitebox_loc.introspect.tracing.layers import find_layers
 from whitebox_loc.introspect.tracing.reading import activations
+
+Position: TypeAlias = int | Sequence[int] | None
+"""Index on the axes between batch and channel."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,23 +62,12 @@ class ReceptiveField:
     rows: Array
     columns: Array
 
-    def window(
-        self, position: int | Sequence[int] | None = None, channel: int | None = None
-    ) -> Array:
+    def window(self, position: Position = None, channel: int | None = None) -> Array:
         """Return the smallest box around the pixels that a unit can depend on.
 
-        Parameters
-        ----------
-        position : int or tuple of int, optional
-            Index on the axes between batch and channel, such as (row, column); None stands
-            for all places together. A row profile has one index.
-        channel : int, optional
-            Index on the last axis; None stands for all channels together.
-
-        Returns
-        -------
-        int array (4,)
-            ``yxyx`` in pixels, half open, inside the image; zeros for no pixel at all.
+        `position` is the index on the axes between batch and channel, such as (row, column), and
+        `channel` that on the last; None stands for all of them together. The box, an int array
+        (4,), is ``yxyx`` in pixels, half open, inside the image; zeros for no pixel at all.
         """
         index = _index(self.layer, self.shape, position, channel)
         box = np.zeros(4, np.int64)
@@ -111,8 +103,7 @@ def receptive_field(model: Model, layer: str, *, example: ArrayLike = None) -> R
     Raises
     ------
     ValueError
-        If the layer does not exist, does not depend on the image, or depends on it in a way
-        that cannot be followed; the operation is named.
+        If the layer does not exist, or no dependence on the image can be followed.
 
     References
     ----------
@@ -158,7 +149,7 @@ def receptive_field(model: Model, layer: str, *, example: ArrayLike = None) -> R
 def effective_receptive_field(
     model: Model,
     layer: str,
-    position: int | Sequence[int] | None = None,
+    position: Position = None,
     channel: int | None = None,
     *,
     images: ArrayLike = None,
@@ -246,7 +237,7 @@ def _along(reach: Reach, length: int) -> tuple[Array, tuple[Any, Any, Any]]:
 
 
 def _index(
-    layer: str, shape: tuple[int, ...], position: int | Sequence[int] | None, channel: int | None
+    layer: str, shape: tuple[int, ...], position: Position, channel: int | None
 ) -> tuple[Any, ...]:
     """Return the index of a unit, or of several, in the output for one image."""
     *places, last = shape

@@ -20,18 +20,8 @@ from whitebox_loc._validation import (
 )
 from whitebox_loc.boxes.formats import COORDINATES
 from whitebox_loc.data import Scene, as_scene
-from whitebox_loc.introspect.targets.one_box import (
-    DERIVED,
-    Bin,
-    Coordinate,
-    Custom,
-    Label,
-    Loss,
-    Output,
-    Overlap,
-    Target,
-    Unit,
-)
+from whitebox_loc.introspect.targets import one_box
+from whitebox_loc.introspect.targets.one_box import DERIVED, Target
 from whitebox_loc.introspect.targets.several_boxes import PARTS, Candidate, Detection
 
 LINKS = ("identity", "logit")
@@ -62,7 +52,7 @@ def iou(
     >>> iou([0.2, 0.2, 0.9, 0.9]).label
     'iou'
     """
-    return Overlap(_relative(boxes, format, size))
+    return one_box.Overlap(_relative(boxes, format, size))
 
 
 def loss(
@@ -85,7 +75,7 @@ def loss(
     'loss'
     """
     check_callable("loss", loss, 2, "of true and predicted boxes, such as a keras.Loss")
-    return Loss(loss, _relative(boxes, format, size))
+    return one_box.Loss(loss, _relative(boxes, format, size))
 
 
 def unit(layer: str, channel: int, position: tuple[int, ...] | None = None) -> Target:
@@ -108,7 +98,7 @@ def unit(layer: str, channel: int, position: tuple[int, ...] | None = None) -> T
     if not isinstance(layer, str):
         raise TypeError(f"`layer` must be the path of a layer; got {shortened(layer)}.")
     place = None if position is None else tuple(check_ints("position", position, empty=True))
-    return Unit(layer, check_int("channel", channel), place)
+    return one_box.Unit(layer, check_int("channel", channel), place)
 
 
 def bin(coordinate: str, index: int) -> Target:
@@ -128,7 +118,9 @@ def bin(coordinate: str, index: int) -> Target:
     >>> bin("top", 12).label
     'top=12'
     """
-    return Bin(check_choice("coordinate", coordinate, COORDINATES), check_int("index", index))
+    return one_box.Bin(
+        check_choice("coordinate", coordinate, COORDINATES), check_int("index", index)
+    )
 
 
 def label(which: ArrayLike, scene: Scene | str = "shapes") -> Target:
@@ -157,9 +149,9 @@ def label(which: ArrayLike, scene: Scene | str = "shapes") -> Target:
     if isinstance(which, str):
         shapes = as_scene(scene).shapes
         index = shapes.index(check_choice("which", which, shapes))
-        return Label(which, np.array([index]), len(shapes))
+        return one_box.Label(which, np.array([index]), len(shapes))
     numbers = _numbers("which", which, "class", "the name of a shape, the number of a class")
-    return Label(_named("class", numbers), np.atleast_1d(numbers))
+    return one_box.Label(_named("class", numbers), np.atleast_1d(numbers))
 
 
 def candidate(which: ArrayLike, part: str = "score", *, classes: ArrayLike = None) -> Target:
@@ -262,11 +254,11 @@ def as_target(target: Any, name: str = "target") -> Target:
     if isinstance(target, Target):
         return target
     if isinstance(target, str):
-        return Coordinate(check_choice(name, target, (*COORDINATES, *DERIVED)))
+        return one_box.Coordinate(check_choice(name, target, (*COORDINATES, *DERIVED)))
     if isinstance(target, (int, np.integer)) and not isinstance(target, bool):
-        return Output(int(target))
+        return one_box.Output(int(target))
     if callable(target):
-        return Custom(check_callable(name, target, 1, "of the outputs"))
+        return one_box.Custom(check_callable(name, target, 1, "of the outputs"))
     raise TypeError(
         f"`{name}` must be one of {[*COORDINATES, *DERIVED]}, the number of an output, a function "
         "of the outputs, what a function in introspect.targets returns, or a list of those; "

@@ -14,14 +14,7 @@ from whitebox_loc import boxes as box_measures
 from whitebox_loc._types import Array, Model, Tensor
 from whitebox_loc._validation import shortened
 from whitebox_loc.boxes.formats import COORDINATES
-from whitebox_loc.introspect.targets.outputs import (
-    box_output,
-    check_number,
-    label_output,
-    linked,
-    linked_class,
-    log_sum_exp,
-)
+from whitebox_loc.introspect.targets import outputs
 from whitebox_loc.introspect.tracing.capture import Forward, call_given
 from whitebox_loc.introspect.tracing.fingerprints import function_fingerprint
 from whitebox_loc.introspect.tracing.layers import named_layers, split_call
@@ -62,10 +55,10 @@ class Coordinate(Target):
     label: str
 
     def read(self, passed: Forward, data: Tensor, link: str) -> tuple[Tensor, str]:
-        box = box_output(passed)
+        box = outputs.box_output(passed)
         if self.label in COORDINATES:
             column = COORDINATES.index(self.label)
-            return linked(box, link, lambda values: values[:, column])
+            return outputs.linked(box, link, lambda values: values[:, column])
         _refuse_logit(self.label, link)
         return DERIVED[self.label](*tf.unstack(tf.cast(box, tf.float32), axis=-1)), "identity"
 
@@ -81,15 +74,15 @@ class Output(Target):
         return f"output {self.index}"
 
     def read(self, passed: Forward, data: Tensor, link: str) -> tuple[Tensor, str]:
-        outputs = tf.nest.flatten(passed.outputs)
-        tensor = outputs[0] if len(outputs) == 1 else box_output(passed)
+        tensors = tf.nest.flatten(passed.outputs)
+        tensor = tensors[0] if len(tensors) == 1 else outputs.box_output(passed)
         width = tensor.shape[-1]
         if tensor.shape.rank != 2 or not -width <= self.index < width:
             raise ValueError(
                 f"`target` {self.index} must be the number of one of the model's outputs; its "
                 f"output has shape {tuple(tensor.shape)}."
             )
-        return linked(tensor, link, lambda values: values[:, self.index])
+        return outputs.linked(tensor, link, lambda values: values[:, self.index])
 
 
 @dataclass(frozen=True)
@@ -125,7 +118,7 @@ class Overlap(Target):
 
     def read(self, passed: Forward, data: Tensor, link: str) -> tuple[Tensor, str]:
         _refuse_logit(self.label, link)
-        boxes = tf.cast(box_output(passed), tf.float32)
+        boxes = tf.cast(outputs.box_output(passed), tf.float32)
         return box_measures.iou(boxes, data, "rel_yxyx"), "identity"
 
 
@@ -144,7 +137,7 @@ class Loss(Target):
 
     def read(self, passed: Forward, data: Tensor, link: str) -> tuple[Tensor, str]:
         _refuse_logit(self.label, link)
-        boxes = tf.cast(box_output(passed), tf.float32)
+        boxes = tf.cast(outputs.box_output(passed), tf.float32)
         unreduced = self.loss.call if isinstance(self.loss, keras.losses.Loss) else self.loss
         return _applied("loss", "`loss`", unreduced, data, boxes), "identity"
 
@@ -225,7 +218,7 @@ class Bin(Target):
         scores = tf.cast(call.inputs[..., column], tf.float32)
         at = self.index % count
         rest = tf.concat([scores[:, :at], scores[:, at + 1 :]], axis=1)
-        return scores[:, at] - log_sum_exp(rest), "input of the softmax"
+        return scores[:, at] - outputs.log_sum_exp(rest), "input of the softmax"
 
 
 @dataclass(frozen=True, eq=False)
@@ -246,7 +239,7 @@ class Label(Target):
         return ("label", self.classes, int(self.data.max()))
 
     def read(self, passed: Forward, data: Tensor, link: str) -> tuple[Tensor, str]:
-        probabilities = label_output(passed)
+        probabilities = outputs.label_output(passed)
         count, highest = probabilities.shape[-1], int(self.data.max())
         if self.classes not in (None, count):
             raise ValueError(
@@ -254,8 +247,8 @@ class Label(Target):
                 f"{count} classes apart. Give the scene that it was trained on, or the class's "
                 "number."
             )
-        check_number(f"`which` of label({highest})", highest, count, "classes")
-        return linked_class(probabilities, data, link)
+        outputs.check_number(f"`which` of label({highest})", highest, count, "classes")
+        return outputs.linked_class(probabilities, data, link)
 
 
 DERIVED: dict[str, Callable[..., Tensor]] = {

@@ -12,16 +12,8 @@ import tensorflow as tf
 from whitebox_loc import boxes as box_measures
 from whitebox_loc._types import Array, Tensor
 from whitebox_loc.boxes.formats import COORDINATES
+from whitebox_loc.introspect.targets import outputs
 from whitebox_loc.introspect.targets.one_box import DERIVED, Target
-from whitebox_loc.introspect.targets.outputs import (
-    box_output,
-    candidate_outputs,
-    check_number,
-    has_candidates,
-    label_output,
-    linked,
-    linked_class,
-)
 from whitebox_loc.introspect.tracing.capture import Forward
 
 PARTS = (*COORDINATES, *DERIVED, "score", "class")
@@ -54,7 +46,7 @@ class Candidate(Target):
         return int(self.data[:, 0].max()) + 1, int(self.data[:, 1].max()) + 1
 
     def read(self, passed: Forward, data: Tensor, link: str) -> tuple[Tensor, str]:
-        boxes, scores, classes = candidate_outputs(passed)
+        boxes, scores, classes = outputs.candidate_outputs(passed)
         self._check(boxes, classes)
         chosen = tf.equal(data[:, :1], tf.range(tf.shape(boxes)[1], dtype=data.dtype))
 
@@ -62,12 +54,12 @@ class Candidate(Target):
             return tf.reduce_sum(tf.where(chosen, values, 0.0), axis=1)
 
         if self.part == "class":
-            return linked_class(classes, data[:, 1:], link, own)
+            return outputs.linked_class(classes, data[:, 1:], link, own)
         if self.part == "score":
-            return linked(scores, link, own)
+            return outputs.linked(scores, link, own)
         if self.part in COORDINATES:
             column = COORDINATES.index(self.part)
-            return linked(boxes, link, lambda values: own(values[..., column]))
+            return outputs.linked(boxes, link, lambda values: own(values[..., column]))
         if link == "logit":
             raise ValueError(
                 f"`link` 'logit' needs a part that is a probability: one of "
@@ -79,7 +71,7 @@ class Candidate(Target):
 
     def _check(self, boxes: Tensor, classes: Tensor) -> None:
         which, label = (count - 1 for count in self._needed)
-        check_number(f"`which` of candidate({which})", which, boxes.shape[1], "candidates")
+        outputs.check_number(f"`which` of candidate({which})", which, boxes.shape[1], "candidates")
         if self.part != "class":
             return
         if classes is None:
@@ -87,7 +79,7 @@ class Candidate(Target):
                 "`part` 'class' needs a model with an output 'classes' of shape (n, candidates, "
                 "classes)."
             )
-        check_number(f"`classes` {label}", label, classes.shape[-1], "classes")
+        outputs.check_number(f"`classes` {label}", label, classes.shape[-1], "classes")
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,21 +115,21 @@ class Detection(Target):
         return tf.reduce_max(value, axis=1), "identity"
 
     def _candidates(self, passed: Forward) -> tuple[Tensor, Tensor, Tensor]:
-        if has_candidates(passed):
-            boxes, scores, classes = candidate_outputs(passed)
+        if outputs.has_candidates(passed):
+            boxes, scores, classes = outputs.candidate_outputs(passed)
             if self.kind != "box" and classes is None:
                 raise ValueError(
                     "`classes` of detection need a model with an output 'classes' of shape (n, "
                     "candidates, classes); this one has none."
                 )
             return boxes, scores, classes
-        classes = None if self.kind == "box" else label_output(passed)[:, None]
-        return box_output(passed)[:, None], None, classes
+        classes = None if self.kind == "box" else outputs.label_output(passed)[:, None]
+        return outputs.box_output(passed)[:, None], None, classes
 
     def _probabilities(self, data: Tensor, count: int) -> Tensor:
         if self.kind == "label":
             highest = int(self.data[:, 4].max())
-            check_number(f"`classes` {highest}", highest, count, "classes")
+            outputs.check_number(f"`classes` {highest}", highest, count, "classes")
             return tf.one_hot(tf.cast(data[:, 0], tf.int32), count)
         if data.shape[-1] != count:
             raise ValueError(

@@ -42,8 +42,8 @@ class LayerInfo:
     kind : str
         Class of the layer.
     output_shape : tuple or None
-        Shape of its output, None for the batch axis; a list of shapes if the layer has
-        several outputs or is called several times; None if it is not known.
+        Shape of its output, None for the batch axis; a list of shapes of several outputs or
+        calls; None if it is not known.
     """
 
     path: str
@@ -68,12 +68,10 @@ def activations(
     images : float array (n, height, width, channels)
         Or, for a model of several inputs, the structure that it takes, one image array in it.
     layers : str or sequence of str, optional
-        Paths as `list_layers` gives them; all layers by default. A layer that is called
-        several times is returned as ``path#1``, ``path#2``, ...; the name ``path`` stands for all
-        calls, ``path#2`` for one.
+        Paths as `list_layers` gives them; all layers by default. Of a layer that is called
+        several times, ``path`` stands for all calls, ``path#2`` for the second.
     reduce : {"mean", "max", "min", "sum"}, optional
-        Make one number of each channel's places: arrays (n, channels). By default nothing
-        is reduced.
+        Make one number of each channel's places: arrays (n, channels).
     batch_size : int, default 256
         Images in one pass.
 
@@ -129,10 +127,7 @@ def activations(
 def list_layers(model: Model) -> list[LayerInfo]:
     """Return all layers of a model, nested ones included, in the order of the model.
 
-    Parameters
-    ----------
-    model : keras.Model
-        Any model. The shapes of a subclassed model are known after its first call.
+    The shapes of a subclassed model are known after its first call.
 
     Examples
     --------
