@@ -72,14 +72,12 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     After an error (Ctrl-C included) the temporary file is removed and an older file at `path`
     is untouched.
     """
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    target, temporary = _beside(path)
     # Both would be errors of the rename, after the work.
     with contextlib.suppress(FileNotFoundError):
         target.lstat()
     if target.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(target))
-    temporary = _beside(target)
     # Created here, so that a folder that cannot be written to is an error before the work.
     os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
@@ -92,13 +90,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def put_first(path: str | os.PathLike[str], text: str) -> None:
-    """Write a text file unless there is one by that name: of several calls at once, one does.
-
-    The file appears with all of its text. A caller that must know whose text it is reads it.
-    """
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _beside(target)
+    """Write a text file unless there is one by that name: of several calls at once, one does."""
+    target, temporary = _beside(path)
     try:
         _write_new(temporary, text)
         with contextlib.suppress(FileExistsError):
@@ -114,10 +107,12 @@ def put_first(path: str | os.PathLike[str], text: str) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _beside(target: Path) -> Path:
-    """Return a new path in the same folder, not longer than names may be (255 bytes)."""
+def _beside(path: str | os.PathLike[str]) -> tuple[Path, Path]:
+    """Return a path, its folder made, and a new one there, not longer than names may be."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
     # With the same suffix, by which Keras and matplotlib choose their file format.
-    return target.with_name(f".{target.stem[:40]}-{secrets.token_hex(6)}{target.suffix}")
+    return target, target.with_name(f".{target.stem[:40]}-{secrets.token_hex(6)}{target.suffix}")
 
 
 def printable(path: str | os.PathLike[str]) -> str:

@@ -82,7 +82,7 @@ def ablate(
     ----------
     model : keras.Model
         Any model with one output of shape (n, 4), ``rel_yxyx`` boxes in fractions, or one
-        named ``"box"``. It is run in inference and left as it is.
+        named ``"box"``.
     images : float array (n, height, width, channels)
         Or, for a model of several inputs, the structure that it takes, one image array in it.
     layer : str
@@ -101,11 +101,6 @@ def ablate(
         Source of the other images in ``"resample"``.
     batch_size : int, default 256
         Images in one pass.
-
-    Returns
-    -------
-    Ablation
-        Changes by channel, image and target.
 
     Raises
     ------

@@ -72,23 +72,18 @@ class Response(PerBox):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """One sentence for each edge and way in which the model is not smooth there.
-
-        It names the share of the boxes, and the two numbers of the box and the coordinate
-        for which they differ most.
-        """
+        """One sentence for each edge and way in which the model is not smooth there."""
         sentences = []
         for j, edge in enumerate(COORDINATES):
+            where = f"{edge}: on {{:.0%}} of the boxes the derivative"
             if self.kinked[:, j].any():
                 sentences.append(
-                    f"{edge}: on {self.kinked[:, j].mean():.0%} of the boxes the derivative into "
-                    f"the box and out of it differ ({_worst(self.inside, self.outside, j)}); no "
-                    "derivative describes this edge."
+                    f"{where.format(self.kinked[:, j].mean())} into the box and out of it differ "
+                    f"({_worst(self.inside, self.outside, j)}); no derivative describes this edge."
                 )
             if self.curved[:, j].any():
                 sentences.append(
-                    f"{edge}: on {self.curved[:, j].mean():.0%} of the boxes the derivative "
-                    "differs from the move by one pixel "
+                    f"{where.format(self.curved[:, j].mean())} differs from the move by one pixel "
                     f"({_worst(*self._sides_and_moves, j)}); trust edge_moves."
                 )
         return tuple(sentences)
@@ -96,11 +91,7 @@ class Response(PerBox):
     @cached_property
     def _sides_and_moves(self) -> tuple[Array, np.ndarray]:
         """Derivatives into the box and out of it, and the moves to these sides (2, n, 4, 4)."""
-        change = self.moves.predictions - self.moves.base[:, None, None, :]
-        backward, forward = (
-            change[:, index].transpose(0, 2, 1) / step
-            for index, step in enumerate(self.moves.steps)
-        )
+        backward, forward = self.moves.by_step
         # Into the box is forward, down or right, for top and left.
         near = np.array([True, True, False, False])
         inward = np.where(near, forward, backward)
@@ -138,13 +129,11 @@ def response(
     model : keras.Model
         As for `edge_moves`; differentiable.
     boxes : array_like (n, 4)
-        True boxes as ``yxyx`` in whole pixels, half open, inside the image.
+        True boxes as ``yxyx`` in whole pixels, inside the image.
     scene : Scene or str, default "uniform"
-        Plain rectangles of two fixed levels; other scenes have no soft rendering. Limits on
-        sides and position do not matter.
+        Plain rectangles of two fixed levels; other scenes have no soft rendering.
     tolerance : float, default 0.1
-        Difference, in pixels per pixel, from which on derivatives are said to differ from
-        each other or from one-pixel moves.
+        Difference, in pixels per pixel, from which on derivatives and moves are said to differ.
     batch_size : int, default 64
         Most images in one pass.
 

@@ -81,16 +81,17 @@ class EdgeMoves(PerBox):
     def per_box(self) -> Array:
         """Response of each box ``(n, 4, 4)``: the mean over its legal moves.
 
-        Element [i, j] is the change of predicted coordinate i, in pixels, per pixel that
-        edge j moves. With the steps -1 and 1, both legal, it is the central difference. NaN
-        where no move of the edge is legal.
+        Element [i, j] as in `matrix`. With the steps -1 and 1, both legal, it is the central
+        difference. NaN where no move of the edge is legal.
         """
+        return mean_defined(self.by_step)
+
+    @cached_property
+    def by_step(self) -> Array:
+        """Response of each box to each step ``(steps, n, 4, 4)``, NaN where it is not legal."""
         steps = np.array(self.steps, np.float64)[:, None, None]
         slopes = (self.predictions - self.base[:, None, None, :]) / steps
-        count = self.legal.sum(axis=1)[..., None]
-        total = np.where(self.legal[..., None], slopes, 0.0).sum(axis=1)
-        mean = np.where(count > 0, total / np.maximum(count, 1), np.nan)
-        return mean.transpose(0, 2, 1)
+        return slopes.transpose(1, 0, 3, 2)
 
 
 def edge_moves(
@@ -114,8 +115,7 @@ def edge_moves(
         Any model of one image input with one output of shape (n, 4), ``rel_yxyx`` boxes in
         fractions, or one named ``"box"``.
     boxes : array_like (n, 4)
-        True boxes as ``yxyx`` in whole pixels, half open, inside the image. An empty box
-        draws nothing and has no legal move.
+        True boxes as ``yxyx`` in whole pixels, inside the image.
     scene : Scene or str, default "uniform"
         What is drawn, of the size that the model takes. Its limits on sides and position
         do not bind the moved boxes.
@@ -128,12 +128,6 @@ def edge_moves(
     seed : int, SeedSequence or Generator, default 0
         Source of the random part of the appearance. Each image has its own, and keeps it in
         all its moves; a texture moves with the upper left corner, an occlusion with the box.
-
-    Returns
-    -------
-    EdgeMoves
-        Its ``matrix`` is the mean response in pixels per pixel, row i for predicted
-        coordinate i, column j for edge j.
 
     Raises
     ------
@@ -214,9 +208,8 @@ class Look:
         images = np.empty((len(boxes), *self.scene.size, self.scene.channels), np.float32)
         for i, number in enumerate(numbers.tolist()):
             label = None if labels is None else labels[i : i + 1]
-            images[i] = render(
-                boxes[i : i + 1], self.scene, labels=label, seed=branch(self.root, number)
-            )[0]
+            seed = branch(self.root, number)
+            images[i] = render(boxes[i : i + 1], self.scene, labels=label, seed=seed)[0]
         return images
 
 
@@ -263,9 +256,8 @@ def _check_fit(model: Model, shape: tuple[int, ...]) -> None:
         expected = model.input_shape
     except (AttributeError, ValueError):
         return
-    if not (
-        isinstance(expected, tuple) and len(expected) == 4 and isinstance(expected[1], int | None)
-    ):
+    one = isinstance(expected, tuple) and len(expected) == 4
+    if not one or not isinstance(expected[1], int | None):
         raise ValueError(
             f"`model` must take one image array, or the scene cannot draw what it takes; model "
             f"{model.name!r} takes {expected}."

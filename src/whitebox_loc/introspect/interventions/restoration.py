@@ -60,7 +60,6 @@ class Restoration:
     def share(self) -> Array:
         """Share of the change undone over all images ``(*parts, t)``: 0 none, 1 all.
 
-        The slope of the regression through zero of what is undone on what there is to undo,
         ``sum undone * whole / sum whole**2``, so that large changes count most; NaN for a
         coordinate that differs in no image.
         """
@@ -87,7 +86,7 @@ def activation_patching(
     link: str = "identity",
     batch_size: int = 256,
 ) -> dict[str, Restoration]:
-    """Return which layers and places carry what differs between two versions of images.
+    """Return, by layer, which parts of it carry what differs between two versions of images.
 
     The model sees the corrupted images, but one part of one layer is what it is for the clean
     ones. A part that alone restores a coordinate carries all of the difference that matters to it.
@@ -95,8 +94,7 @@ def activation_patching(
     Parameters
     ----------
     model : keras.Model
-        Any model with one output of shape (n, 4), ``rel_yxyx`` boxes in fractions, or one
-        named ``"box"``. It is run in inference and left as it is.
+        As for `ablate`.
     clean, corrupted : float arrays (n, height, width, channels)
         Or, for a model of several inputs, the structure that it takes, one image array in it.
     layers : str or sequence of str
@@ -108,11 +106,6 @@ def activation_patching(
         What is looked at, or a list of such, as in `saliency`; the four coordinates by default.
     batch_size : int, default 256
         Images in one pass.
-
-    Returns
-    -------
-    dict of str to Restoration
-        By layer, in the order of `layers`.
 
     Raises
     ------

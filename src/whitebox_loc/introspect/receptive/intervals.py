@@ -16,10 +16,9 @@ NONE = 2**40
 
 @dataclass(frozen=True)
 class Regular:
-    """Windows of one size that move in equal steps, as if the image went on for ever.
+    """Windows of `size` at ``start + k * stride`` for place k on `axis`, the image endless.
 
-    The window of place k on tensor axis `axis` starts at ``start + k * stride`` and is
-    `size` long. While `block` is above 1, the axis is dealt out to so many batches.
+    While `block` is above 1, the axis is dealt out to so many batches.
     """
 
     axis: int
@@ -33,15 +32,9 @@ class Regular:
 class Reach:
     """The rows (or columns) that reach the elements of a tensor of one image.
 
-    Attributes
-    ----------
-    ends : int array (2, ...)
-        First row, and the negative of the one behind the last, so that a hull takes the lower of
-        both. Broadcastable to `shape`, of length 1 on axes that make no difference. An element
-        that no pixel reaches has `NONE` twice.
-    shape : tuple of int
-        Of the tensor, batch axis included.
-    regular : Regular or None
+    `ends` (2, ...) are the first row, and the negative of the one behind the last, so that a hull
+    takes the lower of both; `NONE` twice where no pixel reaches. They are broadcastable to
+    `shape`, that of the tensor, and of length 1 on axes that make no difference.
     """
 
     ends: Array

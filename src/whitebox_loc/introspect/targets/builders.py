@@ -1,4 +1,7 @@
-"""Targets: the scalar of a model's outputs that is explained."""
+"""Targets: the scalar of a model's outputs that is explained.
+
+A wrong argument is a ValueError or TypeError here; what the model has not is one on use.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +34,7 @@ LINKS = ("identity", "logit")
 def iou(
     boxes: ArrayLike, format: str = "rel_yxyx", *, size: tuple[int, int] | None = None
 ) -> Target:
-    """Explain the IoU of the predicted box with given boxes.
+    """Explain the IoU of the predicted box with given boxes, without slope where they are apart.
 
     Parameters
     ----------
@@ -41,11 +44,6 @@ def iou(
         Format of `boxes`, a name from `whitebox_loc.boxes.FORMATS`.
     size : (height, width), optional
         Image size in pixels, needed for formats in pixels.
-
-    Returns
-    -------
-    Target
-        Its gradient is zero where the two boxes do not overlap.
 
     Examples
     --------
@@ -131,15 +129,10 @@ def label(which: ArrayLike, scene: Scene | str = "shapes") -> Target:
     Parameters
     ----------
     which : str, int or int array (n,)
-        The name of a shape of `scene`, the number of a class, or one number an image.
+        The name of a shape of `scene`, the number of a class of the model, or one an image.
     scene : Scene or str, default "shapes"
         Where `which` is a name: the scene that the model was trained on, whose ``shapes[k]`` is
         class k.
-
-    Raises
-    ------
-    ValueError
-        On use, if the model has no such class.
 
     Examples
     --------
@@ -169,11 +162,6 @@ def candidate(which: ArrayLike, part: str = "score", *, classes: ArrayLike = Non
         ``"class"``, the probability of a class.
     classes : int or int array (n,), optional
         For the part ``"class"``: the number of the class, or one for each image.
-
-    Raises
-    ------
-    ValueError
-        On use, if the model has no such candidate or class.
 
     Examples
     --------
@@ -218,11 +206,6 @@ def detection(
     classes : int, int array (n,) or float array (n, c), optional
         The class, one for each image, or its probabilities of each box. Without, classes do
         not count.
-
-    Raises
-    ------
-    ValueError
-        On use, if the model has no such class.
 
     References
     ----------

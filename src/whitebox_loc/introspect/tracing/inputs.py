@@ -18,15 +18,10 @@ from whitebox_loc._validation import as_array, check_finite, check_model, shorte
 
 @dataclass(frozen=True)
 class Inputs:
-    """One image batch and, for models of several inputs, the arrays that go with it.
+    """One image batch (n, height, width, channels) and the arrays (n, ...) that go with it.
 
-    Attributes
-    ----------
-    image : float32 (n, height, width, channels)
-    others : tuple of arrays (n, ...)
-    structure : Any
-        What the model takes, with the number of the array in place of each array; the
-        image is number 0.
+    `structure` is what the model takes, with the number of the array in place of each array; the
+    image is number 0.
     """
 
     image: Array
