@@ -16,7 +16,7 @@ MOST_RESAMPLES = 10_000_000
 
 def bootstrap_interval(
     values: Array, *, confidence: float = 0.95, resamples: int = 1000, seed: Seed = 0
-) -> tuple[Array, np.ndarray]:
+) -> tuple[Array, Array]:
     """Return percentile bootstrap intervals of the means over the first axis.
 
     Parameters
@@ -42,8 +42,7 @@ def bootstrap_interval(
 
     Examples
     --------
-    >>> low, high = bootstrap_interval(np.array([[1.0, 3.0], [1.0, np.nan]]))
-    >>> low, high
+    >>> bootstrap_interval(np.array([[1.0, 3.0], [1.0, np.nan]]))
     (array([ 1., nan]), array([ 1., nan]))
     """
     confidence = check_real("confidence", confidence, low=0, high=1)
@@ -58,9 +57,8 @@ def bootstrap_interval(
         columns = which.ravel() == index
         if defined.sum() >= 2:
             means = _resampled_means(flat[defined][:, columns], resamples, generator)
-            ends[:, columns] = np.quantile(
-                means, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0
-            )
+            levels = [(1 - confidence) / 2, (1 + confidence) / 2]
+            ends[:, columns] = np.quantile(means, levels, axis=0)
     low, high = ends.reshape(2, *shape)
     return low, high
 
@@ -73,7 +71,7 @@ def mean_interval(
     Parameters
     ----------
     values : array (n,)
-        One finite number an image. Leave out those where it is undefined, and say how many.
+        One finite number an image.
     level : float, default 0.95
         As `confidence` of `bootstrap_interval`, above 0. For few images, below about 20, the
         interval holds the mean less often.
@@ -83,7 +81,7 @@ def mean_interval(
     Returns
     -------
     (float, float)
-        Lower and upper end; NaN for fewer than two values.
+        NaN for fewer than two values.
 
     Examples
     --------

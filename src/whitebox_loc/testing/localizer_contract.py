@@ -37,9 +37,8 @@ def check_localizer(
     Parameters
     ----------
     model : keras.Model
-    images : float array (n, height, width, channels), optional
-        Or the structure that the model takes. Default: three images of a noisy scene, of the
-        model's own size.
+    images
+        As in `check_saliency_method`.
     oracle : callable, optional
         From images to the exact boxes (n, 4), ``rel_yxyx``: a float64 rewrite of the network, or
         the true boxes if it is exact.
@@ -101,7 +100,7 @@ _ORACLE = (
 )
 
 
-def _answers(who: str, model: Model, images: ArrayLike, n: int) -> dict[str, np.ndarray]:
+def _answers(who: str, model: Model, images: ArrayLike, n: int) -> dict[str, Array]:
     """Return all outputs by name, the box as "box"."""
     outputs = model(images, training=False)
     try:

@@ -80,11 +80,8 @@ def ablate(
 
     Parameters
     ----------
-    model : keras.Model
-        Any model with one output of shape (n, 4), ``rel_yxyx`` boxes in fractions, or one
-        named ``"box"``.
-    images : float array (n, height, width, channels)
-        Or, for a model of several inputs, the structure that it takes, one image array in it.
+    model, images
+        As in `saliency`; by default the model returns a box.
     layer : str
         Path as `list_layers` gives it, ``path#2`` for the second of several calls.
     channels : int or sequence of int, optional
@@ -133,7 +130,10 @@ def ablate(
         )
     swap = Swap(model, inputs, layer, batch_size, targets, link)
     labels = tuple(t.label for t in swap.targets)
-    chosen = _channels(channels, swap.shape[-1])
+    count = swap.shape[-1]
+    if channels is None:
+        channels = range(count)
+    chosen = np.array(check_ints("channels", channels, low=-count, high=count - 1)) % count
     after = np.empty((len(chosen), len(inputs), len(labels)), np.float32)
     others = _others(len(inputs), seed) if mode == "resample" else None
     mean = swap.mean() if mode == "mean" else np.zeros(swap.shape, np.float32)
@@ -143,7 +143,7 @@ def ablate(
         else:
             instead = swap.read(inputs, others[part])
         for row, channel in enumerate(chosen):
-            after[row, part] = swap.values(part, instead, np.arange(swap.shape[-1]) == channel)
+            after[row, part] = swap.values(part, instead, np.arange(count) == channel)
     before = swap.values_everywhere()
     check_answer(f"Ablations of layer {layer!r}", after, model, link)
     intact, change = None, None
@@ -152,12 +152,6 @@ def ablate(
         intact = _iou(before, truth)
         change = np.stack([_iou(a, truth) for a in after]) - intact
     return Ablation(layer, mode, chosen, before, after, after - before, intact, change, labels)
-
-
-def _channels(channels: int | Sequence[int] | None, count: int) -> Array:
-    if channels is None:
-        return np.arange(count)
-    return np.array(check_ints("channels", channels, low=-count, high=count - 1)) % count
 
 
 def _others(n: int, seed: Seed) -> Array:

@@ -89,7 +89,7 @@ class Response(PerBox):
         return tuple(sentences)
 
     @cached_property
-    def _sides_and_moves(self) -> tuple[Array, np.ndarray]:
+    def _sides_and_moves(self) -> tuple[Array, Array]:
         """Derivatives into the box and out of it, and the moves to these sides (2, n, 4, 4)."""
         backward, forward = self.moves.by_step
         # Into the box is forward, down or right, for top and left.

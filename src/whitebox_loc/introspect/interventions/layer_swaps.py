@@ -23,7 +23,7 @@ from whitebox_loc.introspect.tracing.refusals import check_answer
 class Swap:
     """One layer of a model, of one floating-point output, to be read and replaced in part.
 
-    The targets are by default the four coordinates; `shape` is that of the output for one image.
+    No targets stand for the four coordinates; `shape` is that of the output for one image.
     """
 
     def __init__(
@@ -32,8 +32,8 @@ class Swap:
         inputs: Inputs,
         layer: str,
         batch_size: int,
-        targets: Sequence[Target] = (),
-        link: str = "identity",
+        targets: Sequence[Target],
+        link: str,
     ) -> None:
         find_layers(model, [layer], "layer")
         self.model, self.inputs, self.layer, self.batch_size = model, inputs, layer, batch_size

@@ -38,10 +38,8 @@ def patch(
 
     Parameters
     ----------
-    model : keras.Model
-        Any model; it is run in inference and left as it is.
-    images : float array (n, height, width, channels)
-        Or, for a model of several inputs, the structure that it takes, one image array in it.
+    model, images
+        As for `activations`.
     replacements : dict of str to array, number or function
         By layer path, as `list_layers` gives it; ``path#2`` is the second call of a layer
         that is called several times, ``path`` every call. A layer's output is replaced by

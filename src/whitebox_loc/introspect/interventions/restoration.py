@@ -93,10 +93,8 @@ def activation_patching(
 
     Parameters
     ----------
-    model : keras.Model
-        As for `ablate`.
-    clean, corrupted : float arrays (n, height, width, channels)
-        Or, for a model of several inputs, the structure that it takes, one image array in it.
+    model, clean, corrupted
+        As `model` and `images` for `ablate`.
     layers : str or sequence of str
         Paths as `list_layers` gives them, ``path#2`` for the second of several calls.
     by : {"layer", "channel", "row", "column", "place"}, default "layer"

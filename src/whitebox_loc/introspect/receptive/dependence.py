@@ -100,11 +100,6 @@ def _elementwise(op: Operation, reaches: Reaches) -> list[Reach]:
     return [joined] * len(op.outputs)
 
 
-def _softmax(op: Operation, reaches: Reaches) -> list[Reach]:
-    """Let each element depend on all elements of its last axis."""
-    return [over(reaches[0], (-1,), keep=True, spread=True)]
-
-
 def _matmul(op: Operation, reaches: Reaches) -> list[Reach]:
     """Mix the last axis into a new one, as a product with constant weights does."""
     reach = reaches[0]
@@ -125,10 +120,7 @@ def _reduction(op: Operation, reaches: Reaches) -> list[Reach]:
 
 def _convolution(op: Operation, reaches: Reaches) -> list[Reach]:
     """Slide a window over rows and columns; mix the channels of a group."""
-    reach = _only_first(op, reaches)
-    if op.get_attr("data_format") != b"NHWC":
-        _refuse(op, reaches)
-    kernel = shape_of(op.inputs[1])
+    reach, kernel = _only_first(op, reaches), shape_of(op.inputs[1])
     dilations = op.get_attr("dilations")
     for axis in (1, 2):
         reach = slide(reach, axis, Window.of(op, axis, kernel[axis - 1], dilations[axis]))
@@ -141,7 +133,7 @@ def _convolution(op: Operation, reaches: Reaches) -> list[Reach]:
 def _pooling(op: Operation, reaches: Reaches) -> list[Reach]:
     reach = _only_first(op, reaches)
     sizes = op.get_attr("ksize")
-    if op.get_attr("data_format") != b"NHWC" or sizes[0] != 1 or sizes[3] != 1:
+    if sizes[0] != 1 or sizes[3] != 1:
         _refuse(op, reaches)
     for axis in (1, 2):
         reach = slide(reach, axis, Window.of(op, axis, sizes[axis], 1))
@@ -185,7 +177,10 @@ def _bilinear(op: Operation, reaches: Reaches) -> list[Reach]:
 
 
 def _only_first(op: Operation, reaches: Reaches) -> Reach:
+    """Return the reach of images (n, rows, columns, channels), beside constants."""
     if reaches[0] is None or any(r is not None for r in reaches[1:]):
+        _refuse(op, reaches)
+    if attribute(op, "data_format") not in (None, b"NHWC"):
         _refuse(op, reaches)
     return reaches[0]
 
@@ -209,7 +204,9 @@ _RULES: dict[str, Callable[[Operation, Reaches], list[Reach]]] = {
     **dict.fromkeys(_ELEMENTWISE, _elementwise),
     **dict.fromkeys(_REDUCTIONS, _reduction),
     **dict.fromkeys(REARRANGEMENTS, rearranged),
-    **dict.fromkeys(["Softmax", "LogSoftmax"], _softmax),
+    **dict.fromkeys(
+        ["Softmax", "LogSoftmax"], lambda op, r: [over(r[0], (-1,), keep=True, spread=True)]
+    ),
     **dict.fromkeys(["MatMul", "BatchMatMulV2"], _matmul),
     **dict.fromkeys(["Conv2D", "DepthwiseConv2dNative"], _convolution),
     **dict.fromkeys(["MaxPool", "AvgPool"], _pooling),

@@ -143,7 +143,10 @@ def receptive_field(model: Model, layer: str, *, example: ArrayLike = None) -> R
         ) from None
     if reaches is None:
         raise ValueError(f"`layer` {layer!r} does not depend on the image.")
-    return _field(layer, inputs, reaches)
+    image_size, shape = inputs.image.shape[1:3], reaches[0].shape[1:]
+    (rows, down), (columns, across) = map(_along, reaches, image_size)
+    size, stride, offset = zip(down, across, strict=True)
+    return ReceptiveField(layer, image_size, shape, size, stride, offset, rows, columns)
 
 
 def effective_receptive_field(
@@ -217,14 +220,6 @@ def effective_receptive_field(
         for index in channels:
             total += run(*part, tf.one_hot(index, shape[-1])).numpy()
     return total / (len(inputs) * len(channels))
-
-
-def _field(layer: str, inputs: Inputs, reaches: tuple[Reach, Reach]) -> ReceptiveField:
-    image_size = inputs.image.shape[1:3]
-    (rows, down), (columns, across) = map(_along, reaches, image_size)
-    size, stride, offset = zip(down, across, strict=True)
-    shape = reaches[0].shape[1:]
-    return ReceptiveField(layer, image_size, shape, size, stride, offset, rows, columns)
 
 
 def _along(reach: Reach, length: int) -> tuple[Array, tuple[Any, Any, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import keras
@@ -72,8 +72,13 @@ def split_call(name: str) -> tuple[str, int | None]:
 
 
 def _collect(parent: Any, prefix: str, layers: dict[str, keras.Layer], seen: set[int]) -> None:
-    for layer in _children(parent):
-        if id(layer) in seen:
+    # `layers` of a Sequential leaves out the Functional model that Keras builds inside
+    # it; `_flatten_layers` is what Keras itself uses for layers held by other layers.
+    own = getattr(parent, "layers", None)
+    if not isinstance(own, list):
+        own = parent._flatten_layers(include_self=False, recursive=False)
+    for layer in own:
+        if isinstance(layer, keras.layers.InputLayer) or id(layer) in seen:
             continue
         seen.add(id(layer))
         path, repeat = f"{prefix}{layer.name}", 2
@@ -81,12 +86,3 @@ def _collect(parent: Any, prefix: str, layers: dict[str, keras.Layer], seen: set
             path, repeat = f"{prefix}{layer.name}~{repeat}", repeat + 1
         layers[path] = layer
         _collect(layer, f"{path}/", layers, seen)
-
-
-def _children(parent: Any) -> Iterator[keras.Layer]:
-    # `layers` of a Sequential leaves out the Functional model that Keras builds inside
-    # it; `_flatten_layers` is what Keras itself uses for layers held by other layers.
-    own = getattr(parent, "layers", None)
-    if not isinstance(own, list):
-        own = parent._flatten_layers(include_self=False, recursive=False)
-    return (layer for layer in own if not isinstance(layer, keras.layers.InputLayer))
