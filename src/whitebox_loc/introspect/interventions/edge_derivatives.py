@@ -15,14 +15,7 @@ from whitebox_loc._validation import check_int, check_real, whole_boxes
 from whitebox_loc.boxes.formats import COORDINATES
 from whitebox_loc.boxes.moves import move_edges
 from whitebox_loc.data import Scene, as_scene, render_soft
-from whitebox_loc.introspect.interventions.edges import (
-    EdgeMoves,
-    PerBox,
-    Predictor,
-    edge_moves,
-    mean_defined,
-    unusual_fields,
-)
+from whitebox_loc.introspect.interventions import edges
 from whitebox_loc.introspect.tracing.refusals import check_answer
 
 NUDGE = 2.0**-10
@@ -32,7 +25,7 @@ brightness times a position up to 1000 keeps its rank."""
 
 
 @dataclass(frozen=True, eq=False)
-class Response(PerBox):
+class Response(edges.PerBox):
     """Derivatives of predicted coordinates by true edges, on both sides of each edge.
 
     Attributes
@@ -52,13 +45,13 @@ class Response(PerBox):
     boxes: Array
     inside: Array
     outside: Array
-    moves: EdgeMoves
+    moves: edges.EdgeMoves
     tolerance: float
 
     @cached_property
     def per_box(self) -> Array:
         """Jacobian of each box ``(n, 4, 4)``: the mean of the sides that there are."""
-        return mean_defined(np.stack([self.inside, self.outside]))
+        return edges.mean_defined(np.stack([self.inside, self.outside]))
 
     @cached_property
     def kinked(self) -> Array:
@@ -157,7 +150,7 @@ def response(
     ((4, 4), (1, 4, 4), ())
     """
     scene = as_scene(scene)
-    unusual = unusual_fields(scene)
+    unusual = edges.unusual_fields(scene)
     if unusual:
         raise ValueError(
             f"`scene` must draw plain rectangles of two fixed levels, which can be drawn softly; "
@@ -166,7 +159,7 @@ def response(
     boxes = whole_boxes(boxes, scene.size)
     tolerance = check_real("tolerance", tolerance, low=0)
     check_int("batch_size", batch_size, low=1)
-    predict = Predictor(model, scene, batch_size)
+    predict = edges.Predictor(model, scene, batch_size)
     sides = np.full((2, len(boxes), 4, 4), np.nan)
     nudges = np.array([NUDGE, -NUDGE], np.float32)
     nudged, legal = move_edges(boxes.astype(np.float32), nudges, scene.size)
@@ -178,11 +171,11 @@ def response(
             part = rows[start : start + batch_size]
             slopes = _slopes(predict, nudged[part, nudge, edge], scene, edge)
             sides[side, part, :, edge] = slopes
-    moves = edge_moves(model, boxes, scene, batch_size=batch_size)
+    moves = edges.edge_moves(model, boxes, scene, batch_size=batch_size)
     return Response(boxes, sides[0], sides[1], moves, tolerance)
 
 
-def _slopes(predict: Predictor, boxes: Array, scene: Scene, edge: int) -> Array:
+def _slopes(predict: edges.Predictor, boxes: Array, scene: Scene, edge: int) -> Array:
     """Return derivatives (m, 4) of the predicted boxes by one edge, in pixels per pixel."""
     corners = tf.constant(boxes)
     contrast = float(scene.foreground) - float(scene.background)  # type: ignore[arg-type]

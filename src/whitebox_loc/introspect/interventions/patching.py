@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,13 +17,7 @@ from whitebox_loc._validation import (
     check_model,
     shortened,
 )
-from whitebox_loc.introspect.tracing.capture import (
-    Replacement,
-    call_given,
-    first_line,
-    forward,
-    traced,
-)
+from whitebox_loc.introspect.tracing.capture import call_given, first_line, forward, traced
 from whitebox_loc.introspect.tracing.fingerprints import function_fingerprint
 from whitebox_loc.introspect.tracing.inputs import check_images
 from whitebox_loc.introspect.tracing.layers import find_layers
@@ -113,7 +107,7 @@ def _is_function(name: str, value: object) -> bool:
     return callable(value) and bool(check_callable(f"replacements[{name!r}]", value, 1, what))
 
 
-def _replacement(name: str, value: Any, array: Tensor) -> Replacement:
+def _replacement(name: str, value: Any, array: Tensor) -> Callable[[Tensor], Tensor]:
     def replace(output: Tensor) -> Tensor:
         if array is None:
             fresh = _applied(name, value, output)
@@ -132,7 +126,7 @@ def _replacement(name: str, value: Any, array: Tensor) -> Replacement:
     return replace
 
 
-def _applied(name: str, function: Replacement, output: Tensor) -> Tensor:
+def _applied(name: str, function: Callable[[Tensor], Tensor], output: Tensor) -> Tensor:
     fresh = call_given(f"replacements[{name!r}]", function, output)
     try:
         tf.nest.assert_same_structure(output, fresh)

@@ -14,18 +14,8 @@ from typing import Any, NoReturn
 import numpy as np
 
 from whitebox_loc._types import Operation, Tensor
-from whitebox_loc.introspect.receptive.intervals import (
-    Reach,
-    Regular,
-    Window,
-    attribute,
-    gather,
-    hull,
-    mix_groups,
-    over,
-    slide,
-    small,
-)
+from whitebox_loc.introspect.receptive import intervals
+from whitebox_loc.introspect.receptive.intervals import Reach, Regular, Window, attribute
 from whitebox_loc.introspect.receptive.rearrangements import Unknown, rearranged, shape_of, value
 from whitebox_loc.introspect.tracing.graphs import CALLS, REARRANGEMENTS, SHAPES, ancestors, body_of
 
@@ -96,7 +86,7 @@ def _elementwise(op: Operation, reaches: Reaches) -> list[Reach]:
     ]
     if op.type in ("BiasAdd", "FusedBatchNormV3"):
         shapes = shapes[:1]  # the others are one number a channel
-    joined = hull([r for r in reaches if r is not None], np.broadcast_shapes(*shapes))
+    joined = intervals.hull([r for r in reaches if r is not None], np.broadcast_shapes(*shapes))
     return [joined] * len(op.outputs)
 
 
@@ -108,14 +98,16 @@ def _matmul(op: Operation, reaches: Reaches) -> list[Reach]:
         _refuse(op, reaches)
     turned = attribute(op, "transpose_b") or attribute(op, "adj_y")
     weights = shape_of(op.inputs[1])
-    mixed = over(reach, (-1,), keep=True, spread=False)
+    mixed = intervals.over(reach, (-1,), keep=True, spread=False)
     shape = (*reach.shape[:-1], weights[-2] if turned else weights[-1])
-    return [small(mixed.ends, shape, mixed.regular)]
+    return [intervals.small(mixed.ends, shape, mixed.regular)]
 
 
 def _reduction(op: Operation, reaches: Reaches) -> list[Reach]:
     axes = np.atleast_1d(value(op.inputs[1])).tolist()
-    return [over(reaches[0], tuple(axes), keep=bool(op.get_attr("keep_dims")), spread=False)]
+    return [
+        intervals.over(reaches[0], tuple(axes), keep=bool(op.get_attr("keep_dims")), spread=False)
+    ]
 
 
 def _convolution(op: Operation, reaches: Reaches) -> list[Reach]:
@@ -123,11 +115,11 @@ def _convolution(op: Operation, reaches: Reaches) -> list[Reach]:
     reach, kernel = _only_first(op, reaches), shape_of(op.inputs[1])
     dilations = op.get_attr("dilations")
     for axis in (1, 2):
-        reach = slide(reach, axis, Window.of(op, axis, kernel[axis - 1], dilations[axis]))
+        reach = intervals.slide(reach, axis, Window.of(op, axis, kernel[axis - 1], dilations[axis]))
     if op.type == "Conv2D":
-        return [mix_groups(reach, kernel[2], kernel[3])]
+        return [intervals.mix_groups(reach, kernel[2], kernel[3])]
     ends = np.repeat(reach.ends, kernel[3], -1) if reach.ends.shape[-1] > 1 else reach.ends
-    return [small(ends, (*reach.shape[:-1], reach.shape[-1] * kernel[3]), reach.regular)]
+    return [intervals.small(ends, (*reach.shape[:-1], reach.shape[-1] * kernel[3]), reach.regular)]
 
 
 def _pooling(op: Operation, reaches: Reaches) -> list[Reach]:
@@ -136,7 +128,7 @@ def _pooling(op: Operation, reaches: Reaches) -> list[Reach]:
     if sizes[0] != 1 or sizes[3] != 1:
         _refuse(op, reaches)
     for axis in (1, 2):
-        reach = slide(reach, axis, Window.of(op, axis, sizes[axis], 1))
+        reach = intervals.slide(reach, axis, Window.of(op, axis, sizes[axis], 1))
     return [reach]
 
 
@@ -154,9 +146,9 @@ def _transposed(op: Operation, reaches: Reaches) -> list[Reach]:
         shifted = np.arange(length)[:, None] + before
         shifted = shifted - window.dilation * np.arange(window.kernel)
         index = np.where(shifted % window.stride == 0, shifted // window.stride, -1)
-        reach = gather(reach, axis, index)
-    mixed = over(reach, (-1,), keep=True, spread=False)
-    return [small(mixed.ends, (*reach.shape[:-1], kernel[2]), None)]
+        reach = intervals.gather(reach, axis, index)
+    mixed = intervals.over(reach, (-1,), keep=True, spread=False)
+    return [intervals.small(mixed.ends, (*reach.shape[:-1], kernel[2]), None)]
 
 
 def _bilinear(op: Operation, reaches: Reaches) -> list[Reach]:
@@ -172,7 +164,7 @@ def _bilinear(op: Operation, reaches: Reaches) -> list[Reach]:
         else:
             at = np.minimum(np.arange(length) * (old / length), old - 1)
         index = np.stack([np.floor(at), np.ceil(at)], axis=1).astype(int)
-        reach = gather(reach, axis, index)
+        reach = intervals.gather(reach, axis, index)
     return [reach]
 
 
@@ -205,7 +197,8 @@ _RULES: dict[str, Callable[[Operation, Reaches], list[Reach]]] = {
     **dict.fromkeys(_REDUCTIONS, _reduction),
     **dict.fromkeys(REARRANGEMENTS, rearranged),
     **dict.fromkeys(
-        ["Softmax", "LogSoftmax"], lambda op, r: [over(r[0], (-1,), keep=True, spread=True)]
+        ["Softmax", "LogSoftmax"],
+        lambda op, r: [intervals.over(r[0], (-1,), keep=True, spread=True)],
     ),
     **dict.fromkeys(["MatMul", "BatchMatMulV2"], _matmul),
     **dict.fromkeys(["Conv2D", "DepthwiseConv2dNative"], _convolution),
