@@ -23,3 +23,6 @@ Seed: TypeAlias = Any
 
 Operation: TypeAlias = Any
 """A `tf.Operation` of a traced graph."""
+
+Size: TypeAlias = tuple[int, int]
+"""Height and width, or rows and columns."""

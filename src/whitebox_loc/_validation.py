@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from whitebox_loc._types import Array, ArrayLike, Model, Seed
+from whitebox_loc._types import Array, ArrayLike, Model, Seed, Size
 
 
 class ImageRangeWarning(UserWarning):
@@ -133,12 +133,7 @@ def check_int(name: str, value: object, *, low: int | None = None, high: int | N
 
 
 def check_ints(
-    name: str,
-    value: object,
-    *,
-    low: int | None = None,
-    high: int | None = None,
-    empty: bool = False,
+    name: str, value: Any, *, low: int | None = None, high: int | None = None, empty: bool = False
 ) -> list[int]:
     """Return one or several whole numbers in ``low..high`` as a list, `empty` only if it may be."""
     if isinstance(value, numbers.Integral):
@@ -247,7 +242,7 @@ def check_dtype(name: str, value: Any) -> Any:
     return value
 
 
-def check_size(name: str, value: Any, *, high: int | None = None) -> tuple[int, int]:
+def check_size(name: str, value: Any, *, high: int | None = None) -> Size:
     """Return an image size ``(height, width)`` in pixels, both at least 1."""
     try:
         height, width = value
@@ -425,7 +420,7 @@ def _between(low: float | None, high: float | None) -> str:
     return "" if high is None else f" <= {high}"
 
 
-def whole_boxes(boxes: ArrayLike, size: tuple[int, int]) -> Array:
+def whole_boxes(boxes: ArrayLike, size: Size) -> Array:
     """Return `boxes` as int64 (n, 4) if they are ordered, whole and inside the image."""
     array = check_boxes("boxes", boxes)
     if array.ndim != 2:

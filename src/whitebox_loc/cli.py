@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import types
+from collections.abc import Sequence
 
 import whitebox_loc
 
@@ -68,11 +68,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _tour(options: argparse.Namespace) -> int:
-    with _silent_start():
-        import tensorflow  # noqa: F401
-    from whitebox_loc import report
-
-    tour = report.tour(
+    tour = _report().tour(
         options.out,
         seconds=options.seconds,
         scene=options.scene,
@@ -93,10 +89,7 @@ def _bench(options: argparse.Namespace) -> int:
 
     check_int("seed", options.seed, low=0)
     workers = check_int("workers", options.workers, low=1)
-    with _silent_start():
-        import tensorflow  # noqa: F401
-    from whitebox_loc import report
-
+    report = _report()
     settings = {"quick": options.quick, "seed": options.seed, "progress": not options.quiet}
     if workers == 1:
         board = report.leaderboard(options.out, **settings)
@@ -108,19 +101,21 @@ def _bench(options: argparse.Namespace) -> int:
     return 0
 
 
-@contextmanager
-def _silent_start() -> Iterator[None]:
-    """Hide what TensorFlow's C++ half prints while it is imported; exceptions still come."""
+def _report() -> types.ModuleType:
+    """Import the reports, and hide what TensorFlow's C++ half prints; exceptions still come."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     sys.stderr.flush()
     stderr = os.dup(2)
     with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 2)
     try:
-        yield
+        import tensorflow  # noqa: F401
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)
+    from whitebox_loc import report
+
+    return report
 
 
 if __name__ == "__main__":

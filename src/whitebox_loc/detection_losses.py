@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from whitebox_loc._types import Array, ArrayLike, Tensor
+from whitebox_loc._types import Array, ArrayLike, Size, Tensor
 from whitebox_loc._validation import check_int, check_memory, check_size, shortened
 from whitebox_loc.boxes._arrays import ROUNDING as SLACK
 from whitebox_loc.boxes._arrays import check_fractions, finite_tensor, is_symbolic, numbers_of
@@ -55,12 +55,7 @@ class CenterTargets(NamedTuple):
 
 
 def center_targets(
-    boxes: ArrayLike,
-    labels: ArrayLike,
-    grid: tuple[int, int],
-    stride: int,
-    size: tuple[int, int],
-    classes: int = 1,
+    boxes: ArrayLike, labels: ArrayLike, grid: Size, stride: int, size: Size, classes: int = 1
 ) -> CenterTargets:
     """Return the output of a perfect network for each cell.
 
@@ -145,9 +140,7 @@ def center_targets(
     )
 
 
-def center_cells(
-    boxes: ArrayLike, grid: tuple[int, int], stride: int, size: tuple[int, int]
-) -> Tensor:
+def center_cells(boxes: ArrayLike, grid: Size, stride: int, size: Size) -> Tensor:
     """Return row and column of the cells that the centres of boxes lie in.
 
     Parameters
@@ -173,7 +166,7 @@ def center_cells(
     return _home((boxes[..., :2] + boxes[..., 2:]) / 2 * cells, grid)
 
 
-def _home(centers: Tensor, grid: tuple[int, int]) -> Tensor:
+def _home(centers: Tensor, grid: Size) -> Tensor:
     """Return the cells, int32 (..., 2), that centres lie in."""
     # A centre on the line between two cells must not fall to the first one by the rounding of
     # fractions; centres of boxes of whole pixels are half a pixel apart, so none is moved wrongly.
@@ -191,7 +184,7 @@ def _poison(boxes: ArrayLike, labels: ArrayLike, classes: int) -> Tensor:
     return tf.where(tf.reduce_all(right | (labels < 0)), 0.0, np.float32(np.nan))
 
 
-def _check_grid(grid: object, stride: object, size: object) -> tuple[tuple[int, int], Tensor]:
+def _check_grid(grid: object, stride: object, size: object) -> tuple[Size, Tensor]:
     """Return rows and columns of cells, and how many cells the image spans, float32 (2,)."""
     stride = check_int("stride", stride, low=1)
     height, width = check_size("size", size)

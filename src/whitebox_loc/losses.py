@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from whitebox_loc._types import ArrayLike, Tensor
+from whitebox_loc._types import ArrayLike, Size, Tensor
 from whitebox_loc._validation import (
     check_boxes,
     check_choice,
@@ -171,7 +171,7 @@ class IoULoss(_Summable):
         self,
         kind: str = "iou",
         *,
-        size: tuple[int, int] | None = None,
+        size: Size | None = None,
         reduction: str | None = "sum_over_batch_size",
         name: str = "iou_loss",
         dtype: Any = None,

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from whitebox_loc._types import Array
+from whitebox_loc._types import Array, Size
 from whitebox_loc._validation import check_bool, check_choice, check_int, check_size, shortened
 from whitebox_loc.boxes import FORMATS, convert
 from whitebox_loc.data import (
@@ -36,7 +36,7 @@ MOST = 1000
 def boxes(
     format: str = "yxyx",
     *,
-    size: tuple[int, int] = SIZE,
+    size: Size = SIZE,
     n: int | tuple[int, int] = (1, 4),
     parts: int = 1,
     empty: bool = False,
@@ -139,7 +139,7 @@ def images(
     scene: Any = None,
     *,
     n: int | tuple[int, int] = (1, 3),
-    size: tuple[int, int] | None = None,
+    size: Size | None = None,
     channels: int | None = None,
 ) -> st.SearchStrategy[Array]:
     """Draw images: those of a scene, or any at all.

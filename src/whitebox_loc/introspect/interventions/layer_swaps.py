@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from whitebox_loc._validation import check_choice
 from whitebox_loc.boxes.formats import COORDINATES
 from whitebox_loc.introspect.targets import LINKS, Target
 from whitebox_loc.introspect.targets.builders import as_targets
-from whitebox_loc.introspect.targets.query import Query
+from whitebox_loc.introspect.targets.query import Query, Read
 from whitebox_loc.introspect.tracing.inputs import Inputs
 from whitebox_loc.introspect.tracing.layers import find_layers
 from whitebox_loc.introspect.tracing.reading import activations
@@ -82,9 +82,7 @@ class Swap:
         ]
         return check_answer("Targets", np.concatenate(batches), self.model, self.link)
 
-    def _build(
-        self, read: Callable[..., Any], images: Tensor, instead: Tensor, mask: Tensor
-    ) -> Tensor:
+    def _build(self, read: Read, images: Tensor, instead: Tensor, mask: Tensor) -> Tensor:
         def replaced(output: Tensor) -> Tensor:
             return tf.where(mask, tf.cast(instead, output.dtype), output)
 

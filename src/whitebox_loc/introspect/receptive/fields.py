@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import tensorflow as tf
 
-from whitebox_loc._types import Array, ArrayLike, Model, Seed, Tensor
+from whitebox_loc._types import Array, ArrayLike, Model, Seed, Size, Tensor
 from whitebox_loc._validation import (
     check_generator,
     check_int,
@@ -54,9 +54,9 @@ class ReceptiveField:
     """
 
     layer: str
-    image_size: tuple[int, int]
+    image_size: Size
     shape: tuple[int, ...]
-    size: tuple[int, int]
+    size: Size
     stride: tuple[int | None, int | None]
     offset: tuple[int | None, int | None]
     rows: Array

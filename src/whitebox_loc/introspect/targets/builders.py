@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from whitebox_loc import boxes as box_measures
-from whitebox_loc._types import Array, ArrayLike
+from whitebox_loc._types import Array, ArrayLike, Size
 from whitebox_loc._validation import (
     as_array,
     check_boxes,
@@ -31,9 +31,7 @@ LINKS = ("identity", "logit")
 """The output itself, or the log-odds behind it."""
 
 
-def iou(
-    boxes: ArrayLike, format: str = "rel_yxyx", *, size: tuple[int, int] | None = None
-) -> Target:
+def iou(boxes: ArrayLike, format: str = "rel_yxyx", *, size: Size | None = None) -> Target:
     """Explain the IoU of the predicted box with given boxes, without slope where they are apart.
 
     Parameters
@@ -54,7 +52,7 @@ def iou(
 
 
 def loss(
-    loss: Any, boxes: ArrayLike, format: str = "rel_yxyx", *, size: tuple[int, int] | None = None
+    loss: Any, boxes: ArrayLike, format: str = "rel_yxyx", *, size: Size | None = None
 ) -> Target:
     """Explain a loss of the predicted box against given boxes.
 
@@ -191,7 +189,7 @@ def detection(
     classes: ArrayLike = None,
     format: str = "rel_yxyx",
     *,
-    size: tuple[int, int] | None = None,
+    size: Size | None = None,
 ) -> Target:
     """Explain how similar to a given box the most similar of a model's candidates is.
 
@@ -257,7 +255,7 @@ def as_targets(target: Any) -> list[Target]:
     return [as_target(each) for each in targets]
 
 
-def _relative(boxes: ArrayLike, format: str, size: tuple[int, int] | None) -> Array:
+def _relative(boxes: ArrayLike, format: str, size: Size | None) -> Array:
     boxes = check_boxes("boxes", boxes)
     if boxes.ndim > 2:
         raise ValueError(f"`boxes` must have shape (n, 4) or (4,); got {boxes.shape}.")

@@ -10,6 +10,9 @@ import tensorflow as tf
 from whitebox_loc._types import Tensor
 from whitebox_loc.introspect.tracing.capture import Forward
 
+Pick = Callable[[Tensor], Tensor]
+"""Takes numbers of a tensor."""
+
 FORMULA = "log(p) - log(1 - p) of the output"
 """How log-odds are read where no sigmoid or softmax of the graph stands behind."""
 
@@ -78,16 +81,13 @@ def check_number(what: str, number: int, count: int | None, noun: str) -> None:
         raise ValueError(f"{what} must be one of the model's {count} {noun}, 0 .. {count - 1}.")
 
 
-def linked(tensor: Tensor, link: str, pick: Callable[[Tensor], Tensor]) -> tuple[Tensor, str]:
+def linked(tensor: Tensor, link: str, pick: Pick) -> tuple[Tensor, str]:
     """Return what `pick` takes of a tensor, or its log-odds, in float32, and how it was read."""
     return log_odds(tensor, pick) if link == "logit" else (pick(tf.cast(tensor, tf.float32)), link)
 
 
 def linked_class(
-    tensor: Tensor,
-    classes: Tensor,
-    link: str,
-    pick: Callable[[Tensor], Tensor] = lambda values: values,
+    tensor: Tensor, classes: Tensor, link: str, pick: Pick = lambda values: values
 ) -> tuple[Tensor, str]:
     """Return the probability of one class an image, (n,), or its log-odds, and how it was read.
 
@@ -118,7 +118,7 @@ def log_sum_exp(scores: Tensor) -> Tensor:
     return tf.math.log(tf.reduce_sum(tf.exp(scores - top), axis=-1)) + top[..., 0]
 
 
-def log_odds(tensor: Tensor, pick: Callable[[Tensor], Tensor]) -> tuple[Tensor, str]:
+def log_odds(tensor: Tensor, pick: Pick) -> tuple[Tensor, str]:
     """Return log(p / (1 - p)) of some of a tensor's probabilities, and how it was found.
 
     What went into the sigmoid, where the graph shows that the tensor came out of one: it

@@ -18,6 +18,7 @@ from whitebox_loc.introspect.tracing.inputs import Inputs
 from whitebox_loc.introspect.tracing.refusals import check_answer
 
 Path = Callable[..., tuple[Tensor, Tensor | None]]
+Read = Callable[..., tuple[list[Tensor], Forward]]
 
 
 class Query:
@@ -156,7 +157,7 @@ class Query:
         channels); None for the factor 1. `rule` is a name from `derivatives.RELU_RULES`.
         """
 
-        def build(read: Callable[..., Any], images: Tensor, *parameters: Tensor) -> Tensor:
+        def build(read: Read, images: Tensor, *parameters: Tensor) -> Tensor:
             points, factors = path(images, *parameters)
             flat = tf.reshape(points, (-1, *images.shape[1:]))
             values, _ = read(flat, tf.shape(points)[0], rule=rule)
