@@ -68,12 +68,15 @@ def check_choice(name: str, value: object, allowed: Iterable[str]) -> str:
     options = list(allowed)
     if isinstance(value, str) and value in options:
         return value
-    near = (
-        difflib.get_close_matches(value[:_LENGTH], options, n=1) if isinstance(value, str) else []
-    )
-    hint = f" Did you mean {near[0]!r}?" if near else ""
     error = ValueError if isinstance(value, str) else TypeError
+    hint = did_you_mean(value, options) if isinstance(value, str) else ""
     raise error(f"`{name}` must be one of {options}; got {shortened(value, _LENGTH // 2)}.{hint}")
+
+
+def did_you_mean(name: str, options: Iterable[str]) -> str:
+    """Return a question about the nearest of some names, for the end of a message, or nothing."""
+    near = difflib.get_close_matches(name[:_LENGTH], list(options), n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
 
 
 def check_names(name: str, value: object, allowed: Iterable[str], *, least: int = 1) -> list[str]:

@@ -58,9 +58,8 @@ def _parser() -> argparse.ArgumentParser:
     tour.add_argument("--head", default="profile", help="head of the localizer")
     tour.add_argument("--images", type=int, default=2000, help="held-out images a scene")
     tour.set_defaults(run=_tour)
-    bench = command(
-        "bench", "score every saliency method by every metric, and write the leaderboard"
-    )
+    words = "score every saliency method by every metric, and write the leaderboard"
+    bench = command("bench", words)
     bench.add_argument("--quick", action="store_true", help="few small images: minutes")
     bench.add_argument("--workers", type=int, default=os.cpu_count(), help="processes")
     bench.set_defaults(run=_bench)

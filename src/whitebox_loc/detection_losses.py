@@ -116,20 +116,17 @@ def center_targets(
     poison = _poison(boxes, labels, classes)
     # A peak narrower than a cell is that cell alone; the width only has to be positive.
     width = tf.maximum(SPREAD * sides * cells, 1e-2)
+    lines = [tf.range(n, dtype=tf.float32) for n in grid]
     down, across = (
-        tf.exp(
-            -0.5 * ((tf.range(n, dtype=tf.float32) - home[..., i, None]) / width[..., i, None]) ** 2
-        )
-        for i, n in enumerate(grid)
+        tf.exp(-0.5 * ((line - home[..., i, None]) / width[..., i, None]) ** 2)
+        for i, line in enumerate(lines)
     )
     peaks = down[..., :, None] * across[..., None, :] * tf.cast(valid, tf.float32)[..., None, None]
     kinds = tf.one_hot(labels if classes > 1 else tf.zeros_like(labels), classes)
     heat = tf.reduce_max(peaks[..., None] * kinds[:, :, None, None, :], axis=1) + poison
     highest = tf.reduce_max(peaks, axis=1)
     owner = tf.argmax(peaks, axis=1)
-    corners = tf.stack(
-        tf.meshgrid(*(tf.range(n, dtype=tf.float32) for n in grid), indexing="ij"), -1
-    )
+    corners = tf.stack(tf.meshgrid(*lines, indexing="ij"), -1)
     return CenterTargets(
         heat=heat,
         weight=tf.where(highest > NEAR, highest, 0.0) + poison,

@@ -229,10 +229,8 @@ class SumLoss(_Summable):
 
     def call(self, y_true: ArrayLike, y_pred: ArrayLike) -> Tensor:
         """Return the weighted sum of the terms' losses, shape (n,), of boxes (n, 4)."""
-        weighted = [
-            weight * term.call(y_true, y_pred)
-            for term, weight in zip(self.terms, self.weights, strict=True)
-        ]
+        pairs = zip(self.terms, self.weights, strict=True)
+        weighted = [weight * term.call(y_true, y_pred) for term, weight in pairs]
         return sum(weighted[1:], weighted[0])
 
     def get_config(self) -> dict[str, Any]:

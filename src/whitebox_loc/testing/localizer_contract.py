@@ -107,10 +107,8 @@ def _answers(who: str, model: Model, images: ArrayLike, n: int) -> dict[str, Arr
         box = box_output(Forward(outputs, {}, getattr(model, "output_names", None)))
     except ValueError as error:
         raise AssertionError(f"{who} answers no box: {error}") from error
-    parts = {"box": box}
-    parts |= {
-        f"output {i}": part for i, part in enumerate(tf.nest.flatten(outputs)) if part is not box
-    }
+    others = enumerate(tf.nest.flatten(outputs))
+    parts = {"box": box} | {f"output {i}": part for i, part in others if part is not box}
     arrays = {name: np.asarray(part) for name, part in parts.items()}
     for name, array in arrays.items():
         if len(array) != n:

@@ -158,9 +158,7 @@ def check_explainer(
     check_bool("signed", signed)
 
     def stacked(model: Model, images: ArrayLike, targets: Sequence[Any]) -> list[Any]:
-        return [
-            np.asarray(call_given("explain", explain, model, images, target)) for target in targets
-        ]
+        return [np.asarray(call_given("explain", explain, model, images, t)) for t in targets]
 
     name = getattr(explain, "__name__", type(explain).__name__)
     question = _Question(f"Explainer {name!r}", model, images, targets, oracle, tolerance)
@@ -238,9 +236,7 @@ class _Question:
     def check_oracle(self, maps: Array) -> None:
         """Claim that maps are those of the oracle, if there is one."""
         if self.oracle is not None:
-            expected = [
-                exact(self.oracle, self.model, self.images, target) for target in self.targets
-            ]
+            expected = [exact(self.oracle, self.model, self.images, t) for t in self.targets]
             self.same(maps, np.stack(expected), "is not its oracle", _ORACLE)
 
     def stack(self, maps: ArrayLike, n: int | None = None) -> Array:

@@ -178,6 +178,5 @@ def _truth(boxes: ArrayLike, format: str, before: Array, inputs: Inputs) -> Arra
 
 def _iou(predicted: Array, truth: Array) -> Array:
     # As tensors, because a network may well return a swapped box: it counts as empty.
-    return box_measures.iou(
-        tf.constant(predicted, tf.float64), tf.constant(truth, tf.float64), "rel_yxyx"
-    ).numpy()
+    first, second = (tf.constant(boxes, tf.float64) for boxes in (predicted, truth))
+    return box_measures.iou(first, second, "rel_yxyx").numpy()

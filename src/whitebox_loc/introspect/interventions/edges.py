@@ -161,9 +161,8 @@ def edge_moves(
     for start in range(0, len(image), batch_size):
         part = image[start : start + batch_size], variant[start : start + batch_size]
         predicted[part] = predict(look.draw(variants[part], part[0]))
-    return EdgeMoves(
-        boxes, steps, predicted[:, 0], predicted[:, 1:].reshape(*legal.shape, 4), legal
-    )
+    after = predicted[:, 1:].reshape(*legal.shape, 4)
+    return EdgeMoves(boxes, steps, predicted[:, 0], after, legal)
 
 
 def mean_defined(values: Array) -> Array:

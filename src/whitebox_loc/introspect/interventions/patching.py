@@ -87,10 +87,7 @@ def patch(
     def build(*tensors: Tensor) -> Any:
         split = 1 + len(inputs.others)
         values = dict(zip(arrays, tensors[split:], strict=True))
-        replace = {
-            name: _replacement(name, value, values.get(name))
-            for name, value in replacements.items()
-        }
+        replace = {k: _replacement(k, v, values.get(k)) for k, v in replacements.items()}
         passed = forward(model, inputs.pack(tensors[:split]), replace=replace)
         return tf.nest.map_structure(readable, passed.outputs)
 

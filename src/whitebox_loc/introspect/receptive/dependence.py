@@ -61,9 +61,8 @@ def _outputs(op: Operation, pairs: list[Pair | None]) -> list[Pair | None]:
         body = body_of(op)
         if body is None:
             raise Unknown(op)
-        return _followed(
-            body.outputs, dict(zip([t.ref() for t in body.inputs], pairs, strict=True))
-        )
+        inputs = [t.ref() for t in body.inputs]
+        return _followed(body.outputs, dict(zip(inputs, pairs, strict=True)))
     if op.type == "IdentityN":
         return pairs  # a function with a derivative of its own, such as SiLU
     rule = _RULES.get(op.type, _refuse)
@@ -104,10 +103,8 @@ def _matmul(op: Operation, reaches: Reaches) -> list[Reach]:
 
 
 def _reduction(op: Operation, reaches: Reaches) -> list[Reach]:
-    axes = np.atleast_1d(value(op.inputs[1])).tolist()
-    return [
-        intervals.over(reaches[0], tuple(axes), keep=bool(op.get_attr("keep_dims")), spread=False)
-    ]
+    axes, keep = tuple(np.atleast_1d(value(op.inputs[1])).tolist()), op.get_attr("keep_dims")
+    return [intervals.over(reaches[0], axes, keep=bool(keep), spread=False)]
 
 
 def _convolution(op: Operation, reaches: Reaches) -> list[Reach]:

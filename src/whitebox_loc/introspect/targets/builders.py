@@ -114,9 +114,8 @@ def bin(coordinate: str, index: int) -> Target:
     >>> bin("top", 12).label
     'top=12'
     """
-    return one_box.Bin(
-        check_choice("coordinate", coordinate, COORDINATES), check_int("index", index)
-    )
+    check_choice("coordinate", coordinate, COORDINATES)
+    return one_box.Bin(coordinate, check_int("index", index))
 
 
 def label(which: ArrayLike, scene: Scene | str = "shapes") -> Target:

@@ -108,11 +108,9 @@ class Query:
         together = -(-samples // slices)
         images = max(1, self.batch_size // (together + beside))
         for row in range(0, len(self), images):
+            rows = slice(row, min(row + images, len(self)))
             for sample in range(0, samples, together):
-                yield (
-                    slice(row, min(row + images, len(self))),
-                    slice(sample, min(sample + together, samples)),
-                )
+                yield rows, slice(sample, min(sample + together, samples))
 
     def values(self, points: Tensor, rows: ArrayLike) -> tf.Tensor:
         """Return the targets (k, m) at the images `points` (m, ...), variants of `rows`."""
@@ -137,9 +135,8 @@ class Query:
 
     def values_everywhere(self) -> Array:
         """Return the targets (k, n) at the images."""
-        return np.concatenate(
-            [self.values(self.images[part], part).numpy() for part, _ in self.tiles(1)], axis=1
-        )
+        parts = (part for part, _ in self.tiles(1))
+        return np.concatenate([self.values(self.images[p], p).numpy() for p in parts], axis=1)
 
     def path_sum(
         self,
@@ -271,9 +268,7 @@ def read_targets(
 ) -> list[tuple[Tensor, str]]:
     """Return targets of a traced pass, and how the link was applied; `data` of those that have."""
     rest = iter(data)
-    return [
-        target.read(passed, None if target.data is None else next(rest), link) for target in targets
-    ]
+    return [t.read(passed, None if t.data is None else next(rest), link) for t in targets]
 
 
 def _one_a_row(data: Array, n: int) -> Array:

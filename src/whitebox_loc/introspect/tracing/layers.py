@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 from typing import Any
 
 import keras
 
 from whitebox_loc._types import Model
-from whitebox_loc._validation import shortened
+from whitebox_loc._validation import did_you_mean, shortened
 
 # In a message; of a deep network the last ones, which are mostly meant.
 _MOST_NAMES = 30
@@ -40,8 +39,7 @@ def find_layers(
             )
         path = split_call(name)[0]
         if path not in layers:
-            near = difflib.get_close_matches(path[:100], layers, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
+            hint = did_you_mean(path, layers)
             raise ValueError(
                 f"`{argument}` must name layers of model {model.name!r}, some of "
                 f"{list(layers)[-_MOST_NAMES:]}; got {shortened(name)}.{hint} "

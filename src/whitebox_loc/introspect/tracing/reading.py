@@ -139,9 +139,7 @@ def list_layers(model: Model) -> list[LayerInfo]:
     """
     layers = named_layers(check_model(model))
     shapes = _output_shapes(model, layers)
-    return [
-        LayerInfo(path, type(layer).__name__, shapes.get(path)) for path, layer in layers.items()
-    ]
+    return [LayerInfo(k, type(layer).__name__, shapes.get(k)) for k, layer in layers.items()]
 
 
 def run_in_batches(
@@ -196,7 +194,6 @@ def _output_shapes(model: Model, layers: dict[str, keras.Layer]) -> dict[str, An
         return {path: [c.output for c in calls] for path, calls in passed.calls.items()}
 
     outputs = trace(build, tf.nest.flatten(specs)).structured_outputs
-    shapes = {
-        path: [tuple(t.shape) for t in tf.nest.flatten(calls)] for path, calls in outputs.items()
-    }
+    flat = {path: tf.nest.flatten(calls) for path, calls in outputs.items()}
+    shapes = {path: [tuple(t.shape) for t in tensors] for path, tensors in flat.items()}
     return {path: s[0] if len(s) == 1 else s for path, s in shapes.items()}
