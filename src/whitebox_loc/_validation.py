@@ -364,18 +364,18 @@ def _level_outside() -> int:
     return level + 1
 
 
-def check_model(model: Model, name: str = "model") -> Model:
+def check_model(model: Model) -> Model:
     """Return `model` if it is a Keras model that runs on TensorFlow."""
     import keras  # Not above: boxes and the NumPy half of data do without TensorFlow.
 
     if not isinstance(model, keras.Model):
         raise TypeError(
-            f"`{name}` must be a keras.Model (Functional, Sequential or a subclass); got "
+            "`model` must be a keras.Model (Functional, Sequential or a subclass); got "
             f"{type(model).__module__}.{type(model).__name__}."
         )
     if keras.backend.backend() != "tensorflow":
         raise RuntimeError(
-            f"`{name}` must run on TensorFlow; Keras runs on {keras.backend.backend()!r}. "
+            f"`model` must run on TensorFlow; Keras runs on {keras.backend.backend()!r}. "
             "Set KERAS_BACKEND=tensorflow before the first import of keras."
         )
     return model
@@ -390,25 +390,25 @@ def check_path(name: str, value: object) -> Path:
     return Path(value)
 
 
-def check_executor(value: object, name: str = "executor") -> None:
+def check_executor(value: object) -> None:
     """Raise a TypeError unless `value` is None or runs functions as an Executor does."""
     if value is not None and not callable(getattr(value, "submit", None)):
         raise TypeError(
-            f"`{name}` must be a concurrent.futures.Executor or None; got {type(value).__name__}. "
+            f"`executor` must be a concurrent.futures.Executor or None; got {type(value).__name__}. "
             "From a Dask client, take `client.get_executor()`."
         )
 
 
-def check_generator(seed: Seed, name: str = "seed") -> np.random.Generator:
+def check_generator(seed: Seed) -> np.random.Generator:
     """Return a NumPy Generator from a whole number, a SeedSequence or a Generator."""
     if isinstance(seed, (np.random.Generator, np.random.SeedSequence)):
         return np.random.default_rng(seed)  # which returns a Generator as it is
     if isinstance(seed, bool) or not isinstance(seed, numbers.Integral):
         raise TypeError(
-            f"`{name}` must be a whole number >= 0 or a numpy.random.Generator; got "
+            "`seed` must be a whole number >= 0 or a numpy.random.Generator; got "
             f"{with_type(seed)}."
         )
-    return np.random.default_rng(check_int(name, seed, low=0))
+    return np.random.default_rng(check_int("seed", seed, low=0))
 
 
 def _within(number: float, low: float | None, high: float | None) -> bool:

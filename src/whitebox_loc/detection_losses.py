@@ -33,8 +33,7 @@ class CenterTargets(NamedTuple):
     heat : tensor (n, rows, columns, classes)
         In [0, 1]: 1 in the cell of a box's centre, falling off around it.
     weight : tensor (n, rows, columns)
-        How much each cell counts in the losses of size and offset: its heat of any class, or 0
-        if that is at most 0.05.
+        How much each cell counts in the losses of size and offset: its heat if above 0.05, or 0.
     size : tensor (n, rows, columns, 2)
         Height and width, as fractions of the image, of the box whose peak is highest there.
     offset : tensor (n, rows, columns, 2)
@@ -42,8 +41,7 @@ class CenterTargets(NamedTuple):
     count : tensor, scalar
         Number of boxes in the batch.
     cells : tensor (2,)
-        How many cells the image spans, down and across; not whole if the stride does not divide
-        the image.
+        How many cells the image spans, down and across, not always whole.
     """
 
     heat: Tensor
@@ -138,18 +136,9 @@ def center_targets(
 
 
 def center_cells(boxes: ArrayLike, grid: Size, stride: int, size: Size) -> Tensor:
-    """Return row and column of the cells that the centres of boxes lie in.
+    """Return row and column, int32 (..., 2), of the cells that the centres of boxes lie in.
 
-    Parameters
-    ----------
-    boxes : tensor (..., 4)
-        ``rel_yxyx``, within the image.
-    grid, stride, size
-        As for `center_targets`.
-
-    Returns
-    -------
-    int32 tensor (..., 2)
+    `boxes`, a tensor (..., 4), are ``rel_yxyx`` within the image; the rest as for `center_targets`.
 
     Examples
     --------

@@ -99,7 +99,6 @@ class BoxBCE(_Summable):
         `whitebox_loc.boxes.FORMATS`. Both arguments of the loss are ``rel_yxyx`` whatever this is.
     tangent : float
         Share of the target below which the logarithm is replaced by its tangent, in (0, 1).
-        The gradient of a coordinate is at most ``1 / tangent + 1``.
     reduction, name, dtype
         As in `keras.losses.Loss`.
 

@@ -70,7 +70,9 @@ def check_saliency_method(
         a float64 rewrite.
     tolerance : float, optional
         Largest difference between two maps that are to be equal. By default what rounding to
-        float32 can do: see Notes.
+        float32 can do: ``2 (sum of fan-ins + height + width) * 16 * 2^-23`` times the largest
+        number among the maps, chains of sums, one a kernel, there and back, of terms that may be
+        16 times larger than what is left of them. For half precision give your own.
     **options
         Of the method.
 
@@ -78,14 +80,6 @@ def check_saliency_method(
     ------
     AssertionError
         If the method breaks a promise: which, where, by how much, and what to look at.
-
-    Notes
-    -----
-    The default tolerance is ``2 (sum of fan-ins + height + width) * 16 * 2^-23`` times the
-    largest number among the maps: a map is a chain of sums, one a kernel, there and back; a sum
-    of k terms differs by k units in the last place when it is added up in another order; and
-    terms may be 16 times larger than what is left of them. For half precision, or differences of
-    far larger numbers, give your own.
 
     Examples
     --------

@@ -31,8 +31,7 @@ def check_metric(
 ) -> None:
     """Check that a metric keeps what all metrics promise.
 
-    - It returns one number an image: finite, or NaN where it is undefined, which is not
-      everywhere; and a row's within its range.
+    - It returns one number an image, a row's within its range; NaN, undefined, not everywhere.
     - Asked again it gives the same bytes, and an image has the same score alone and among others.
     - A row of METRICS gives the same scores without the parts of the trial that it does not need.
     - It leaves the trial's model and arrays and the random state as they were.
@@ -48,8 +47,7 @@ def check_metric(
     trial : Trial, optional
         Default: three noisy images with integrated gradients of an untrained localizer.
     batch_invariant : bool, default True
-        False for a metric whose random numbers are drawn for the whole batch: an image alone
-        meets others.
+        False for a metric whose random numbers are drawn for the whole batch.
     oracle : callable, optional
         From the trial to the exact scores (n,), such as a float64 rewrite.
     tolerance : float, optional

@@ -50,9 +50,8 @@ def localizers(
     Returns
     -------
     strategy of keras.Model
-        With 2, or 3 and 4 filters, and 2 along profiles. Shrinks to the first head, by default
-        ``"profile"``, with the fewest filters and the weights of seed 0. A failing test prints
-        the call of `whitebox_loc.models.localizer` that builds its model.
+        With 2, or 3 and 4 filters, and 2 along profiles. Shrinks to the first head with the fewest
+        filters and the weights of seed 0. A failing test prints the call that builds its model.
 
     Examples
     --------

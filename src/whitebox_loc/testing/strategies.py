@@ -26,8 +26,7 @@ SIZE = (12, 16)
 """Height and width in pixels if none are given: small, and not equal."""
 
 LEVELS = 8
-"""Pixels of images of no scene are multiples of one part in so many."""
-
+"""Pixels of images of no scene are multiples of one part in so many, which add up exactly."""
 
 MOST = 1000
 """Boxes or images that a test is given at most: Hypothesis gives up on larger examples."""
@@ -59,9 +58,8 @@ def boxes(
     Returns
     -------
     strategy of arrays (n, 4)
-        int64 for whole ``yxyx`` pixels, as `whitebox_loc.data.generate` has them; otherwise
-        float64, as `whitebox_loc.boxes.convert` writes them. Shrinks to few boxes, and each to
-        the smallest in the first corner.
+        int64 for whole ``yxyx`` pixels, otherwise float64. Shrinks to few boxes, and each to the
+        smallest in the first corner.
 
     Examples
     --------
@@ -100,8 +98,7 @@ def scenes(*, plain: bool = False, **fields: Any) -> st.SearchStrategy[Scene]:
         Leave each field that is not given as `whitebox_loc.data.Scene` has it, except the size.
     **fields
         Fields of `whitebox_loc.data.Scene`, each a value or a strategy of values. What could
-        contradict them does not vary, such as limits of sides beside an `aspect`. The size is
-        (12, 16) if not given.
+        contradict them does not vary. The default size is (12, 16).
 
     Returns
     -------
@@ -147,8 +144,7 @@ def images(
     Parameters
     ----------
     scene : Scene, str or strategy of scenes, optional
-        What the images show. Without it they are dark, with some pixels of any brightness:
-        multiples of 1/8, of which float32 adds up thousands without rounding.
+        What the images show. Without it they are dark, with some pixels of multiples of 1/8.
     n : int or (int, int), default (1, 3)
         Number of images, or the least and the greatest number.
     size, channels : (height, width), default (12, 16), and int, default 1

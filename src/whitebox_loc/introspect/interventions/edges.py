@@ -42,8 +42,8 @@ class PerBox:
     def matrix(self) -> Array:
         """Mean response over boxes ``(4, 4)``: the identity for a perfect model.
 
-        Element [i, j] is the change of predicted coordinate i, in pixels, per pixel that
-        edge j moves. NaN where no box has a legal move.
+        Element [i, j] is the change of predicted coordinate i per pixel that edge j moves, in
+        pixels, NaN where no box has a legal move.
         """
         return mean_defined(self.per_box)
 
@@ -106,8 +106,7 @@ def edge_moves(
 ) -> EdgeMoves:
     """Move one true edge, draw a legal image of it, and read all four predictions.
 
-    Unlike masked or blurred images, the moved ones are images of the task. So the response is a
-    fact about this model on its own data, and it needs no derivative.
+    Unlike masked or blurred images, the moved ones are images of the task.
 
     Parameters
     ----------

@@ -24,8 +24,7 @@ Read = Callable[..., tuple[list[Tensor], Forward]]
 class Query:
     """A model, the images and targets of one call: their values and gradients, compiled.
 
-    `batch_size` is the most images in one pass of the model, whatever they stand for: images
-    times steps, noise samples or baselines.
+    `batch_size` is the most images in one pass of the model, steps or noise samples included.
 
     Attributes
     ----------

@@ -3,8 +3,7 @@
 Keras can name the inside of a model only if that is one graph of Keras tensors, which
 Sequential models without Input, nested and subclassed models are not. Here the model is
 traced once into a TensorFlow graph instead, and while that happens, the `call` of watched
-layers is wrapped on the instance: the wrapper notes the tensors that pass. After the trace
-the wrappers are gone; the compiled function runs without any.
+layers is wrapped on the instance: the wrapper notes the tensors that pass.
 """
 
 from __future__ import annotations

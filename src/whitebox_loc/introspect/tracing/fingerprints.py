@@ -21,11 +21,7 @@ _SIMPLE = frozenset((bool, int, float, str, type(None)))
 
 
 class Same:
-    """A hashable stand-in for an object: equal only to stand-ins of that very object.
-
-    It does not keep the object alive, and never equals that of a later object which
-    happens to get the same address.
-    """
+    """A hashable stand-in for an object, not kept alive: equal only to those of that very one."""
 
     __slots__ = ("__weakref__", "_hash", "_ref")
 

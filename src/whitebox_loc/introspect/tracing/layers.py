@@ -49,17 +49,17 @@ def find_layers(
     return chosen
 
 
-def layer_names(layers: object, argument: str = "layers") -> list[str]:
+def layer_names(layers: object) -> list[str]:
     """Return what a public function got as `layers`, a name or several, as a list."""
     if isinstance(layers, str):
         return [layers]
     if not isinstance(layers, (list, tuple)) or not all(isinstance(n, str) for n in layers):
         raise TypeError(
-            f"`{argument}` must be the path of a layer or a list of such, as `list_layers` gives "
+            "`layers` must be the path of a layer or a list of such, as `list_layers` gives "
             f"them; got {shortened(layers)} of type {type(layers).__name__}."
         )
     if not layers:
-        raise ValueError(f"`{argument}` must name at least one layer; got none.")
+        raise ValueError("`layers` must name at least one layer; got none.")
     return list(layers)
 
 
