@@ -233,10 +233,8 @@ def check_dtype(name: str, value: Any) -> Any:
 
     policy = value
     if value is None or isinstance(value, str):
-        try:
+        with contextlib.suppress(TypeError, ValueError):
             policy = keras.dtype_policies.get(value or keras.config.floatx())
-        except (TypeError, ValueError):
-            policy = None
     dtype = policy.compute_dtype if isinstance(policy, keras.DTypePolicy) else ""
     if "float" not in str(dtype):
         raise ValueError(
@@ -394,8 +392,8 @@ def check_executor(value: object) -> None:
     """Raise a TypeError unless `value` is None or runs functions as an Executor does."""
     if value is not None and not callable(getattr(value, "submit", None)):
         raise TypeError(
-            f"`executor` must be a concurrent.futures.Executor or None; got {type(value).__name__}. "
-            "From a Dask client, take `client.get_executor()`."
+            "`executor` must be a concurrent.futures.Executor or None; got "
+            f"{type(value).__name__}. From a Dask client, take `client.get_executor()`."
         )
 
 

@@ -145,17 +145,23 @@ def edge_moves(
     """
     scene = as_scene(scene)
     boxes = whole_boxes(boxes, scene.size)
-    numbers = _check_labels(labels, len(boxes))
+    n = len(boxes)
+    if labels is not None:
+        labels = as_array("labels", labels)
+        if labels.shape != (n,):
+            raise ValueError(
+                f"`labels` must have shape ({n},), one a box; got shape {labels.shape}."
+            )
     steps = _check_steps(steps)
     check_int("batch_size", batch_size, low=1)
     moved, legal = move_edges(boxes, np.array(steps), scene.size)
     # The unmoved image comes first among those of a box.
-    n, moves = len(boxes), 4 * len(steps)
+    moves = 4 * len(steps)
     variants = np.concatenate([boxes[:, None], moved.reshape(n, moves, 4)], axis=1)
     needed = np.concatenate([np.ones((n, 1), bool), legal.reshape(n, moves)], axis=1)
     predicted = np.full((*needed.shape, 4), np.nan)
     image, variant = np.nonzero(needed)
-    look = Look(scene, numbers, seed)
+    look = Look(scene, labels, seed)
     predict = Predictor(model, scene, batch_size)
     for start in range(0, len(image), batch_size):
         part = image[start : start + batch_size], variant[start : start + batch_size]
@@ -237,15 +243,6 @@ def _check_steps(steps: Any) -> tuple[int, ...]:
             f"{shortened(steps)}."
         )
     return shifts
-
-
-def _check_labels(labels: ArrayLike, n: int) -> Array | None:
-    if labels is None:
-        return None
-    array = as_array("labels", labels)
-    if array.shape != (n,):
-        raise ValueError(f"`labels` must have shape ({n},), one a box; got shape {array.shape}.")
-    return array
 
 
 def _check_fit(model: Model, shape: tuple[int, ...]) -> None:

@@ -44,8 +44,7 @@ class ReceptiveField:
         Height and width of a window in pixels, beyond the border of the image, too; of windows
         that do not move in equal steps, those of the largest inside the image.
     stride : (int or None, int or None)
-        Rows between the windows of neighbouring places, and columns; None where windows do
-        not move in equal steps, such as behind global pooling.
+        Rows and columns between the windows of neighbours; None where steps are not equal.
     offset : (int or None, int or None)
         First row and column of the window of place 0; negative in padding.
     rows, columns : int arrays, broadcastable to ``(*shape, 2)``

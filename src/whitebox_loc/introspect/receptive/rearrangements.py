@@ -47,21 +47,15 @@ def rearranged(op: Operation, reaches: list[Reach | None]) -> list[Reach]:
             arguments.append(np.arange(first, first + count).reshape(reach.shape))
             tables.append((first, reach))
             first += count
-        elif index in _data_arguments(op):
+        elif index in range(len(op.inputs))[_MOVED_INPUTS.get(op.type, slice(0))]:
             arguments.append(np.zeros(shape_of(tensor), np.int64))
         else:
             arguments.append(value(tensor))
     return [_looked_up(op, numbers, tables) for numbers in _run(op, arguments)]
 
 
-def _data_arguments(op: Operation) -> range:
-    """Return the positions of the inputs that are moved; the others decide where to."""
-    if op.type == "ConcatV2":
-        return range(len(op.inputs) - 1)
-    if op.type == "Pack":
-        return range(len(op.inputs))
-    # The value that PadV2 pads with is third; the axis of Split is first.
-    return range(2, 3) if op.type == "PadV2" else range(0)
+# Inputs that are moved, also if they are constants; the others decide where to.
+_MOVED_INPUTS = {"ConcatV2": slice(-1), "Pack": slice(None), "PadV2": slice(2, 3)}
 
 
 def _looked_up(op: Operation, numbers: Array, tables: list[tuple[int, Reach]]) -> Reach:

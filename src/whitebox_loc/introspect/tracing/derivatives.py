@@ -124,9 +124,7 @@ def _refuse(rule: str, why: str) -> None:
 
 
 def _is_zero(tensor: Tensor) -> bool:
-    if tensor.op.type != "Const":
-        return False
-    value = tf.get_static_value(tensor)
+    value = tf.get_static_value(tensor) if tensor.op.type == "Const" else None
     return value is not None and value.size == 1 and not value.any()
 
 
