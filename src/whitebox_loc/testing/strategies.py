@@ -8,19 +8,11 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from whitebox_loc import data
 from whitebox_loc._types import Array, Size
 from whitebox_loc._validation import check_bool, check_choice, check_int, check_size, shortened
 from whitebox_loc.boxes import FORMATS, convert
-from whitebox_loc.data import (
-    SCENES,
-    SHAPES,
-    Scene,
-    as_scene,
-    count_boxes,
-    generate,
-    nth_boxes,
-    render,
-)
+from whitebox_loc.data import SCENES, SHAPES, Scene, as_scene
 
 SIZE = (12, 16)
 """Height and width in pixels if none are given: small, and not equal."""
@@ -232,12 +224,12 @@ def _scene_images(
     scene, count = as_scene(draw(strategy)), draw(st.integers(least, most))
     seed = draw(st.integers(0, 2**32 - 1))
     if scene.position == "notebook":
-        return generate(scene, count, seed=seed).images
+        return data.generate(scene, count, seed=seed).images
     numbers, labels = (
         np.array(draw(st.lists(st.integers(0, most), min_size=count, max_size=count)), np.int64)
-        for most in (count_boxes(scene) - 1, len(scene.shapes) - 1)
+        for most in (data.count_boxes(scene) - 1, len(scene.shapes) - 1)
     )
-    return render(nth_boxes(scene, numbers), scene, labels=labels, seed=seed)
+    return data.render(data.nth_boxes(scene, numbers), scene, labels=labels, seed=seed)
 
 
 def _edges(length: int, least: int) -> st.SearchStrategy[tuple[int, int]]:

@@ -94,7 +94,8 @@ def unit(layer: str, channel: int, position: tuple[int, ...] | None = None) -> T
     if not isinstance(layer, str):
         raise TypeError(f"`layer` must be the path of a layer; got {shortened(layer)}.")
     place = None if position is None else tuple(check_ints("position", position, empty=True))
-    return one_box.Unit(layer, check_int("channel", channel), place)
+    index = ", ".join(map(str, (*(place or ()), check_int("channel", channel))))
+    return one_box.Unit(layer, int(channel), place, f"{layer}[{index}]")
 
 
 def bin(coordinate: str, index: int) -> Target:
@@ -115,7 +116,8 @@ def bin(coordinate: str, index: int) -> Target:
     'top=12'
     """
     check_choice("coordinate", coordinate, COORDINATES)
-    return one_box.Bin(coordinate, check_int("index", index))
+    index = check_int("index", index)
+    return one_box.Bin(coordinate, index, f"{coordinate}={index}")
 
 
 def label(which: ArrayLike, scene: Scene | str = "shapes") -> Target:
@@ -236,9 +238,10 @@ def as_target(target: Any, name: str = "target") -> Target:
     if isinstance(target, str):
         return one_box.Coordinate(check_choice(name, target, (*COORDINATES, *DERIVED)))
     if isinstance(target, (int, np.integer)) and not isinstance(target, bool):
-        return one_box.Output(int(target))
+        return one_box.Output(int(target), f"output {target}")
     if callable(target):
-        return one_box.Custom(check_callable(name, target, 1, "of the outputs"))
+        check_callable(name, target, 1, "of the outputs")
+        return one_box.Custom(target, getattr(target, "__name__", type(target).__name__))
     raise TypeError(
         f"`{name}` must be one of {[*COORDINATES, *DERIVED]}, the number of an output, a function "
         "of the outputs, what a function in introspect.targets returns, or a list of those; "

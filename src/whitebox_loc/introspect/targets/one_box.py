@@ -68,10 +68,7 @@ class Output(Target):
     """One number of the box, or of the only output."""
 
     index: int
-
-    @property
-    def label(self) -> str:  # type: ignore[override]
-        return f"output {self.index}"
+    label: str
 
     def read(self, passed: Forward, data: Tensor, link: str) -> tuple[Tensor, str]:
         tensors = tf.nest.flatten(passed.outputs)
@@ -90,10 +87,7 @@ class Custom(Target):
     """A user's function of the outputs."""
 
     function: Callable[[Tensor], Tensor]
-
-    @property
-    def label(self) -> str:  # type: ignore[override]
-        return getattr(self.function, "__name__", type(self.function).__name__)
+    label: str
 
     @property
     def key(self) -> Hashable | None:
@@ -149,11 +143,7 @@ class Unit(Target):
     layer: str
     channel: int
     position: tuple[int, ...] | None
-
-    @property
-    def label(self) -> str:  # type: ignore[override]
-        places = "".join(f"{place}, " for place in self.position or ())
-        return f"{self.layer}[{places}{self.channel}]"
+    label: str
 
     def watched(self, model: Model) -> tuple[str, ...]:
         return (split_call(self.layer)[0],)
@@ -184,10 +174,7 @@ class Bin(Target):
 
     coordinate: str
     index: int
-
-    @property
-    def label(self) -> str:  # type: ignore[override]
-        return f"{self.coordinate}={self.index}"
+    label: str
 
     def _layers(self, paths: Iterable[str]) -> tuple[str, list[str]]:
         rows = self.coordinate in ("top", "bottom")

@@ -22,12 +22,7 @@ from whitebox_loc.introspect.tracing.layers import (
 )
 from whitebox_loc.introspect.tracing.refusals import check_weights
 
-REDUCTIONS: dict[str, Callable[..., Tensor]] = {
-    "mean": tf.reduce_mean,
-    "max": tf.reduce_max,
-    "min": tf.reduce_min,
-    "sum": tf.reduce_sum,
-}
+REDUCTIONS = {name: getattr(tf, f"reduce_{name}") for name in ("mean", "max", "min", "sum")}
 """What `activations` can make of the places of a channel."""
 
 
