@@ -83,21 +83,21 @@ def _localizers(draw: st.DrawFn, heads: list[str], settings: dict[str, Any]) -> 
     head = draw(st.sampled_from(heads))
     along = None if HEADS[head][2] is None else 2
     filters = draw(st.sampled_from(_FILTERS))
-    chosen = {**settings, "head": head, "filters": filters, "line_filters": along}
+    options = {**settings, "head": head, "filters": filters, "line_filters": along}
     seed = draw(st.integers(0, 2**16))
-    arguments = ", ".join(f"{k}={v!r}" for k, v in {**chosen, "seed": seed}.items())
+    arguments = ", ".join(f"{k}={v!r}" for k, v in {**options, "seed": seed}.items())
     note(f"whitebox_loc.models.localizer({arguments})")
-    return reinitialize(_lent(chosen), seed=seed)
+    return reinitialize(_lent(options), seed=seed)
 
 
-def _lent(chosen: dict[str, Any]) -> Model:
+def _lent(options: dict[str, Any]) -> Model:
     """Return a model that no one else has until the example ends."""
-    free = _free.setdefault(tuple(chosen.items()), [])
+    free = _free.setdefault(tuple(options.items()), [])
     if free:
         model, settings = free.pop()
     else:
         with kept_random_state():
-            model = localizer(**chosen)
+            model = localizer(**options)
         settings = _settings(model)
     cleanup(functools.partial(_take_back, free, model, settings))
     return model

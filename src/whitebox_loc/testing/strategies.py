@@ -203,18 +203,18 @@ _TOGETHER = (
 
 @st.composite
 def _scenes(draw: st.DrawFn, plain: bool, fields: dict[str, Any]) -> Scene:
-    chosen = {k: draw(v) if _is_strategy(v) else v for k, v in fields.items()}
+    values = {k: draw(v) if _is_strategy(v) else v for k, v in fields.items()}
     if plain:
-        return Scene(**chosen)
+        return Scene(**values)
     constant = {name for group in _TOGETHER if set(group) & set(fields) for name in group}
-    for name, values in _VARIED.items():
+    for name, strategy in _VARIED.items():
         if name not in constant and name not in fields:
-            chosen[name] = draw(values)
+            values[name] = draw(strategy)
     if not constant & set(_SIDES):
-        for name, length in zip(_SIDES, chosen["size"], strict=True):
+        for name, length in zip(_SIDES, values["size"], strict=True):
             least = draw(st.integers(1, length))
-            chosen[name] = (least, draw(st.none() | st.integers(least, length)))
-    return Scene(**chosen)
+            values[name] = (least, draw(st.none() | st.integers(least, length)))
+    return Scene(**values)
 
 
 @st.composite

@@ -133,8 +133,8 @@ def ablate(
     count = swap.shape[-1]
     if channels is None:
         channels = range(count)
-    chosen = np.array(check_ints("channels", channels, low=-count, high=count - 1)) % count
-    after = np.empty((len(chosen), len(inputs), len(labels)), np.float32)
+    numbers = np.array(check_ints("channels", channels, low=-count, high=count - 1)) % count
+    after = np.empty((len(numbers), len(inputs), len(labels)), np.float32)
     others = _others(len(inputs), seed) if mode == "resample" else None
     mean = swap.mean() if mode == "mean" else np.zeros(swap.shape, np.float32)
     for part in swap.batches():
@@ -142,7 +142,7 @@ def ablate(
             instead = np.broadcast_to(mean, (part.stop - part.start, *swap.shape))
         else:
             instead = swap.read(inputs, others[part])
-        for row, channel in enumerate(chosen):
+        for row, channel in enumerate(numbers):
             after[row, part] = swap.values(part, instead, np.arange(count) == channel)
     before = swap.values_everywhere()
     check_answer(f"Ablations of layer {layer!r}", after, model, link)
@@ -151,7 +151,7 @@ def ablate(
         truth = _truth(boxes, format, before, inputs)
         intact = _iou(before, truth)
         change = np.stack([_iou(a, truth) for a in after]) - intact
-    return Ablation(layer, mode, chosen, before, after, after - before, intact, change, labels)
+    return Ablation(layer, mode, numbers, before, after, after - before, intact, change, labels)
 
 
 def _others(n: int, seed: Seed) -> Array:

@@ -122,7 +122,7 @@ def response(
     model : keras.Model
         As for `edge_moves`; differentiable.
     boxes : array_like (n, 4)
-        True boxes as ``yxyx`` in whole pixels, inside the image.
+        True boxes as ``yxyx`` in whole pixels, half open, inside the image.
     scene : Scene or str, default "uniform"
         Plain rectangles of two fixed levels; other scenes have no soft rendering.
     tolerance : float, default 0.1

@@ -114,7 +114,7 @@ def edge_moves(
         Any model of one image input with one output of shape (n, 4), ``rel_yxyx`` boxes in
         fractions, or one named ``"box"``.
     boxes : array_like (n, 4)
-        True boxes as ``yxyx`` in whole pixels, inside the image.
+        True boxes as ``yxyx`` in whole pixels, half open, inside the image.
     scene : Scene or str, default "uniform"
         What is drawn, of the size that the model takes. Its limits on sides and position
         do not bind the moved boxes.

@@ -165,10 +165,10 @@ def _check_array(name: str, value: ArrayLike, n: int) -> Array:
 
 
 def _key(replacements: Mapping[str, Any]) -> Hashable | None:
-    known: list[Hashable] = []
+    states: list[Hashable] = []
     for name, value in replacements.items():
         state = function_fingerprint(value) if callable(value) else "array"
         if state is None:
             return None
-        known.append((name, state))
-    return ("patch", *known)
+        states.append((name, state))
+    return ("patch", *states)

@@ -85,8 +85,8 @@ def _elementwise(op: Operation, reaches: Reaches) -> list[Reach]:
     ]
     if op.type in ("BiasAdd", "FusedBatchNormV3"):
         shapes = shapes[:1]  # the others are one number a channel
-    joined = intervals.hull([r for r in reaches if r is not None], np.broadcast_shapes(*shapes))
-    return [joined] * len(op.outputs)
+    hull = intervals.hull([r for r in reaches if r is not None], np.broadcast_shapes(*shapes))
+    return [hull] * len(op.outputs)
 
 
 def _matmul(op: Operation, reaches: Reaches) -> list[Reach]:
@@ -97,9 +97,7 @@ def _matmul(op: Operation, reaches: Reaches) -> list[Reach]:
         _refuse(op, reaches)
     turned = attribute(op, "transpose_b") or attribute(op, "adj_y")
     weights = shape_of(op.inputs[1])
-    mixed = intervals.over(reach, (-1,), keep=True, spread=False)
-    shape = (*reach.shape[:-1], weights[-2] if turned else weights[-1])
-    return [intervals.small(mixed.ends, shape, mixed.regular)]
+    return [intervals.mix_groups(reach, reach.shape[-1], weights[-2] if turned else weights[-1])]
 
 
 def _reduction(op: Operation, reaches: Reaches) -> list[Reach]:
@@ -140,12 +138,10 @@ def _transposed(op: Operation, reaches: Reaches) -> list[Reach]:
         window = Window.of(op, axis, kernel[axis - 1], dilations[axis])
         length = int(lengths[axis])
         before, _ = window.place(length)
-        shifted = np.arange(length)[:, None] + before
-        shifted = shifted - window.dilation * np.arange(window.kernel)
-        index = np.where(shifted % window.stride == 0, shifted // window.stride, -1)
+        starts = np.arange(length)[:, None] + before - window.dilation * np.arange(window.kernel)
+        index = np.where(starts % window.stride == 0, starts // window.stride, -1)
         reach = intervals.gather(reach, axis, index)
-    mixed = intervals.over(reach, (-1,), keep=True, spread=False)
-    return [intervals.small(mixed.ends, (*reach.shape[:-1], kernel[2]), None)]
+    return [intervals.mix_groups(reach, reach.shape[-1], kernel[2])]
 
 
 def _bilinear(op: Operation, reaches: Reaches) -> list[Reach]:

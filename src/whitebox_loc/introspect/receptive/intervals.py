@@ -116,7 +116,10 @@ def mix_groups(reach: Reach, inputs: int, outputs: int) -> Reach:
     if ends.shape[-1] > 1:
         hulls = ends.reshape(*ends.shape[:-1], groups, inputs).min(axis=-1)
         ends = np.repeat(hulls, outputs // groups, axis=-1)
-    return small(ends, (*reach.shape[:-1], outputs), reach.regular)
+    regular = reach.regular
+    if regular is not None and regular.axis == len(reach.shape) - 1:
+        regular = None
+    return small(ends, (*reach.shape[:-1], outputs), regular)
 
 
 def over(reach: Reach | None, axes: tuple[int, ...], *, keep: bool, spread: bool) -> Reach:

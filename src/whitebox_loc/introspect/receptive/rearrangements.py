@@ -109,9 +109,9 @@ def _dealt_regular(op: Operation, regular: Regular) -> Regular | None:
 
 def value(tensor: Tensor) -> Array:
     """Return a tensor that depends on no input of its graph."""
-    known = tf.get_static_value(tensor)
-    if known is not None:
-        return np.asarray(known)
+    constant = tf.get_static_value(tensor)
+    if constant is not None:
+        return np.asarray(constant)
     operation = tensor.op
     if not operation.inputs or operation.type not in _FOLDED:
         raise Unknown(operation)

@@ -95,17 +95,17 @@ def linked_class(
     the softmax: exact however sure the model is. Without a softmax as `log_odds`. `pick` takes
     its numbers from those of the class.
     """
-    chosen = tf.one_hot(classes, tensor.shape[-1], on_value=True, off_value=False, dtype=tf.bool)
+    is_class = tf.one_hot(classes, tensor.shape[-1], on_value=True, off_value=False, dtype=tf.bool)
 
     def own(values: Tensor) -> Tensor:
-        return tf.reduce_sum(tf.where(chosen, values, 0.0), -1)
+        return tf.reduce_sum(tf.where(is_class, values, 0.0), -1)
 
     scores = _behind(tensor, "Softmax") if link == "logit" else None
     if scores is None:
         return linked(tensor, link, lambda values: pick(own(values)))
     scores = tf.cast(scores, tf.float32)
     # Not -inf in place of the class itself: its derivative would be 0 * inf.
-    rest = log_sum_exp(tf.where(chosen, scores.dtype.min, scores))
+    rest = log_sum_exp(tf.where(is_class, scores.dtype.min, scores))
     return pick(own(scores) - rest), "input of the softmax"
 
 

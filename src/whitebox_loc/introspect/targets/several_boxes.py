@@ -48,10 +48,10 @@ class Candidate(Target):
     def read(self, passed: Forward, data: Tensor, link: str) -> tuple[Tensor, str]:
         boxes, scores, classes = outputs.candidate_outputs(passed)
         self._check(boxes, classes)
-        chosen = tf.equal(data[:, :1], tf.range(tf.shape(boxes)[1], dtype=data.dtype))
+        is_candidate = tf.equal(data[:, :1], tf.range(tf.shape(boxes)[1], dtype=data.dtype))
 
         def own(values: Tensor) -> Tensor:
-            return tf.reduce_sum(tf.where(chosen, values, 0.0), axis=1)
+            return tf.reduce_sum(tf.where(is_candidate, values, 0.0), axis=1)
 
         if self.part == "class":
             return outputs.linked_class(classes, data[:, 1:], link, own)

@@ -30,7 +30,7 @@ def find_layers(
     model: Model, names: Iterable[object], argument: str = "layers"
 ) -> dict[str, keras.Layer]:
     """Return the layers that the call names ``path`` or ``path#2`` in `names` stand for."""
-    layers, chosen = named_layers(model), {}
+    layers, selection = named_layers(model), {}
     for name in names:
         if not isinstance(name, str):
             raise TypeError(
@@ -45,8 +45,8 @@ def find_layers(
                 f"{list(layers)[-_MOST_NAMES:]}; got {shortened(name)}.{hint} "
                 "`list_layers(model)` lists them."
             )
-        chosen[path] = layers[path]
-    return chosen
+        selection[path] = layers[path]
+    return selection
 
 
 def layer_names(layers: object) -> list[str]:

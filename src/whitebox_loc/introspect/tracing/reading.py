@@ -108,7 +108,7 @@ def activations(
             )
         return {
             name: tf.nest.map_structure(lambda t: _reduced(t, reduce), call.output)
-            for name, call in _chosen(passed, names).items()
+            for name, call in _calls(passed, names).items()
         }
 
     run = traced(model, ("activations", tuple(names), reduce, require), inputs, build)
@@ -156,13 +156,13 @@ def run_in_batches(
     return results
 
 
-def _chosen(passed: Forward, names: Sequence[str]) -> dict[str, Call]:
+def _calls(passed: Forward, names: Sequence[str]) -> dict[str, Call]:
     for name in names:
         if split_call(name)[1] is not None:
             passed.single_call(name)
-    chosen = set(names)
+    own = set(names)
     calls = passed.named_calls()
-    return {name: calls[name] for name in calls if {name, split_call(name)[0]} & chosen}
+    return {name: calls[name] for name in calls if {name, split_call(name)[0]} & own}
 
 
 def readable(tensor: Tensor) -> Tensor:
