@@ -28,7 +28,7 @@ from whitebox_loc.introspect.tracing.refusals import check_answer
 def patch(
     model: Model, images: ArrayLike, replacements: Mapping[str, Any], *, batch_size: int = 256
 ) -> Any:
-    """Return the model's outputs when the outputs of some layers are replaced.
+    """Return the model's outputs, floats as float32, when the outputs of some layers are replaced.
 
     Parameters
     ----------
@@ -45,11 +45,6 @@ def patch(
           refers to is replaced, but not when an array it refers to is changed in place.
     batch_size : int, default 256
         Images in one pass.
-
-    Returns
-    -------
-    array or structure of arrays
-        What the model returns, float32 for floats of every precision.
 
     Raises
     ------
