@@ -74,6 +74,23 @@ def test_iou_with_given_boxes():
     np.testing.assert_allclose(noisy[2:], alone, rtol=1e-4)
 
 
+@pytest.mark.parametrize("target", [targets.iou, targets.detection])
+def test_rounding_does_not_choose_a_side_where_an_edge_is_met(target):
+    """One unit in the last place beside the predicted box, the IoU's kink, changes no map."""
+    model, _ = dense("sigmoid", scale=0.1)
+    model.layers[-1].bias.assign([-2, -1, 1, 2])  # a box with area
+    box = model(IMAGES).numpy()
+    for side in (0, 1):
+        maps = explain(model, target(np.nextafter(box, np.float32(side))))[0]
+        np.testing.assert_array_equal(maps, 0)
+    # Of a smaller box below the predicted top, only that top is met by no edge.
+    lower = box + np.array([0.05, 0, 0, 0], np.float32)
+    height, smaller = box[:, 2] - box[:, 0], lower[:, 2] - lower[:, 0]
+    maps = explain(model, target(lower))[0]
+    expected = (smaller / height**2)[:, None, None] * explain(model, "top")[0]
+    np.testing.assert_allclose(maps, expected, rtol=1e-4, atol=1e-7)
+
+
 def test_loss_is_that_of_each_image():
     model, _ = dense("sigmoid")
     corners = np.random.default_rng(2).random((3, 2, 2), np.float32)

@@ -177,6 +177,7 @@ def test_equal_seeds_give_equal_weights_whatever_the_global_seed(head):
     assert any((a != b).any() for a, b in zip(first, other, strict=True))
 
 
+@pytest.mark.bfloat16
 @heads
 def test_mixed_precision_computes_in_half_and_answers_in_single(head):
     model32 = wb.models.localizer(size=(12, 17), head=head)

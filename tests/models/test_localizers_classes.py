@@ -114,6 +114,7 @@ assert not any(name.startswith("whitebox_loc") for name in sys.modules)
     subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
 
 
+@pytest.mark.bfloat16
 def test_half_precision_answers_in_single():
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:

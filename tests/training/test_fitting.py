@@ -313,7 +313,10 @@ def test_a_frozen_model_is_an_error():
         train(model, steps=1)
 
 
-@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float64"])
+@pytest.mark.parametrize(
+    "policy",
+    ["mixed_float16", pytest.param("mixed_bfloat16", marks=pytest.mark.bfloat16), "float64"],
+)
 def test_models_that_answer_in_another_precision(policy):
     keras.config.set_dtype_policy(policy)
     try:

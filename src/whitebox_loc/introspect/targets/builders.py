@@ -32,7 +32,7 @@ LINKS = ("identity", "logit")
 
 
 def iou(boxes: ArrayLike, format: str = "rel_yxyx", *, size: Size | None = None) -> Target:
-    """Explain the IoU of the predicted box with given boxes, without slope where they are apart.
+    """Explain the IoU of the predicted box with given boxes.
 
     Parameters
     ----------
@@ -42,6 +42,12 @@ def iou(boxes: ArrayLike, format: str = "rel_yxyx", *, size: Size | None = None)
         Format of `boxes`, a name from `whitebox_loc.boxes.FORMATS`.
     size : (height, width), optional
         Image size in pixels, needed for formats in pixels.
+
+    Returns
+    -------
+    Target
+        Its gradient is zero where the two boxes do not overlap, and with respect to each edge
+        that is where the given one is, within 2^-20 of the image: there the IoU has a kink.
 
     Examples
     --------

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
-from whitebox_loc import boxes as box_measures
 from whitebox_loc._types import Array, Tensor
 from whitebox_loc.boxes.formats import COORDINATES
 from whitebox_loc.introspect.targets import outputs
-from whitebox_loc.introspect.targets.one_box import DERIVED, Target
+from whitebox_loc.introspect.targets.one_box import DERIVED, Target, overlap
 from whitebox_loc.introspect.tracing.capture import Forward
 
 PARTS = (*COORDINATES, *DERIVED, "score", "class")
@@ -106,7 +105,7 @@ class Detection(Target):
                 "of an overlap, a cosine and a score. Use link='identity'."
             )
         boxes, scores, classes = self._candidates(passed)
-        value = box_measures.iou(tf.cast(boxes, tf.float32), data[:, None, :4], "rel_yxyx")
+        value = overlap(boxes, data[:, None, :4])
         if scores is not None:
             value = value * tf.cast(scores, tf.float32)
         if self.kind != "box":

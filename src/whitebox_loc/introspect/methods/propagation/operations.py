@@ -24,7 +24,7 @@ from whitebox_loc.introspect.tracing.graphs import (
 )
 from whitebox_loc.introspect.tracing.layers import named_layers
 
-_HALVES = {kind.as_datatype_enum: kind for kind in (tf.float16, tf.bfloat16)}
+_OTHERS = {kind.as_datatype_enum: kind for kind in (tf.float16, tf.bfloat16, tf.float64)}
 
 MOVES = REARRANGEMENTS | {
     *("Identity", "IdentityN", "Cast", "CheckNumerics", "GatherNd", "Select", "SelectV2")
@@ -227,7 +227,7 @@ def sent_back(route: Route, seeds: Iterable[tuple[Any, Any]], back: Back) -> Any
 
 
 def again(operation: Any, inputs: Sequence[Any]) -> list[Any]:
-    """Run an operation of the graph on other inputs, float32 for float16; return its outputs."""
+    """Run an operation of the graph on other inputs, float32 for other floats; return its outputs."""
     if isinstance(operation, WrappedConvolution):
         return operation.run(inputs)
     if operation.type in _CONVOLUTIONS:
@@ -245,10 +245,10 @@ def _copied(operation: Any, inputs: Sequence[Any], *, wide: bool = False) -> lis
         if name[0] != "_":
             attributes[name] = type(value)()
             attributes[name].CopyFrom(value)
-            if wide and value.type in _HALVES:
+            if wide and value.type in _OTHERS:
                 attributes[name].type = tf.float32.as_datatype_enum
-    halves = _HALVES.values() if wide else ()
-    kinds = [tf.float32 if t.dtype in halves else t.dtype for t in operation.outputs]
+    others = _OTHERS.values() if wide else ()
+    kinds = [tf.float32 if t.dtype in others else t.dtype for t in operation.outputs]
     graph = tf.compat.v1.get_default_graph()
     copy = graph.create_op(operation.type, list(inputs), kinds, attrs=attributes)
     return list(copy.outputs)
