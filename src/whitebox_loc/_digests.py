@@ -13,24 +13,18 @@ import re
 import types
 import typing
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 
+from whitebox_loc._types import Model
+
 
 def digest(value: Any) -> str:
-    """Return 16 hexadecimal digits that change with the description of a value.
-
-    Examples
-    --------
-    >>> digest({"steps": 50, "rule": "left"}) == digest({"rule": "left", "steps": 50})
-    True
-    >>> digest({"steps": 50}) == digest({"steps": 51})
-    False
-    """
+    """Return 16 hexadecimal digits that change with the description of a value."""
     text = json.dumps(describe(value), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -41,14 +35,9 @@ def describe(value: Any) -> Any:
     A value is a number, text, None, an array, a model, a dataclass, a function, or a list, tuple,
     set or dict of these. A function is described by its qualified name, source, defaults and
     closure, and by the functions, classes and constants of its own module that it names; an
-    object that it reads by class and attributes. So a metric that has been edited, or that has
-    another number, is another metric. What has no source or hides its content, such as an open
-    file, has another description each time: it equals nothing.
-
-    Raises
-    ------
-    TypeError
-        If an object without a stable description is not merely read by a function.
+    object that it reads by class and attributes. What has no source or hides its content, such
+    as an open file, has another description each time: it equals nothing; other than read by a
+    function, it is a TypeError.
 
     Examples
     --------
@@ -61,24 +50,12 @@ def describe(value: Any) -> Any:
     return _describe(value, _Reader(None, {}))
 
 
-def model_digest(model: keras.Model, *, weights: bool = True) -> str:
+def model_digest(model: Model, *, weights: bool = True) -> str:
     """Return 16 hexadecimal digits that change with layers, wiring or weights of a model.
 
     The name of the model and the numbers that Keras appends to names of layers do not count: a
     model that is saved and loaded, or built a second time, keeps its digest. Nor do the values
     of the weights if `weights` is False.
-
-    Examples
-    --------
-    >>> import whitebox_loc as wb
-    >>> first, again = (wb.models.localizer(size=(8, 8), seed=0) for _ in range(2))
-    >>> model_digest(first) == model_digest(again)
-    True
-    >>> other = wb.models.localizer(size=(8, 8), seed=1)
-    >>> model_digest(first) == model_digest(other)
-    False
-    >>> model_digest(first, weights=False) == model_digest(other, weights=False)
-    True
     """
     inside = model._flatten_layers(include_self=False)
     settings = layer_settings(layer for layer in inside if not isinstance(layer, keras.Model))
@@ -91,14 +68,7 @@ def model_digest(model: keras.Model, *, weights: bool = True) -> str:
 
 
 def layer_settings(layers: Iterable[keras.layers.Layer]) -> Any:
-    """Return classes and settings of layers, without the names that Keras chooses.
-
-    Examples
-    --------
-    >>> layers = [keras.layers.Flatten(), keras.layers.Dense(4, name="box")]
-    >>> [layer["config"]["name"] for layer in layer_settings(layers)]
-    ['flatten 0', 'box']
-    """
+    """Return classes and settings of layers, without the names that Keras chooses."""
     settings = []
     for layer in layers:
         try:
@@ -109,7 +79,7 @@ def layer_settings(layers: Iterable[keras.layers.Layer]) -> Any:
     return _with_regular_names(settings)
 
 
-def _wiring(model: keras.Model) -> Any:
+def _wiring(model: Model) -> Any:
     """Return which layer reads which, with operations between them; None if it is only in code."""
     try:
         config = model.get_config()
@@ -203,18 +173,13 @@ def _describe_leaf(value: Any) -> Any:
 
 
 def _describe_collection(value: Any, reader: _Reader) -> Any:
-    if isinstance(value, (dict, types.MappingProxyType)):
-        # In an order that every process has: what is met again is only numbered.
-        items = sorted(value.items(), key=lambda item: _order(item[0]))
-        return {str(key): _describe(item, reader) for key, item in items}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [_describe(item, reader) for item in value]
+    # In an order that every process has: what is met again is only numbered.
+    keys = sorted(value, key=lambda key: getattr(key, "__qualname__", None) or repr(key))
     if isinstance(value, (set, frozenset)):
-        members = [_describe(item, reader) for item in sorted(value, key=_order)]
-        return sorted(members, key=json.dumps)
-    return [_describe(item, reader) for item in value]
-
-
-def _order(key: Any) -> str:
-    return getattr(key, "__qualname__", None) or repr(key)
+        return sorted((_describe(key, reader) for key in keys), key=json.dumps)
+    return {str(key): _describe(value[key], reader) for key in keys}
 
 
 def _describe_function(function: types.FunctionType, reader: _Reader) -> Any:
@@ -226,16 +191,9 @@ def _describe_function(function: types.FunctionType, reader: _Reader) -> Any:
         with contextlib.suppress(ValueError):  # A name that is not bound yet has an empty cell.
             values[name] = cell.cell_contents
     if function.__module__ == inside.module:
-        values = _named(_names(function.__code__), function.__globals__) | values
+        names = {name for code in _codes(function.__code__) for name in code.co_names}
+        values = _named(names, function.__globals__) | values
     return _described(function, _source(function.__code__), values, inside)
-
-
-def _names(code: types.CodeType) -> Iterator[str]:
-    """Yield the names that code reads, the functions and generators inside it as well."""
-    yield from code.co_names
-    for value in code.co_consts:
-        if isinstance(value, types.CodeType):
-            yield from _names(value)
 
 
 def _describe_class(kind: type, reader: _Reader) -> Any:
@@ -327,7 +285,12 @@ def _source(thing: type | types.CodeType) -> str | None:
 @functools.lru_cache(maxsize=64)
 def _codes_in(source: str) -> frozenset[types.CodeType]:
     """Return the code of all functions in a source."""
-    codes = [compile(source, "", "exec", dont_inherit=True)]
-    for code in codes:
-        codes += [part for part in code.co_consts if isinstance(part, types.CodeType)]
-    return frozenset(codes)
+    return frozenset(_codes(compile(source, "", "exec", dont_inherit=True)))
+
+
+def _codes(code: types.CodeType) -> list[types.CodeType]:
+    """Return code and that of the functions and generators inside it."""
+    codes = [code]
+    for each in codes:
+        codes += [part for part in each.co_consts if isinstance(part, types.CodeType)]
+    return codes

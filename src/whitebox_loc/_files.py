@@ -18,9 +18,7 @@ FORMULA = re.compile(r"'*[=+\-@\t\r]")
 def csv_cell(value: Any) -> Any:
     """Return what stands for `value` in a CSV file: no text of ours is run as a formula.
 
-    Text that begins with ``=``, ``+``, ``-``, ``@``, a tab or a carriage return, behind any
-    number of apostrophes, gets one apostrophe more; numbers stay as they are. So a reader gets
-    the text back who takes one apostrophe away from text that begins so behind at least one.
+    Text like a `FORMULA` gets one apostrophe more, which a reader takes away to get it back.
     """
     return f"'{value}" if isinstance(value, str) and FORMULA.match(value) else value
 
@@ -71,18 +69,15 @@ def make_folder(name: str, path: Path) -> Path:
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` if the block succeeds.
 
-    The temporary name keeps the suffix of `path`, because Keras and matplotlib
-    choose their file format by it. After an error (Ctrl-C included) the
-    temporary file is removed and an older file at `path` is untouched.
+    After an error (Ctrl-C included) the temporary file is removed and an older file at `path`
+    is untouched.
     """
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    target, temporary = _beside(path)
     # Both would be errors of the rename, after the work.
     with contextlib.suppress(FileNotFoundError):
         target.lstat()
     if target.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(target))
-    temporary = _beside(target)
     # Created here, so that a folder that cannot be written to is an error before the work.
     os.close(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     try:
@@ -95,13 +90,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def put_first(path: str | os.PathLike[str], text: str) -> None:
-    """Write a text file unless there is one by that name: of several calls at once, one does.
-
-    The file appears with all of its text. A caller that must know whose text it is reads it.
-    """
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _beside(target)
+    """Write a text file unless there is one by that name: of several calls at once, one does."""
+    target, temporary = _beside(path)
     try:
         _write_new(temporary, text)
         with contextlib.suppress(FileExistsError):
@@ -117,9 +107,12 @@ def put_first(path: str | os.PathLike[str], text: str) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _beside(target: Path) -> Path:
-    """Return a new path in the same folder, not longer than names may be (255 bytes)."""
-    return target.with_name(f".{target.stem[:40]}-{secrets.token_hex(6)}{target.suffix}")
+def _beside(path: str | os.PathLike[str]) -> tuple[Path, Path]:
+    """Return a path, its folder made, and a new one there, not longer than names may be."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # With the same suffix, by which Keras and matplotlib choose their file format.
+    return target, target.with_name(f".{target.stem[:40]}-{secrets.token_hex(6)}{target.suffix}")
 
 
 def printable(path: str | os.PathLike[str]) -> str:

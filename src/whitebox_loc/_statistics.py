@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from whitebox_loc._types import Array, ArrayLike, Seed
 from whitebox_loc._validation import check_generator, check_int, check_numbers, check_real
 
 CHUNK = 2_000_000
@@ -16,8 +15,8 @@ MOST_RESAMPLES = 10_000_000
 
 
 def bootstrap_interval(
-    values: np.ndarray, *, confidence: float = 0.95, resamples: int = 1000, seed: Any = 0
-) -> tuple[np.ndarray, np.ndarray]:
+    values: Array, *, confidence: float = 0.95, resamples: int = 1000, seed: Seed = 0
+) -> tuple[Array, Array]:
     """Return percentile bootstrap intervals of the means over the first axis.
 
     Parameters
@@ -43,8 +42,7 @@ def bootstrap_interval(
 
     Examples
     --------
-    >>> low, high = bootstrap_interval(np.array([[1.0, 3.0], [1.0, np.nan]]))
-    >>> low, high
+    >>> bootstrap_interval(np.array([[1.0, 3.0], [1.0, np.nan]]))
     (array([ 1., nan]), array([ 1., nan]))
     """
     confidence = check_real("confidence", confidence, low=0, high=1)
@@ -59,48 +57,36 @@ def bootstrap_interval(
         columns = which.ravel() == index
         if defined.sum() >= 2:
             means = _resampled_means(flat[defined][:, columns], resamples, generator)
-            ends[:, columns] = np.quantile(
-                means, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0
-            )
+            levels = [(1 - confidence) / 2, (1 + confidence) / 2]
+            ends[:, columns] = np.quantile(means, levels, axis=0)
     low, high = ends.reshape(2, *shape)
     return low, high
 
 
 def mean_interval(
-    values: Any, *, level: float = 0.95, resamples: int = 2000, seed: Any = 0
+    values: ArrayLike, *, level: float = 0.95, resamples: int = 2000, seed: Seed = 0
 ) -> tuple[float, float]:
     """Return the percentile bootstrap interval of a mean.
 
     Parameters
     ----------
     values : array (n,)
-        One finite number an image. Leave out those where it is undefined, and say how many.
+        One finite number an image.
     level : float, default 0.95
         As `confidence` of `bootstrap_interval`, above 0. For few images, below about 20, the
         interval holds the mean less often.
-    resamples : int, default 2000
-        Samples of n drawn with replacement.
-    seed : int or Generator, default 0
-        Source of randomness.
+    resamples, seed : int
+        As for `bootstrap_interval`.
 
     Returns
     -------
     (float, float)
-        Lower and upper end; NaN for fewer than two values.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If an argument is out of range, or a value is NaN or infinite.
+        NaN for fewer than two values.
 
     Examples
     --------
-    >>> values = np.array([2.0, 2.0, np.nan, 2.0])
-    >>> mean_interval(values[~np.isnan(values)])
+    >>> mean_interval([2.0, 2.0, 2.0])
     (2.0, 2.0)
-    >>> low, high = mean_interval(np.arange(100.0))
-    >>> bool(low < 49.5 < high)
-    True
     """
     values = check_numbers("values", values)
     if values.ndim != 1:
@@ -111,9 +97,7 @@ def mean_interval(
     return float(low), float(high)
 
 
-def _resampled_means(
-    values: np.ndarray, resamples: int, generator: np.random.Generator
-) -> np.ndarray:
+def _resampled_means(values: Array, resamples: int, generator: np.random.Generator) -> Array:
     """Return means (resamples, k) of samples of all of n images, from how often each is drawn."""
     n = len(values)
     step = max(1, CHUNK // n)

@@ -20,3 +20,9 @@ Model: TypeAlias = Any
 
 Seed: TypeAlias = Any
 """A whole number or a NumPy generator, before it is checked."""
+
+Operation: TypeAlias = Any
+"""A `tf.Operation` of a traced graph."""
+
+Size: TypeAlias = tuple[int, int]
+"""Height and width, or rows and columns."""

@@ -18,12 +18,14 @@ from typing import Any
 
 import numpy as np
 
+from whitebox_loc._types import Array, ArrayLike, Model, Seed, Size
+
 
 class ImageRangeWarning(UserWarning):
     """Images look like floats in 0..255, where this library's models take [0, 1]."""
 
 
-def shortened(value: Any, length: int | None = None) -> str:
+def shortened(value: object, length: int | None = None) -> str:
     """Return the text of a user's value for a message, a line or two of it at most."""
     length = _LENGTH if length is None else length
     try:
@@ -37,7 +39,7 @@ def shortened(value: Any, length: int | None = None) -> str:
     return f"{text[:length]} ... {text[-length // 4 :]}"
 
 
-def with_type(value: Any) -> str:
+def with_type(value: object) -> str:
     """Return `shortened` text of a value and its type, for the end of a message."""
     return f"{shortened(value)} of type {type(value).__name__}"
 
@@ -49,7 +51,7 @@ _BRIEF.maxother = 3 * _LENGTH  # more than `shortened` returns, to notice long t
 _BRIEF.maxlist = _BRIEF.maxtuple = _BRIEF.maxdict = _BRIEF.maxset = 8
 
 
-def as_array(name: str, value: Any) -> np.ndarray:
+def as_array(name: str, value: object) -> Array:
     """Return `value` as NumPy array."""
     try:
         return np.asarray(value)
@@ -61,20 +63,23 @@ def as_array(name: str, value: Any) -> np.ndarray:
         ) from error
 
 
-def check_choice(name: str, value: Any, allowed: Iterable[str]) -> str:
+def check_choice(name: str, value: object, allowed: Iterable[str]) -> str:
     """Return `value` if it is one of the `allowed` names; suggest the nearest otherwise."""
     options = list(allowed)
     if isinstance(value, str) and value in options:
         return value
-    near = (
-        difflib.get_close_matches(value[:_LENGTH], options, n=1) if isinstance(value, str) else []
-    )
-    hint = f" Did you mean {near[0]!r}?" if near else ""
     error = ValueError if isinstance(value, str) else TypeError
+    hint = did_you_mean(value, options) if isinstance(value, str) else ""
     raise error(f"`{name}` must be one of {options}; got {shortened(value, _LENGTH // 2)}.{hint}")
 
 
-def check_names(name: str, value: Any, allowed: Iterable[str], *, least: int = 1) -> list[str]:
+def did_you_mean(name: str, options: Iterable[str]) -> str:
+    """Return a question about the nearest of some names, for the end of a message, or nothing."""
+    near = difflib.get_close_matches(name[:_LENGTH], list(options), n=1)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def check_names(name: str, value: object, allowed: Iterable[str], *, least: int = 1) -> list[str]:
     """Return some of the `allowed` names as a list, `least` (0 or 1) of them, each once."""
     if isinstance(value, str):
         return [check_choice(name, value, allowed)]
@@ -90,7 +95,7 @@ def check_names(name: str, value: Any, allowed: Iterable[str], *, least: int = 1
     return names
 
 
-def check_bool(name: str, value: Any) -> bool:
+def check_bool(name: str, value: object) -> bool:
     """Return `value` as bool if it is True or False."""
     if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"`{name}` must be True or False; got {with_type(value)}.")
@@ -99,23 +104,19 @@ def check_bool(name: str, value: Any) -> bool:
 
 def check_callable(name: str, value: Any, takes: int, what: str) -> Any:
     """Return `value` if it can be called with `takes` arguments, `what` in words."""
-    fits = callable(value)
-    if fits:
-        # What is written in C has no signature.
+    try:
+        # What cannot be called is a TypeError here; what is written in C has no signature.
         with contextlib.suppress(ValueError):
-            try:
-                inspect.signature(value).bind(*range(takes))
-            except TypeError:
-                fits = False
-    if not fits:
+            inspect.signature(value).bind(*range(takes))
+    except TypeError:
         raise TypeError(
             f"`{name}` must be a function {what}, of {takes} argument{'s'[: takes > 1]}; got "
             f"{with_type(value)}."
-        )
+        ) from None
     return value
 
 
-def check_numbers(name: str, value: Any) -> np.ndarray:
+def check_numbers(name: str, value: ArrayLike) -> Array:
     """Return `value` as an array of floats, all of them finite; integers become float64."""
     array = as_array(name, value)
     if array.dtype.kind not in "iuf":
@@ -123,24 +124,19 @@ def check_numbers(name: str, value: Any) -> np.ndarray:
     return check_finite(name, array if array.dtype.kind == "f" else array.astype(np.float64))
 
 
-def check_int(name: str, value: Any, *, low: int | None = None, high: int | None = None) -> int:
+def check_int(name: str, value: object, *, low: int | None = None, high: int | None = None) -> int:
     """Return `value` as int if it is a whole number in ``low..high`` (both inclusive)."""
     allowed = f"a whole number{_between(low, high)}"
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(f"`{name}` must be {allowed}; got {with_type(value)}.")
     number = int(value)
-    if (low is not None and number < low) or (high is not None and number > high):
+    if not _within(number, low, high):
         raise ValueError(f"`{name}` must be {allowed}; got {shortened(value)}.")
     return number
 
 
 def check_ints(
-    name: str,
-    value: Any,
-    *,
-    low: int | None = None,
-    high: int | None = None,
-    empty: bool = False,
+    name: str, value: Any, *, low: int | None = None, high: int | None = None, empty: bool = False
 ) -> list[int]:
     """Return one or several whole numbers in ``low..high`` as a list, `empty` only if it may be."""
     if isinstance(value, numbers.Integral):
@@ -157,7 +153,7 @@ def check_ints(
 
 def check_real(
     name: str,
-    value: Any,
+    value: object,
     *,
     low: float | None = None,
     high: float | None = None,
@@ -176,17 +172,13 @@ def check_real(
         number = float(value)
     except OverflowError:  # A whole number of more than 308 digits.
         number = math.inf
-    if (
-        not math.isfinite(number)
-        or (low is not None and number < low)
-        or (high is not None and number > high)
-        or (above is not None and number <= above)
-    ):
+    above = -math.inf if above is None else above
+    if not (_within(number, low, high) and above < number < math.inf):
         raise ValueError(f"`{name}` must be a finite number{allowed}; got {shortened(value)}.")
     return number
 
 
-def check_positive(name: str, value: Any) -> float:
+def check_positive(name: str, value: object) -> float:
     """Return `value` as float if it is a finite number above 0."""
     number = check_real(name, value)
     if number <= 0:
@@ -194,7 +186,7 @@ def check_positive(name: str, value: Any) -> float:
     return number
 
 
-def check_text(name: str, value: Any) -> str:
+def check_text(name: str, value: object) -> str:
     """Return `value` if it is text that may name a part of a model: not empty, without ``/``."""
     if not isinstance(value, str):
         raise TypeError(f"`{name}` must be text; got {with_type(value)}.")
@@ -211,7 +203,7 @@ MOST_CHANNELS = 2**14
 """Canvases of more pixels a side and layers of more channels are mistakes that fill the memory."""
 
 
-def check_filters(name: str, value: Any) -> tuple[int, ...]:
+def check_filters(name: str, value: object) -> tuple[int, ...]:
     """Return numbers of channels, at least one, of the convolutions of a model."""
     if not isinstance(value, (list, tuple, range, np.ndarray)) or not len(value):
         raise ValueError(
@@ -223,7 +215,7 @@ def check_filters(name: str, value: Any) -> tuple[int, ...]:
     )
 
 
-def check_input(model: Any, shape: Any, name: str = "images") -> None:
+def check_input(model: Model, shape: tuple[int, ...], name: str = "images") -> None:
     """Raise a ValueError unless `model` takes images of `shape` (height, width, channels)."""
     expected = getattr(model, "input_shape", None)
     if not isinstance(expected, tuple) or len(expected) != 4:
@@ -241,10 +233,8 @@ def check_dtype(name: str, value: Any) -> Any:
 
     policy = value
     if value is None or isinstance(value, str):
-        try:
+        with contextlib.suppress(TypeError, ValueError):
             policy = keras.dtype_policies.get(value or keras.config.floatx())
-        except (TypeError, ValueError):
-            policy = None
     dtype = policy.compute_dtype if isinstance(policy, keras.DTypePolicy) else ""
     if "float" not in str(dtype):
         raise ValueError(
@@ -253,7 +243,7 @@ def check_dtype(name: str, value: Any) -> Any:
     return value
 
 
-def check_size(name: str, value: Any, *, high: int | None = None) -> tuple[int, int]:
+def check_size(name: str, value: Any, *, high: int | None = None) -> Size:
     """Return an image size ``(height, width)`` in pixels, both at least 1."""
     try:
         height, width = value
@@ -261,13 +251,11 @@ def check_size(name: str, value: Any, *, high: int | None = None) -> tuple[int, 
         raise TypeError(
             f"`{name}` must be two whole numbers (height, width) in pixels; got {shortened(value)}."
         ) from None
-    return (
-        check_int(f"{name}[0]", height, low=1, high=high),
-        check_int(f"{name}[1]", width, low=1, high=high),
-    )
+    height = check_int(f"{name}[0]", height, low=1, high=high)
+    return height, check_int(f"{name}[1]", width, low=1, high=high)
 
 
-def check_boxes(name: str, value: Any) -> np.ndarray:
+def check_boxes(name: str, value: ArrayLike) -> Array:
     """Return `value` as a float or integer array of shape ``(..., 4)`` without NaN or infinity."""
     array = as_array(name, value)
     if array.dtype.kind not in "iuf":
@@ -288,7 +276,7 @@ def check_boxes(name: str, value: Any) -> np.ndarray:
     return array
 
 
-def check_pixels(name: str, boxes: np.ndarray, keyword: str, format: str) -> None:
+def check_pixels(name: str, boxes: Array, keyword: str, format: str) -> None:
     """Raise a ValueError if boxes (d, 4) in a pixel format are fractions without doubt.
 
     Whole numbers are let through: [0, 0, 1, 1] is a legal box of one pixel. Others that are all
@@ -303,7 +291,7 @@ def check_pixels(name: str, boxes: np.ndarray, keyword: str, format: str) -> Non
         )
 
 
-def check_brightness(name: str, value: Any) -> np.ndarray:
+def check_brightness(name: str, value: ArrayLike) -> Array:
     """Return images ``(n, height, width, channels)`` as float32 in [0, 1]; uint8 is divided."""
     array = as_array(name, value)
     if array.ndim != 4:
@@ -319,7 +307,7 @@ def check_brightness(name: str, value: Any) -> np.ndarray:
     return array.astype(np.float32, copy=False)
 
 
-def check_finite(name: str, array: np.ndarray) -> np.ndarray:
+def check_finite(name: str, array: Array) -> Array:
     """Return a float or integer array if it holds neither NaN nor infinity."""
     if not is_finite(array):
         bad = ~np.isfinite(array)
@@ -331,7 +319,7 @@ def check_finite(name: str, array: np.ndarray) -> np.ndarray:
     return array
 
 
-def is_finite(array: np.ndarray) -> bool:
+def is_finite(array: Array) -> bool:
     """Tell whether an array holds neither NaN nor infinity, in one pass without a copy."""
     if array.dtype.kind != "f":
         return True
@@ -341,7 +329,7 @@ def is_finite(array: np.ndarray) -> bool:
     return bool(np.isfinite(total) or np.isfinite(array).all())
 
 
-def check_memory(name: str, value: Any, size: float, what: str) -> None:
+def check_memory(name: str, value: object, size: float, what: str) -> None:
     """Raise a ValueError if `size` bytes, which `value` asks for, are beyond all reason."""
     if size > _MOST_BYTES:
         raise ValueError(
@@ -354,7 +342,7 @@ _MOST_BYTES = 2**37
 """Sizes beyond are mistakes, and asking for them can bring a machine to a halt."""
 
 
-def warn_of_range(name: str, images: np.ndarray) -> None:
+def warn_of_range(name: str, images: Array) -> None:
     """Warn, as `ImageRangeWarning`, of float images in 0..255."""
     if images.size and images.min() >= 0 and 2 < images.max() <= 255:
         warnings.warn(
@@ -374,24 +362,24 @@ def _level_outside() -> int:
     return level + 1
 
 
-def check_model(model: Any, name: str = "model") -> Any:
+def check_model(model: Model) -> Model:
     """Return `model` if it is a Keras model that runs on TensorFlow."""
     import keras  # Not above: boxes and the NumPy half of data do without TensorFlow.
 
     if not isinstance(model, keras.Model):
         raise TypeError(
-            f"`{name}` must be a keras.Model (Functional, Sequential or a subclass); got "
+            "`model` must be a keras.Model (Functional, Sequential or a subclass); got "
             f"{type(model).__module__}.{type(model).__name__}."
         )
     if keras.backend.backend() != "tensorflow":
         raise RuntimeError(
-            f"`{name}` must run on TensorFlow; Keras runs on {keras.backend.backend()!r}. "
+            f"`model` must run on TensorFlow; Keras runs on {keras.backend.backend()!r}. "
             "Set KERAS_BACKEND=tensorflow before the first import of keras."
         )
     return model
 
 
-def check_path(name: str, value: Any) -> Path:
+def check_path(name: str, value: object) -> Path:
     """Return `value` as Path if it is text or a path."""
     if not isinstance(value, (str, os.PathLike)) or not isinstance(os.fspath(value), str):
         raise TypeError(f"`{name}` must be a path, as str or pathlib.Path; got {with_type(value)}.")
@@ -400,27 +388,29 @@ def check_path(name: str, value: Any) -> Path:
     return Path(value)
 
 
-def check_executor(value: Any, name: str = "executor") -> None:
+def check_executor(value: object) -> None:
     """Raise a TypeError unless `value` is None or runs functions as an Executor does."""
     if value is not None and not callable(getattr(value, "submit", None)):
         raise TypeError(
-            f"`{name}` must be a concurrent.futures.Executor or None; got {type(value).__name__}. "
-            "From a Dask client, take `client.get_executor()`."
+            "`executor` must be a concurrent.futures.Executor or None; got "
+            f"{type(value).__name__}. From a Dask client, take `client.get_executor()`."
         )
 
 
-def check_generator(seed: Any, name: str = "seed") -> np.random.Generator:
+def check_generator(seed: Seed) -> np.random.Generator:
     """Return a NumPy Generator from a whole number, a SeedSequence or a Generator."""
-    if isinstance(seed, np.random.Generator):
-        return seed
-    if isinstance(seed, np.random.SeedSequence):
-        return np.random.default_rng(seed)
+    if isinstance(seed, (np.random.Generator, np.random.SeedSequence)):
+        return np.random.default_rng(seed)  # which returns a Generator as it is
     if isinstance(seed, bool) or not isinstance(seed, numbers.Integral):
         raise TypeError(
-            f"`{name}` must be a whole number >= 0 or a numpy.random.Generator; got "
+            "`seed` must be a whole number >= 0 or a numpy.random.Generator; got "
             f"{with_type(seed)}."
         )
-    return np.random.default_rng(check_int(name, seed, low=0))
+    return np.random.default_rng(check_int("seed", seed, low=0))
+
+
+def _within(number: float, low: float | None, high: float | None) -> bool:
+    return (low is None or number >= low) and (high is None or number <= high)
 
 
 def _between(low: float | None, high: float | None) -> str:
@@ -431,7 +421,7 @@ def _between(low: float | None, high: float | None) -> str:
     return "" if high is None else f" <= {high}"
 
 
-def whole_boxes(boxes: Any, size: tuple[int, int]) -> np.ndarray:
+def whole_boxes(boxes: ArrayLike, size: Size) -> Array:
     """Return `boxes` as int64 (n, 4) if they are ordered, whole and inside the image."""
     array = check_boxes("boxes", boxes)
     if array.ndim != 2:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import types
+from collections.abc import Sequence
 
 import whitebox_loc
 
@@ -34,9 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="whitebox-loc", description=_first_line(whitebox_loc.__doc__)
-    )
+    # Of the docstring the first line: its examples are not for a terminal.
+    title = (whitebox_loc.__doc__ or "").partition("\n")[0]
+    parser = argparse.ArgumentParser(prog="whitebox-loc", description=title)
     parser.add_argument("--version", action="version", version=whitebox_loc.__version__)
     commands = parser.add_subparsers(required=True, metavar="command")
     shared = argparse.ArgumentParser(add_help=False)
@@ -58,26 +58,16 @@ def _parser() -> argparse.ArgumentParser:
     tour.add_argument("--head", default="profile", help="head of the localizer")
     tour.add_argument("--images", type=int, default=2000, help="held-out images a scene")
     tour.set_defaults(run=_tour)
-    bench = command(
-        "bench", "score every saliency method by every metric, and write the leaderboard"
-    )
+    words = "score every saliency method by every metric, and write the leaderboard"
+    bench = command("bench", words)
     bench.add_argument("--quick", action="store_true", help="few small images: minutes")
     bench.add_argument("--workers", type=int, default=os.cpu_count(), help="processes")
     bench.set_defaults(run=_bench)
     return parser
 
 
-def _first_line(text: str | None) -> str:
-    """Return what a docstring says first; its examples are not for a terminal."""
-    return (text or "").partition("\n")[0]
-
-
 def _tour(options: argparse.Namespace) -> int:
-    with _silent_start():
-        import tensorflow  # noqa: F401
-    from whitebox_loc import report
-
-    made = report.tour(
+    tour = _report().tour(
         options.out,
         seconds=options.seconds,
         scene=options.scene,
@@ -86,7 +76,7 @@ def _tour(options: argparse.Namespace) -> int:
         seed=options.seed,
         progress=not options.quiet,
     )
-    print(made.summary())
+    print(tour.summary())
     return 0
 
 
@@ -98,34 +88,33 @@ def _bench(options: argparse.Namespace) -> int:
 
     check_int("seed", options.seed, low=0)
     workers = check_int("workers", options.workers, low=1)
-    with _silent_start():
-        import tensorflow  # noqa: F401
-    from whitebox_loc import report
-
+    report = _report()
     settings = {"quick": options.quick, "seed": options.seed, "progress": not options.quiet}
     if workers == 1:
-        made = report.leaderboard(options.out, **settings)
+        board = report.leaderboard(options.out, **settings)
     else:
         # TensorFlow does not survive a fork.
         with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            made = report.leaderboard(options.out, executor=pool, **settings)
-    print(made.summary())
+            board = report.leaderboard(options.out, executor=pool, **settings)
+    print(board.summary())
     return 0
 
 
-@contextmanager
-def _silent_start() -> Iterator[None]:
-    """Hide what TensorFlow's C++ half prints while it is imported; exceptions still come."""
+def _report() -> types.ModuleType:
+    """Import the reports, and hide what TensorFlow's C++ half prints; exceptions still come."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     sys.stderr.flush()
-    kept = os.dup(2)
+    stderr = os.dup(2)
     with open(os.devnull, "w") as nowhere:
         os.dup2(nowhere.fileno(), 2)
     try:
-        yield
+        import tensorflow  # noqa: F401
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        os.dup2(stderr, 2)
+        os.close(stderr)
+    from whitebox_loc import report
+
+    return report
 
 
 if __name__ == "__main__":

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
+from whitebox_loc._types import Array, ArrayLike, Size, Tensor
 from whitebox_loc._validation import check_int, check_memory, check_size, shortened
 from whitebox_loc.boxes._arrays import ROUNDING as SLACK
 from whitebox_loc.boxes._arrays import check_fractions, finite_tensor, is_symbolic, numbers_of
@@ -32,8 +33,7 @@ class CenterTargets(NamedTuple):
     heat : tensor (n, rows, columns, classes)
         In [0, 1]: 1 in the cell of a box's centre, falling off around it.
     weight : tensor (n, rows, columns)
-        How much each cell counts in the losses of size and offset: its heat of any class, or 0
-        if that is at most 0.05.
+        How much each cell counts in the losses of size and offset: its heat if above 0.05, or 0.
     size : tensor (n, rows, columns, 2)
         Height and width, as fractions of the image, of the box whose peak is highest there.
     offset : tensor (n, rows, columns, 2)
@@ -41,31 +41,24 @@ class CenterTargets(NamedTuple):
     count : tensor, scalar
         Number of boxes in the batch.
     cells : tensor (2,)
-        How many cells the image spans, down and across; not whole if the stride does not divide
-        the image.
+        How many cells the image spans, down and across, not always whole.
     """
 
-    heat: Any
-    weight: Any
-    size: Any
-    offset: Any
-    count: Any
-    cells: Any
+    heat: Tensor
+    weight: Tensor
+    size: Tensor
+    offset: Tensor
+    count: Tensor
+    cells: Tensor
 
 
 def center_targets(
-    boxes: Any,
-    labels: Any,
-    grid: tuple[int, int],
-    stride: int,
-    size: tuple[int, int],
-    classes: int = 1,
+    boxes: ArrayLike, labels: ArrayLike, grid: Size, stride: int, size: Size, classes: int = 1
 ) -> CenterTargets:
     """Return the output of a perfect network for each cell.
 
     A box's peak is a Gaussian around the cell of its centre, in each direction as wide as
-    0.09 of the box's side: so cells count as almost right only where they are close compared
-    with the box. Peaks of one class are joined by their maximum.
+    0.09 of the box's side. Peaks of one class are joined by their maximum.
 
     Parameters
     ----------
@@ -74,10 +67,8 @@ def center_targets(
     labels : int tensor (n, k)
         Their classes, 0 .. classes - 1; -1 where there is no box. With one class every label
         of at least 0 is that class.
-    grid : (int, int)
-        Rows and columns of cells.
-    stride : int
-        Pixels a cell.
+    grid, stride : (int, int) and int
+        Rows and columns of cells, and pixels a cell.
     size : (int, int)
         Height and width of the image in pixels.
     classes : int, default 1
@@ -86,8 +77,8 @@ def center_targets(
     Returns
     -------
     CenterTargets
-        Inside a compiled function, where numbers cannot be refused, `heat` and `weight` are NaN
-        throughout if a box or label is wrong, and so are the losses.
+        Inside a compiled function, `heat`, `weight` and so the losses are NaN if a box or label
+        is wrong.
 
     Raises
     ------
@@ -123,20 +114,17 @@ def center_targets(
     poison = _poison(boxes, labels, classes)
     # A peak narrower than a cell is that cell alone; the width only has to be positive.
     width = tf.maximum(SPREAD * sides * cells, 1e-2)
+    lines = [tf.range(n, dtype=tf.float32) for n in grid]
     down, across = (
-        tf.exp(
-            -0.5 * ((tf.range(n, dtype=tf.float32) - home[..., i, None]) / width[..., i, None]) ** 2
-        )
-        for i, n in enumerate(grid)
+        tf.exp(-0.5 * ((line - home[..., i, None]) / width[..., i, None]) ** 2)
+        for i, line in enumerate(lines)
     )
     peaks = down[..., :, None] * across[..., None, :] * tf.cast(valid, tf.float32)[..., None, None]
     kinds = tf.one_hot(labels if classes > 1 else tf.zeros_like(labels), classes)
     heat = tf.reduce_max(peaks[..., None] * kinds[:, :, None, None, :], axis=1) + poison
     highest = tf.reduce_max(peaks, axis=1)
     owner = tf.argmax(peaks, axis=1)
-    corners = tf.stack(
-        tf.meshgrid(*(tf.range(n, dtype=tf.float32) for n in grid), indexing="ij"), -1
-    )
+    corners = tf.stack(tf.meshgrid(*lines, indexing="ij"), -1)
     return CenterTargets(
         heat=heat,
         weight=tf.where(highest > NEAR, highest, 0.0) + poison,
@@ -147,19 +135,10 @@ def center_targets(
     )
 
 
-def center_cells(boxes: Any, grid: tuple[int, int], stride: int, size: tuple[int, int]) -> Any:
-    """Return row and column of the cells that the centres of boxes lie in.
+def center_cells(boxes: ArrayLike, grid: Size, stride: int, size: Size) -> Tensor:
+    """Return row and column, int32 (..., 2), of the cells that the centres of boxes lie in.
 
-    Parameters
-    ----------
-    boxes : tensor (..., 4)
-        ``rel_yxyx``, within the image.
-    grid, stride, size
-        As for `center_targets`.
-
-    Returns
-    -------
-    int32 tensor (..., 2)
+    `boxes`, a tensor (..., 4), are ``rel_yxyx`` within the image; the rest as for `center_targets`.
 
     Examples
     --------
@@ -173,7 +152,7 @@ def center_cells(boxes: Any, grid: tuple[int, int], stride: int, size: tuple[int
     return _home((boxes[..., :2] + boxes[..., 2:]) / 2 * cells, grid)
 
 
-def _home(centers: Any, grid: tuple[int, int]) -> Any:
+def _home(centers: Tensor, grid: Size) -> Tensor:
     """Return the cells, int32 (..., 2), that centres lie in."""
     # A centre on the line between two cells must not fall to the first one by the rounding of
     # fractions; centres of boxes of whole pixels are half a pixel apart, so none is moved wrongly.
@@ -182,7 +161,7 @@ def _home(centers: Any, grid: tuple[int, int]) -> Any:
     return tf.minimum(places, tf.constant(grid) - 1)
 
 
-def _poison(boxes: Any, labels: Any, classes: int) -> Any:
+def _poison(boxes: ArrayLike, labels: ArrayLike, classes: int) -> Tensor:
     """Return 0, or NaN if one of the boxes or labels is wrong: scalar float32."""
     within = (boxes >= -SLACK) & (boxes <= 1 + SLACK)
     right = tf.reduce_all(within, -1) & tf.reduce_all(boxes[..., 2:] >= boxes[..., :2] - SLACK, -1)
@@ -191,7 +170,7 @@ def _poison(boxes: Any, labels: Any, classes: int) -> Any:
     return tf.where(tf.reduce_all(right | (labels < 0)), 0.0, np.float32(np.nan))
 
 
-def _check_grid(grid: Any, stride: Any, size: Any) -> tuple[tuple[int, int], Any]:
+def _check_grid(grid: object, stride: object, size: object) -> tuple[Size, Tensor]:
     """Return rows and columns of cells, and how many cells the image spans, float32 (2,)."""
     stride = check_int("stride", stride, low=1)
     height, width = check_size("size", size)
@@ -208,7 +187,7 @@ def _check_grid(grid: Any, stride: Any, size: Any) -> tuple[tuple[int, int], Any
     return (rows, columns), tf.constant([height / stride, width / stride], tf.float32)
 
 
-def _check_boxes(boxes: Any, labels: Any) -> Any:
+def _check_boxes(boxes: ArrayLike, labels: ArrayLike) -> Tensor:
     """Return boxes (n, k, 4) as float32, with labels (n, k); padding is not looked at."""
     if not is_symbolic(boxes):
         array = numbers_of("boxes", boxes)
@@ -234,7 +213,7 @@ def _check_boxes(boxes: Any, labels: Any) -> Any:
     return boxes
 
 
-def _check_labels(labels: Any, classes: int) -> np.ndarray:
+def _check_labels(labels: ArrayLike, classes: int) -> Array:
     """Return labels as an array, if they are whole numbers and, of several classes, classes."""
     array = numbers_of("labels", labels)
     if array.dtype.kind not in "iu" or array.ndim != 2:
@@ -250,7 +229,7 @@ def _check_labels(labels: Any, classes: int) -> np.ndarray:
     return array
 
 
-def heat_map_loss(targets: CenterTargets, logits: Any) -> Any:
+def heat_map_loss(targets: CenterTargets, logits: ArrayLike) -> Tensor:
     """Focal loss of the heat map with less penalty around a centre.
 
     With target y and probability p, a cell with y = 1 costs ``-(1 - p)**2 log p`` and any other
@@ -268,24 +247,20 @@ def heat_map_loss(targets: CenterTargets, logits: Any) -> Any:
     Returns
     -------
     tensor, scalar float32
-        Finite in value and gradient for all logits of up to 1e30 in magnitude, unless their
-        sum overflows.
+        Finite in value and gradient for logits of up to 1e30 in magnitude.
 
     References
     ----------
-    X. Zhou, D. Wang and P. Kraehenbuehl, "Objects as points", 2019, arXiv:1904.07850,
-    equation 1.
+    X. Zhou et al., "Objects as points", 2019, arXiv:1904.07850, equation 1.
 
     Examples
     --------
-    One cell with a centre, of which the network is half sure, costs log(2) / 4:
-
     >>> targets = center_targets([[[0.0, 0.0, 1.0, 1.0]]], [[0]], (1, 1), 2, (2, 2))
     >>> round(float(heat_map_loss(targets, [[[[0.0]]]])), 4)
     0.1733
     """
-    y = _check_targets(targets).heat
-    logits = _check_maps("logits", logits, y.shape)
+    logits = _check_maps("logits", logits, targets, "heat")
+    y = targets.heat
     log_p, log_rest = _log_shares(logits)
     p, rest = tf.exp(log_p), tf.exp(log_rest)
     centers = tf.where(y >= 1, rest**2 * log_p, 0.0)
@@ -293,22 +268,22 @@ def heat_map_loss(targets: CenterTargets, logits: Any) -> Any:
     return -tf.reduce_sum(centers + others) / tf.maximum(targets.count, 1.0)
 
 
-def center_loss(targets: CenterTargets, size_logits: Any, offset: Any) -> tuple[Any, Any]:
+def center_loss(
+    targets: CenterTargets, size_logits: ArrayLike, offset: ArrayLike
+) -> tuple[Tensor, Tensor]:
     """Mean errors of size and of place, in proportion to the box.
 
     Height and width cost the absolute difference of their logarithms, offsets the absolute
-    difference over the true side: to first order both are the share of the overlap that is lost,
-    for a box of any size. Both are summed over the two directions, and averaged over cells by
-    ``targets.weight``; 0 without boxes.
+    difference over the true side: to first order the share of the overlap that is lost. Both are
+    summed over the two directions, and averaged over cells by ``targets.weight``; 0 without boxes.
 
     Parameters
     ----------
     targets : CenterTargets
         From `center_targets`.
-    size_logits : tensor (n, rows, columns, 2)
-        Log-odds of height and width as fractions of the image.
-    offset : tensor (n, rows, columns, 2)
-        From the cell's corner to the centre, in cells.
+    size_logits, offset : tensors (n, rows, columns, 2)
+        Log-odds of height and width as fractions of the image; from the cell's corner to the
+        centre, in cells.
 
     Returns
     -------
@@ -317,42 +292,33 @@ def center_loss(targets: CenterTargets, size_logits: Any, offset: Any) -> tuple[
 
     Examples
     --------
-    A box of half the image is taken for one of a quarter, in the right place:
-
     >>> import numpy as np
     >>> targets = center_targets([[[0.0, 0.0, 0.5, 0.5]]], [[0]], (1, 1), 8, (8, 8))
-    >>> quarter = np.full((1, 1, 1, 2), np.log(0.25 / 0.75))
+    >>> quarter = np.full((1, 1, 1, 2), np.log(0.25 / 0.75))  # half the side, at the right place
     >>> of_size, of_place = center_loss(targets, quarter, np.full((1, 1, 1, 2), 0.25))
     >>> round(float(of_size) / 2, 4), float(of_place)
     (0.6931, 0.0)
     """
-    shape = _check_targets(targets).size.shape
-    size_logits = _check_maps("size_logits", size_logits, shape)
-    offset = _check_maps("offset", offset, shape)
+    size_logits = _check_maps("size_logits", size_logits, targets, "size")
+    offset = _check_maps("offset", offset, targets, "size")
     weight = targets.weight[..., None]
     total = tf.maximum(tf.reduce_sum(targets.weight), 1e-6)
     # Cells without a box have size 0; they weigh 0, but the logarithm must be finite.
     sides = tf.maximum(targets.size, 1e-6)
     wrong_size = tf.abs(tf.math.log_sigmoid(size_logits) - tf.math.log(sides))
     wrong_place = tf.abs(offset - targets.offset) / (sides * targets.cells)
-    return (
-        tf.reduce_sum(weight * wrong_size) / total,
-        tf.reduce_sum(weight * wrong_place) / total,
-    )
+    size, place = (tf.reduce_sum(weight * wrong) / total for wrong in (wrong_size, wrong_place))
+    return size, place
 
 
-def _check_targets(targets: Any) -> CenterTargets:
+def _check_maps(name: str, value: ArrayLike, targets: CenterTargets, part: str) -> Tensor:
+    """Return the output of a network as float32, if it has the shape of a part of the targets."""
     if not isinstance(targets, CenterTargets):
         raise TypeError(
             "`targets` must be the CenterTargets that center_targets returns; got "
             f"{type(targets).__name__}."
         )
-    return targets
-
-
-def _check_maps(name: str, value: Any, shape: Any) -> Any:
-    """Return the output of a network as float32, if it has the shape of the targets."""
-    tensor = tf.cast(finite_tensor(name, value), tf.float32)
+    tensor, shape = tf.cast(finite_tensor(name, value), tf.float32), getattr(targets, part).shape
     if not tensor.shape.is_compatible_with(shape):
         raise ValueError(
             f"`{name}` must have shape {tuple(shape)}, as `targets` have; got "
@@ -361,7 +327,7 @@ def _check_maps(name: str, value: Any, shape: Any) -> Any:
     return tensor
 
 
-def _log_shares(logits: Any) -> tuple[Any, Any]:
+def _log_shares(logits: Tensor) -> tuple[Tensor, Tensor]:
     """Return log p and log(1 - p) of each class, both without cancellation."""
     every = tf.concat([logits, tf.zeros_like(logits[..., :1])], axis=-1)
     log_p = tf.nn.log_softmax(every)

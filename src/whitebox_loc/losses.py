@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from whitebox_loc._types import ArrayLike, Size, Tensor
 from whitebox_loc._validation import (
     check_boxes,
     check_choice,
@@ -36,7 +37,6 @@ __all__ = ["OVERLAPS", "BoxBCE", "IoULoss", "SumLoss", "edge_cross_entropy", "en
 OVERLAPS = {"iou": iou, "giou": giou, "diou": diou, "ciou": ciou}
 """The measures of overlap that `IoULoss` can take."""
 
-
 REDUCTIONS = ("sum_over_batch_size", "mean", "mean_with_sample_weight", "sum", "none")
 
 
@@ -54,14 +54,13 @@ class _Summable(keras.losses.Loss):
         check_text("name", name)
         super().__init__(name=name, reduction=reduction, dtype=check_dtype("dtype", dtype))
 
-    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+    def __call__(
+        self, y_true: ArrayLike, y_pred: ArrayLike, sample_weight: ArrayLike = None
+    ) -> Tensor:
         """Return the loss of boxes (n, 4), reduced by `reduction`; see `keras.losses.Loss`.
 
-        Raises
-        ------
-        ValueError, TypeError
-            If these are no pairs of finite boxes. Inside a compiled function only shapes are
-            looked at, and the loss is NaN where it would be wrong.
+        Other than pairs of finite boxes are a ValueError or TypeError. Inside a compiled function
+        only shapes are looked at, and the loss is NaN where it would be wrong.
         """
         check_pair(y_true, y_pred, fractions=self.fractions)
         check_weights(sample_weight, y_pred)
@@ -72,17 +71,13 @@ class _Summable(keras.losses.Loss):
         own = {name: getattr(self, name) for name in self.arguments}
         return {**super().get_config(), **own, "dtype": self.dtype}
 
-    def __add__(self, other: Any) -> SumLoss:
-        if not isinstance(other, keras.losses.Loss):
-            return NotImplemented
-        return SumLoss([self, other])
+    def __add__(self, other: object) -> SumLoss:
+        return SumLoss([self, other]) if isinstance(other, keras.losses.Loss) else NotImplemented
 
-    def __radd__(self, other: Any) -> SumLoss:
-        if not isinstance(other, keras.losses.Loss):
-            return NotImplemented
-        return SumLoss([other, self])
+    def __radd__(self, other: object) -> SumLoss:
+        return SumLoss([other, self]) if isinstance(other, keras.losses.Loss) else NotImplemented
 
-    def __mul__(self, weight: Any) -> SumLoss:
+    def __mul__(self, weight: float) -> SumLoss:
         return SumLoss([self], [weight])
 
     __rmul__ = __mul__
@@ -90,29 +85,22 @@ class _Summable(keras.losses.Loss):
 
 @keras.saving.register_keras_serializable(package="whitebox_loc")
 class BoxBCE(_Summable):
-    """Binary cross entropy against soft targets: the four coordinates as fractions.
+    """Mean binary cross entropy of the four coordinates, as fractions, against soft targets.
 
     A fraction ``t`` is scored as the probability it could be: the minimum over the
     prediction is at ``t``, where the value is not 0 but the entropy of ``t`` (see
     `entropy_floor`). Predictions at or beyond 0 and 1 keep a finite value and a gradient
-    that points back: below a hundredth of the target the logarithm goes on as its tangent,
-    see `whitebox_loc.boxes.entropy.cross_entropy`.
+    that points back, see `whitebox_loc.boxes.entropy.cross_entropy`.
 
     Parameters
     ----------
     format : str
         Relative format in which coordinates are compared, a ``rel_`` name from
-        `whitebox_loc.boxes.FORMATS`. Both arguments of the loss are ``rel_yxyx`` whatever
-        this is; ``"rel_yxhw"`` scores top, left, height and width.
+        `whitebox_loc.boxes.FORMATS`. Both arguments of the loss are ``rel_yxyx`` whatever this is.
     tangent : float
         Share of the target below which the logarithm is replaced by its tangent, in (0, 1).
-        The gradient of a coordinate is at most ``1 / tangent + 1``.
     reduction, name, dtype
         As in `keras.losses.Loss`.
-
-    Notes
-    -----
-    The loss of one image, of shape (n,) before reduction, is the mean over the coordinates.
 
     Examples
     --------
@@ -140,7 +128,7 @@ class BoxBCE(_Summable):
         if not 0 < self.tangent < 1:
             raise ValueError(f"`tangent` must lie strictly between 0 and 1; got {tangent!r}.")
 
-    def call(self, y_true: Any, y_pred: Any) -> Any:
+    def call(self, y_true: ArrayLike, y_pred: ArrayLike) -> Tensor:
         """Return the losses, shape (n,), of boxes of shape (n, 4)."""
         truth, prediction = to_tensor(y_true, halves=False), to_tensor(y_pred, halves=False)
         truth = convert(truth, "rel_yxyx", self.format)
@@ -160,16 +148,14 @@ class IoULoss(_Summable):
         plain IoU has no gradient where the boxes do not touch.
     size : (height, width), optional
         Image size in pixels, to measure the distances of DIoU and CIoU in pixels.
-        Without it they are in fractions, distorted if the image is not square. IoU
-        and GIoU are the same with or without.
+        Without it they are in fractions, distorted if the image is not square.
     reduction, name, dtype
         As in `keras.losses.Loss`.
 
     Notes
     -----
-    Values are computed in float32 or better whatever the model's precision. The slope grows
-    like one over the shorter side, so with float16 activations give the model a float32
-    output layer, as Keras advises.
+    Values are computed in float32 or better. The slope grows like one over the shorter side, so
+    with float16 activations give the model a float32 output layer, as Keras advises.
 
     Examples
     --------
@@ -184,7 +170,7 @@ class IoULoss(_Summable):
         self,
         kind: str = "iou",
         *,
-        size: tuple[int, int] | None = None,
+        size: Size | None = None,
         reduction: str | None = "sum_over_batch_size",
         name: str = "iou_loss",
         dtype: Any = None,
@@ -193,7 +179,7 @@ class IoULoss(_Summable):
         self.kind = check_choice("kind", kind, OVERLAPS)
         self.size = None if size is None else check_size("size", size)
 
-    def call(self, y_true: Any, y_pred: Any) -> Any:
+    def call(self, y_true: ArrayLike, y_pred: ArrayLike) -> Tensor:
         """Return the losses, shape (n,), of boxes of shape (n, 4)."""
         return 1.0 - OVERLAPS[self.kind](y_pred, y_true, "rel_yxyx", size=self.size)
 
@@ -210,11 +196,6 @@ class SumLoss(_Summable):
         One a term; all 1 by default.
     name, dtype
         As in `keras.losses.Loss`.
-
-    Raises
-    ------
-    ValueError
-        If there are no terms, not as many weights as terms, or different reductions.
 
     Examples
     --------
@@ -245,12 +226,10 @@ class SumLoss(_Summable):
             self.weights += [weight * inner for inner in (term.weights if several else [1.0])]
         self.fractions = any(getattr(term, "fractions", False) for term in self.terms)
 
-    def call(self, y_true: Any, y_pred: Any) -> Any:
+    def call(self, y_true: ArrayLike, y_pred: ArrayLike) -> Tensor:
         """Return the weighted sum of the terms' losses, shape (n,), of boxes (n, 4)."""
-        weighted = [
-            weight * term.call(y_true, y_pred)
-            for term, weight in zip(self.terms, self.weights, strict=True)
-        ]
+        pairs = zip(self.terms, self.weights, strict=True)
+        weighted = [weight * term.call(y_true, y_pred) for term, weight in pairs]
         return sum(weighted[1:], weighted[0])
 
     def get_config(self) -> dict[str, Any]:
@@ -265,28 +244,25 @@ class SumLoss(_Summable):
         return cls(**{**config, "terms": terms})
 
 
-def edge_cross_entropy(boxes: Any, row_logits: Any, column_logits: Any) -> Any:
+def edge_cross_entropy(boxes: ArrayLike, row_logits: ArrayLike, column_logits: ArrayLike) -> Tensor:
     """Cross entropy of the profile localizer's distributions over edges.
 
     A coordinate that is the expectation of a softmax gets no gradient once the softmax
-    is sure of a wrong position: each logit's gradient is its probability times its distance
-    to the expectation. Here the gradient is probability minus truth, which stays. An edge
-    between two positions is shared by them in proportion (Li et al. 2020).
+    is sure of a wrong position. Here the gradient is probability minus truth, which stays. An
+    edge between two positions is shared by them in proportion (Li et al. 2020).
 
     Parameters
     ----------
     boxes : tensor (n, 4)
         True boxes in ``rel_yxyx``, within the image.
-    row_logits : tensor (n, height + 1, 2)
-        Scores of the row boundaries as top and as bottom.
-    column_logits : tensor (n, width + 1, 2)
-        Scores of the column boundaries as left and as right.
+    row_logits, column_logits : tensors (n, height + 1, 2) and (n, width + 1, 2)
+        Scores of the row boundaries as top and bottom, of the column boundaries as left and right.
 
     Returns
     -------
     tensor, scalar float32
-        Mean over images and the four edges, in nats. Inside a compiled function, where numbers
-        cannot be refused, NaN if a box is not within the image.
+        Mean over images and the four edges, in nats. Inside a compiled function, NaN if a box is
+        not within the image.
 
     Raises
     ------
@@ -322,7 +298,7 @@ def edge_cross_entropy(boxes: Any, row_logits: Any, column_logits: Any) -> Any:
     return keras.ops.mean(_nan_outside(boxes, keras.ops.mean(losses, axis=-1)))
 
 
-def _check_logits(name: str, logits: Any, boxes: Any) -> Any:
+def _check_logits(name: str, logits: ArrayLike, boxes: Tensor) -> Tensor:
     """Return scores of edges as tensor (n, positions, 2), n as in `boxes`."""
     tensor = finite_tensor(name, logits)
     n = boxes.shape[0]
@@ -335,7 +311,7 @@ def _check_logits(name: str, logits: Any, boxes: Any) -> Any:
     return tensor
 
 
-def _edge_nll(edges: Any, logits: Any) -> Any:
+def _edge_nll(edges: Tensor, logits: Tensor) -> Tensor:
     ops = keras.ops
     log_p = ops.log_softmax(ops.cast(logits, "float32"), axis=1)
     last = log_p.shape[1] - 1
@@ -346,7 +322,7 @@ def _edge_nll(edges: Any, logits: Any) -> Any:
     return -ops.sum(ops.maximum(1.0 - distance, 0.0) * log_p, axis=1)
 
 
-def entropy_floor(boxes: Any, format: str = "rel_yxyx") -> float:
+def entropy_floor(boxes: ArrayLike, format: str = "rel_yxyx") -> float:
     """Mean binary entropy of the coordinates: the least `BoxBCE` can reach on these targets.
 
     Parameters
@@ -354,8 +330,7 @@ def entropy_floor(boxes: Any, format: str = "rel_yxyx") -> float:
     boxes : array_like, shape (..., 4)
         True boxes in ``rel_yxyx``, all within the image.
     format : str
-        The format of the `BoxBCE` it belongs to. On the original notebook's boxes the
-        floor is 0.495 in ``rel_yxhw`` (its own target) and 0.502 in ``rel_yxyx``.
+        The format of the `BoxBCE` it belongs to.
 
     Returns
     -------
@@ -365,7 +340,7 @@ def entropy_floor(boxes: Any, format: str = "rel_yxyx") -> float:
     Raises
     ------
     ValueError
-        For boxes that reach beyond the image (pixel boxes, perhaps), are swapped, or are none.
+        For boxes that reach beyond the image, are swapped, or are none.
 
     Examples
     --------
@@ -388,7 +363,7 @@ def entropy_floor(boxes: Any, format: str = "rel_yxyx") -> float:
     return float(entropy(fractions).mean())
 
 
-def _nan_outside(fractions: Any, losses: Any) -> Any:
+def _nan_outside(fractions: Tensor, losses: Tensor) -> Tensor:
     """Return losses (n,), but NaN where `fractions` (n, k) are none, and a loss may be negative."""
     ops = keras.ops
     within = (fractions >= -ROUNDING) & (fractions <= 1 + ROUNDING)

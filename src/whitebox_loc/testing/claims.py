@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
-import keras
 import numpy as np
+
+from whitebox_loc._types import Array, ArrayLike, Model
 
 Place = Callable[[tuple[int, ...]], str]
 """From the index of a number to words that say where it is."""
@@ -22,27 +22,15 @@ REPEATED = (
 )
 
 
-def rounding(model: keras.Model, size: tuple[int, ...], scale: float, ways: int = 1) -> float:
+def rounding(model: Model, size: tuple[int, ...], scale: float, ways: int = 1) -> float:
     """Return how far two float32 computations of one thing may be apart.
 
     A sum of k products is rounded at most k times, each time by half a unit in the last place of
     a partial sum; another batch size or order rounds otherwise, so that two results differ by k
     units. An output is a chain of such sums, one a kernel, as long as the kernel's fan-in, and of
     sums along the image's sides; what is added up may be `CANCELLED` times larger than what
-    remains. So the bound is the sum of these lengths, times that, times 2^-23, times the scale.
-
-    Parameters
-    ----------
-    model : keras.Model
-    size : (height, width)
-    scale : float
-        Largest of the numbers compared.
-    ways : int, default 1
-        Times that the chain is gone through: 2 for a gradient, there and back.
-
-    Returns
-    -------
-    float
+    remains. So the bound is the sum of these lengths, times that, times 2^-23, times `scale`, the
+    largest of the numbers compared, and `ways`: 2 for a gradient, there and back.
 
     Examples
     --------
@@ -55,7 +43,7 @@ def rounding(model: keras.Model, size: tuple[int, ...], scale: float, ways: int 
     return float(ways * (fan_in + sum(size)) * CANCELLED * np.finfo(np.float32).eps * scale)
 
 
-def claim_finite(who: str, array: np.ndarray, place: Place, look: str) -> None:
+def claim_finite(who: str, array: Array, place: Place, look: str) -> None:
     """Raise an AssertionError at the first number that is NaN or infinite."""
     bad = ~np.isfinite(array)
     if bad.any():
@@ -67,7 +55,7 @@ def claim_finite(who: str, array: np.ndarray, place: Place, look: str) -> None:
 
 
 def claim_close(
-    who: str, values: np.ndarray, expected: Any, tolerance: float, place: Place, look: str
+    who: str, values: Array, expected: ArrayLike, tolerance: float, place: Place, look: str
 ) -> None:
     """Raise an AssertionError at the largest difference if it is above the tolerance.
 
@@ -89,12 +77,12 @@ def claim_close(
         )
 
 
-def claim_same_bytes(who: str, first: np.ndarray, again: np.ndarray, place: Place) -> None:
+def claim_same_bytes(who: str, first: Array, again: Array, place: Place) -> None:
     """Raise an AssertionError if two answers to one question are not equal bit for bit."""
     if first.tobytes() != again.tobytes():
         claim_close(f"{who} answers one question in two ways", again, first, 0.0, place, REPEATED)
         raise AssertionError(f"{who} answers one question by zeros of two signs. {REPEATED}")
 
 
-def _index(flat: Any, array: np.ndarray) -> tuple[int, ...]:
+def _index(flat: np.intp, array: Array) -> tuple[int, ...]:
     return tuple(int(i) for i in np.unravel_index(int(flat), array.shape))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
-import keras
 import numpy as np
 
+from whitebox_loc._types import Array, ArrayLike, Model
 from whitebox_loc._validation import check_callable, check_real, shortened
 from whitebox_loc.data import Scene, generate
 from whitebox_loc.evaluation import Trial
@@ -21,12 +22,12 @@ _GREY: dict[str, Any] = {"foreground": 0.8, "background": 0.2, "noise": 0.05}
 
 
 @functools.cache
-def small_localizer() -> keras.Model:
+def small_localizer() -> Model:
     """Return an untrained localizer, the same in every call."""
     return localizer(SIZE, filters=(3, 4), line_filters=4, seed=1)
 
 
-def noisy_images(model: keras.Model) -> np.ndarray:
+def noisy_images(model: Model) -> Array:
     """Return three images of a noisy scene, of the size that the model takes.
 
     Grey and with noise no two pixels are alike: nothing hangs on how ties are broken.
@@ -50,7 +51,7 @@ def small_trial() -> Trial:
     how: dict[str, Any] = {"method": "integrated_gradients", "steps": 4}
     maps, info = saliency(model, batch.images, "left", return_info=True, **how)
 
-    def explain(model: keras.Model, images: Any) -> np.ndarray:
+    def explain(model: Model, images: ArrayLike) -> Array:
         return saliency(model, images, "left", **how)
 
     # Not a model whose used pixels are known: any mask serves to see what a metric does with it.
@@ -61,7 +62,7 @@ def small_trial() -> Trial:
     )  # fmt: skip
 
 
-def exact(oracle: Any, *arguments: Any) -> np.ndarray:
+def exact(oracle: Callable[..., ArrayLike], *arguments: Any) -> Array:
     """Return what an oracle says, if it says numbers."""
     value = np.asarray(call_given("oracle", oracle, *arguments))
     if value.dtype.kind not in "biuf":
@@ -71,7 +72,7 @@ def exact(oracle: Any, *arguments: Any) -> np.ndarray:
     return value
 
 
-def check_comparison(oracle: Any, tolerance: Any, takes: int, what: str) -> None:
+def check_comparison(oracle: object, tolerance: object, takes: int, what: str) -> None:
     """Check `oracle`, None or a function of `takes` arguments, and `tolerance`."""
     if oracle is not None:
         check_callable("oracle", oracle, takes, what)

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
+from whitebox_loc._types import Array, ArrayLike, Model
 from whitebox_loc._validation import check_model
 from whitebox_loc.boxes.formats import COORDINATES
 from whitebox_loc.introspect.targets.outputs import box_output
 from whitebox_loc.introspect.tracing.capture import Forward
 from whitebox_loc.introspect.tracing.inputs import check_images
-from whitebox_loc.testing.claims import claim_close, claim_finite, claim_same_bytes, rounding
+from whitebox_loc.testing.claims import Place, claim_close, claim_finite, claim_same_bytes, rounding
 from whitebox_loc.testing.inputs import check_comparison, exact, noisy_images
 from whitebox_loc.testing.states import unchanged
 
 
 def check_localizer(
-    model: keras.Model,
+    model: Model,
     *,
-    images: Any = None,
-    oracle: Callable[[Any], Any] | None = None,
+    images: ArrayLike = None,
+    oracle: Callable[[ArrayLike], ArrayLike] | None = None,
     tolerance: float | None = None,
 ) -> None:
     """Check that a localizer keeps what all localizers promise.
@@ -38,24 +37,19 @@ def check_localizer(
     Parameters
     ----------
     model : keras.Model
-    images : float array (n, height, width, channels), optional
-        Or the structure that the model takes. Default: three images of a noisy scene, of the
-        model's own size.
+    images
+        As in `check_saliency_method`.
     oracle : callable, optional
         From images to the exact boxes (n, 4), ``rel_yxyx``: a float64 rewrite of the network, or
         the true boxes if it is exact.
     tolerance : float, optional
         Largest difference between two answers that are to be equal, in fractions of the image.
-        By default ``(sum of fan-ins + height + width) * 16 * 2^-23`` times the largest answer, at
-        least 1: what rounding to float32 can do, as `check_saliency_method` explains.
+        By default half that of `check_saliency_method` for the largest answer, at least 1.
 
     Raises
     ------
     AssertionError
-        If the model breaks a promise: which, for which image and number, by how much, and what
-        to look at.
-    ValueError, TypeError
-        If an argument is not one of the above.
+        If the model breaks a promise: which, where, by how much, and what to look at.
 
     Examples
     --------
@@ -83,7 +77,7 @@ def check_localizer(
     for name, array in _answers(who, model, images, n).items():
         claim_same_bytes(who, first[name], array, _places(name))
 
-    def allowed(array: np.ndarray) -> float:
+    def allowed(array: Array) -> float:
         scale = max(1.0, float(np.abs(array).max()))
         return rounding(model, size, scale) if tolerance is None else tolerance
 
@@ -106,17 +100,15 @@ _ORACLE = (
 )
 
 
-def _answers(who: str, model: keras.Model, images: Any, n: int) -> dict[str, np.ndarray]:
+def _answers(who: str, model: Model, images: ArrayLike, n: int) -> dict[str, Array]:
     """Return all outputs by name, the box as "box"."""
     outputs = model(images, training=False)
     try:
         box = box_output(Forward(outputs, {}, getattr(model, "output_names", None)))
     except ValueError as error:
         raise AssertionError(f"{who} answers no box: {error}") from error
-    parts = {"box": box}
-    parts |= {
-        f"output {i}": part for i, part in enumerate(tf.nest.flatten(outputs)) if part is not box
-    }
+    others = enumerate(tf.nest.flatten(outputs))
+    parts = {"box": box} | {f"output {i}": part for i, part in others if part is not box}
     arrays = {name: np.asarray(part) for name, part in parts.items()}
     for name, array in arrays.items():
         if len(array) != n:
@@ -127,7 +119,7 @@ def _answers(who: str, model: keras.Model, images: Any, n: int) -> dict[str, np.
     return arrays
 
 
-def _places(name: str, first_image: int = 0) -> Any:
+def _places(name: str, first_image: int = 0) -> Place:
     def place(index: tuple[int, ...]) -> str:
         image, *rest = index
         if name == "box":

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
+from whitebox_loc._types import Array, ArrayLike, Model
 from whitebox_loc._validation import (
     check_bool,
     check_callable,
@@ -28,15 +28,15 @@ from whitebox_loc.testing.claims import claim_close, claim_finite, claim_same_by
 from whitebox_loc.testing.inputs import check_comparison, exact, noisy_images, small_localizer
 from whitebox_loc.testing.states import unchanged
 
-Oracle = Callable[[keras.Model, Any, Any], Any]
+Oracle = Callable[[Model, ArrayLike, Any], ArrayLike]
 """From a model, images and one target to exact maps (n, height, width)."""
 
 
 def check_saliency_method(
     method: str | Method | Callable[..., Any],
     *,
-    model: keras.Model | None = None,
-    images: Any = None,
+    model: Model | None = None,
+    images: ArrayLike = None,
     targets: Sequence[Any] = COORDINATES,
     signed: bool = True,
     oracle: Oracle | None = None,
@@ -47,11 +47,9 @@ def check_saliency_method(
 
     - Maps have shape (targets, images, height, width), are floats, finite, and not all 0.
     - They are signed: some pixels speak for and some against a target.
-    - Asked again, the method gives the same bytes, and an image has the same map alone, among
-      others, and in batches of 2.
-    - Several targets at once have the maps that each has alone.
-    - The model (weights, what is trainable, `call` of its layers), the images and the random
-      state of Python and NumPy are as before.
+    - A second call gives the same bytes, and an image has the same map alone, among others, and
+      in batches of 2; so has a target.
+    - The model, the images and the random state of Python and NumPy are as before.
     - Maps are those of the oracle, if one is given.
 
     Parameters
@@ -72,25 +70,16 @@ def check_saliency_method(
         a float64 rewrite.
     tolerance : float, optional
         Largest difference between two maps that are to be equal. By default what rounding to
-        float32 can do: see Notes.
+        float32 can do: ``2 (sum of fan-ins + height + width) * 16 * 2^-23`` times the largest
+        number among the maps, chains of sums, one a kernel, there and back, of terms that may be
+        16 times larger than what is left of them. For half precision give your own.
     **options
         Of the method.
 
     Raises
     ------
     AssertionError
-        If the method breaks a promise: which, for which target, image and pixel, by how much,
-        and what to look at.
-    ValueError, TypeError
-        If an argument is not one of the above.
-
-    Notes
-    -----
-    The default tolerance is ``2 (sum of fan-ins + height + width) * 16 * 2^-23`` times the
-    largest number among the maps: a map is a chain of sums, one a kernel, there and back; a sum
-    of k terms differs by k units in the last place when it is added up in another order; and
-    terms may be 16 times larger than what is left of them. What depends on other images does so
-    by far more. For half precision, or differences of far larger numbers, give your own.
+        If the method breaks a promise: which, where, by how much, and what to look at.
 
     Examples
     --------
@@ -107,41 +96,34 @@ def check_saliency_method(
     row = _as_row(method)
     check_bool("signed", signed)
 
-    def explain(model: keras.Model, images: Any, target: Any, batch_size: int = 256) -> Any:
+    def explain(model: Model, images: ArrayLike, target: Any, batch_size: int = 256) -> ArrayLike:
         try:
             return saliency(model, images, target, row, batch_size=batch_size, **options)
         except NotFiniteError as error:
             return error.values  # Of which `claim_finite` says where they are not.
 
-    question = _asked(f"Method {row.name!r}", model, images, targets, oracle, tolerance)
+    question = _Question(f"Method {row.name!r}", model, images, targets, oracle, tolerance)
     first = question.check(explain, signed)
     small = question.stack(explain(question.model, question.images, question.targets, 2))
     question.same(small, first, "gives other maps in batches of 2", _BATCH)
     for k in sorted({0, len(question.targets) - 1}):
         alone = np.asarray(explain(question.model, question.images, question.targets[k]))[None]
-        where = functools.partial(question.place, first_target=k)
-        claim_close(
-            f"{question.who} gives a target another map alone than among others",
-            alone, first[k : k + 1], question.allowed(first), where,
-            "Look for sums over targets, and for the order in which targets are stacked.",
-        )  # fmt: skip
+        what = "gives a target another map alone than among others"
+        question.same(alone, first[k : k + 1], what, _TARGETS, scale=first, first_target=k)
     question.check_oracle(first)
 
 
 def check_explainer(
-    explain: Callable[[keras.Model, Any, Any], Any],
+    explain: Callable[[Model, ArrayLike, Any], ArrayLike],
     *,
-    model: keras.Model | None = None,
-    images: Any = None,
+    model: Model | None = None,
+    images: ArrayLike = None,
     targets: Sequence[Any] = COORDINATES,
     signed: bool = True,
     oracle: Oracle | None = None,
     tolerance: float | None = None,
 ) -> None:
     """Check that a function that explains models keeps what all explainers promise.
-
-    It is asked for one target at a time; otherwise as `check_saliency_method`, and so are the
-    arguments that are not described here.
 
     Parameters
     ----------
@@ -154,18 +136,14 @@ def check_explainer(
     ------
     AssertionError
         If it breaks a promise.
-    ValueError, TypeError
-        If an argument is not one of the above.
 
     Examples
     --------
     >>> import whitebox_loc as wb
     >>> def doubled_gradient(model, images, target):
     ...     return 2 * wb.introspect.saliency(model, images, target)
-    >>> def gradient(model, images, target):
-    ...     return wb.introspect.saliency(model, images, target).astype("float64")
     >>> check_explainer(doubled_gradient)
-    >>> check_explainer(doubled_gradient, oracle=gradient)
+    >>> check_explainer(doubled_gradient, oracle=wb.introspect.saliency)
     Traceback (most recent call last):
         ...
     AssertionError: Explainer 'doubled_gradient' is not its oracle: the map of 'bottom' on ...
@@ -173,13 +151,11 @@ def check_explainer(
     check_callable("explain", explain, 3, "from a model, images and a target to maps")
     check_bool("signed", signed)
 
-    def stacked(model: keras.Model, images: Any, targets: Sequence[Any]) -> list[Any]:
-        return [
-            np.asarray(call_given("explain", explain, model, images, target)) for target in targets
-        ]
+    def stacked(model: Model, images: ArrayLike, targets: Sequence[Any]) -> list[Any]:
+        return [np.asarray(call_given("explain", explain, model, images, t)) for t in targets]
 
     name = getattr(explain, "__name__", type(explain).__name__)
-    question = _asked(f"Explainer {name!r}", model, images, targets, oracle, tolerance)
+    question = _Question(f"Explainer {name!r}", model, images, targets, oracle, tolerance)
     question.check_oracle(question.check(stacked, signed))
 
 
@@ -187,6 +163,7 @@ _BATCH = (
     "Look for what is taken over the batch, such as a maximum to divide by or normalization as "
     "in training, and for random numbers that are drawn for a whole batch."
 )
+_TARGETS = "Look for sums over targets, and for the order in which targets are stacked."
 _FINITE = "Look for divisions by what can be 0, and for logarithms and roots of it."
 _SILENT = (
     "Look for a derivative that is cut; or give a `model` and `images` on which the targets "
@@ -199,18 +176,35 @@ _SIGNED = (
 _ORACLE = "Look at the formula, and whether both take the same target, sum over channels and scale."
 
 
-@dataclass(frozen=True)
-class _Asked:
+@dataclass
+class _Question:
     """One question: who is asked, about what, and what it is compared with."""
 
     who: str
-    model: keras.Model
-    images: Any
-    targets: list[Any]
+    model: Model
+    images: ArrayLike
+    targets: Sequence[Any]
     oracle: Oracle | None
     tolerance: float | None
 
-    def check(self, explain: Callable[..., Any], signed: bool) -> np.ndarray:
+    def __post_init__(self) -> None:
+        self.model = small_localizer() if self.model is None else check_model(self.model)
+        self.images = noisy_images(self.model) if self.images is None else self.images
+        check_images(self.images, self.model)
+        what = "from a model, images and a target to maps"
+        check_comparison(self.oracle, self.tolerance, 3, what)
+        if not isinstance(self.targets, (list, tuple)) or not self.targets:
+            raise TypeError(
+                "`targets` must be a list or tuple of one target or more; got "
+                f"{shortened(self.targets)}."
+            )
+        self.targets = list(self.targets)
+        for i, target in enumerate(self.targets):
+            as_target(target, f"targets[{i}]")
+        # A model that has not run yet may have no weights.
+        self.model(self.images, training=False)
+
+    def check(self, explain: Callable[..., ArrayLike], signed: bool) -> Array:
         """Return the maps (k, n, height, width) after checking what all maps promise."""
         with unchanged(self.who, self.model, images=self.images):
             first = self.stack(explain(self.model, self.images, self.targets))
@@ -230,18 +224,16 @@ class _Asked:
             part = tf.nest.map_structure(lambda array, i=i: array[i : i + 1], self.images)
             alone = self.stack(explain(self.model, part, self.targets), 1)
             what = "gives an image another map alone than among others"
-            self.same(alone, first[:, i : i + 1], what, _BATCH, first_image=i, scale=first)
+            self.same(alone, first[:, i : i + 1], what, _BATCH, scale=first, first_image=i)
         return first
 
-    def check_oracle(self, maps: np.ndarray) -> None:
+    def check_oracle(self, maps: Array) -> None:
         """Claim that maps are those of the oracle, if there is one."""
         if self.oracle is not None:
-            expected = [
-                exact(self.oracle, self.model, self.images, target) for target in self.targets
-            ]
+            expected = [exact(self.oracle, self.model, self.images, t) for t in self.targets]
             self.same(maps, np.stack(expected), "is not its oracle", _ORACLE)
 
-    def stack(self, maps: Any, n: int | None = None) -> np.ndarray:
+    def stack(self, maps: ArrayLike, n: int | None = None) -> Array:
         """Return maps as an array, if they are floats (targets, images, height, width)."""
         image_shape = check_images(self.images).image.shape
         shape = (len(self.targets), image_shape[0] if n is None else n, *image_shape[1:3])
@@ -261,16 +253,16 @@ class _Asked:
         return array
 
     def same(
-        self, maps: np.ndarray, expected: np.ndarray, what: str, look: str,
-        first_image: int = 0, scale: np.ndarray | None = None,
+        self, maps: Array, expected: Array, what: str, look: str,
+        scale: Array | None = None, first_target: int = 0, first_image: int = 0,
     ) -> None:  # fmt: skip
         """Claim that two stacks of maps are equal but for rounding."""
         allowed = self.allowed(expected if scale is None else scale)
-        where = functools.partial(self.place, first_image=first_image)
+        where = partial(self.place, first_target=first_target, first_image=first_image)
         claim_close(f"{self.who} {what}", maps, expected, allowed, where, look)
 
-    def allowed(self, maps: np.ndarray) -> float:
-        """Return the tolerance: as given, or what rounding can do to numbers like these."""
+    def allowed(self, maps: Array) -> float:
+        """Return the tolerance: the caller's, or what rounding can do to numbers like these."""
         if self.tolerance is not None:
             return self.tolerance
         return rounding(self.model, maps.shape[2:], float(np.abs(maps).max()), ways=2)
@@ -283,28 +275,11 @@ class _Asked:
         return f"the map of {name} on image {first_image + i} at pixel {tuple(pixel)}"
 
 
-def _asked(who: str, model: Any, images: Any, targets: Any, oracle: Any, tolerance: Any) -> _Asked:
-    model = small_localizer() if model is None else check_model(model)
-    images = noisy_images(model) if images is None else images
-    check_images(images, model)
-    check_comparison(oracle, tolerance, 3, "from a model, images and a target to maps")
-    if not isinstance(targets, (list, tuple)) or not targets:
-        raise TypeError(
-            f"`targets` must be a list or tuple of one target or more; got {shortened(targets)}."
-        )
-    for i, target in enumerate(targets):
-        as_target(target, f"targets[{i}]")
-    # A model that has not run yet may have no weights.
-    model(images, training=False)
-    return _Asked(who, model, images, list(targets), oracle, tolerance)
-
-
-def _as_row(method: Any) -> Method:
+def _as_row(method: str | Method | Callable[..., Any]) -> Method:
     if isinstance(method, Method):
         return method
     if callable(method):
         check_callable("method", method, 1, "from an introspect.targets.query.Query to Maps")
         name = getattr(method, "__name__", type(method).__name__)
-        named = functools.partial(call_given, "method", method)
-        return Method(name, "own", named, paper="", blind_to="")
+        return Method(name, "own", partial(call_given, "method", method), paper="", blind_to="")
     return METHODS[check_choice("method", method, METHODS)]

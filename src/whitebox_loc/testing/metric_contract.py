@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from whitebox_loc._types import Array
 from whitebox_loc._validation import check_bool, check_choice
 from whitebox_loc.evaluation import METRICS, Metric, Trial
 from whitebox_loc.evaluation.scores.record import check_values
@@ -30,8 +31,7 @@ def check_metric(
 ) -> None:
     """Check that a metric keeps what all metrics promise.
 
-    - It returns one number an image: finite, or NaN where it is undefined, which is not
-      everywhere; and a row's within its range.
+    - It returns one number an image, a row's within its range; NaN, undefined, not everywhere.
     - Asked again it gives the same bytes, and an image has the same score alone and among others.
     - A row of METRICS gives the same scores without the parts of the trial that it does not need.
     - It leaves the trial's model and arrays and the random state as they were.
@@ -47,15 +47,13 @@ def check_metric(
     trial : Trial, optional
         Default: three noisy images with integrated gradients of an untrained localizer.
     batch_invariant : bool, default True
-        False for a metric whose random numbers are drawn for the whole batch: an image alone
-        meets others.
+        False for a metric whose random numbers are drawn for the whole batch.
     oracle : callable, optional
         From the trial to the exact scores (n,), such as a float64 rewrite.
     tolerance : float, optional
         Largest difference between two scores that are to be equal. By default that of
         `check_saliency_method` for the trial's model and the largest score; without a model the
-        same for one sum over the pixels of a map. Give your own for scores that are what
-        remains of far larger numbers.
+        same for one sum over the pixels of a map.
     **options
         Of the metric.
 
@@ -63,22 +61,21 @@ def check_metric(
     ------
     AssertionError
         If the metric breaks a promise: which, for which image, by how much, and what to look at.
-    ValueError, TypeError
-        If an argument is not one of the above.
 
     Examples
     --------
-    >>> import numpy as np
     >>> check_metric("mass_accuracy_task")
     >>> def share_of_the_batch(trial):
-    ...     mass = np.abs(trial.maps).sum((1, 2))
+    ...     mass = abs(trial.maps).sum((1, 2))
     ...     return mass / mass.max()
     >>> check_metric(share_of_the_batch)
     Traceback (most recent call last):
         ...
     AssertionError: Metric 'share_of_the_batch' gives an image another score alone than ...
     """
-    row = None if callable(metric) and not isinstance(metric, Metric) else _as_row(metric)
+    row = metric if isinstance(metric, Metric) else None
+    if row is None and not callable(metric):
+        row = METRICS[check_choice("metric", metric, METRICS)]
     name = getattr(metric, "__name__", type(metric).__name__) if row is None else row.name
     check_comparison(oracle, tolerance, 1, "from a trial to scores")
     check_bool("batch_invariant", batch_invariant)
@@ -88,7 +85,7 @@ def check_metric(
     run: Callable[..., Any] = metric if row is None else row.score  # type: ignore[assignment]
     who, look = f"Metric {name!r}", "Look at divisions by what can be 0; NaN means undefined."
 
-    def score(trial: Trial) -> np.ndarray:
+    def score(trial: Trial) -> Array:
         try:
             return check_values(name, run(trial, **options), len(trial))
         except ValueError as error:
@@ -120,24 +117,17 @@ _BATCH = (
 _ORACLE = "Look at the formula, and whether both take signs, absolute values and masks alike."
 
 
-def _as_row(metric: Any) -> Metric:
-    if isinstance(metric, Metric):
-        return metric
-    return METRICS[check_choice("metric", metric, METRICS)]
-
-
 def _place(index: tuple[int, ...], first: int = 0) -> str:
     return f"image {first + index[0]}"
 
 
 def _one(trial: Trial, i: int) -> Trial:
     names = ("maps", "images", "boxes", "labels", "used", "gap")
-    values: dict[str, Any] = {name: getattr(trial, name) for name in names}
-    part: dict[str, Any] = {k: v if v is None else v[i : i + 1] for k, v in values.items()}
-    return replace(trial, **part)
+    parts: dict[str, Any] = {k: v for k in names if (v := getattr(trial, k)) is not None}
+    return replace(trial, **{k: v[i : i + 1] for k, v in parts.items()})
 
 
-def _claim_range(who: str, row: Metric, scores: np.ndarray) -> None:
+def _claim_range(who: str, row: Metric, scores: Array) -> None:
     low, high = row.range
     outside = (scores < low) | (scores > high)  # NaN is neither
     if outside.any():
@@ -149,7 +139,7 @@ def _claim_range(who: str, row: Metric, scores: np.ndarray) -> None:
 
 
 def _claim_needs(
-    who: str, row: Metric, scores: np.ndarray, score: Callable[..., Any], trial: Trial
+    who: str, row: Metric, scores: Array, score: Callable[..., Any], trial: Trial
 ) -> None:
     unneeded: dict[str, Any] = {part: None for part in _PARTS if part not in row.needs}
     try:
@@ -165,7 +155,7 @@ def _claim_needs(
     )  # fmt: skip
 
 
-def _allowed(trial: Trial, scores: np.ndarray) -> float:
+def _allowed(trial: Trial, scores: Array) -> float:
     scale = float(np.nanmax(np.abs(scores)))
     size = trial.maps.shape[1:]
     if trial.model is None:

@@ -6,11 +6,11 @@ import functools
 from collections.abc import Hashable, Sequence
 from typing import Any
 
-import keras
 from hypothesis import note
 from hypothesis import strategies as st
 from hypothesis.control import cleanup
 
+from whitebox_loc._types import Model
 from whitebox_loc._validation import check_choice, check_int, check_size, shortened
 from whitebox_loc.introspect.tracing.layers import named_layers
 from whitebox_loc.models import HEADS, localizer, reinitialize
@@ -19,7 +19,7 @@ from whitebox_loc.testing.strategies import SIZE
 
 _FILTERS = ((2,), (3, 4))
 
-_free: dict[Hashable, list[tuple[keras.Model, Any]]] = {}
+_free: dict[Hashable, list[tuple[Model, Any]]] = {}
 
 
 def localizers(
@@ -28,14 +28,13 @@ def localizers(
     channels: int = 1,
     heads: str | Sequence[str] = tuple(HEADS),
     classes: int | None = None,
-) -> st.SearchStrategy[keras.Model]:
+) -> st.SearchStrategy[Model]:
     """Draw small untrained localizers.
 
     Building and tracing a model takes a thousand times longer than running it. So models are
     **shared**: each configuration is built once in a process, and an example gets it with the
-    weights of its own seed. Within one example any two models are different objects. After the
-    example a model goes back, and its weights will be drawn anew: do not keep it. Weights may be
-    changed in a test; a model whose settings were changed is not used again.
+    weights of its own seed. After the example a model goes back, and its weights will be drawn
+    anew: do not keep it. A model whose settings were changed is not used again.
 
     Parameters
     ----------
@@ -51,14 +50,8 @@ def localizers(
     Returns
     -------
     strategy of keras.Model
-        With 2, or 3 and 4 filters, and 2 along profiles. Shrinks to the first head, by default
-        ``"profile"``, with the fewest filters and the weights of seed 0. A failing test prints
-        the call of `whitebox_loc.models.localizer` that builds its model.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If an argument is not one of the above.
+        With 2, or 3 and 4 filters, and 2 along profiles. Shrinks to the first head with the fewest
+        filters and the weights of seed 0. A failing test prints the call that builds its model.
 
     Examples
     --------
@@ -67,8 +60,8 @@ def localizers(
     >>> @settings(max_examples=5)
     ... @given(localizers(heads="dense"), wb.testing.images())
     ... def test_coordinates_are_fractions(model, images):
-    ...     found = model(images).numpy()
-    ...     assert ((found >= 0) & (found <= 1)).all()
+    ...     corners = model(images).numpy()
+    ...     assert ((corners >= 0) & (corners <= 1)).all()
     >>> test_coordinates_are_fractions()
     """
     names = [heads] if isinstance(heads, str) else heads
@@ -86,36 +79,36 @@ def localizers(
 
 
 @st.composite
-def _localizers(draw: st.DrawFn, heads: list[str], settings: dict[str, Any]) -> keras.Model:
+def _localizers(draw: st.DrawFn, heads: list[str], settings: dict[str, Any]) -> Model:
     head = draw(st.sampled_from(heads))
     along = None if HEADS[head][2] is None else 2
     filters = draw(st.sampled_from(_FILTERS))
-    chosen = {**settings, "head": head, "filters": filters, "line_filters": along}
+    options = {**settings, "head": head, "filters": filters, "line_filters": along}
     seed = draw(st.integers(0, 2**16))
-    arguments = ", ".join(f"{k}={v!r}" for k, v in {**chosen, "seed": seed}.items())
+    arguments = ", ".join(f"{k}={v!r}" for k, v in {**options, "seed": seed}.items())
     note(f"whitebox_loc.models.localizer({arguments})")
-    return reinitialize(_lent(chosen), seed=seed)
+    return reinitialize(_lent(options), seed=seed)
 
 
-def _lent(chosen: dict[str, Any]) -> keras.Model:
+def _lent(options: dict[str, Any]) -> Model:
     """Return a model that no one else has until the example ends."""
-    free = _free.setdefault(tuple(chosen.items()), [])
+    free = _free.setdefault(tuple(options.items()), [])
     if free:
         model, settings = free.pop()
     else:
         with kept_random_state():
-            model = localizer(**chosen)
+            model = localizer(**options)
         settings = _settings(model)
     cleanup(functools.partial(_take_back, free, model, settings))
     return model
 
 
-def _take_back(free: list[tuple[keras.Model, Any]], model: keras.Model, settings: Any) -> None:
+def _take_back(free: list[tuple[Model, Any]], model: Model, settings: Any) -> None:
     if _settings(model) == settings:
         free.append((model, settings))
 
 
-def _settings(model: keras.Model) -> Any:
+def _settings(model: Model) -> Any:
     """Return what of a model a test may have changed, besides its weights."""
     calls = [vars(layer).get("call") for layer in (model, *named_layers(model).values())]
     return repr(model.get_config()), calls

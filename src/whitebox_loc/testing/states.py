@@ -11,22 +11,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from whitebox_loc._types import Model
 from whitebox_loc.introspect.tracing.layers import named_layers
 
 
-def snapshot(model: keras.Model) -> dict[str, Any]:
-    """Return all of a model that looking inside must not change, by what it is.
-
-    Parameters
-    ----------
-    model : keras.Model
-        A built model.
-
-    Returns
-    -------
-    dict of str to object
-        Weights (and the state of random layers) as bytes; of each layer which object it is,
-        whether it is trainable, its `call`, the names of its attributes, and the losses it holds.
+def snapshot(model: Model) -> dict[str, Any]:
+    """Return all of a built model that looking inside must not change, by what it is.
 
     Examples
     --------
@@ -59,7 +49,7 @@ def changes(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
 
 
 @contextmanager
-def unchanged(who: str, model: keras.Model | None, **arrays: Any) -> Iterator[None]:
+def unchanged(who: str, model: Model | None, **arrays: Any) -> Iterator[None]:
     """Raise an AssertionError if what runs inside changes a model, arrays or the random state."""
     before = _everything(model, arrays)
     yield
@@ -73,7 +63,7 @@ def unchanged(who: str, model: keras.Model | None, **arrays: Any) -> Iterator[No
         )
 
 
-def _everything(model: keras.Model | None, arrays: dict[str, Any]) -> dict[str, Any]:
+def _everything(model: Model | None, arrays: dict[str, Any]) -> dict[str, Any]:
     state = {} if model is None else snapshot(model)
     for name, structure in arrays.items():
         state[f"the `{name}` given"] = [np.asarray(a).tobytes() for a in tf.nest.flatten(structure)]

@@ -8,25 +8,17 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from whitebox_loc import data
+from whitebox_loc._types import Array, Size
 from whitebox_loc._validation import check_bool, check_choice, check_int, check_size, shortened
 from whitebox_loc.boxes import FORMATS, convert
-from whitebox_loc.data import (
-    SCENES,
-    SHAPES,
-    Scene,
-    as_scene,
-    count_boxes,
-    generate,
-    nth_boxes,
-    render,
-)
+from whitebox_loc.data import SCENES, SHAPES, Scene, as_scene
 
 SIZE = (12, 16)
 """Height and width in pixels if none are given: small, and not equal."""
 
 LEVELS = 8
-"""Pixels of images of no scene are multiples of one part in so many."""
-
+"""Pixels of images of no scene are multiples of one part in so many, which add up exactly."""
 
 MOST = 1000
 """Boxes or images that a test is given at most: Hypothesis gives up on larger examples."""
@@ -35,11 +27,11 @@ MOST = 1000
 def boxes(
     format: str = "yxyx",
     *,
-    size: tuple[int, int] = SIZE,
+    size: Size = SIZE,
     n: int | tuple[int, int] = (1, 4),
     parts: int = 1,
     empty: bool = False,
-) -> st.SearchStrategy[np.ndarray]:
+) -> st.SearchStrategy[Array]:
     """Draw boxes inside an image, all of them ordered.
 
     Parameters
@@ -58,24 +50,18 @@ def boxes(
     Returns
     -------
     strategy of arrays (n, 4)
-        int64 for whole ``yxyx`` pixels, as `whitebox_loc.data.generate` has them; otherwise
-        float64, as `whitebox_loc.boxes.convert` writes them. Shrinks to few boxes, and each to
-        the smallest in the first corner.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If an argument is not one of the above.
+        int64 for whole ``yxyx`` pixels, otherwise float64. Shrinks to few boxes, and each to the
+        smallest in the first corner.
 
     Examples
     --------
     >>> from hypothesis import find, given
     >>> import whitebox_loc as wb
     >>> @given(boxes("xywh", n=1))
-    ... def test_a_box_is_all_of_itself(found):
-    ...     assert wb.boxes.iou(found, found, "xywh") == 1
+    ... def test_a_box_is_all_of_itself(box):
+    ...     assert wb.boxes.iou(box, box, "xywh") == 1
     >>> test_a_box_is_all_of_itself()
-    >>> find(boxes(), lambda found: True)
+    >>> find(boxes(), lambda box: True)
     array([[0, 0, 1, 1]])
     """
     check_choice("format", format, FORMATS)
@@ -84,7 +70,7 @@ def boxes(
     check_int("parts", parts, low=1, high=1024)
     check_bool("empty", empty)
 
-    def write(corners: list[Any]) -> np.ndarray:
+    def write(corners: list[Any]) -> Array:
         rows_first = [(top, left, bottom, right) for (top, bottom), (left, right) in corners]
         array = np.array(rows_first, np.int64).reshape(-1, 4)
         if parts == 1 and format == "yxyx":
@@ -102,12 +88,9 @@ def scenes(*, plain: bool = False, **fields: Any) -> st.SearchStrategy[Scene]:
     ----------
     plain : bool, default False
         Leave each field that is not given as `whitebox_loc.data.Scene` has it, except the size.
-        Otherwise channels, shape, limits of sides, position, levels, noise, blur, textures,
-        distractors, inversion and occlusion vary.
     **fields
         Fields of `whitebox_loc.data.Scene`, each a value or a strategy of values. What could
-        contradict them does not vary, such as limits of sides beside an `aspect`. The size is
-        (12, 16) if not given.
+        contradict them does not vary. The default size is (12, 16).
 
     Returns
     -------
@@ -133,10 +116,11 @@ def scenes(*, plain: bool = False, **fields: Any) -> st.SearchStrategy[Scene]:
     check_bool("plain", plain)
     fields = {"size": SIZE, **fields}
     # What cannot be is refused here and not in the middle of a test; strategies only by name.
-    has_strategies, usual = any(map(_is_strategy, fields.values())), SCENES["uniform"]
-    as_scene(
-        usual, **{k: getattr(usual, k, None) if has_strategies else v for k, v in fields.items()}
-    )
+    usual = SCENES["uniform"]
+    if any(map(_is_strategy, fields.values())):
+        as_scene(usual, **{name: getattr(usual, name, None) for name in fields})
+    else:
+        as_scene(usual, **fields)
     return _scenes(plain, fields)
 
 
@@ -144,21 +128,18 @@ def images(
     scene: Any = None,
     *,
     n: int | tuple[int, int] = (1, 3),
-    size: tuple[int, int] | None = None,
+    size: Size | None = None,
     channels: int | None = None,
-) -> st.SearchStrategy[np.ndarray]:
+) -> st.SearchStrategy[Array]:
     """Draw images: those of a scene, or any at all.
 
     Parameters
     ----------
     scene : Scene, str or strategy of scenes, optional
-        What the images show. Without it they are dark, with some pixels of any brightness:
-        multiples of 1/8, of which float32 adds up thousands without rounding.
+        What the images show. Without it they are dark, with some pixels of multiples of 1/8.
     n : int or (int, int), default (1, 3)
         Number of images, or the least and the greatest number.
-    size : (height, width), default (12, 16)
-        In pixels; a scene has its own.
-    channels : int, default 1
+    size, channels : (height, width), default (12, 16), and int, default 1
         A scene has its own.
 
     Returns
@@ -166,19 +147,14 @@ def images(
     strategy of float32 arrays (n, height, width, channels)
         In [0, 1]. Shrinks to one image: of the smallest box in the first corner, or a black one.
 
-    Raises
-    ------
-    ValueError, TypeError
-        If an argument is not one of the above.
-
     Examples
     --------
     >>> from hypothesis import given
     >>> import whitebox_loc as wb
     >>> model = wb.models.compiled("integrator", size=(12, 16))
     >>> @given(images())
-    ... def test_every_image_has_a_box_inside_it(found):
-    ...     corners = model(found).numpy()
+    ... def test_every_image_has_a_box_inside_it(images):
+    ...     corners = model(images).numpy()
     ...     assert ((corners >= 0) & (corners <= 1)).all()
     >>> test_every_image_has_a_box_inside_it()
     """
@@ -187,11 +163,8 @@ def images(
         height, width = check_size("size", SIZE if size is None else size)
         depth = check_int("channels", 1 if channels is None else channels, low=1)
         pixels = st.integers(0, LEVELS).map(lambda level: level / LEVELS)
-        return st.integers(least, most).flatmap(
-            lambda count: arrays(
-                np.float32, (count, height, width, depth), elements=pixels, fill=st.just(0.0)
-            )
-        )
+        shapes = st.integers(least, most).map(lambda count: (count, height, width, depth))
+        return arrays(np.float32, shapes, elements=pixels, fill=st.just(0.0))
     for name, value in (("size", size), ("channels", channels)):
         if value is not None:
             raise ValueError(
@@ -230,33 +203,33 @@ _TOGETHER = (
 
 @st.composite
 def _scenes(draw: st.DrawFn, plain: bool, fields: dict[str, Any]) -> Scene:
-    chosen = {k: draw(v) if _is_strategy(v) else v for k, v in fields.items()}
+    values = {k: draw(v) if _is_strategy(v) else v for k, v in fields.items()}
     if plain:
-        return Scene(**chosen)
+        return Scene(**values)
     constant = {name for group in _TOGETHER if set(group) & set(fields) for name in group}
-    for name, values in _VARIED.items():
+    for name, strategy in _VARIED.items():
         if name not in constant and name not in fields:
-            chosen[name] = draw(values)
+            values[name] = draw(strategy)
     if not constant & set(_SIDES):
-        for name, length in zip(_SIDES, chosen["size"], strict=True):
+        for name, length in zip(_SIDES, values["size"], strict=True):
             least = draw(st.integers(1, length))
-            chosen[name] = (least, draw(st.none() | st.integers(least, length)))
-    return Scene(**chosen)
+            values[name] = (least, draw(st.none() | st.integers(least, length)))
+    return Scene(**values)
 
 
 @st.composite
 def _scene_images(
     draw: st.DrawFn, strategy: st.SearchStrategy[Scene], least: int, most: int
-) -> np.ndarray:
+) -> Array:
     scene, count = as_scene(draw(strategy)), draw(st.integers(least, most))
     seed = draw(st.integers(0, 2**32 - 1))
     if scene.position == "notebook":
-        return generate(scene, count, seed=seed).images
+        return data.generate(scene, count, seed=seed).images
     numbers, labels = (
         np.array(draw(st.lists(st.integers(0, most), min_size=count, max_size=count)), np.int64)
-        for most in (count_boxes(scene) - 1, len(scene.shapes) - 1)
+        for most in (data.count_boxes(scene) - 1, len(scene.shapes) - 1)
     )
-    return render(nth_boxes(scene, numbers), scene, labels=labels, seed=seed)
+    return data.render(data.nth_boxes(scene, numbers), scene, labels=labels, seed=seed)
 
 
 def _edges(length: int, least: int) -> st.SearchStrategy[tuple[int, int]]:
@@ -273,5 +246,5 @@ def _limits(name: str, value: Any) -> tuple[int, int]:
     return least, least
 
 
-def _is_strategy(value: Any) -> bool:
+def _is_strategy(value: object) -> bool:
     return isinstance(value, st.SearchStrategy)

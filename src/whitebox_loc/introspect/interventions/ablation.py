@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from whitebox_loc import boxes as box_measures
+from whitebox_loc._types import Array, ArrayLike, Model, Seed
 from whitebox_loc._validation import (
     check_boxes,
     check_choice,
@@ -53,70 +53,56 @@ class Ablation:
 
     layer: str
     mode: str
-    channels: np.ndarray
-    before: np.ndarray
-    after: np.ndarray
-    change: np.ndarray
-    iou_before: np.ndarray | None
-    iou_change: np.ndarray | None
+    channels: Array
+    before: Array
+    after: Array
+    change: Array
+    iou_before: Array | None
+    iou_change: Array | None
     targets: tuple[str, ...] = COORDINATES
 
 
 def ablate(
-    model: keras.Model,
-    images: Any,
+    model: Model,
+    images: ArrayLike,
     layer: str,
     channels: int | Sequence[int] | None = None,
     mode: str = "zero",
     *,
     target: Any = None,
     link: str = "identity",
-    boxes: Any = None,
+    boxes: ArrayLike = None,
     format: str = "rel_yxyx",
-    seed: Any = 0,
+    seed: Seed = 0,
     batch_size: int = 256,
 ) -> Ablation:
     """Return how the box, or another target, changes when a layer loses one channel at a time.
 
     Parameters
     ----------
-    model : keras.Model
-        Any model with one output of shape (n, 4), ``rel_yxyx`` boxes in fractions, or one
-        named ``"box"``. It is run in inference and left as it is.
-    images : float array (n, height, width, channels)
-        Or, for a model of several inputs, the structure that it takes, one image array in it.
+    model, images
+        As in `saliency`; by default the model returns a box.
     layer : str
         Path as `list_layers` gives it, ``path#2`` for the second of several calls.
     channels : int or sequence of int, optional
         Indices on the last axis of the layer's output; all by default.
     mode : {"zero", "mean", "resample"}, default "zero"
         Replace the channel by zero; at each place by its mean over `images`; or by what it
-        is for another of the images, drawn so that none keeps its own. Zero takes a network
-        where it has never been; resampling leaves each channel its own distribution.
-    target : optional
-        What is looked at, or a list of such, as in `saliency`: the four coordinates by default,
-        or for example ``targets.label("ring")``.
-    link : {"identity", "logit"}, default "identity"
-        The target itself or its log-odds, as in `saliency`.
-    boxes : array (n, 4), optional
-        True boxes, with the default target. Without them, IoU is measured with the boxes of
-        the intact model.
-    format : str, default "rel_yxyx"
-        Format of `boxes`, a name from `whitebox_loc.boxes.FORMATS`.
+        is for another of the images, which leaves each channel its own distribution.
+    target, link : optional
+        What is looked at, or a list of such, as in `saliency`; the four coordinates by default.
+    boxes, format : array (n, 4) and str, optional
+        True boxes, with the default target, and their name in `whitebox_loc.boxes.FORMATS`.
+        Without them, IoU is measured with the boxes of the intact model.
     seed : int or numpy.random.Generator, default 0
         Source of the other images in ``"resample"``.
     batch_size : int, default 256
         Images in one pass.
 
-    Returns
-    -------
-    Ablation
-        Changes by channel, image and target.
-
     Raises
     ------
-    ValueError, TypeError
-        If an argument is not one of the above, or the model returns no box.
+    ValueError
+        If the model returns no box.
 
     References
     ----------
@@ -144,8 +130,11 @@ def ablate(
         )
     swap = Swap(model, inputs, layer, batch_size, targets, link)
     labels = tuple(t.label for t in swap.targets)
-    chosen = _channels(channels, swap.shape[-1])
-    after = np.empty((len(chosen), len(inputs), len(labels)), np.float32)
+    count = swap.shape[-1]
+    if channels is None:
+        channels = range(count)
+    numbers = np.array(check_ints("channels", channels, low=-count, high=count - 1)) % count
+    after = np.empty((len(numbers), len(inputs), len(labels)), np.float32)
     others = _others(len(inputs), seed) if mode == "resample" else None
     mean = swap.mean() if mode == "mean" else np.zeros(swap.shape, np.float32)
     for part in swap.batches():
@@ -153,8 +142,8 @@ def ablate(
             instead = np.broadcast_to(mean, (part.stop - part.start, *swap.shape))
         else:
             instead = swap.read(inputs, others[part])
-        for row, channel in enumerate(chosen):
-            after[row, part] = swap.values(part, instead, np.arange(swap.shape[-1]) == channel)
+        for row, channel in enumerate(numbers):
+            after[row, part] = swap.values(part, instead, np.arange(count) == channel)
     before = swap.values_everywhere()
     check_answer(f"Ablations of layer {layer!r}", after, model, link)
     intact, change = None, None
@@ -162,16 +151,10 @@ def ablate(
         truth = _truth(boxes, format, before, inputs)
         intact = _iou(before, truth)
         change = np.stack([_iou(a, truth) for a in after]) - intact
-    return Ablation(layer, mode, chosen, before, after, after - before, intact, change, labels)
+    return Ablation(layer, mode, numbers, before, after, after - before, intact, change, labels)
 
 
-def _channels(channels: Any, count: int) -> np.ndarray:
-    if channels is None:
-        return np.arange(count)
-    return np.array(check_ints("channels", channels, low=-count, high=count - 1)) % count
-
-
-def _others(n: int, seed: Any) -> np.ndarray:
+def _others(n: int, seed: Seed) -> Array:
     """Return another image's number for each image: along one random circle through all."""
     if n < 2:
         raise ValueError("`mode` 'resample' needs at least two images; got 1. Use mode='zero'.")
@@ -181,7 +164,7 @@ def _others(n: int, seed: Any) -> np.ndarray:
     return others
 
 
-def _truth(boxes: Any, format: str, before: np.ndarray, inputs: Inputs) -> np.ndarray:
+def _truth(boxes: ArrayLike, format: str, before: Array, inputs: Inputs) -> Array:
     if boxes is None:
         return before
     corners = check_boxes("boxes", boxes)
@@ -193,8 +176,7 @@ def _truth(boxes: Any, format: str, before: np.ndarray, inputs: Inputs) -> np.nd
     return box_measures.convert(corners, format, "rel_yxyx", size=inputs.image.shape[1:3])
 
 
-def _iou(predicted: np.ndarray, truth: np.ndarray) -> np.ndarray:
+def _iou(predicted: Array, truth: Array) -> Array:
     # As tensors, because a network may well return a swapped box: it counts as empty.
-    return box_measures.iou(
-        tf.constant(predicted, tf.float64), tf.constant(truth, tf.float64), "rel_yxyx"
-    ).numpy()
+    first, second = (tf.constant(boxes, tf.float64) for boxes in (predicted, truth))
+    return box_measures.iou(first, second, "rel_yxyx").numpy()

@@ -7,22 +7,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
+from whitebox_loc._types import Array, ArrayLike, Model
 from whitebox_loc._validation import check_int, check_real, whole_boxes
 from whitebox_loc.boxes.formats import COORDINATES
 from whitebox_loc.boxes.moves import move_edges
 from whitebox_loc.data import Scene, as_scene, render_soft
-from whitebox_loc.introspect.interventions.edges import (
-    EdgeMoves,
-    PerBox,
-    Predictor,
-    edge_moves,
-    mean_defined,
-    unusual_fields,
-)
+from whitebox_loc.introspect.interventions import edges
 from whitebox_loc.introspect.tracing.refusals import check_answer
 
 NUDGE = 2.0**-10
@@ -32,7 +25,7 @@ brightness times a position up to 1000 keeps its rank."""
 
 
 @dataclass(frozen=True, eq=False)
-class Response(PerBox):
+class Response(edges.PerBox):
     """Derivatives of predicted coordinates by true edges, on both sides of each edge.
 
     Attributes
@@ -49,76 +42,67 @@ class Response(PerBox):
         Difference in pixels per pixel from which on numbers are said to differ.
     """
 
-    boxes: np.ndarray
-    inside: np.ndarray
-    outside: np.ndarray
-    moves: EdgeMoves
+    boxes: Array
+    inside: Array
+    outside: Array
+    moves: edges.EdgeMoves
     tolerance: float
 
     @cached_property
-    def per_box(self) -> np.ndarray:
+    def per_box(self) -> Array:
         """Jacobian of each box ``(n, 4, 4)``: the mean of the sides that there are."""
-        return mean_defined(np.stack([self.inside, self.outside]))
+        return edges.mean_defined(np.stack([self.inside, self.outside]))
 
     @cached_property
-    def kinked(self) -> np.ndarray:
+    def kinked(self) -> Array:
         """Whether the two sides of an edge differ ``(n, 4 edges)``: there is no derivative."""
         return np.asarray(self._differ(self.inside, self.outside).any(axis=1))
 
     @cached_property
-    def curved(self) -> np.ndarray:
+    def curved(self) -> Array:
         """Whether a derivative differs from the move by a pixel to its side ``(n, 4 edges)``."""
         return np.asarray(self._differ(*self._sides_and_moves).any(axis=(0, 2)))
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """One sentence for each edge and way in which the model is not smooth there.
-
-        It names the share of the boxes, and the two numbers of the box and the coordinate
-        for which they differ most.
-        """
+        """One sentence for each edge and way in which the model is not smooth there."""
         sentences = []
         for j, edge in enumerate(COORDINATES):
+            where = f"{edge}: on {{:.0%}} of the boxes the derivative"
             if self.kinked[:, j].any():
                 sentences.append(
-                    f"{edge}: on {self.kinked[:, j].mean():.0%} of the boxes the derivative into "
-                    f"the box and out of it differ ({_worst(self.inside, self.outside, j)}); no "
-                    "derivative describes this edge."
+                    f"{where.format(self.kinked[:, j].mean())} into the box and out of it differ "
+                    f"({_worst(self.inside, self.outside, j)}); no derivative describes this edge."
                 )
             if self.curved[:, j].any():
                 sentences.append(
-                    f"{edge}: on {self.curved[:, j].mean():.0%} of the boxes the derivative "
-                    "differs from the move by one pixel "
+                    f"{where.format(self.curved[:, j].mean())} differs from the move by one pixel "
                     f"({_worst(*self._sides_and_moves, j)}); trust edge_moves."
                 )
         return tuple(sentences)
 
     @cached_property
-    def _sides_and_moves(self) -> tuple[np.ndarray, np.ndarray]:
+    def _sides_and_moves(self) -> tuple[Array, Array]:
         """Derivatives into the box and out of it, and the moves to these sides (2, n, 4, 4)."""
-        change = self.moves.predictions - self.moves.base[:, None, None, :]
-        backward, forward = (
-            change[:, index].transpose(0, 2, 1) / step
-            for index, step in enumerate(self.moves.steps)
-        )
+        backward, forward = self.moves.by_step
         # Into the box is forward, down or right, for top and left.
         near = np.array([True, True, False, False])
         inward = np.where(near, forward, backward)
         outward = np.where(near, backward, forward)
         return np.stack([self.inside, self.outside]), np.stack([inward, outward])
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         """Return `per_box`."""
         return np.array(self.per_box, dtype=dtype)
 
-    def _differ(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    def _differ(self, first: Array, second: Array) -> Array:
         # Undefined numbers compare as equal.
         return np.abs(first - second) > self.tolerance
 
 
 def response(
-    model: keras.Model,
-    boxes: Any,
+    model: Model,
+    boxes: ArrayLike,
     scene: Scene | str = "uniform",
     *,
     tolerance: float = 0.1,
@@ -129,14 +113,9 @@ def response(
     The refinement of `edge_moves` for smooth models: the Jacobian through
     `whitebox_loc.data.render_soft`, in which an edge may lie anywhere in a pixel. On a whole
     pixel the rendered image has a kink, since another line of pixels begins to change. So
-    each edge is taken a thousandth of a pixel to either side, the others staying where they
-    are. A linear model has exactly the sums of its weights along the two strips, which is
-    also what one-pixel moves give.
-
-    Where the model is not smooth, derivatives can be far from what the model does when an
-    edge really moves; `Response.notes` says where. A maximum of brightness times position,
-    exact on every legal image, has the derivative of the position, up to the size of the
-    image.
+    each edge is taken a thousandth of a pixel to either side, the others staying where they are.
+    Where the model is not smooth, derivatives can be far from what it does when an edge really
+    moves; `Response.notes` says where.
 
     Parameters
     ----------
@@ -145,11 +124,9 @@ def response(
     boxes : array_like (n, 4)
         True boxes as ``yxyx`` in whole pixels, half open, inside the image.
     scene : Scene or str, default "uniform"
-        Plain rectangles of two fixed levels; other scenes have no soft rendering. Limits on
-        sides and position do not matter.
+        Plain rectangles of two fixed levels; other scenes have no soft rendering.
     tolerance : float, default 0.1
-        Difference, in pixels per pixel, from which on derivatives are said to differ from
-        each other or from one-pixel moves.
+        Difference, in pixels per pixel, from which on derivatives and moves are said to differ.
     batch_size : int, default 64
         Most images in one pass.
 
@@ -161,8 +138,8 @@ def response(
 
     Raises
     ------
-    ValueError, TypeError
-        If an argument is not one of the above, or the model does not fit the scene.
+    ValueError
+        If the model does not fit the scene.
 
     Examples
     --------
@@ -173,7 +150,7 @@ def response(
     ((4, 4), (1, 4, 4), ())
     """
     scene = as_scene(scene)
-    unusual = unusual_fields(scene)
+    unusual = edges.unusual_fields(scene)
     if unusual:
         raise ValueError(
             f"`scene` must draw plain rectangles of two fixed levels, which can be drawn softly; "
@@ -182,7 +159,7 @@ def response(
     boxes = whole_boxes(boxes, scene.size)
     tolerance = check_real("tolerance", tolerance, low=0)
     check_int("batch_size", batch_size, low=1)
-    predict = Predictor(model, scene, batch_size)
+    predict = edges.Predictor(model, scene, batch_size)
     sides = np.full((2, len(boxes), 4, 4), np.nan)
     nudges = np.array([NUDGE, -NUDGE], np.float32)
     nudged, legal = move_edges(boxes.astype(np.float32), nudges, scene.size)
@@ -194,11 +171,11 @@ def response(
             part = rows[start : start + batch_size]
             slopes = _slopes(predict, nudged[part, nudge, edge], scene, edge)
             sides[side, part, :, edge] = slopes
-    moves = edge_moves(model, boxes, scene, batch_size=batch_size)
+    moves = edges.edge_moves(model, boxes, scene, batch_size=batch_size)
     return Response(boxes, sides[0], sides[1], moves, tolerance)
 
 
-def _slopes(predict: Predictor, boxes: np.ndarray, scene: Scene, edge: int) -> np.ndarray:
+def _slopes(predict: edges.Predictor, boxes: Array, scene: Scene, edge: int) -> Array:
     """Return derivatives (m, 4) of the predicted boxes by one edge, in pixels per pixel."""
     corners = tf.constant(boxes)
     contrast = float(scene.foreground) - float(scene.background)  # type: ignore[arg-type]
@@ -216,7 +193,7 @@ def _slopes(predict: Predictor, boxes: np.ndarray, scene: Scene, edge: int) -> n
     return np.stack(slopes, axis=-1).astype(np.float64) * predict.scale
 
 
-def _worst(first: np.ndarray, second: np.ndarray, edge: int) -> str:
+def _worst(first: Array, second: Array, edge: int) -> str:
     """Return as text the answers (..., 4) to an edge that differ most, and of which coordinate."""
     pair = np.stack([first[..., edge], second[..., edge]])
     size = np.abs(pair[0] - pair[1])

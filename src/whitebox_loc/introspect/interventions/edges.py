@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import keras
 import numpy as np
 
 from whitebox_loc._statistics import bootstrap_interval
+from whitebox_loc._types import Array, ArrayLike, Model, Seed
 from whitebox_loc._validation import (
     as_array,
     check_int,
@@ -34,21 +34,21 @@ class PerBox:
     """The mean over boxes of a response ``per_box`` (n, 4, 4), and its interval."""
 
     @property
-    def per_box(self) -> np.ndarray:
+    def per_box(self) -> Array:
         """Response of each box; see the classes below."""
         raise NotImplementedError
 
     @cached_property
-    def matrix(self) -> np.ndarray:
+    def matrix(self) -> Array:
         """Mean response over boxes ``(4, 4)``: the identity for a perfect model.
 
-        Element [i, j] is the change of predicted coordinate i, in pixels, per pixel that
-        edge j moves. NaN where no box has a legal move.
+        Element [i, j] is the change of predicted coordinate i per pixel that edge j moves, in
+        pixels, NaN where no box has a legal move.
         """
         return mean_defined(self.per_box)
 
     @cached_property
-    def interval(self) -> np.ndarray:
+    def interval(self) -> Array:
         """Lower and upper ends ``(2, 4, 4)`` of 95% bootstrap intervals of `matrix` over boxes."""
         return np.stack(bootstrap_interval(self.per_box))
 
@@ -71,52 +71,50 @@ class EdgeMoves(PerBox):
         Whether the moved box still lies in the image and has area.
     """
 
-    boxes: np.ndarray
+    boxes: Array
     steps: tuple[int, ...]
-    base: np.ndarray
-    predictions: np.ndarray
-    legal: np.ndarray
+    base: Array
+    predictions: Array
+    legal: Array
 
     @cached_property
-    def per_box(self) -> np.ndarray:
+    def per_box(self) -> Array:
         """Response of each box ``(n, 4, 4)``: the mean over its legal moves.
 
-        Element [i, j] is the change of predicted coordinate i, in pixels, per pixel that
-        edge j moves. With the steps -1 and 1, both legal, it is the central difference. NaN
-        where no move of the edge is legal.
+        Element [i, j] as in `matrix`. With the steps -1 and 1, both legal, it is the central
+        difference. NaN where no move of the edge is legal.
         """
+        return mean_defined(self.by_step)
+
+    @cached_property
+    def by_step(self) -> Array:
+        """Response of each box to each step ``(steps, n, 4, 4)``, NaN where it is not legal."""
         steps = np.array(self.steps, np.float64)[:, None, None]
         slopes = (self.predictions - self.base[:, None, None, :]) / steps
-        count = self.legal.sum(axis=1)[..., None]
-        total = np.where(self.legal[..., None], slopes, 0.0).sum(axis=1)
-        mean = np.where(count > 0, total / np.maximum(count, 1), np.nan)
-        return mean.transpose(0, 2, 1)
+        return slopes.transpose(1, 0, 3, 2)
 
 
 def edge_moves(
-    model: keras.Model,
-    boxes: Any,
+    model: Model,
+    boxes: ArrayLike,
     scene: Scene | str = "uniform",
     *,
-    labels: Any = None,
+    labels: ArrayLike = None,
     steps: int | Sequence[int] = (-1, 1),
     batch_size: int = 256,
-    seed: Any = 0,
+    seed: Seed = 0,
 ) -> EdgeMoves:
     """Move one true edge, draw a legal image of it, and read all four predictions.
 
-    An intervention on what the image shows. Unlike masked or blurred images, the moved ones
-    are images of the task: the box of another picture that might have been drawn. So the
-    response is a fact about this model on its own data, and it needs no derivative.
+    Unlike masked or blurred images, the moved ones are images of the task.
 
     Parameters
     ----------
     model : keras.Model
         Any model of one image input with one output of shape (n, 4), ``rel_yxyx`` boxes in
-        fractions, or one named ``"box"``. It is run in inference and left as it is.
+        fractions, or one named ``"box"``.
     boxes : array_like (n, 4)
-        True boxes as ``yxyx`` in whole pixels, half open, inside the image. An empty box
-        draws nothing and has no legal move.
+        True boxes as ``yxyx`` in whole pixels, half open, inside the image.
     scene : Scene or str, default "uniform"
         What is drawn, of the size that the model takes. Its limits on sides and position
         do not bind the moved boxes.
@@ -125,24 +123,15 @@ def edge_moves(
     steps : int or sequence of int, default (-1, 1)
         By how many pixels each edge moves, one at a time; none is 0.
     batch_size : int, default 256
-        Most images drawn and shown at a time; memory does not grow with the number of boxes
-        or steps. It never changes the result by more than the model's rounding.
+        Most images drawn and shown at a time.
     seed : int, SeedSequence or Generator, default 0
         Source of the random part of the appearance. Each image has its own, and keeps it in
-        all its moves: levels, background, noise and distractors stay as they are. What is part
-        of the shape moves with it: a texture with its upper left corner, an occlusion with
-        the box.
-
-    Returns
-    -------
-    EdgeMoves
-        Its ``matrix`` is the mean response in pixels per pixel, row i for predicted
-        coordinate i, column j for edge j.
+        all its moves; a texture moves with the upper left corner, an occlusion with the box.
 
     Raises
     ------
-    ValueError, TypeError
-        If an argument is not one of the above, or the model does not fit the scene.
+    ValueError
+        If the model does not fit the scene.
 
     Examples
     --------
@@ -151,35 +140,37 @@ def edge_moves(
     >>> moves = edge_moves(model, [[2, 3, 8, 9], [0, 1, 5, 7]], wb.data.Scene(size=(12, 16)))
     >>> moves.matrix.shape, moves.predictions.shape
     ((4, 4), (2, 2, 4, 4))
-
-    The second box touches the upper border, so its top cannot move up:
-
-    >>> moves.legal[1, 0].tolist()
+    >>> moves.legal[1, 0].tolist()  # at the upper border, the top cannot move up
     [False, True, True, True]
     """
     scene = as_scene(scene)
     boxes = whole_boxes(boxes, scene.size)
-    numbers = _check_labels(labels, len(boxes))
+    n = len(boxes)
+    if labels is not None:
+        labels = as_array("labels", labels)
+        if labels.shape != (n,):
+            raise ValueError(
+                f"`labels` must have shape ({n},), one a box; got shape {labels.shape}."
+            )
     steps = _check_steps(steps)
     check_int("batch_size", batch_size, low=1)
     moved, legal = move_edges(boxes, np.array(steps), scene.size)
     # The unmoved image comes first among those of a box.
-    n, moves = len(boxes), 4 * len(steps)
+    moves = 4 * len(steps)
     variants = np.concatenate([boxes[:, None], moved.reshape(n, moves, 4)], axis=1)
     needed = np.concatenate([np.ones((n, 1), bool), legal.reshape(n, moves)], axis=1)
     predicted = np.full((*needed.shape, 4), np.nan)
     image, variant = np.nonzero(needed)
-    look = Look(scene, numbers, seed)
+    look = Look(scene, labels, seed)
     predict = Predictor(model, scene, batch_size)
     for start in range(0, len(image), batch_size):
         part = image[start : start + batch_size], variant[start : start + batch_size]
         predicted[part] = predict(look.draw(variants[part], part[0]))
-    return EdgeMoves(
-        boxes, steps, predicted[:, 0], predicted[:, 1:].reshape(*legal.shape, 4), legal
-    )
+    after = predicted[:, 1:].reshape(*legal.shape, 4)
+    return EdgeMoves(boxes, steps, predicted[:, 0], after, legal)
 
 
-def mean_defined(values: np.ndarray) -> np.ndarray:
+def mean_defined(values: Array) -> Array:
     """Return means over the first axis without NaN; NaN where nothing else is left."""
     count = np.isfinite(values).sum(axis=0)
     return np.where(count > 0, np.nansum(values, axis=0) / np.maximum(count, 1), np.nan)
@@ -188,7 +179,7 @@ def mean_defined(values: np.ndarray) -> np.ndarray:
 class Predictor:
     """Predicted boxes (m, 4) of images, ``yxyx`` in pixels."""
 
-    def __init__(self, model: keras.Model, scene: Scene, batch_size: int) -> None:
+    def __init__(self, model: Model, scene: Scene, batch_size: int) -> None:
         shape = (*scene.size, scene.channels)
         _check_fit(check_model(model), shape)
         self.scale = np.array([*scene.size, *scene.size], np.float64)
@@ -196,7 +187,7 @@ class Predictor:
         blank = Inputs(np.zeros((1, *shape), np.float32), (), 0)
         self.query = Query(model, blank, targets, "identity", batch_size)
 
-    def __call__(self, images: np.ndarray) -> np.ndarray:
+    def __call__(self, images: Array) -> Array:
         """Return the predicted boxes of images, in pixels, float64."""
         values = self.query.values(images, np.zeros(len(images), np.int64))
         # NaN stands for moves that are not legal, and for nothing else.
@@ -207,13 +198,13 @@ class Predictor:
 class Look:
     """The appearance of n images, each with a random part of its own that moves do not change."""
 
-    def __init__(self, scene: Scene, labels: np.ndarray | None, seed: Any) -> None:
+    def __init__(self, scene: Scene, labels: Array | None, seed: Seed) -> None:
         self.scene, self.labels = scene, labels
         self.root = seed_root(seed)
         blur = ("blur",) if isinstance(scene.blur, float) else ()
         self.fixed = not unusual_fields(scene, ("shapes", *blur))
 
-    def draw(self, boxes: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    def draw(self, boxes: Array, numbers: Array) -> Array:
         """Draw `boxes`, versions of the images `numbers`."""
         labels = None if self.labels is None else self.labels[numbers]
         if self.fixed:
@@ -221,9 +212,8 @@ class Look:
         images = np.empty((len(boxes), *self.scene.size, self.scene.channels), np.float32)
         for i, number in enumerate(numbers.tolist()):
             label = None if labels is None else labels[i : i + 1]
-            images[i] = render(
-                boxes[i : i + 1], self.scene, labels=label, seed=branch(self.root, number)
-            )[0]
+            seed = branch(self.root, number)
+            images[i] = render(boxes[i : i + 1], self.scene, labels=label, seed=seed)[0]
         return images
 
 
@@ -255,24 +245,14 @@ def _check_steps(steps: Any) -> tuple[int, ...]:
     return shifts
 
 
-def _check_labels(labels: Any, n: int) -> np.ndarray | None:
-    if labels is None:
-        return None
-    array = as_array("labels", labels)
-    if array.shape != (n,):
-        raise ValueError(f"`labels` must have shape ({n},), one a box; got shape {array.shape}.")
-    return array
-
-
-def _check_fit(model: keras.Model, shape: tuple[int, ...]) -> None:
+def _check_fit(model: Model, shape: tuple[int, ...]) -> None:
     """Refuse models of several inputs, and of images that the scene does not draw."""
     try:
         expected = model.input_shape
     except (AttributeError, ValueError):
         return
-    if not (
-        isinstance(expected, tuple) and len(expected) == 4 and isinstance(expected[1], int | None)
-    ):
+    one = isinstance(expected, tuple) and len(expected) == 4
+    if not one or not isinstance(expected[1], int | None):
         raise ValueError(
             f"`model` must take one image array, or the scene cannot draw what it takes; model "
             f"{model.name!r} takes {expected}."

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
+from whitebox_loc._types import Array, ArrayLike, Model, Tensor
 from whitebox_loc._validation import (
     as_array,
     check_callable,
@@ -26,16 +26,14 @@ from whitebox_loc.introspect.tracing.refusals import check_answer
 
 
 def patch(
-    model: keras.Model, images: Any, replacements: Mapping[str, Any], *, batch_size: int = 256
+    model: Model, images: ArrayLike, replacements: Mapping[str, Any], *, batch_size: int = 256
 ) -> Any:
-    """Return the model's outputs when the outputs of some layers are replaced.
+    """Return the model's outputs, floats as float32, when the outputs of some layers are replaced.
 
     Parameters
     ----------
-    model : keras.Model
-        Any model; it is run in inference and left as it is.
-    images : float array (n, height, width, channels)
-        Or, for a model of several inputs, the structure that it takes, one image array in it.
+    model, images
+        As for `activations`.
     replacements : dict of str to array, number or function
         By layer path, as `list_layers` gives it; ``path#2`` is the second call of a layer
         that is called several times, ``path`` every call. A layer's output is replaced by
@@ -47,11 +45,6 @@ def patch(
           refers to is replaced, but not when an array it refers to is changed in place.
     batch_size : int, default 256
         Images in one pass.
-
-    Returns
-    -------
-    array or structure of arrays
-        What the model returns, float32 for floats of every precision.
 
     Raises
     ------
@@ -66,13 +59,11 @@ def patch(
 
     Examples
     --------
-    Without the features of ``conv2``, the image makes no difference:
-
     >>> import whitebox_loc as wb
     >>> model = wb.models.localizer(size=(12, 16))
     >>> images = wb.data.generate(wb.data.Scene(size=(12, 16)), 2, seed=0).images
     >>> boxes = patch(model, images, {"conv2": 0.0})
-    >>> bool(np.allclose(boxes[0], boxes[1], rtol=0, atol=1e-6))
+    >>> bool(np.allclose(boxes[0], boxes[1], rtol=0, atol=1e-6))  # nothing is left of the images
     True
     """
     inputs = check_images(images, check_model(model))
@@ -88,13 +79,10 @@ def patch(
         if not _is_function(name, value)
     }
 
-    def build(*tensors: Any) -> Any:
+    def build(*tensors: Tensor) -> Any:
         split = 1 + len(inputs.others)
         values = dict(zip(arrays, tensors[split:], strict=True))
-        replace = {
-            name: _replacement(name, value, values.get(name))
-            for name, value in replacements.items()
-        }
+        replace = {k: _replacement(k, v, values.get(k)) for k, v in replacements.items()}
         passed = forward(model, inputs.pack(tensors[:split]), replace=replace)
         return tf.nest.map_structure(readable, passed.outputs)
 
@@ -106,13 +94,13 @@ def patch(
     return outputs
 
 
-def _is_function(name: str, value: Any) -> bool:
+def _is_function(name: str, value: object) -> bool:
     what = "from the layer's output to a tensor of its shape"
     return callable(value) and bool(check_callable(f"replacements[{name!r}]", value, 1, what))
 
 
-def _replacement(name: str, value: Any, array: Any) -> Callable[[Any], Any]:
-    def replace(output: Any) -> Any:
+def _replacement(name: str, value: Any, array: Tensor) -> Callable[[Tensor], Tensor]:
+    def replace(output: Tensor) -> Tensor:
         if array is None:
             fresh = _applied(name, value, output)
             pairs = zip(tf.nest.flatten(fresh), tf.nest.flatten(output), strict=True)
@@ -130,7 +118,7 @@ def _replacement(name: str, value: Any, array: Any) -> Callable[[Any], Any]:
     return replace
 
 
-def _applied(name: str, function: Callable[[Any], Any], output: Any) -> Any:
+def _applied(name: str, function: Callable[[Tensor], Tensor], output: Tensor) -> Tensor:
     fresh = call_given(f"replacements[{name!r}]", function, output)
     try:
         tf.nest.assert_same_structure(output, fresh)
@@ -143,7 +131,7 @@ def _applied(name: str, function: Callable[[Any], Any], output: Any) -> Any:
         ) from error
 
 
-def _like(name: str, fresh: Any, output: Any) -> Any:
+def _like(name: str, fresh: Tensor, output: Tensor) -> Tensor:
     fresh = tf.convert_to_tensor(fresh)
     if not output.shape.is_compatible_with(fresh.shape):
         raise ValueError(
@@ -153,7 +141,7 @@ def _like(name: str, fresh: Any, output: Any) -> Any:
     return tf.ensure_shape(tf.cast(fresh, output.dtype), output.shape)
 
 
-def _check_array(name: str, value: Any, n: int) -> np.ndarray:
+def _check_array(name: str, value: ArrayLike, n: int) -> Array:
     array = as_array(f"replacements[{name!r}]", value)
     if array.dtype.kind not in "iufb":
         raise TypeError(
@@ -172,10 +160,10 @@ def _check_array(name: str, value: Any, n: int) -> np.ndarray:
 
 
 def _key(replacements: Mapping[str, Any]) -> Hashable | None:
-    known: list[Any] = []
+    states: list[Hashable] = []
     for name, value in replacements.items():
         state = function_fingerprint(value) if callable(value) else "array"
         if state is None:
             return None
-        known.append((name, state))
-    return ("patch", *known)
+        states.append((name, state))
+    return ("patch", *states)

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import keras
 import numpy as np
 
+from whitebox_loc._types import Array, ArrayLike, Model
 from whitebox_loc._validation import check_choice, check_int, check_model
 from whitebox_loc.introspect.interventions.layer_swaps import Swap, targets_of
 from whitebox_loc.introspect.targets import COORDINATES
@@ -39,13 +39,13 @@ class Restoration:
 
     layer: str
     by: str
-    clean: np.ndarray
-    corrupted: np.ndarray
-    patched: np.ndarray
+    clean: Array
+    corrupted: Array
+    patched: Array
     targets: tuple[str, ...] = COORDINATES
 
     @property
-    def restored(self) -> np.ndarray:
+    def restored(self) -> Array:
         """Share of the change undone ``(*parts, n, t)``: 0 none, 1 all.
 
         ``(patched - corrupted) / (clean - corrupted)``, and NaN where clean and corrupted
@@ -57,10 +57,9 @@ class Restoration:
         return np.where(moved, undone / np.where(moved, whole, 1.0), np.nan)
 
     @property
-    def share(self) -> np.ndarray:
+    def share(self) -> Array:
         """Share of the change undone over all images ``(*parts, t)``: 0 none, 1 all.
 
-        The slope of the regression through zero of what is undone on what there is to undo,
         ``sum undone * whole / sum whole**2``, so that large changes count most; NaN for a
         coordinate that differs in no image.
         """
@@ -77,9 +76,9 @@ _MOVED = 1e-4
 
 
 def activation_patching(
-    model: keras.Model,
-    clean: Any,
-    corrupted: Any,
+    model: Model,
+    clean: ArrayLike,
+    corrupted: ArrayLike,
     layers: str | Sequence[str],
     *,
     by: str = "layer",
@@ -87,42 +86,29 @@ def activation_patching(
     link: str = "identity",
     batch_size: int = 256,
 ) -> dict[str, Restoration]:
-    """Return which layers and places carry what differs between two versions of images.
+    """Return, by layer, which parts of it carry what differs between two versions of images.
 
-    The model sees the corrupted images, such as ones in which a single edge has been moved,
-    but one part of one layer is what it is for the clean images. A part that alone
-    restores a coordinate carries all of the difference that matters to it.
+    The model sees the corrupted images, but one part of one layer is what it is for the clean
+    ones. A part that alone restores a coordinate carries all of the difference that matters to it.
 
     Parameters
     ----------
-    model : keras.Model
-        Any model with one output of shape (n, 4), ``rel_yxyx`` boxes in fractions, or one
-        named ``"box"``. It is run in inference and left as it is.
-    clean, corrupted : float arrays (n, height, width, channels)
-        Or, for a model of several inputs, the structure that it takes, one image array in it.
+    model, clean, corrupted
+        As `model` and `images` for `ablate`.
     layers : str or sequence of str
         Paths as `list_layers` gives them, ``path#2`` for the second of several calls.
     by : {"layer", "channel", "row", "column", "place"}, default "layer"
-        What is patched at a time. Rows and columns are the first and second axis behind
-        the batch axis; a place is all channels of one index on the axes between batch and
-        channel. One pass for each part.
-    target : optional
-        What is looked at, or a list of such, as in `saliency`: the four coordinates by default,
-        or for example ``targets.label("ring")``.
-    link : {"identity", "logit"}, default "identity"
-        The target itself or its log-odds, as in `saliency`.
+        What is patched at a time, in one pass a part. Rows and columns are the first and second
+        axis behind the batch axis; a place is all channels at one index on the axes between.
+    target, link : optional
+        What is looked at, or a list of such, as in `saliency`; the four coordinates by default.
     batch_size : int, default 256
         Images in one pass.
 
-    Returns
-    -------
-    dict of str to Restoration
-        By layer, in the order of `layers`.
-
     Raises
     ------
-    ValueError, TypeError
-        If an argument is not one of the above, or a layer has no such parts.
+    ValueError
+        If a layer has no such parts.
 
     References
     ----------
@@ -132,17 +118,13 @@ def activation_patching(
 
     Examples
     --------
-    The output itself carries everything:
-
     >>> import whitebox_loc as wb
     >>> scene, model = wb.data.Scene(size=(12, 16)), wb.models.localizer(size=(12, 16))
     >>> clean = wb.data.render([[2, 3, 8, 9]], scene)
     >>> moved = wb.data.render([[5, 3, 8, 9]], scene)
     >>> restorations = activation_patching(model, clean, moved, ["conv1", "box"])
-    >>> restorations["box"].share[0].round(3)
+    >>> restorations["box"].share[0].round(3)  # the output itself carries everything
     np.float64(1.0)
-    >>> activation_patching(model, clean, moved, "conv2", by="row")["conv2"].share.shape
-    (14, 4)
     """
     first = check_images(clean, check_model(model), name="clean")
     second = check_images(corrupted, model, name="corrupted")

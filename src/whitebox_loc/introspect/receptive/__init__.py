@@ -6,8 +6,4 @@ from whitebox_loc.introspect.receptive.fields import (
     receptive_field,
 )
 
-__all__ = [
-    "ReceptiveField",
-    "effective_receptive_field",
-    "receptive_field",
-]
+__all__ = ["ReceptiveField", "effective_receptive_field", "receptive_field"]

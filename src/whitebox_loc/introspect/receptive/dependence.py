@@ -13,19 +13,9 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from whitebox_loc._types import Tensor
-from whitebox_loc.introspect.receptive.intervals import (
-    Reach,
-    Regular,
-    Window,
-    attribute,
-    gather,
-    hull,
-    mix_groups,
-    over,
-    slide,
-    small,
-)
+from whitebox_loc._types import Operation, Tensor
+from whitebox_loc.introspect.receptive import intervals
+from whitebox_loc.introspect.receptive.intervals import Reach, Regular, Window, attribute
 from whitebox_loc.introspect.receptive.rearrangements import Unknown, rearranged, shape_of, value
 from whitebox_loc.introspect.tracing.graphs import CALLS, REARRANGEMENTS, SHAPES, ancestors, body_of
 
@@ -64,16 +54,15 @@ def _followed(tensors: list[Tensor], known: dict[Any, Pair | None]) -> list[Pair
     return [pairs[tensor.ref()] for tensor in tensors]
 
 
-def _outputs(op: Any, pairs: list[Pair | None]) -> list[Pair | None]:
+def _outputs(op: Operation, pairs: list[Pair | None]) -> list[Pair | None]:
     if op.type in SHAPES or not any(pairs):
         return [None] * len(op.outputs)
     if op.type in CALLS:
         body = body_of(op)
         if body is None:
             raise Unknown(op)
-        return _followed(
-            body.outputs, dict(zip([t.ref() for t in body.inputs], pairs, strict=True))
-        )
+        inputs = [t.ref() for t in body.inputs]
+        return _followed(body.outputs, dict(zip(inputs, pairs, strict=True)))
     if op.type == "IdentityN":
         return pairs  # a function with a derivative of its own, such as SiLU
     rule = _RULES.get(op.type, _refuse)
@@ -84,11 +73,11 @@ def _outputs(op: Any, pairs: list[Pair | None]) -> list[Pair | None]:
 Reaches = list[Reach | None]
 
 
-def _refuse(op: Any, reaches: Reaches) -> NoReturn:
+def _refuse(op: Operation, reaches: Reaches) -> NoReturn:
     raise Unknown(op)
 
 
-def _elementwise(op: Any, reaches: Reaches) -> list[Reach]:
+def _elementwise(op: Operation, reaches: Reaches) -> list[Reach]:
     """Let each element depend on the elements in its own place."""
     shapes = [
         shape_of(tensor) if reach is None else reach.shape
@@ -96,16 +85,11 @@ def _elementwise(op: Any, reaches: Reaches) -> list[Reach]:
     ]
     if op.type in ("BiasAdd", "FusedBatchNormV3"):
         shapes = shapes[:1]  # the others are one number a channel
-    joined = hull([r for r in reaches if r is not None], np.broadcast_shapes(*shapes))
-    return [joined] * len(op.outputs)
+    hull = intervals.hull([r for r in reaches if r is not None], np.broadcast_shapes(*shapes))
+    return [hull] * len(op.outputs)
 
 
-def _softmax(op: Any, reaches: Reaches) -> list[Reach]:
-    """Let each element depend on all elements of its last axis."""
-    return [over(reaches[0], (-1,), keep=True, spread=True)]
-
-
-def _matmul(op: Any, reaches: Reaches) -> list[Reach]:
+def _matmul(op: Operation, reaches: Reaches) -> list[Reach]:
     """Mix the last axis into a new one, as a product with constant weights does."""
     reach = reaches[0]
     turned = attribute(op, "transpose_a") or attribute(op, "adj_x")
@@ -113,42 +97,37 @@ def _matmul(op: Any, reaches: Reaches) -> list[Reach]:
         _refuse(op, reaches)
     turned = attribute(op, "transpose_b") or attribute(op, "adj_y")
     weights = shape_of(op.inputs[1])
-    mixed = over(reach, (-1,), keep=True, spread=False)
-    shape = (*reach.shape[:-1], weights[-2] if turned else weights[-1])
-    return [small(mixed.ends, shape, mixed.regular)]
+    return [intervals.mix_groups(reach, reach.shape[-1], weights[-2] if turned else weights[-1])]
 
 
-def _reduction(op: Any, reaches: Reaches) -> list[Reach]:
-    axes = np.atleast_1d(value(op.inputs[1])).tolist()
-    return [over(reaches[0], tuple(axes), keep=bool(op.get_attr("keep_dims")), spread=False)]
+def _reduction(op: Operation, reaches: Reaches) -> list[Reach]:
+    axes, keep = tuple(np.atleast_1d(value(op.inputs[1])).tolist()), op.get_attr("keep_dims")
+    return [intervals.over(reaches[0], axes, keep=bool(keep), spread=False)]
 
 
-def _convolution(op: Any, reaches: Reaches) -> list[Reach]:
+def _convolution(op: Operation, reaches: Reaches) -> list[Reach]:
     """Slide a window over rows and columns; mix the channels of a group."""
-    reach = _only_first(op, reaches)
-    if op.get_attr("data_format") != b"NHWC":
-        _refuse(op, reaches)
-    kernel = shape_of(op.inputs[1])
+    reach, kernel = _only_first(op, reaches), shape_of(op.inputs[1])
     dilations = op.get_attr("dilations")
     for axis in (1, 2):
-        reach = slide(reach, axis, Window.of(op, axis, kernel[axis - 1], dilations[axis]))
+        reach = intervals.slide(reach, axis, Window.of(op, axis, kernel[axis - 1], dilations[axis]))
     if op.type == "Conv2D":
-        return [mix_groups(reach, kernel[2], kernel[3])]
+        return [intervals.mix_groups(reach, kernel[2], kernel[3])]
     ends = np.repeat(reach.ends, kernel[3], -1) if reach.ends.shape[-1] > 1 else reach.ends
-    return [small(ends, (*reach.shape[:-1], reach.shape[-1] * kernel[3]), reach.regular)]
+    return [intervals.small(ends, (*reach.shape[:-1], reach.shape[-1] * kernel[3]), reach.regular)]
 
 
-def _pooling(op: Any, reaches: Reaches) -> list[Reach]:
+def _pooling(op: Operation, reaches: Reaches) -> list[Reach]:
     reach = _only_first(op, reaches)
     sizes = op.get_attr("ksize")
-    if op.get_attr("data_format") != b"NHWC" or sizes[0] != 1 or sizes[3] != 1:
+    if sizes[0] != 1 or sizes[3] != 1:
         _refuse(op, reaches)
     for axis in (1, 2):
-        reach = slide(reach, axis, Window.of(op, axis, sizes[axis], 1))
+        reach = intervals.slide(reach, axis, Window.of(op, axis, sizes[axis], 1))
     return [reach]
 
 
-def _transposed(op: Any, reaches: Reaches) -> list[Reach]:
+def _transposed(op: Operation, reaches: Reaches) -> list[Reach]:
     """Read backwards the convolution that Conv2DBackpropInput turns round."""
     reach = reaches[2]
     if reach is None or op.get_attr("data_format") != b"NHWC":
@@ -159,15 +138,13 @@ def _transposed(op: Any, reaches: Reaches) -> list[Reach]:
         window = Window.of(op, axis, kernel[axis - 1], dilations[axis])
         length = int(lengths[axis])
         before, _ = window.place(length)
-        shifted = np.arange(length)[:, None] + before
-        shifted = shifted - window.dilation * np.arange(window.kernel)
-        index = np.where(shifted % window.stride == 0, shifted // window.stride, -1)
-        reach = gather(reach, axis, index)
-    mixed = over(reach, (-1,), keep=True, spread=False)
-    return [small(mixed.ends, (*reach.shape[:-1], kernel[2]), None)]
+        starts = np.arange(length)[:, None] + before - window.dilation * np.arange(window.kernel)
+        index = np.where(starts % window.stride == 0, starts // window.stride, -1)
+        reach = intervals.gather(reach, axis, index)
+    return [intervals.mix_groups(reach, reach.shape[-1], kernel[2])]
 
 
-def _bilinear(op: Any, reaches: Reaches) -> list[Reach]:
+def _bilinear(op: Operation, reaches: Reaches) -> list[Reach]:
     """Let each output depend on the two neighbours that it lies between."""
     reach = _only_first(op, reaches)
     lengths = value(op.inputs[1])
@@ -180,12 +157,15 @@ def _bilinear(op: Any, reaches: Reaches) -> list[Reach]:
         else:
             at = np.minimum(np.arange(length) * (old / length), old - 1)
         index = np.stack([np.floor(at), np.ceil(at)], axis=1).astype(int)
-        reach = gather(reach, axis, index)
+        reach = intervals.gather(reach, axis, index)
     return [reach]
 
 
-def _only_first(op: Any, reaches: Reaches) -> Reach:
+def _only_first(op: Operation, reaches: Reaches) -> Reach:
+    """Return the reach of images (n, rows, columns, channels), beside constants."""
     if reaches[0] is None or any(r is not None for r in reaches[1:]):
+        _refuse(op, reaches)
+    if attribute(op, "data_format") not in (None, b"NHWC"):
         _refuse(op, reaches)
     return reaches[0]
 
@@ -205,11 +185,14 @@ _ELEMENTWISE = [
 # fmt: on
 _REDUCTIONS = ["All", "Any", "ArgMax", "ArgMin", "Max", "Mean", "Min", "Prod", "Sum"]
 
-_RULES: dict[str, Callable[[Any, Reaches], list[Reach]]] = {
+_RULES: dict[str, Callable[[Operation, Reaches], list[Reach]]] = {
     **dict.fromkeys(_ELEMENTWISE, _elementwise),
     **dict.fromkeys(_REDUCTIONS, _reduction),
     **dict.fromkeys(REARRANGEMENTS, rearranged),
-    **dict.fromkeys(["Softmax", "LogSoftmax"], _softmax),
+    **dict.fromkeys(
+        ["Softmax", "LogSoftmax"],
+        lambda op, r: [intervals.over(r[0], (-1,), keep=True, spread=True)],
+    ),
     **dict.fromkeys(["MatMul", "BatchMatMulV2"], _matmul),
     **dict.fromkeys(["Conv2D", "DepthwiseConv2dNative"], _convolution),
     **dict.fromkeys(["MaxPool", "AvgPool"], _pooling),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
-import keras
 import numpy as np
 import tensorflow as tf
 
+from whitebox_loc._types import Array, ArrayLike, Model, Seed, Size, Tensor
 from whitebox_loc._validation import (
     check_generator,
     check_int,
@@ -24,6 +24,9 @@ from whitebox_loc.introspect.tracing.capture import forward, trace, traced
 from whitebox_loc.introspect.tracing.inputs import Inputs, blank, check_images, fixed_spec
 from whitebox_loc.introspect.tracing.layers import find_layers
 from whitebox_loc.introspect.tracing.reading import activations
+
+Position: TypeAlias = int | Sequence[int] | None
+"""Index on the axes between batch and channel."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,8 +44,7 @@ class ReceptiveField:
         Height and width of a window in pixels, beyond the border of the image, too; of windows
         that do not move in equal steps, those of the largest inside the image.
     stride : (int or None, int or None)
-        Rows between the windows of neighbouring places, and columns; None where windows do
-        not move in equal steps, such as behind global pooling.
+        Rows and columns between the windows of neighbours; None where steps are not equal.
     offset : (int or None, int or None)
         First row and column of the window of place 0; negative in padding.
     rows, columns : int arrays, broadcastable to ``(*shape, 2)``
@@ -51,48 +53,36 @@ class ReceptiveField:
     """
 
     layer: str
-    image_size: tuple[int, int]
+    image_size: Size
     shape: tuple[int, ...]
-    size: tuple[int, int]
+    size: Size
     stride: tuple[int | None, int | None]
     offset: tuple[int | None, int | None]
-    rows: np.ndarray
-    columns: np.ndarray
+    rows: Array
+    columns: Array
 
-    def window(
-        self, position: int | Sequence[int] | None = None, channel: int | None = None
-    ) -> np.ndarray:
+    def window(self, position: Position = None, channel: int | None = None) -> Array:
         """Return the smallest box around the pixels that a unit can depend on.
 
-        Parameters
-        ----------
-        position : int or tuple of int, optional
-            Index on the axes between batch and channel, such as (row, column); None stands
-            for all places together. A row profile has one index.
-        channel : int, optional
-            Index on the last axis; None stands for all channels together.
-
-        Returns
-        -------
-        int array (4,)
-            ``yxyx`` in pixels, half open, inside the image; zeros for no pixel at all.
+        `position` is the index on the axes between batch and channel, such as (row, column), and
+        `channel` that on the last; None stands for all of them together. The box, an int array
+        (4,), is ``yxyx`` in pixels, half open, inside the image; zeros for no pixel at all.
         """
         index = _index(self.layer, self.shape, position, channel)
         box = np.zeros(4, np.int64)
         for axis, spans in enumerate((self.rows, self.columns)):
             low, high = (np.broadcast_to(spans[..., end], self.shape)[index] for end in (0, 1))
-            seen = high > low
-            if not seen.any():
+            visible = high > low
+            if not visible.any():
                 return np.zeros(4, np.int64)
-            box[axis], box[axis + 2] = low[seen].min(), high[seen].max()
+            box[axis], box[axis + 2] = low[visible].min(), high[visible].max()
         return box
 
 
-def receptive_field(model: keras.Model, layer: str, *, example: Any = None) -> ReceptiveField:
+def receptive_field(model: Model, layer: str, *, example: ArrayLike = None) -> ReceptiveField:
     """Return which pixels each unit of a layer can depend on, exactly.
 
-    The operations between the image and the layer are followed one by one, with the rows and
-    the columns that reach each number, also through branches, nested models and reshapes.
+    The operations between the image and the layer are followed one by one.
 
     Parameters
     ----------
@@ -112,8 +102,7 @@ def receptive_field(model: keras.Model, layer: str, *, example: Any = None) -> R
     Raises
     ------
     ValueError
-        If the layer does not exist, does not depend on the image, or depends on it in a way
-        that cannot be followed; the operation is named.
+        If the layer does not exist, or no dependence on the image can be followed.
 
     References
     ----------
@@ -139,7 +128,7 @@ def receptive_field(model: keras.Model, layer: str, *, example: Any = None) -> R
             "several outputs. Ask for one call, such as 'path#2'."
         )
 
-    def build(*tensors: Any) -> Any:
+    def build(*tensors: Tensor) -> Tensor:
         return forward(model, inputs.pack(tensors), watch=[layer]).single_call(layer).output
 
     # One image, so that the trace knows every shape.
@@ -153,21 +142,24 @@ def receptive_field(model: keras.Model, layer: str, *, example: Any = None) -> R
         ) from None
     if reaches is None:
         raise ValueError(f"`layer` {layer!r} does not depend on the image.")
-    return _field(layer, inputs, reaches)
+    image_size, shape = inputs.image.shape[1:3], reaches[0].shape[1:]
+    (rows, down), (columns, across) = map(_along, reaches, image_size)
+    size, stride, offset = zip(down, across, strict=True)
+    return ReceptiveField(layer, image_size, shape, size, stride, offset, rows, columns)
 
 
 def effective_receptive_field(
-    model: keras.Model,
+    model: Model,
     layer: str,
-    position: int | Sequence[int] | None = None,
+    position: Position = None,
     channel: int | None = None,
     *,
-    images: Any = None,
+    images: ArrayLike = None,
     n: int = 32,
-    seed: Any = 0,
-    example: Any = None,
+    seed: Seed = 0,
+    example: ArrayLike = None,
     batch_size: int = 256,
-) -> np.ndarray:
+) -> Array:
     """Return how strongly a unit responds to each pixel, on average over images.
 
     Parameters
@@ -180,10 +172,8 @@ def effective_receptive_field(
         Index on the last axis; by default the mean over all channels of what follows.
     images : float array (n, height, width, channels) or structure, optional
         Where derivatives are taken; by default `n` images of uniform noise in [0, 1].
-    n : int, default 32
-        Number of noise images.
-    seed : int or numpy.random.Generator, default 0
-        Source of the noise.
+    n, seed : int
+        Number of noise images, and their source of randomness.
     batch_size : int, default 256
         Images in one pass.
 
@@ -192,11 +182,6 @@ def effective_receptive_field(
     float64 array (height, width)
         Mean over images of ``sum over image channels of |d unit / d pixel|``, activation
         per unit of brightness. Inside the theoretical window, and mostly much smaller.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If an argument is not one of the above.
 
     References
     ----------
@@ -207,8 +192,7 @@ def effective_receptive_field(
     --------
     >>> import whitebox_loc as wb
     >>> model = wb.models.localizer(size=(20, 30))
-    >>> field = effective_receptive_field(model, "conv2", (10, 12))
-    >>> rows, columns = field.nonzero()
+    >>> rows, columns = effective_receptive_field(model, "conv2", (10, 12)).nonzero()
     >>> sorted(set(rows.tolist())), sorted(set(columns.tolist()))
     ([7, 8, 9, 10, 11], [9, 10, 11, 12, 13])
     """
@@ -220,7 +204,7 @@ def effective_receptive_field(
     channels = range(shape[-1]) if channel is None else [place[-1]]
     others = len(inputs.others)
 
-    def build(image: Any, *beside: Any) -> Any:
+    def build(image: Tensor, *beside: Tensor) -> Tensor:
         passed = forward(model, inputs.pack((image, *beside[:others])), watch=[layer])
         units = tf.cast(passed.single_call(layer).output, tf.float32)[(slice(None), *place[:-1])]
         (slope,) = tf.gradients(tf.reduce_sum(units * beside[others]), image)
@@ -237,19 +221,7 @@ def effective_receptive_field(
     return total / (len(inputs) * len(channels))
 
 
-def _field(layer: str, inputs: Inputs, reaches: tuple[Reach, Reach]) -> ReceptiveField:
-    rows, columns = (
-        _along(reach, length)
-        for reach, length in zip(reaches, inputs.image.shape[1:3], strict=True)
-    )
-    size, stride, offset = zip(rows[1], columns[1], strict=True)
-    return ReceptiveField(
-        layer, inputs.image.shape[1:3], reaches[0].shape[1:], size, stride, offset, rows[0],
-        columns[0],
-    )  # fmt: skip
-
-
-def _along(reach: Reach, length: int) -> tuple[np.ndarray, tuple[Any, Any, Any]]:
+def _along(reach: Reach, length: int) -> tuple[Array, tuple[Any, Any, Any]]:
     """Return the ends of the windows along an axis of the image, and size, stride and offset."""
     low, high = reach.ends[0], -reach.ends[1]
     ends = np.moveaxis(np.where(high > low, (low, high), 0), 0, -1)[0]
@@ -259,11 +231,11 @@ def _along(reach: Reach, length: int) -> tuple[np.ndarray, tuple[Any, Any, Any]]
 
 
 def _index(
-    layer: str, shape: tuple[int, ...], position: Any, channel: int | None
+    layer: str, shape: tuple[int, ...], position: Position, channel: int | None
 ) -> tuple[Any, ...]:
     """Return the index of a unit, or of several, in the output for one image."""
-    places, last = shape[:-1], shape[-1]
-    index: list[Any] = [slice(None)] * len(places)
+    *places, last = shape
+    index: list[Any] = [slice(None)] * len(shape)
     if position is not None:
         indices = check_ints("position", position, empty=True)
         if len(indices) != len(places):
@@ -271,16 +243,14 @@ def _index(
                 f"`position` must have one index for each of the {len(places)} axes between "
                 f"batch and channel of layer {layer!r}, of shape {shape}; got {indices}."
             )
-        index = [
-            check_int(f"position[{i}]", place, low=-n, high=n - 1)
-            for i, (place, n) in enumerate(zip(indices, places, strict=True))
-        ]
-    if channel is None:
-        return (*index, slice(None))
-    return (*index, check_int("channel", channel, low=-last, high=last - 1))
+        for i, (place, n) in enumerate(zip(indices, places, strict=True)):
+            index[i] = check_int(f"position[{i}]", place, low=-n, high=n - 1)
+    if channel is not None:
+        index[-1] = check_int("channel", channel, low=-last, high=last - 1)
+    return tuple(index)
 
 
-def _images(model: keras.Model, images: Any, n: int, seed: Any, example: Any) -> Inputs:
+def _images(model: Model, images: ArrayLike, n: int, seed: Seed, example: ArrayLike) -> Inputs:
     if images is not None:
         return check_images(images)
     one, count = blank(model, example), check_int("n", n, low=1)

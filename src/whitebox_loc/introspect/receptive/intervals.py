@@ -8,16 +8,17 @@ from typing import Any
 
 import numpy as np
 
+from whitebox_loc._types import Array, Operation
+
 NONE = 2**40
 """Both ends of no pixel at all: the hull with anything leaves the other as it is."""
 
 
 @dataclass(frozen=True)
 class Regular:
-    """Windows of one size that move in equal steps, as if the image went on for ever.
+    """Windows of `size` at ``start + k * stride`` for place k on `axis`, the image endless.
 
-    The window of place k on tensor axis `axis` starts at ``start + k * stride`` and is
-    `size` long. While `block` is above 1, the axis is dealt out to so many batches.
+    While `block` is above 1, the axis is dealt out to so many batches.
     """
 
     axis: int
@@ -31,18 +32,12 @@ class Regular:
 class Reach:
     """The rows (or columns) that reach the elements of a tensor of one image.
 
-    Attributes
-    ----------
-    ends : int array (2, ...)
-        First row, and the negative of the one behind the last, so that a hull takes the lower of
-        both. Broadcastable to `shape`, of length 1 on axes that make no difference. An element
-        that no pixel reaches has `NONE` twice.
-    shape : tuple of int
-        Of the tensor, batch axis included.
-    regular : Regular or None
+    `ends` (2, ...) are the first row, and the negative of the one behind the last, so that a hull
+    takes the lower of both; `NONE` twice where no pixel reaches. They are broadcastable to
+    `shape`, that of the tensor, and of length 1 on axes that make no difference.
     """
 
-    ends: np.ndarray
+    ends: Array
     shape: tuple[int, ...]
     regular: Regular | None = None
 
@@ -58,7 +53,7 @@ class Window:
     explicit: tuple[int, int]
 
     @classmethod
-    def of(cls, op: Any, axis: int, kernel: int, dilation: int) -> Window:
+    def of(cls, op: Operation, axis: int, kernel: int, dilation: int) -> Window:
         """Return what a convolution or pooling operation of a graph looks at."""
         pads = attribute(op, "explicit_paddings")
         explicit = tuple(pads[2 * axis : 2 * axis + 2]) if pads else (0, 0)
@@ -75,7 +70,7 @@ class Window:
         return before, (length + before + after - extent) // self.stride + 1
 
 
-def attribute(op: Any, name: str) -> Any:
+def attribute(op: Operation, name: str) -> Any:
     """Return an attribute of an operation, None if operations of its kind have no such."""
     return op.get_attr(name) if any(a.name == name for a in op.op_def.attr) else None
 
@@ -100,7 +95,7 @@ def slide(reach: Reach, axis: int, window: Window) -> Reach:
     return gather(reach, axis, index, regular)
 
 
-def gather(reach: Reach, axis: int, index: np.ndarray, regular: Regular | None = None) -> Reach:
+def gather(reach: Reach, axis: int, index: Array, regular: Regular | None = None) -> Reach:
     """Take hulls along an axis: of the places ``index[k]`` for output k; outside is no pixel."""
     length = reach.shape[axis]
     outside = (index < 0) | (index >= length)
@@ -121,7 +116,10 @@ def mix_groups(reach: Reach, inputs: int, outputs: int) -> Reach:
     if ends.shape[-1] > 1:
         hulls = ends.reshape(*ends.shape[:-1], groups, inputs).min(axis=-1)
         ends = np.repeat(hulls, outputs // groups, axis=-1)
-    return small(ends, (*reach.shape[:-1], outputs), reach.regular)
+    regular = reach.regular
+    if regular is not None and regular.axis == len(reach.shape) - 1:
+        regular = None
+    return small(ends, (*reach.shape[:-1], outputs), regular)
 
 
 def over(reach: Reach | None, axes: tuple[int, ...], *, keep: bool, spread: bool) -> Reach:
@@ -165,7 +163,7 @@ def join(regulars: list[Regular | None]) -> Regular | None:
     return replace(first, start=start, size=max(r.start + r.size for r in regulars if r) - start)
 
 
-def small(ends: np.ndarray, shape: tuple[int, ...], regular: Regular | None) -> Reach:
+def small(ends: Array, shape: tuple[int, ...], regular: Regular | None) -> Reach:
     """Make a Reach, with axes that make no difference cut to length 1."""
     for axis in range(1, ends.ndim):
         one = ends.take([0], axis=axis)

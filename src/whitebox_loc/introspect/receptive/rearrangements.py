@@ -10,14 +10,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from whitebox_loc._types import Tensor
-from whitebox_loc.introspect.receptive.intervals import (
-    NONE,
-    Reach,
-    Regular,
-    join,
-    small,
-)
+from whitebox_loc._types import Array, Operation, Tensor
+from whitebox_loc.introspect.receptive.intervals import NONE, Reach, Regular, join, small
 
 # What shapes and axes are computed with.
 # fmt: off
@@ -35,17 +29,17 @@ _RENAMED = {("ExpandDims", "dim"): "axis", ("Squeeze", "squeeze_dims"): "axis"}
 class Unknown(Exception):  # noqa: N818 - it is caught, and raised with the layer's name
     """An operation that cannot be followed."""
 
-    def __init__(self, operation: Any) -> None:
+    def __init__(self, operation: Operation) -> None:
         super().__init__(f"operation {operation.type!r} ({operation.name})")
 
 
-def rearranged(op: Any, reaches: list[Reach | None]) -> list[Reach]:
+def rearranged(op: Operation, reaches: list[Reach | None]) -> list[Reach]:
     """Run an operation that only moves numbers on the numbers of the elements.
 
     Number 0 stands for what is not an element: padding, or a part that no pixel reaches.
     """
     tables: list[tuple[int, Reach]] = []
-    arguments: list[np.ndarray] = []
+    arguments: list[Array] = []
     first = 1
     for index, (tensor, reach) in enumerate(zip(op.inputs, reaches, strict=True)):
         if reach is not None:
@@ -53,24 +47,18 @@ def rearranged(op: Any, reaches: list[Reach | None]) -> list[Reach]:
             arguments.append(np.arange(first, first + count).reshape(reach.shape))
             tables.append((first, reach))
             first += count
-        elif index in _data_arguments(op):
+        elif index in range(len(op.inputs))[_MOVED_INPUTS.get(op.type, slice(0))]:
             arguments.append(np.zeros(shape_of(tensor), np.int64))
         else:
             arguments.append(value(tensor))
     return [_looked_up(op, numbers, tables) for numbers in _run(op, arguments)]
 
 
-def _data_arguments(op: Any) -> range:
-    """Return the positions of the inputs that are moved; the others decide where to."""
-    if op.type == "ConcatV2":
-        return range(len(op.inputs) - 1)
-    if op.type == "Pack":
-        return range(len(op.inputs))
-    # The value that PadV2 pads with is third; the axis of Split is first.
-    return range(2, 3) if op.type == "PadV2" else range(0)
+# Inputs that are moved, also if they are constants; the others decide where to.
+_MOVED_INPUTS = {"ConcatV2": slice(-1), "Pack": slice(None), "PadV2": slice(2, 3)}
 
 
-def _looked_up(op: Any, numbers: np.ndarray, tables: list[tuple[int, Reach]]) -> Reach:
+def _looked_up(op: Operation, numbers: Array, tables: list[tuple[int, Reach]]) -> Reach:
     size = max(first + math.prod(reach.shape) for first, reach in tables)
     ends = np.full((2, size), NONE)
     regulars = []
@@ -83,7 +71,7 @@ def _looked_up(op: Any, numbers: np.ndarray, tables: list[tuple[int, Reach]]) ->
     return small(ends[:, numbers], numbers.shape, join(regulars))
 
 
-def _moved_regular(op: Any, inside: np.ndarray, reach: Reach, whole: bool) -> Regular | None:
+def _moved_regular(op: Operation, inside: Array, reach: Reach, whole: bool) -> Regular | None:
     """Find the axis along which the places of the old regular axis still come in steps."""
     regular = reach.regular
     if regular is None or op.type in ("SpaceToBatchND", "BatchToSpaceND"):
@@ -104,7 +92,7 @@ def _moved_regular(op: Any, inside: np.ndarray, reach: Reach, whole: bool) -> Re
     return None
 
 
-def _dealt_regular(op: Any, regular: Regular) -> Regular | None:
+def _dealt_regular(op: Operation, regular: Regular) -> Regular | None:
     """Follow a dilated convolution, which TensorFlow computes on every d-th pixel.
 
     The image is padded and dealt out to d * d batches, and put together and cropped again
@@ -119,11 +107,11 @@ def _dealt_regular(op: Any, regular: Regular) -> Regular | None:
     return replace(regular, start=start, block=int(block) if dealing else 1)
 
 
-def value(tensor: Tensor) -> np.ndarray:
+def value(tensor: Tensor) -> Array:
     """Return a tensor that depends on no input of its graph."""
-    known = tf.get_static_value(tensor)
-    if known is not None:
-        return np.asarray(known)
+    constant = tf.get_static_value(tensor)
+    if constant is not None:
+        return np.asarray(constant)
     operation = tensor.op
     if not operation.inputs or operation.type not in _FOLDED:
         raise Unknown(operation)
@@ -137,7 +125,7 @@ def shape_of(tensor: Tensor) -> tuple[int, ...]:
     return tuple(tensor.shape)
 
 
-def _run(op: Any, arguments: list[np.ndarray]) -> list[np.ndarray]:
+def _run(op: Operation, arguments: list[Array]) -> list[Array]:
     """Run an operation of a graph on other numbers, outside of the graph."""
     function, rest = getattr(tf.raw_ops, op.type), list(arguments)
     parameters = inspect.signature(function).parameters

@@ -1,7 +1,6 @@
 """Targets: the scalar of a model's outputs that is explained.
 
-`saliency` takes the name of a coordinate, the number of an output, a function of the
-outputs, or what `iou`, `loss`, `unit`, `bin`, `label`, `candidate` and `detection` return.
+A wrong argument is a ValueError or TypeError here; what the model has not is one on use.
 """
 
 from __future__ import annotations
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from whitebox_loc import boxes as box_measures
+from whitebox_loc._types import Array, ArrayLike, Size
 from whitebox_loc._validation import (
     as_array,
     check_boxes,
@@ -23,25 +23,15 @@ from whitebox_loc._validation import (
 )
 from whitebox_loc.boxes.formats import COORDINATES
 from whitebox_loc.data import Scene, as_scene
-from whitebox_loc.introspect.targets.one_box import (
-    DERIVED,
-    Bin,
-    Coordinate,
-    Custom,
-    Label,
-    Loss,
-    Output,
-    Overlap,
-    Target,
-    Unit,
-)
+from whitebox_loc.introspect.targets import one_box
+from whitebox_loc.introspect.targets.one_box import DERIVED, Target
 from whitebox_loc.introspect.targets.several_boxes import PARTS, Candidate, Detection
 
 LINKS = ("identity", "logit")
 """The output itself, or the log-odds behind it."""
 
 
-def iou(boxes: Any, format: str = "rel_yxyx", *, size: Any = None) -> Target:
+def iou(boxes: ArrayLike, format: str = "rel_yxyx", *, size: Size | None = None) -> Target:
     """Explain the IoU of the predicted box with given boxes.
 
     Parameters
@@ -61,17 +51,15 @@ def iou(boxes: Any, format: str = "rel_yxyx", *, size: Any = None) -> Target:
 
     Examples
     --------
-    >>> import numpy as np
-    >>> import whitebox_loc as wb
-    >>> model = wb.models.localizer(size=(8, 8))
-    >>> images = np.ones((2, 8, 8, 1), "float32")
-    >>> wb.introspect.saliency(model, images, iou([0.2, 0.2, 0.9, 0.9])).shape
-    (2, 8, 8)
+    >>> iou([0.2, 0.2, 0.9, 0.9]).label
+    'iou'
     """
-    return Overlap(_relative(boxes, format, size))
+    return one_box.Overlap(_relative(boxes, format, size))
 
 
-def loss(loss: Any, boxes: Any, format: str = "rel_yxyx", *, size: Any = None) -> Target:
+def loss(
+    loss: Any, boxes: ArrayLike, format: str = "rel_yxyx", *, size: Size | None = None
+) -> Target:
     """Explain a loss of the predicted box against given boxes.
 
     Parameters
@@ -89,7 +77,7 @@ def loss(loss: Any, boxes: Any, format: str = "rel_yxyx", *, size: Any = None) -
     'loss'
     """
     check_callable("loss", loss, 2, "of true and predicted boxes, such as a keras.Loss")
-    return Loss(loss, _relative(boxes, format, size))
+    return one_box.Loss(loss, _relative(boxes, format, size))
 
 
 def unit(layer: str, channel: int, position: tuple[int, ...] | None = None) -> Target:
@@ -112,7 +100,8 @@ def unit(layer: str, channel: int, position: tuple[int, ...] | None = None) -> T
     if not isinstance(layer, str):
         raise TypeError(f"`layer` must be the path of a layer; got {shortened(layer)}.")
     place = None if position is None else tuple(check_ints("position", position, empty=True))
-    return Unit(layer, check_int("channel", channel), place)
+    index = ", ".join(map(str, (*(place or ()), check_int("channel", channel))))
+    return one_box.Unit(layer, int(channel), place, f"{layer}[{index}]")
 
 
 def bin(coordinate: str, index: int) -> Target:
@@ -132,10 +121,12 @@ def bin(coordinate: str, index: int) -> Target:
     >>> bin("top", 12).label
     'top=12'
     """
-    return Bin(check_choice("coordinate", coordinate, COORDINATES), check_int("index", index))
+    check_choice("coordinate", coordinate, COORDINATES)
+    index = check_int("index", index)
+    return one_box.Bin(coordinate, index, f"{coordinate}={index}")
 
 
-def label(which: Any, scene: Scene | str = "shapes") -> Target:
+def label(which: ArrayLike, scene: Scene | str = "shapes") -> Target:
     """Explain the probability of a class, from the model's output ``"label"``.
 
     With ``link="logit"`` its log-odds, from the scores in front of the softmax.
@@ -143,37 +134,25 @@ def label(which: Any, scene: Scene | str = "shapes") -> Target:
     Parameters
     ----------
     which : str, int or int array (n,)
-        The name of a shape of `scene`, the number of a class, or one number for each image,
-        such as the ``labels`` of a batch.
+        The name of a shape of `scene`, the number of a class of the model, or one an image.
     scene : Scene or str, default "shapes"
-        The scene that the model was trained on: class k is ``scene.shapes[k]``. Only read
-        where `which` is a name.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If `which` is none of these; on use, if the model has no such class.
+        Where `which` is a name: the scene that the model was trained on, whose ``shapes[k]`` is
+        class k.
 
     Examples
     --------
-    >>> import numpy as np
-    >>> import whitebox_loc as wb
-    >>> model = wb.models.localizer(size=(8, 8), classes=6)
-    >>> images = np.ones((2, 8, 8, 1), "float32")
-    >>> wb.introspect.saliency(model, images, label("ring"), link="logit").shape
-    (2, 8, 8)
-    >>> label([5, 0]).label
-    'own class'
+    >>> label("ring").label, label([5, 0]).label
+    ('ring', 'own class')
     """
     if isinstance(which, str):
         shapes = as_scene(scene).shapes
         index = shapes.index(check_choice("which", which, shapes))
-        return Label(which, np.array([index]), len(shapes))
+        return one_box.Label(which, np.array([index]), len(shapes))
     numbers = _numbers("which", which, "class", "the name of a shape, the number of a class")
-    return Label(_named("class", numbers), np.atleast_1d(numbers))
+    return one_box.Label(_named("class", numbers), np.atleast_1d(numbers))
 
 
-def candidate(which: Any, part: str = "score", *, classes: Any = None) -> Target:
+def candidate(which: ArrayLike, part: str = "score", *, classes: ArrayLike = None) -> Target:
     """Explain one candidate of a model that finds several boxes.
 
     With ``link="logit"`` the log-odds of a score, coordinate or class, read in front of the
@@ -182,25 +161,17 @@ def candidate(which: Any, part: str = "score", *, classes: Any = None) -> Target
     Parameters
     ----------
     which : int or int array (n,)
-        The number of a candidate, or one for each image, such as
-        ``detections.candidates[:, 0]``.
+        Number of a candidate, or one an image, such as ``detections.candidates[:, 0]``.
     part : str, default "score"
         A coordinate of its box, also a derived one such as ``"height"``; its ``"score"``; or
         ``"class"``, the probability of a class.
     classes : int or int array (n,), optional
         For the part ``"class"``: the number of the class, or one for each image.
 
-    Raises
-    ------
-    ValueError, TypeError
-        If an argument is none of these; on use, if the model has no such candidate or class.
-
     Examples
     --------
-    >>> candidate(7, "top").label
-    'top of candidate 7'
-    >>> candidate([7, 2], "class", classes=3).label
-    'class 3 of own candidate'
+    >>> candidate(7, "top").label, candidate([7, 2], "class", classes=3).label
+    ('top of candidate 7', 'class 3 of own candidate')
     """
     check_choice("part", part, PARTS)
     numbers = _numbers("which", which, "candidate")
@@ -221,14 +192,17 @@ def candidate(which: Any, part: str = "score", *, classes: Any = None) -> Target
 
 
 def detection(
-    boxes: Any, classes: Any = None, format: str = "rel_yxyx", *, size: Any = None
+    boxes: ArrayLike,
+    classes: ArrayLike = None,
+    format: str = "rel_yxyx",
+    *,
+    size: Size | None = None,
 ) -> Target:
     """Explain how similar to a given box the most similar of a model's candidates is.
 
     With ``method="rise"`` the map is that of D-RISE. The similarity of a candidate is the IoU of
     its box with the given one, times its score, times the cosine between its probabilities of
-    classes and the given ones. Of a model of one box it is the IoU, times the cosine to its
-    output ``"label"``.
+    classes and the given ones. A model of one box has no scores, and its classes are ``"label"``.
 
     Parameters
     ----------
@@ -237,11 +211,6 @@ def detection(
     classes : int, int array (n,) or float array (n, c), optional
         The class, one for each image, or its probabilities of each box. Without, classes do
         not count.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If an argument is none of these; on use, if the model has no such class.
 
     References
     ----------
@@ -273,11 +242,12 @@ def as_target(target: Any, name: str = "target") -> Target:
     if isinstance(target, Target):
         return target
     if isinstance(target, str):
-        return Coordinate(check_choice(name, target, (*COORDINATES, *DERIVED)))
+        return one_box.Coordinate(check_choice(name, target, (*COORDINATES, *DERIVED)))
     if isinstance(target, (int, np.integer)) and not isinstance(target, bool):
-        return Output(int(target))
+        return one_box.Output(int(target), f"output {target}")
     if callable(target):
-        return Custom(check_callable(name, target, 1, "of the outputs"))
+        check_callable(name, target, 1, "of the outputs")
+        return one_box.Custom(target, getattr(target, "__name__", type(target).__name__))
     raise TypeError(
         f"`{name}` must be one of {[*COORDINATES, *DERIVED]}, the number of an output, a function "
         "of the outputs, what a function in introspect.targets returns, or a list of those; "
@@ -293,7 +263,7 @@ def as_targets(target: Any) -> list[Target]:
     return [as_target(each) for each in targets]
 
 
-def _relative(boxes: Any, format: str, size: Any) -> np.ndarray:
+def _relative(boxes: ArrayLike, format: str, size: Size | None) -> Array:
     boxes = check_boxes("boxes", boxes)
     if boxes.ndim > 2:
         raise ValueError(f"`boxes` must have shape (n, 4) or (4,); got {boxes.shape}.")
@@ -304,7 +274,7 @@ def _relative(boxes: Any, format: str, size: Any) -> np.ndarray:
     return np.asarray(relative, np.float32).reshape(-1, 4)
 
 
-def _numbers(name: str, value: Any, noun: str, allowed: str | None = None) -> np.ndarray:
+def _numbers(name: str, value: ArrayLike, noun: str, allowed: str | None = None) -> Array:
     """Return a whole number >= 0, or one for each image, as int64 () or (n,)."""
     what = f"the number of a {noun}" if allowed is None else allowed
     numbers = as_array(name, value)
@@ -322,11 +292,11 @@ def _numbers(name: str, value: Any, noun: str, allowed: str | None = None) -> np
     return numbers.astype(np.int64)
 
 
-def _named(noun: str, numbers: np.ndarray) -> str:
+def _named(noun: str, numbers: Array) -> str:
     return f"own {noun}" if numbers.ndim else f"{noun} {numbers}"
 
 
-def _beside(boxes: np.ndarray, classes: np.ndarray) -> np.ndarray:
+def _beside(boxes: Array, classes: Array) -> Array:
     """Return boxes and classes side by side, one row an image; a single row goes with all."""
     rows = {len(boxes), len(classes)} - {1}
     if len(rows) > 1:

@@ -6,24 +6,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from whitebox_loc import boxes as box_measures
-from whitebox_loc._types import Tensor
+from whitebox_loc._types import Array, Model, Tensor
 from whitebox_loc._validation import shortened
 from whitebox_loc.boxes.formats import COORDINATES
-from whitebox_loc.introspect.targets.outputs import (
-    box_output,
-    check_number,
-    label_output,
-    linked,
-    linked_class,
-    log_sum_exp,
-)
+from whitebox_loc.introspect.targets import outputs
 from whitebox_loc.introspect.tracing.capture import Forward, call_given
 from whitebox_loc.introspect.tracing.fingerprints import function_fingerprint
 from whitebox_loc.introspect.tracing.layers import named_layers, split_call
@@ -41,14 +32,14 @@ class Target:
     """
 
     label: str
-    data: np.ndarray | None = None
+    data: Array | None = None
 
     @property
     def key(self) -> Hashable | None:
         """Everything that `read` depends on besides its arguments; None if unknown."""
         return self
 
-    def watched(self, model: keras.Model) -> tuple[str, ...]:
+    def watched(self, model: Model) -> tuple[str, ...]:
         """Return the layers whose calls `read` needs."""
         return ()
 
@@ -64,10 +55,10 @@ class Coordinate(Target):
     label: str
 
     def read(self, passed: Forward, data: Tensor, link: str) -> tuple[Tensor, str]:
-        box = box_output(passed)
+        box = outputs.box_output(passed)
         if self.label in COORDINATES:
             column = COORDINATES.index(self.label)
-            return linked(box, link, lambda values: values[:, column])
+            return outputs.linked(box, link, lambda values: values[:, column])
         _refuse_logit(self.label, link)
         return DERIVED[self.label](*tf.unstack(tf.cast(box, tf.float32), axis=-1)), "identity"
 
@@ -77,21 +68,18 @@ class Output(Target):
     """One number of the box, or of the only output."""
 
     index: int
-
-    @property
-    def label(self) -> str:  # type: ignore[override]
-        return f"output {self.index}"
+    label: str
 
     def read(self, passed: Forward, data: Tensor, link: str) -> tuple[Tensor, str]:
-        outputs = tf.nest.flatten(passed.outputs)
-        tensor = outputs[0] if len(outputs) == 1 else box_output(passed)
+        tensors = tf.nest.flatten(passed.outputs)
+        tensor = tensors[0] if len(tensors) == 1 else outputs.box_output(passed)
         width = tensor.shape[-1]
         if tensor.shape.rank != 2 or not -width <= self.index < width:
             raise ValueError(
                 f"`target` {self.index} must be the number of one of the model's outputs; its "
                 f"output has shape {tuple(tensor.shape)}."
             )
-        return linked(tensor, link, lambda values: values[:, self.index])
+        return outputs.linked(tensor, link, lambda values: values[:, self.index])
 
 
 @dataclass(frozen=True)
@@ -99,10 +87,7 @@ class Custom(Target):
     """A user's function of the outputs."""
 
     function: Callable[[Tensor], Tensor]
-
-    @property
-    def label(self) -> str:  # type: ignore[override]
-        return getattr(self.function, "__name__", type(self.function).__name__)
+    label: str
 
     @property
     def key(self) -> Hashable | None:
@@ -134,7 +119,7 @@ the last place of 1, and a thousandth of a pixel on a canvas of 1,000."""
 class Overlap(Target):
     """IoU of the predicted box with given ones."""
 
-    data: np.ndarray
+    data: Array
     label: str = "iou"
 
     @property
@@ -143,15 +128,15 @@ class Overlap(Target):
 
     def read(self, passed: Forward, data: Tensor, link: str) -> tuple[Tensor, str]:
         _refuse_logit(self.label, link)
-        return overlap(box_output(passed), data), "identity"
+        return overlap(outputs.box_output(passed), data), "identity"
 
 
 @dataclass(frozen=True, eq=False)
 class Loss(Target):
     """Loss of the predicted box against given ones."""
 
-    loss: Any
-    data: np.ndarray
+    loss: Callable[..., Tensor]
+    data: Array
     label: str = "loss"
 
     @property
@@ -161,7 +146,7 @@ class Loss(Target):
 
     def read(self, passed: Forward, data: Tensor, link: str) -> tuple[Tensor, str]:
         _refuse_logit(self.label, link)
-        boxes = tf.cast(box_output(passed), tf.float32)
+        boxes = tf.cast(outputs.box_output(passed), tf.float32)
         unreduced = self.loss.call if isinstance(self.loss, keras.losses.Loss) else self.loss
         return _applied("loss", "`loss`", unreduced, data, boxes), "identity"
 
@@ -173,13 +158,9 @@ class Unit(Target):
     layer: str
     channel: int
     position: tuple[int, ...] | None
+    label: str
 
-    @property
-    def label(self) -> str:  # type: ignore[override]
-        places = "".join(f"{place}, " for place in self.position or ())
-        return f"{self.layer}[{places}{self.channel}]"
-
-    def watched(self, model: keras.Model) -> tuple[str, ...]:
+    def watched(self, model: Model) -> tuple[str, ...]:
         return (split_call(self.layer)[0],)
 
     def read(self, passed: Forward, data: Tensor, link: str) -> tuple[Tensor, str]:
@@ -208,17 +189,14 @@ class Bin(Target):
 
     coordinate: str
     index: int
-
-    @property
-    def label(self) -> str:  # type: ignore[override]
-        return f"{self.coordinate}={self.index}"
+    label: str
 
     def _layers(self, paths: Iterable[str]) -> tuple[str, list[str]]:
         rows = self.coordinate in ("top", "bottom")
         name = "row_distribution" if rows else "column_distribution"
         return name, [path for path in paths if path.rpartition("/")[2] == name]
 
-    def watched(self, model: keras.Model) -> tuple[str, ...]:
+    def watched(self, model: Model) -> tuple[str, ...]:
         name, paths = self._layers(named_layers(model))
         if len(paths) != 1:
             raise ValueError(
@@ -242,7 +220,7 @@ class Bin(Target):
         scores = tf.cast(call.inputs[..., column], tf.float32)
         at = self.index % count
         rest = tf.concat([scores[:, :at], scores[:, at + 1 :]], axis=1)
-        return scores[:, at] - log_sum_exp(rest), "input of the softmax"
+        return scores[:, at] - outputs.log_sum_exp(rest), "input of the softmax"
 
 
 @dataclass(frozen=True, eq=False)
@@ -254,7 +232,7 @@ class Label(Target):
     """
 
     label: str
-    data: np.ndarray
+    data: Array
     classes: int | None = None
 
     @property
@@ -263,7 +241,7 @@ class Label(Target):
         return ("label", self.classes, int(self.data.max()))
 
     def read(self, passed: Forward, data: Tensor, link: str) -> tuple[Tensor, str]:
-        probabilities = label_output(passed)
+        probabilities = outputs.label_output(passed)
         count, highest = probabilities.shape[-1], int(self.data.max())
         if self.classes not in (None, count):
             raise ValueError(
@@ -271,11 +249,11 @@ class Label(Target):
                 f"{count} classes apart. Give the scene that it was trained on, or the class's "
                 "number."
             )
-        check_number(f"`which` of label({highest})", highest, count, "classes")
-        return linked_class(probabilities, data, link)
+        outputs.check_number(f"`which` of label({highest})", highest, count, "classes")
+        return outputs.linked_class(probabilities, data, link)
 
 
-DERIVED: dict[str, Callable[..., Any]] = {
+DERIVED: dict[str, Callable[..., Tensor]] = {
     "height": lambda top, left, bottom, right: bottom - top,
     "width": lambda top, left, bottom, right: right - left,
     "center_y": lambda top, left, bottom, right: (top + bottom) / 2,
@@ -285,7 +263,7 @@ DERIVED: dict[str, Callable[..., Any]] = {
 """Coordinates made of the four, in fractions of the image."""
 
 
-def _applied(name: str, what: str, function: Callable[..., Any], *arguments: Any) -> Tensor:
+def _applied(name: str, what: str, function: Callable[..., Tensor], *arguments: Tensor) -> Tensor:
     """Return what a user's function makes of tensors: float32 (n,)."""
     value = call_given(name, function, *arguments)
     try:

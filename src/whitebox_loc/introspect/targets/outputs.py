@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import keras
 import tensorflow as tf
 
 from whitebox_loc._types import Tensor
 from whitebox_loc.introspect.tracing.capture import Forward
+
+Pick = Callable[[Tensor], Tensor]
+"""Takes numbers of a tensor."""
 
 FORMULA = "log(p) - log(1 - p) of the output"
 """How log-odds are read where no sigmoid or softmax of the graph stands behind."""
@@ -79,16 +81,13 @@ def check_number(what: str, number: int, count: int | None, noun: str) -> None:
         raise ValueError(f"{what} must be one of the model's {count} {noun}, 0 .. {count - 1}.")
 
 
-def linked(tensor: Tensor, link: str, pick: Callable[[Tensor], Tensor]) -> tuple[Tensor, str]:
+def linked(tensor: Tensor, link: str, pick: Pick) -> tuple[Tensor, str]:
     """Return what `pick` takes of a tensor, or its log-odds, in float32, and how it was read."""
     return log_odds(tensor, pick) if link == "logit" else (pick(tf.cast(tensor, tf.float32)), link)
 
 
 def linked_class(
-    tensor: Tensor,
-    classes: Tensor,
-    link: str,
-    pick: Callable[[Tensor], Tensor] = lambda values: values,
+    tensor: Tensor, classes: Tensor, link: str, pick: Pick = lambda values: values
 ) -> tuple[Tensor, str]:
     """Return the probability of one class an image, (n,), or its log-odds, and how it was read.
 
@@ -96,17 +95,17 @@ def linked_class(
     the softmax: exact however sure the model is. Without a softmax as `log_odds`. `pick` takes
     its numbers from those of the class.
     """
-    chosen = tf.one_hot(classes, tensor.shape[-1], on_value=True, off_value=False, dtype=tf.bool)
+    is_class = tf.one_hot(classes, tensor.shape[-1], on_value=True, off_value=False, dtype=tf.bool)
 
     def own(values: Tensor) -> Tensor:
-        return tf.reduce_sum(tf.where(chosen, values, 0.0), -1)
+        return tf.reduce_sum(tf.where(is_class, values, 0.0), -1)
 
     scores = _behind(tensor, "Softmax") if link == "logit" else None
     if scores is None:
         return linked(tensor, link, lambda values: pick(own(values)))
     scores = tf.cast(scores, tf.float32)
     # Not -inf in place of the class itself: its derivative would be 0 * inf.
-    rest = log_sum_exp(tf.where(chosen, scores.dtype.min, scores))
+    rest = log_sum_exp(tf.where(is_class, scores.dtype.min, scores))
     return pick(own(scores) - rest), "input of the softmax"
 
 
@@ -119,7 +118,7 @@ def log_sum_exp(scores: Tensor) -> Tensor:
     return tf.math.log(tf.reduce_sum(tf.exp(scores - top), axis=-1)) + top[..., 0]
 
 
-def log_odds(tensor: Tensor, pick: Callable[[Tensor], Tensor]) -> tuple[Tensor, str]:
+def log_odds(tensor: Tensor, pick: Pick) -> tuple[Tensor, str]:
     """Return log(p / (1 - p)) of some of a tensor's probabilities, and how it was found.
 
     What went into the sigmoid, where the graph shows that the tensor came out of one: it
@@ -175,7 +174,7 @@ def _behind(tensor: Tensor, kind: str) -> Tensor:
     return None
 
 
-def _same_last_axis(tensor: Tensor, inputs: Any) -> bool:
+def _same_last_axis(tensor: Tensor, inputs: Sequence[Tensor]) -> bool:
     """Return whether a tensor and its only input have last axes of one known length."""
     lengths = [t.shape[-1] if t.shape.rank else None for t in (tensor, *inputs)]
     return len(lengths) == 2 and lengths[0] is not None and lengths[0] == lengths[1]

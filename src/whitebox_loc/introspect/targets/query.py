@@ -6,10 +6,10 @@ import copy
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
+from whitebox_loc._types import Array, ArrayLike, Model, Tensor
 from whitebox_loc.introspect.targets.one_box import Target
 from whitebox_loc.introspect.targets.outputs import FORMULA
 from whitebox_loc.introspect.tracing.capture import Forward, Traced, forward, traced
@@ -17,14 +17,14 @@ from whitebox_loc.introspect.tracing.derivatives import rectified, slopes_of
 from whitebox_loc.introspect.tracing.inputs import Inputs
 from whitebox_loc.introspect.tracing.refusals import check_answer
 
-Path = Callable[..., tuple[Any, Any]]
+Path = Callable[..., tuple[Tensor, Tensor | None]]
+Read = Callable[..., tuple[list[Tensor], Forward]]
 
 
 class Query:
     """A model, the images and targets of one call: their values and gradients, compiled.
 
-    `batch_size` is the most images in one pass of the model, whatever they stand for: images
-    times steps, noise samples or baselines.
+    `batch_size` is the most images in one pass of the model, steps or noise samples included.
 
     Attributes
     ----------
@@ -35,7 +35,7 @@ class Query:
 
     def __init__(
         self,
-        model: keras.Model,
+        model: Model,
         inputs: Inputs,
         targets: Sequence[Target],
         link: str = "identity",
@@ -80,7 +80,7 @@ class Query:
         """Count images that a function from `function` has passed through the model."""
         self._passes[0] += passes
 
-    def at(self, images: np.ndarray, rows: np.ndarray) -> Query:
+    def at(self, images: Array, rows: Array) -> Query:
         """Return the same query of other images, variants of the images `rows`."""
         query = copy.copy(self)
         query.images, query.rows = images, self.rows[rows]
@@ -91,9 +91,8 @@ class Query:
     ) -> Iterator[tuple[slice, slice]]:
         """Cut images times samples into slices of both, at most `batch_size` together.
 
-        All samples of an image go together where they fit: what comes back is a sum over
-        samples, so every further slice of samples is one more map an image to copy back.
-        With `split` they go apart if that makes fewer batches. `beside` images an image go
+        All samples of an image go together where they fit, so that one sum of them is copied
+        back; with `split` they go apart if that makes fewer batches. `beside` images an image go
         with every slice of its samples; a batch then holds one sample at least.
         """
         slices = -(-samples // max(1, self.batch_size - beside))
@@ -108,18 +107,16 @@ class Query:
         together = -(-samples // slices)
         images = max(1, self.batch_size // (together + beside))
         for row in range(0, len(self), images):
+            rows = slice(row, min(row + images, len(self)))
             for sample in range(0, samples, together):
-                yield (
-                    slice(row, min(row + images, len(self))),
-                    slice(sample, min(sample + together, samples)),
-                )
+                yield rows, slice(sample, min(sample + together, samples))
 
-    def values(self, points: Any, rows: Any) -> tf.Tensor:
+    def values(self, points: Tensor, rows: ArrayLike) -> tf.Tensor:
         """Return the targets (k, m) at the images `points` (m, ...), variants of `rows`."""
         self.count(len(points))
         return self._values(points, *self._beside(rows))
 
-    def gradients(self, points: Any, rows: Any) -> tf.Tensor:
+    def gradients(self, points: Tensor, rows: ArrayLike) -> tf.Tensor:
         """Return the targets' gradients (k, m, height, width, channels) at `points`."""
         self.count(len(points))
         run = self._once("gradients", lambda read, x: tf.stack(slopes_of(read(x)[0], x)))
@@ -135,30 +132,28 @@ class Query:
             self._functions[key] = self.function(key, build)
         return self._functions[key]
 
-    def values_everywhere(self) -> np.ndarray:
+    def values_everywhere(self) -> Array:
         """Return the targets (k, n) at the images."""
-        return np.concatenate(
-            [self.values(self.images[part], part).numpy() for part, _ in self.tiles(1)], axis=1
-        )
+        parts = (part for part, _ in self.tiles(1))
+        return np.concatenate([self.values(self.images[p], p).numpy() for p in parts], axis=1)
 
     def path_sum(
         self,
         path: Path,
-        parameters: Sequence[np.ndarray] = (),
+        parameters: Sequence[Array] = (),
         *,
         samples: int = 1,
         rule: str | None = None,
-    ) -> np.ndarray:
+    ) -> Array:
         """Sum gradient times factor over samples and channels: maps (k, n, height, width).
 
         `path`, a function of a module, since it is compiled with the model, is called with images
         (r, height, width, channels) and the `parameters` (samples, ...) of s samples. It returns
         the points at which the gradient is taken and the factors, tensors (s, r, height, width,
-        channels); None for the factor 1. `rule` is a name from `derivatives.RELU_RULES`: another
-        derivative for every ReLU.
+        channels); None for the factor 1. `rule` is a name from `derivatives.RELU_RULES`.
         """
 
-        def build(read: Any, images: Any, *parameters: Any) -> Any:
+        def build(read: Read, images: Tensor, *parameters: Tensor) -> Tensor:
             points, factors = path(images, *parameters)
             flat = tf.reshape(points, (-1, *images.shape[1:]))
             values, _ = read(flat, tf.shape(points)[0], rule=rule)
@@ -196,21 +191,33 @@ class Query:
         """
         notes = {} if notes is None else notes
         keys = [target.key for target in self._targets]
-        count = len(self._inputs.others) + len(self._data)
+        others = len(self._inputs.others)
+        count = others + len(self._data)
 
-        def trace(images: Any, *tensors: Any) -> Any:
+        def trace(images: Tensor, *tensors: Tensor) -> Tensor:
             beside, rest = list(tensors[:count]), tensors[count:]
+            layers = sorted({name for t in self._targets for name in t.watched(self.model)})
 
             def read(
-                points: Any, copies: Any = 1, rows: Any = None, rule: Any = None, **options: Any
-            ) -> tuple[list[Any], Forward]:
+                points: Tensor,
+                copies: Tensor = 1,
+                rows: Tensor = None,
+                rule: str | None = None,
+                watch: Sequence[str] = (),
+                **options: Any,
+            ) -> tuple[list[Tensor], Forward]:
                 if rows is not None:
                     own = [tf.gather(t, rows) for t in beside]
                 elif isinstance(copies, int) and copies == 1:
                     own = beside
                 else:
                     own = [tf.tile(t, [copies] + [1] * (t.shape.rank - 1)) for t in beside]
-                return self._pass(points, own, rule, notes, **options)
+                with rectified(self.model, rule):
+                    packed = self._inputs.pack((points, *own[:others]))
+                    passed = forward(self.model, packed, watch=[*watch, *layers], **options)
+                values = read_targets(self._targets, passed, own[others:], self.link)
+                notes["links"] = tuple(how for _, how in values)
+                return [value for value, _ in values], passed
 
             return build(read, images, *rest)
 
@@ -227,28 +234,10 @@ class Query:
         """Return images, and what goes beside them, as functions from `function` take them."""
         return [tf.convert_to_tensor(self.images[rows]), *self._beside(rows)]
 
-    def _beside(self, rows: Any) -> list[tf.Tensor]:
+    def _beside(self, rows: ArrayLike) -> list[tf.Tensor]:
         """Return the other inputs and the targets' data of some images."""
         arrays = (*self._inputs.others, *self._data)
         return [tf.convert_to_tensor(a[self.rows[rows]]) for a in arrays]
-
-    def _pass(
-        self,
-        images: Any,
-        beside: Sequence[Any],
-        rule: str | None,
-        notes: dict[str, Any],
-        watch: Sequence[str] = (),
-        **options: Any,
-    ) -> tuple[list[Any], Forward]:
-        others = len(self._inputs.others)
-        layers = {name for target in self._targets for name in target.watched(self.model)}
-        with rectified(self.model, rule):
-            packed = self._inputs.pack((images, *beside[:others]))
-            passed = forward(self.model, packed, watch=[*watch, *sorted(layers)], **options)
-        values = read_targets(self._targets, passed, beside[others:], self.link)
-        notes["links"] = tuple(how for _, how in values)
-        return [value for value, _ in values], passed
 
     def check_log_odds(self) -> None:
         """Raise a ValueError if the link is "logit" and a target is no probability.
@@ -274,16 +263,14 @@ class Query:
 
 
 def read_targets(
-    targets: Sequence[Target], passed: Forward, data: Sequence[Any], link: str
-) -> list[tuple[Any, str]]:
+    targets: Sequence[Target], passed: Forward, data: Sequence[Tensor], link: str
+) -> list[tuple[Tensor, str]]:
     """Return targets of a traced pass, and how the link was applied; `data` of those that have."""
     rest = iter(data)
-    return [
-        target.read(passed, None if target.data is None else next(rest), link) for target in targets
-    ]
+    return [t.read(passed, None if t.data is None else next(rest), link) for t in targets]
 
 
-def _one_a_row(data: np.ndarray, n: int) -> np.ndarray:
+def _one_a_row(data: Array, n: int) -> Array:
     """Return the data of a target with one row for each of n images."""
     if len(data) not in (1, n):
         raise ValueError(

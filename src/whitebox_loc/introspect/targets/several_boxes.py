@@ -7,21 +7,12 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass
 
-import numpy as np
 import tensorflow as tf
 
-from whitebox_loc._types import Tensor
+from whitebox_loc._types import Array, Tensor
 from whitebox_loc.boxes.formats import COORDINATES
+from whitebox_loc.introspect.targets import outputs
 from whitebox_loc.introspect.targets.one_box import DERIVED, Target, overlap
-from whitebox_loc.introspect.targets.outputs import (
-    box_output,
-    candidate_outputs,
-    check_number,
-    has_candidates,
-    label_output,
-    linked,
-    linked_class,
-)
 from whitebox_loc.introspect.tracing.capture import Forward
 
 PARTS = (*COORDINATES, *DERIVED, "score", "class")
@@ -38,7 +29,7 @@ class Candidate(Target):
 
     part: str
     label: str
-    data: np.ndarray
+    data: Array
     counts: tuple[int, int] | None = None
 
     @property
@@ -54,35 +45,32 @@ class Candidate(Target):
         return int(self.data[:, 0].max()) + 1, int(self.data[:, 1].max()) + 1
 
     def read(self, passed: Forward, data: Tensor, link: str) -> tuple[Tensor, str]:
-        boxes, scores, classes = candidate_outputs(passed)
+        boxes, scores, classes = outputs.candidate_outputs(passed)
         self._check(boxes, classes)
-        chosen = tf.equal(data[:, :1], tf.range(tf.shape(boxes)[1], dtype=data.dtype))
+        is_candidate = tf.equal(data[:, :1], tf.range(tf.shape(boxes)[1], dtype=data.dtype))
 
         def own(values: Tensor) -> Tensor:
-            return tf.reduce_sum(tf.where(chosen, values, 0.0), axis=1)
+            return tf.reduce_sum(tf.where(is_candidate, values, 0.0), axis=1)
 
         if self.part == "class":
-            return linked_class(classes, data[:, 1:], link, own)
+            return outputs.linked_class(classes, data[:, 1:], link, own)
         if self.part == "score":
-            return linked(scores, link, own)
+            return outputs.linked(scores, link, own)
         if self.part in COORDINATES:
             column = COORDINATES.index(self.part)
-            return linked(boxes, link, lambda values: own(values[..., column]))
-        value, how = self._derived(boxes, link)
-        return own(value), how
-
-    def _derived(self, boxes: Tensor, link: str) -> tuple[Tensor, str]:
+            return outputs.linked(boxes, link, lambda values: own(values[..., column]))
         if link == "logit":
             raise ValueError(
                 f"`link` 'logit' needs a part that is a probability: one of "
                 f"{[p for p in PARTS if p not in DERIVED]}; got {self.part!r}. Use "
                 "link='identity'."
             )
-        return DERIVED[self.part](*tf.unstack(tf.cast(boxes, tf.float32), axis=-1)), "identity"
+        value = DERIVED[self.part](*tf.unstack(tf.cast(boxes, tf.float32), axis=-1))
+        return own(value), "identity"
 
     def _check(self, boxes: Tensor, classes: Tensor) -> None:
         which, label = (count - 1 for count in self._needed)
-        check_number(f"`which` of candidate({which})", which, boxes.shape[1], "candidates")
+        outputs.check_number(f"`which` of candidate({which})", which, boxes.shape[1], "candidates")
         if self.part != "class":
             return
         if classes is None:
@@ -90,7 +78,7 @@ class Candidate(Target):
                 "`part` 'class' needs a model with an output 'classes' of shape (n, candidates, "
                 "classes)."
             )
-        check_number(f"`classes` {label}", label, classes.shape[-1], "classes")
+        outputs.check_number(f"`classes` {label}", label, classes.shape[-1], "classes")
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +89,7 @@ class Detection(Target):
     it is "vector", by probabilities of classes.
     """
 
-    data: np.ndarray
+    data: Array
     kind: str = "box"
     label: str = "detection"
 
@@ -126,21 +114,21 @@ class Detection(Target):
         return tf.reduce_max(value, axis=1), "identity"
 
     def _candidates(self, passed: Forward) -> tuple[Tensor, Tensor, Tensor]:
-        if has_candidates(passed):
-            boxes, scores, classes = candidate_outputs(passed)
+        if outputs.has_candidates(passed):
+            boxes, scores, classes = outputs.candidate_outputs(passed)
             if self.kind != "box" and classes is None:
                 raise ValueError(
                     "`classes` of detection need a model with an output 'classes' of shape (n, "
                     "candidates, classes); this one has none."
                 )
             return boxes, scores, classes
-        classes = None if self.kind == "box" else label_output(passed)[:, None]
-        return box_output(passed)[:, None], None, classes
+        classes = None if self.kind == "box" else outputs.label_output(passed)[:, None]
+        return outputs.box_output(passed)[:, None], None, classes
 
     def _probabilities(self, data: Tensor, count: int) -> Tensor:
         if self.kind == "label":
             highest = int(self.data[:, 4].max())
-            check_number(f"`classes` {highest}", highest, count, "classes")
+            outputs.check_number(f"`classes` {highest}", highest, count, "classes")
             return tf.one_hot(tf.cast(data[:, 0], tf.int32), count)
         if data.shape[-1] != count:
             raise ValueError(

@@ -3,8 +3,7 @@
 Keras can name the inside of a model only if that is one graph of Keras tensors, which
 Sequential models without Input, nested and subclassed models are not. Here the model is
 traced once into a TensorFlow graph instead, and while that happens, the `call` of watched
-layers is wrapped on the instance: the wrapper notes the tensors that pass. After the trace
-the wrappers are gone; the compiled function runs without any.
+layers is wrapped on the instance: the wrapper notes the tensors that pass.
 """
 
 from __future__ import annotations
@@ -22,12 +21,13 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from whitebox_loc._types import Model, Tensor
 from whitebox_loc._validation import shortened
 from whitebox_loc.introspect.tracing.fingerprints import model_fingerprint
 from whitebox_loc.introspect.tracing.inputs import Inputs, tensor_specs
 from whitebox_loc.introspect.tracing.layers import find_layers, named_layers, split_call
 
-Replacement = Callable[[Any], Any]
+Replacement = Callable[[Tensor], Tensor]
 
 _FUNCTIONS_PER_MODEL = 64
 _PACKAGE = __name__.partition(".")[0]
@@ -39,8 +39,8 @@ _tracing = threading.RLock()
 class Call:
     """What went into a layer at one of its calls, and what came out."""
 
-    inputs: Any
-    output: Any
+    inputs: Tensor
+    output: Tensor
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Traced:
     function: Callable[..., Any]
     notes: dict[str, Any]
 
-    def __call__(self, *tensors: Any) -> Any:
+    def __call__(self, *tensors: Tensor) -> Any:
         """Run the function."""
         return self.function(*tensors)
 
@@ -59,7 +59,7 @@ class Traced:
 class Forward:
     """One pass of a model while it is traced: its outputs and the calls of watched layers."""
 
-    outputs: Any
+    outputs: Tensor
     calls: dict[str, list[Call]]
     output_names: list[str] | None = None
 
@@ -84,7 +84,7 @@ class Forward:
 
 
 def traced(
-    model: keras.Model,
+    model: Model,
     key: Hashable | None,
     inputs: Inputs,
     build: Callable[..., Any],
@@ -97,15 +97,19 @@ def traced(
     `key` is everything that `build` depends on besides the model and the shapes; it must not
     keep the model alive, and with None the function is not kept. `inputs` and `extra` are
     examples of the tensors, arrays with any number of rows, or in `extra` specs, as they are.
-    `notes`, an empty dict that `build` fills while it is traced, is kept with the function.
+    `notes`, which `build` fills while it is traced, is kept with the function.
     """
     specs = tensor_specs(inputs.arrays)
     specs += [s if isinstance(s, tf.TensorSpec) else tensor_specs([s])[0] for s in extra]
     if key is not None:
         key = (key, inputs.signature, *((tuple(s.shape), s.dtype) for s in specs))
-    # Under the lock also for a look: another thread's wrappers would pass for new settings.
+    # Under the lock also for a look: another thread's wrappers would pass for new settings of
+    # layers, with which functions go.
     with _tracing:
-        functions = _cache_of(model)
+        state = model_fingerprint(model)
+        if _caches.get(model, (None,))[0] != state:
+            _caches[model] = (state, OrderedDict())
+        functions = _caches[model][1]
         function = functions.get(key)
         if function is not None:
             functions.move_to_end(key)
@@ -129,8 +133,8 @@ def trace(build: Callable[..., Any], specs: Sequence[tf.TensorSpec]) -> Any:
 
 
 def forward(
-    model: keras.Model,
-    inputs: Any,
+    model: Model,
+    inputs: Tensor,
     *,
     watch: Sequence[str] = (),
     replace: Mapping[str, Replacement] | None = None,
@@ -157,7 +161,7 @@ def forward(
     return Forward(outputs, calls, getattr(model, "output_names", None))
 
 
-def _run(model: keras.Model, inputs: Any) -> Any:
+def _run(model: Model, inputs: Tensor) -> Tensor:
     """Call a model; an error of its own is raised again with the shapes of its inputs."""
     try:
         return model(inputs, training=False)
@@ -185,7 +189,7 @@ def call_given(name: str, function: Callable[..., Any], *arguments: Any) -> Any:
         raise
 
 
-def _shapes(argument: Any) -> str:
+def _shapes(argument: object) -> str:
     parts = tf.nest.flatten(argument)
     if not all(hasattr(part, "shape") for part in parts):
         return f"a {type(argument).__name__}"
@@ -237,7 +241,7 @@ class _Wrapper:
             else:
                 del attributes["call"]
 
-    def _pass(self, inputs: Any, output: Any) -> Any:
+    def _pass(self, inputs: Tensor, output: Tensor) -> Tensor:
         number = len(self.calls) + 1
         for name in (self.path, f"{self.path}#{number}"):
             if name in self.replace:
@@ -263,7 +267,7 @@ class _Wrapper:
 
 
 @contextmanager
-def _losses_restored(model: keras.Model) -> Iterator[None]:
+def _losses_restored(model: Model) -> Iterator[None]:
     """Put back the losses (of activity regularizers) that calling the model replaces."""
     layers = model._flatten_layers()
     before = [(list(layer._losses), set(_loss_ids(layer))) for layer in layers]
@@ -280,22 +284,13 @@ def _loss_ids(layer: keras.Layer) -> set[int]:
     return getattr(layer, "_loss_ids", set())  # since Keras 3.13
 
 
-_caches: weakref.WeakKeyDictionary[Any, tuple[Hashable, OrderedDict[Hashable, Any]]]
+_caches: weakref.WeakKeyDictionary[Any, tuple[Hashable, OrderedDict[Hashable, Traced]]]
 # Values must not refer to the model, or it would never be freed: they are concrete
 # functions, which hold graphs and handles of variables but no Python object of the model's.
 _caches = weakref.WeakKeyDictionary()
 
 
-def _cache_of(model: keras.Model) -> OrderedDict[Hashable, Any]:
-    """Return the model's compiled functions, none if its layers' settings have changed."""
-    state = model_fingerprint(model)
-    entry = _caches.get(model)
-    if entry is None or entry[0] != state:
-        entry = _caches[model] = (state, OrderedDict())
-    return entry[1]
-
-
-def _build_weights(model: keras.Model, inputs: Inputs) -> None:
+def _build_weights(model: Model, inputs: Inputs) -> None:
     """Call the model once if it has no weights yet: a trace must not create variables."""
     if model.built and all(layer.built for layer in named_layers(model).values()):
         return

@@ -6,15 +6,14 @@ so that every ReLU is reached, also the activation of a convolution, and no mode
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
-from typing import Any
 
 import keras
 import tensorflow as tf
 
-from whitebox_loc._types import Tensor
+from whitebox_loc._types import Model, Operation, Tensor
 from whitebox_loc.introspect.tracing.graphs import reached_from
 from whitebox_loc.introspect.tracing.layers import named_layers
 
@@ -30,7 +29,8 @@ def gradient_of(value: Tensor, source: Tensor) -> Tensor:
     image, its gradient is taken as it is.
     """
     plain = tf.gradients(value, source)[0]
-    if plain is None or not _has_half(source.graph):
+    operations = source.graph.get_operations()
+    if plain is None or not any(t.dtype == tf.float16 for o in operations for t in o.outputs):
         return plain
     enlarged = tf.gradients(value * tf.cast(SCALE, value.dtype), source)[0]
     finite = tf.reduce_all(
@@ -47,10 +47,6 @@ def slopes_of(values: list[Tensor], image: Tensor) -> list[Tensor]:
     return [tf.zeros_like(image) if slope is None else slope for slope in slopes]
 
 
-def _has_half(graph: Any) -> bool:
-    return any(t.dtype == tf.float16 for o in graph.get_operations() for t in o.outputs)
-
-
 RELU_RULES = ("guided", "deconv")
 """Pass only positive gradients, where the ReLU is open (guided) or everywhere (deconv)."""
 
@@ -61,7 +57,7 @@ _SMOOTH = frozenset(
 
 
 @contextmanager
-def rectified(model: keras.Model, rule: str | None) -> Iterator[None]:
+def rectified(model: Model, rule: str | None) -> Iterator[None]:
     """Give every ReLU traced inside the derivative that `rule` names.
 
     A ValueError if the model has no ReLU, or one that cannot be reached; it names the layer.
@@ -82,22 +78,15 @@ def rectified(model: keras.Model, rule: str | None) -> Iterator[None]:
 @cache
 def _register() -> None:
     for kind, ordinary in (("Relu", tf.raw_ops.ReluGrad), ("Relu6", tf.raw_ops.Relu6Grad)):
-        tf.RegisterGradient(f"whitebox_loc_guided_{kind}")(_guided(ordinary))
-        tf.RegisterGradient(f"whitebox_loc_deconv_{kind}")(_deconv)
+        tf.RegisterGradient(f"whitebox_loc_guided_{kind}")(
+            lambda op, upstream, ordinary=ordinary: ordinary(
+                gradients=tf.nn.relu(upstream), features=op.outputs[0]
+            )
+        )
+        tf.RegisterGradient(f"whitebox_loc_deconv_{kind}")(lambda op, up: tf.nn.relu(up))
 
 
-def _guided(ordinary: Callable[..., Any]) -> Callable[[Any, Any], Any]:
-    def derivative(operation: Any, upstream: Tensor) -> Tensor:
-        return ordinary(gradients=tf.nn.relu(upstream), features=operation.outputs[0])
-
-    return derivative
-
-
-def _deconv(operation: Any, upstream: Tensor) -> Tensor:
-    return tf.nn.relu(upstream)
-
-
-def _check_layers(model: keras.Model, rule: str) -> None:
+def _check_layers(model: Model, rule: str) -> None:
     for path, layer in named_layers(model).items():
         if isinstance(layer, keras.layers.ReLU) and (layer.threshold or layer.negative_slope):
             _refuse(rule, f"layer {path!r} is a ReLU with a threshold or negative slope")
@@ -106,8 +95,10 @@ def _check_layers(model: keras.Model, rule: str) -> None:
             _refuse(rule, f"layer {path!r} has a {name or 'PReLU'}")
 
 
-def _check_operations(operations: Any, rule: str) -> None:
-    images = _depend_on_images(operations)
+def _check_operations(operations: Sequence[Operation], rule: str) -> None:
+    graphs = {operation.graph for operation in operations}
+    floats = [t for graph in graphs for t in graph.inputs if t.dtype.is_floating]
+    images = reached_from(floats, lambda tensor: tensor.dtype.is_floating)
     for operation in operations:
         kind, scope = operation.type, operation.name.rpartition("/")[0] or operation.name
         if kind in ("LeakyRelu", "Elu", "Selu"):
@@ -125,13 +116,6 @@ def _check_operations(operations: Any, rule: str) -> None:
         )
 
 
-def _depend_on_images(operations: Any) -> set[Any]:
-    """Return what depends on the floats among the inputs of the traced function."""
-    graphs = {operation.graph for operation in operations}
-    floats = [t for graph in graphs for t in graph.inputs if t.dtype.is_floating]
-    return reached_from(floats, lambda tensor: tensor.dtype.is_floating)
-
-
 def _refuse(rule: str, why: str) -> None:
     raise ValueError(
         f"The {rule} rule replaces the derivative of ReLU, but {why}. Use an ordinary ReLU "
@@ -140,13 +124,11 @@ def _refuse(rule: str, why: str) -> None:
 
 
 def _is_zero(tensor: Tensor) -> bool:
-    if tensor.op.type != "Const":
-        return False
-    value = tf.get_static_value(tensor)
+    value = tf.get_static_value(tensor) if tensor.op.type == "Const" else None
     return value is not None and value.size == 1 and not value.any()
 
 
-def _holds_relu(operation: Any) -> bool:
+def _holds_relu(operation: Operation) -> bool:
     """Whether a function of the graph that an operation calls has a ReLU."""
     for attribute in operation.node_def.attr.values():
         if attribute.HasField("func"):

@@ -14,21 +14,18 @@ import weakref
 from collections.abc import Callable, Hashable
 from typing import Any
 
+from whitebox_loc._types import Model
 from whitebox_loc.introspect.tracing.layers import named_layers
 
 _SIMPLE = frozenset((bool, int, float, str, type(None)))
 
 
 class Same:
-    """A hashable stand-in for an object: equal only to stand-ins of that very object.
-
-    It does not keep the object alive, and never equals that of a later object which
-    happens to get the same address.
-    """
+    """A hashable stand-in for an object, not kept alive: equal only to those of that very one."""
 
     __slots__ = ("__weakref__", "_hash", "_ref")
 
-    def __init__(self, value: Any) -> None:
+    def __init__(self, value: object) -> None:
         self._ref = weakref.ref(value)
         self._hash = id(value)
 
@@ -42,7 +39,7 @@ class Same:
         return self is other or (mine is not None and mine is other._ref())
 
 
-def model_fingerprint(model: Any) -> Hashable:
+def model_fingerprint(model: Model) -> Hashable:
     """Return a value that changes when layers or their public settings are replaced."""
     return tuple(_object_state(layer) for layer in (model, *named_layers(model).values()))
 
@@ -58,32 +55,25 @@ def function_fingerprint(function: Callable[..., Any]) -> Hashable | None:
             return (Same(function), _object_state(function))
         outside = inspect.getclosurevars(function)
         names = itertools.chain(outside.nonlocals.items(), outside.globals.items())
-        return (Same(function), tuple((name, _token(value)) for name, value in names))
+        tokens = ((name, type(v), v if type(v) in _SIMPLE else Same(v)) for name, v in names)
+        return (Same(function), tuple(tokens))
     except (TypeError, AttributeError, ValueError):
         return None
 
 
-def _object_state(value: Any) -> Hashable:
+def _object_state(value: object) -> Hashable:
     # In every call of every function: a plain loop, several times faster than a tidy one.
-    state: list[Any] = [Same(value)]
+    state: list[Hashable] = [Same(value)]
     for name, attribute in getattr(value, "__dict__", {}).items():
         if name[0] != "_" or name == "_dtype_policy":
             state.append(name)
             kind = attribute.__class__
             if kind in _SIMPLE:
                 state.append(attribute)
-            elif isinstance(attribute, (tuple, list)) and _all_simple(attribute):
+            elif isinstance(attribute, (tuple, list)) and _SIMPLE.issuperset(map(type, attribute)):
                 # The containers that Keras hangs on a layer are compared by what they hold,
                 # short lists such as axes. Everything else by identity, which costs nothing.
                 state.append(tuple(attribute))
             else:
                 state.append(id(attribute))
     return tuple(state)
-
-
-def _all_simple(items: Any) -> bool:
-    return all(item.__class__ in _SIMPLE for item in items)
-
-
-def _token(value: Any) -> Hashable:
-    return (type(value), value) if value.__class__ in _SIMPLE else Same(value)

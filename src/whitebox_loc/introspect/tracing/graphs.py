@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from whitebox_loc._types import Tensor
+from whitebox_loc._types import Operation, Tensor
 
 # fmt: off
 REARRANGEMENTS = frozenset({
@@ -51,12 +51,12 @@ def tensors_behind(tensors: Iterable[Tensor], stop: Iterable[Tensor] = ()) -> se
     return behind
 
 
-def ancestors(tensors: Iterable[Tensor], stop: Iterable[Tensor] = ()) -> set[Any]:
+def ancestors(tensors: Iterable[Tensor], stop: Iterable[Tensor] = ()) -> set[Operation]:
     """Return all operations that tensors are computed by, not looking beyond `stop`."""
     return {reference.deref().op for reference in tensors_behind(tensors, stop)}
 
 
-def body_of(operation: Any) -> Any:
+def body_of(operation: Operation) -> Any:
     """Return the graph of the function that an operation calls, None if it calls none."""
     if operation.type not in CALLS:
         return None

@@ -12,40 +12,30 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from whitebox_loc._validation import (
-    as_array,
-    check_finite,
-    check_model,
-    shortened,
-    warn_of_range,
-)
+from whitebox_loc._types import Array, ArrayLike, Model
+from whitebox_loc._validation import as_array, check_finite, check_model, shortened, warn_of_range
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """One image batch and, for models of several inputs, the arrays that go with it.
+    """One image batch (n, height, width, channels) and the arrays (n, ...) that go with it.
 
-    Attributes
-    ----------
-    image : float32 (n, height, width, channels)
-    others : tuple of arrays (n, ...)
-    structure : Any
-        What the model takes, with the number of the array in place of each array; the
-        image is number 0.
+    `structure` is what the model takes, with the number of the array in place of each array; the
+    image is number 0.
     """
 
-    image: np.ndarray
-    others: tuple[np.ndarray, ...]
+    image: Array
+    others: tuple[Array, ...]
     structure: Any
 
     def __len__(self) -> int:
         return len(self.image)
 
-    def __getitem__(self, rows: slice | np.ndarray) -> Inputs:
+    def __getitem__(self, rows: slice | Array) -> Inputs:
         return Inputs(self.image[rows], tuple(a[rows] for a in self.others), self.structure)
 
     @property
-    def arrays(self) -> tuple[np.ndarray, ...]:
+    def arrays(self) -> tuple[Array, ...]:
         """The image and the other arrays."""
         return (self.image, *self.others)
 
@@ -59,7 +49,7 @@ class Inputs:
         """Shape, dtype and structure of one example: equal ones share compiled functions."""
         return tuple((a.shape[1:], a.dtype.str) for a in self.arrays), repr(self.structure)
 
-    def tensors(self, rows: slice | np.ndarray = slice(None)) -> list[tf.Tensor]:
+    def tensors(self, rows: slice | Array = slice(None)) -> list[tf.Tensor]:
         """Return some rows of the arrays as tensors."""
         return [tf.convert_to_tensor(a[rows]) for a in self.arrays]
 
@@ -68,11 +58,10 @@ class Inputs:
         return tf.nest.map_structure(lambda number: arrays[number], self.structure)
 
 
-def check_images(images: Any, model: keras.Model | None = None, *, name: str = "images") -> Inputs:
+def check_images(images: ArrayLike, model: Model | None = None, *, name: str = "images") -> Inputs:
     """Check the `images` of a public function: an array, or a structure of arrays.
 
-    With `model`, which public functions pass, also whether the images are of the shape that it
-    takes, and, with a warning, whether they are floats in 0..255.
+    With `model` also whether it takes their shape, with a warning of floats in 0..255.
     """
     if model is not None:
         check_model(model)
@@ -87,7 +76,7 @@ def check_images(images: Any, model: keras.Model | None = None, *, name: str = "
     return inputs
 
 
-def _check_structure(name: str, images: Any) -> Inputs:
+def _check_structure(name: str, images: ArrayLike) -> Inputs:
     _refuse_lists(name, images)
     flat = [as_array(name, a) for a in tf.nest.flatten(images)]
     pictures = [i for i, a in enumerate(flat) if a.ndim == 4]
@@ -113,7 +102,7 @@ def _check_structure(name: str, images: Any) -> Inputs:
     return Inputs(image, tuple(others), tf.nest.pack_sequence_as(images, numbered))
 
 
-def _refuse_lists(name: str, images: Any) -> None:
+def _refuse_lists(name: str, images: ArrayLike) -> None:
     """Refuse lists of images and of numbers, with how to make an array of them."""
     if isinstance(images, dict):
         return
@@ -144,12 +133,12 @@ def tensor_specs(arrays: Any) -> list[tf.TensorSpec]:
     return [tf.TensorSpec((None, *a.shape[1:]), tf.as_dtype(a.dtype)) for a in arrays]
 
 
-def fixed_spec(array: np.ndarray) -> tf.TensorSpec:
+def fixed_spec(array: Array) -> tf.TensorSpec:
     """Return the spec of an array that keeps its shape."""
     return tf.TensorSpec(array.shape, tf.as_dtype(array.dtype))
 
 
-def _check_image(name: str, image: Any) -> np.ndarray:
+def _check_image(name: str, image: ArrayLike) -> Array:
     if isinstance(image, (tf.data.Dataset, Iterator)):
         raise TypeError(
             f"`{name}` must be an array (n, height, width, channels); got a stream of them, a "
@@ -177,7 +166,7 @@ def _check_image(name: str, image: Any) -> np.ndarray:
         return check_finite(name, np.ascontiguousarray(array, np.float32))
 
 
-def check_fit(name: str, inputs: Inputs, model: keras.Model) -> None:
+def check_fit(name: str, inputs: Inputs, model: Model) -> None:
     """Refuse arrays that a model which knows the shapes of its inputs does not take.
 
     What others do not take is refused by `capture.forward`, when the model itself fails.
@@ -206,7 +195,7 @@ def _fits(shape: tuple[int, ...], limit: tuple[int | None, ...]) -> bool:
     return len(shape) == len(limit) and all(most in (None, length) for length, most in pairs)
 
 
-def input_specs(model: keras.Model) -> Any:
+def input_specs(model: Model) -> Any:
     """Return what a model takes, as tensors or specs in its structure; None if it is unknown."""
     if isinstance(model, keras.Sequential) and not model.built:
         return None
@@ -220,18 +209,15 @@ def input_specs(model: keras.Model) -> Any:
     return keras.tree.map_shape_structure(lambda shape: tf.TensorSpec(shape, tf.float32), shapes)
 
 
-def input_shapes(model: keras.Model) -> list[Any]:
+def input_shapes(model: Model) -> list[Any]:
     """Return the shapes of the arrays that a model takes, none if it does not know them."""
     specs = input_specs(model)
     return [] if specs is None else [tuple(spec.shape) for spec in tf.nest.flatten(specs)]
 
 
-def _rescales(model: keras.Model) -> bool:
-    """Return whether a model begins with what brings images into its range, so others fit, too.
-
-    That is a Rescaling, Normalization or Lambda layer, or an operation that is no layer, such as
-    those that `models.adapted` makes of `prepare`, in front of all layers with weights.
-    """
+def _rescales(model: Model) -> bool:
+    """Return whether a model begins with what brings images into its range, so others fit, too."""
+    # An operation that is no layer is one of those that `models.adapted` makes of `prepare`.
     for part in getattr(model, "operations", None) or model.layers:
         if isinstance(part, keras.Model):
             return _rescales(part)
@@ -245,11 +231,10 @@ def _rescales(model: keras.Model) -> bool:
 _RESCALING = (keras.layers.Rescaling, keras.layers.Normalization, keras.layers.Lambda)
 
 
-def blank(model: keras.Model, example: Any = None) -> Inputs:
+def blank(model: Model, example: ArrayLike = None) -> Inputs:
     """Return one all-zero image that `model` takes, with the other inputs of `example`.
 
-    `example` is what the model takes; of several rows the first counts, and of the image only its
-    shape. It is needed where the model does not know the shape, or has several inputs.
+    Of `example`, what the model takes, the first row counts, and of its image only the shape.
     """
     if example is not None:
         inputs = check_images(example, name="example")
@@ -265,12 +250,8 @@ def blank(model: keras.Model, example: Any = None) -> Inputs:
     return Inputs(np.zeros((1, *shapes[0][1:]), np.float32), (), 0)
 
 
-def beside(images: np.ndarray, example: Any = None) -> Inputs:
-    """Return images as a model takes them, with the other inputs of `example` held fixed.
-
-    `example` is what the model takes; of several rows the first counts. It is needed for several
-    inputs.
-    """
+def beside(images: Array, example: ArrayLike = None) -> Inputs:
+    """Return images as a model takes them, with the other inputs in the first row of `example`."""
     if example is None:
         return check_images(images)
     inputs = check_images(example, name="example")[np.zeros(len(images), int)]

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import keras
 
-from whitebox_loc._validation import shortened
+from whitebox_loc._types import Model
+from whitebox_loc._validation import did_you_mean, shortened
 
 # In a message; of a deep network the last ones, which are mostly meant.
 _MOST_NAMES = 30
 
 
-def named_layers(model: keras.Model) -> dict[str, keras.Layer]:
+def named_layers(model: Model) -> dict[str, keras.Layer]:
     """Return every layer of `model` by path, containers before their contents.
 
     A path is the names from the model's own children downwards, joined by ``/``. A
@@ -26,9 +26,11 @@ def named_layers(model: keras.Model) -> dict[str, keras.Layer]:
     return layers
 
 
-def find_layers(model: keras.Model, names: Any, argument: str = "layers") -> dict[str, Any]:
+def find_layers(
+    model: Model, names: Iterable[object], argument: str = "layers"
+) -> dict[str, keras.Layer]:
     """Return the layers that the call names ``path`` or ``path#2`` in `names` stand for."""
-    layers, chosen = named_layers(model), {}
+    layers, selection = named_layers(model), {}
     for name in names:
         if not isinstance(name, str):
             raise TypeError(
@@ -37,28 +39,27 @@ def find_layers(model: keras.Model, names: Any, argument: str = "layers") -> dic
             )
         path = split_call(name)[0]
         if path not in layers:
-            near = difflib.get_close_matches(path[:100], layers, n=1)
-            hint = f" Did you mean {near[0]!r}?" if near else ""
+            hint = did_you_mean(path, layers)
             raise ValueError(
                 f"`{argument}` must name layers of model {model.name!r}, some of "
                 f"{list(layers)[-_MOST_NAMES:]}; got {shortened(name)}.{hint} "
                 "`list_layers(model)` lists them."
             )
-        chosen[path] = layers[path]
-    return chosen
+        selection[path] = layers[path]
+    return selection
 
 
-def layer_names(layers: Any, argument: str = "layers") -> list[str]:
+def layer_names(layers: object) -> list[str]:
     """Return what a public function got as `layers`, a name or several, as a list."""
     if isinstance(layers, str):
         return [layers]
     if not isinstance(layers, (list, tuple)) or not all(isinstance(n, str) for n in layers):
         raise TypeError(
-            f"`{argument}` must be the path of a layer or a list of such, as `list_layers` gives "
+            "`layers` must be the path of a layer or a list of such, as `list_layers` gives "
             f"them; got {shortened(layers)} of type {type(layers).__name__}."
         )
     if not layers:
-        raise ValueError(f"`{argument}` must name at least one layer; got none.")
+        raise ValueError("`layers` must name at least one layer; got none.")
     return list(layers)
 
 
@@ -68,9 +69,14 @@ def split_call(name: str) -> tuple[str, int | None]:
     return (path, int(number)) if mark and number.isdigit() else (name, None)
 
 
-def _collect(parent: Any, prefix: str, layers: dict[str, Any], seen: set[int]) -> None:
-    for layer in _children(parent):
-        if id(layer) in seen:
+def _collect(parent: Any, prefix: str, layers: dict[str, keras.Layer], seen: set[int]) -> None:
+    # `layers` of a Sequential leaves out the Functional model that Keras builds inside
+    # it; `_flatten_layers` is what Keras itself uses for layers held by other layers.
+    own = getattr(parent, "layers", None)
+    if not isinstance(own, list):
+        own = parent._flatten_layers(include_self=False, recursive=False)
+    for layer in own:
+        if isinstance(layer, keras.layers.InputLayer) or id(layer) in seen:
             continue
         seen.add(id(layer))
         path, repeat = f"{prefix}{layer.name}", 2
@@ -78,12 +84,3 @@ def _collect(parent: Any, prefix: str, layers: dict[str, Any], seen: set[int]) -
             path, repeat = f"{prefix}{layer.name}~{repeat}", repeat + 1
         layers[path] = layer
         _collect(layer, f"{path}/", layers, seen)
-
-
-def _children(parent: Any) -> Iterator[keras.Layer]:
-    # `layers` of a Sequential leaves out the Functional model that Keras builds inside
-    # it; `_flatten_layers` is what Keras itself uses for layers held by other layers.
-    own = getattr(parent, "layers", None)
-    if not isinstance(own, list):
-        own = parent._flatten_layers(include_self=False, recursive=False)
-    return (layer for layer in own if not isinstance(layer, keras.layers.InputLayer))

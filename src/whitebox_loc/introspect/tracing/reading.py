@@ -10,8 +10,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from whitebox_loc._types import Array, ArrayLike, Model, Tensor
 from whitebox_loc._validation import check_choice, check_int, check_model, is_finite
-from whitebox_loc.introspect.tracing.capture import Forward, forward, trace, traced
+from whitebox_loc.introspect.tracing.capture import Call, Forward, forward, trace, traced
 from whitebox_loc.introspect.tracing.inputs import Inputs, check_images, input_specs
 from whitebox_loc.introspect.tracing.layers import (
     find_layers,
@@ -21,12 +22,7 @@ from whitebox_loc.introspect.tracing.layers import (
 )
 from whitebox_loc.introspect.tracing.refusals import check_weights
 
-REDUCTIONS: dict[str, Callable[..., Any]] = {
-    "mean": tf.reduce_mean,
-    "max": tf.reduce_max,
-    "min": tf.reduce_min,
-    "sum": tf.reduce_sum,
-}
+REDUCTIONS = {name: getattr(tf, f"reduce_{name}") for name in ("mean", "max", "min", "sum")}
 """What `activations` can make of the places of a channel."""
 
 
@@ -41,8 +37,8 @@ class LayerInfo:
     kind : str
         Class of the layer.
     output_shape : tuple or None
-        Shape of its output, None for the batch axis; a list of shapes if the layer has
-        several outputs or is called several times; None if it is not known.
+        Shape of its output, None for the batch axis; a list of shapes of several outputs or
+        calls; None if it is not known.
     """
 
     path: str
@@ -51,8 +47,8 @@ class LayerInfo:
 
 
 def activations(
-    model: keras.Model,
-    images: Any,
+    model: Model,
+    images: ArrayLike,
     layers: str | Sequence[str] | None = None,
     *,
     reduce: str | None = None,
@@ -67,12 +63,10 @@ def activations(
     images : float array (n, height, width, channels)
         Or, for a model of several inputs, the structure that it takes, one image array in it.
     layers : str or sequence of str, optional
-        Paths as `list_layers` gives them; all layers by default. A layer that is called
-        several times is returned as ``path#1``, ``path#2``, ...; the name ``path`` stands for all
-        calls, ``path#2`` for one.
+        Paths as `list_layers` gives them; all layers by default. Of a layer that is called
+        several times, ``path`` stands for all calls, ``path#2`` for the second.
     reduce : {"mean", "max", "min", "sum"}, optional
-        Make one number of each channel's places: arrays (n, channels). By default nothing
-        is reduced.
+        Make one number of each channel's places: arrays (n, channels).
     batch_size : int, default 256
         Images in one pass.
 
@@ -104,7 +98,7 @@ def activations(
     if reduce is not None:
         check_choice("reduce", reduce, REDUCTIONS)
 
-    def build(*tensors: Any) -> dict[str, Any]:
+    def build(*tensors: Tensor) -> dict[str, Any]:
         passed = forward(model, inputs.pack(tensors), watch=names, require=require)
         if names and not passed.calls:
             raise ValueError(
@@ -114,7 +108,7 @@ def activations(
             )
         return {
             name: tf.nest.map_structure(lambda t: _reduced(t, reduce), call.output)
-            for name, call in _chosen(passed, names).items()
+            for name, call in _calls(passed, names).items()
         }
 
     run = traced(model, ("activations", tuple(names), reduce, require), inputs, build)
@@ -125,13 +119,10 @@ def activations(
     return outputs
 
 
-def list_layers(model: keras.Model) -> list[LayerInfo]:
+def list_layers(model: Model) -> list[LayerInfo]:
     """Return all layers of a model, nested ones included, in the order of the model.
 
-    Parameters
-    ----------
-    model : keras.Model
-        Any model. The shapes of a subclassed model are known after its first call.
+    The shapes of a subclassed model are known after its first call.
 
     Examples
     --------
@@ -143,13 +134,11 @@ def list_layers(model: keras.Model) -> list[LayerInfo]:
     """
     layers = named_layers(check_model(model))
     shapes = _output_shapes(model, layers)
-    return [
-        LayerInfo(path, type(layer).__name__, shapes.get(path)) for path, layer in layers.items()
-    ]
+    return [LayerInfo(k, type(layer).__name__, shapes.get(k)) for k, layer in layers.items()]
 
 
 def run_in_batches(
-    run: Callable[..., Any], inputs: Inputs, batch_size: int, extra: Sequence[np.ndarray] = ()
+    run: Callable[..., Any], inputs: Inputs, batch_size: int, extra: Sequence[Array] = ()
 ) -> Any:
     """Run a compiled function over all images; `extra` arrays are cut like the images."""
     results: Any = None
@@ -167,40 +156,39 @@ def run_in_batches(
     return results
 
 
-def _chosen(passed: Forward, names: Sequence[str]) -> dict[str, Any]:
+def _calls(passed: Forward, names: Sequence[str]) -> dict[str, Call]:
     for name in names:
         if split_call(name)[1] is not None:
             passed.single_call(name)
-    chosen = set(names)
+    own = set(names)
     calls = passed.named_calls()
-    return {name: calls[name] for name in calls if {name, split_call(name)[0]} & chosen}
+    return {name: calls[name] for name in calls if {name, split_call(name)[0]} & own}
 
 
-def readable(tensor: Any) -> Any:
+def readable(tensor: Tensor) -> Tensor:
     """Return a tensor as callers get it: floats of every precision as float32."""
     tensor = tf.convert_to_tensor(tensor)
     return tf.cast(tensor, tf.float32) if tensor.dtype.is_floating else tensor
 
 
-def _reduced(tensor: Any, reduce: str | None) -> Any:
+def _reduced(tensor: Tensor, reduce: str | None) -> Tensor:
     tensor = readable(tensor)
     places = list(range(1, tensor.shape.rank - 1))
     return REDUCTIONS[reduce](tensor, places) if reduce and places else tensor
 
 
-def _output_shapes(model: keras.Model, layers: dict[str, Any]) -> dict[str, Any]:
+def _output_shapes(model: Model, layers: dict[str, keras.Layer]) -> dict[str, Any]:
     specs = input_specs(model)
     if specs is None:
         return {}
     specs = tf.nest.map_structure(lambda t: tf.TensorSpec((None, *t.shape[1:]), t.dtype), specs)
 
-    def build(*tensors: Any) -> dict[str, Any]:
+    def build(*tensors: Tensor) -> dict[str, Any]:
         inputs = tf.nest.pack_sequence_as(specs, tensors)
         passed = forward(model, inputs, watch=list(layers), require=False)
         return {path: [c.output for c in calls] for path, calls in passed.calls.items()}
 
     outputs = trace(build, tf.nest.flatten(specs)).structured_outputs
-    shapes = {
-        path: [tuple(t.shape) for t in tf.nest.flatten(calls)] for path, calls in outputs.items()
-    }
+    flat = {path: tf.nest.flatten(calls) for path, calls in outputs.items()}
+    shapes = {path: [tuple(t.shape) for t in tensors] for path, tensors in flat.items()}
     return {path: s[0] if len(s) == 1 else s for path, s in shapes.items()}

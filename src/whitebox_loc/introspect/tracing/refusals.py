@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import keras
 import numpy as np
 
+from whitebox_loc._types import Array, Model
 from whitebox_loc._validation import is_finite
 
 
 class NotFiniteError(ValueError):
     """An answer with NaN or infinity in it; `values` holds it."""
 
-    def __init__(self, message: str, values: np.ndarray) -> None:
+    def __init__(self, message: str, values: Array) -> None:
         super().__init__(message)
         self.values = values
 
 
-def check_answer(what: str, values: np.ndarray, model: keras.Model, link: str = "identity") -> Any:
+def check_answer(what: str, values: Array, model: Model, link: str = "identity") -> Array:
     """Return `values`, computed with `model`, if all are finite; otherwise raise with the cause."""
     if is_finite(values):
         return values
@@ -38,7 +36,7 @@ def check_answer(what: str, values: np.ndarray, model: keras.Model, link: str = 
     )
 
 
-def check_weights(model: keras.Model, start: str = "") -> None:
+def check_weights(model: Model, start: str = "") -> None:
     """Raise a ValueError that names the first weight of `model` with NaN or infinity in it."""
     for weight in model.weights:
         values = np.asarray(weight)
