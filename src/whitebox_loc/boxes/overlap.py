@@ -30,8 +30,7 @@ def iou(a: Any, b: Any, format: str = "yxyx", *, pairwise: bool = False, size: A
     format : str
         Format of both, a name from `FORMATS`. Relative boxes need no image size.
     pairwise : bool
-        Compare every box of `a`, shape (..., n, 4), with every box of `b`,
-        shape (..., m, 4).
+        Compare every box of `a`, shape (..., n, 4), with every box of `b`, shape (..., m, 4).
     size : (height, width), optional
         Image size in pixels, to measure relative boxes in pixels. It changes only
         the distances of `diou` and `ciou`: areas all shrink by the same factor.
@@ -45,9 +44,8 @@ def iou(a: Any, b: Any, format: str = "yxyx", *, pairwise: bool = False, size: A
     Raises
     ------
     ValueError
-        In NumPy, for boxes that are not finite, have swapped corners (or negative
-        sizes), or do not broadcast. Tensors never raise for their values: there a
-        swapped box is an empty one.
+        In NumPy, for boxes that are not finite, have swapped corners (or negative sizes), or do not
+        broadcast. Tensors never raise for their values: there a swapped box is an empty one.
 
     References
     ----------

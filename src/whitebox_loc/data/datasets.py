@@ -241,8 +241,7 @@ def dataset(
     start : int
         Batches of this shard to skip: the number of steps already done.
     shard : tuple of int
-        ``(worker, workers)``: this pipeline yields batches ``worker``,
-        ``worker + workers``, ...
+        ``(worker, workers)``: this pipeline yields batches ``worker``, ``worker + workers``, ...
     dtype : {"float32", "uint8"}
         As in `generate`.
     valid_only : bool
@@ -253,10 +252,9 @@ def dataset(
     Returns
     -------
     tf.data.Dataset
-        Images ``(batch_size, height, width, channels)``; boxes ``rel_yxyx``,
-        float32 ``(batch_size, 4)``, fractions of the image; labels int64
-        ``(batch_size,)``. With a MultiScene boxes are ``(batch_size, k, 4)``, padded by zeros,
-        and labels ``(batch_size, k)``, padded by -1.
+        Images ``(batch_size, height, width, channels)``; boxes ``rel_yxyx``, float32 ``(batch_size,
+        4)``, fractions of the image; labels int64 ``(batch_size,)``. With a MultiScene boxes are
+        ``(batch_size, k, 4)``, padded by zeros, and labels ``(batch_size, k)``, padded by -1.
 
     Raises
     ------

@@ -28,8 +28,7 @@ def render(
     Parameters
     ----------
     boxes : array_like, shape (n, 4)
-        Boxes as ``yxyx`` in whole pixels, half open, inside the image. An empty
-        box draws nothing.
+        Boxes as ``yxyx`` in whole pixels, half open, inside the image. An empty box draws nothing.
     scene : Scene or str
         A scene, or a name in `SCENES`. Its limits on sides and position do not
         bind `boxes`; its appearance is used.

@@ -52,8 +52,7 @@ def nth_boxes(scene: Scene | str, numbers: np.ndarray) -> np.ndarray:
     Returns
     -------
     ndarray of int64, shape (n, 4)
-        Boxes as ``yxyx`` in pixels, half open. Different numbers give
-        different boxes.
+        Boxes as ``yxyx`` in pixels, half open. Different numbers give different boxes.
 
     Raises
     ------

@@ -50,18 +50,16 @@ class Scene:
         Names in `SHAPES`, drawn equally often. The label of an image is the
         index of its shape in this tuple.
     heights, widths : tuple of (int, int or None)
-        Least and greatest side of the box in pixels, both included; None is
-        the side of the image.
+        Least and greatest side of the box in pixels, both included; None is the side of the image.
     short_side : tuple of (int, int or None)
         The same for the shorter of the two sides: ``(1, 2)`` gives thin boxes.
     aspect : tuple of float, optional
         Least and greatest width / height of the box.
     position : {"anywhere", "border", "notebook"}
-        ``"notebook"`` is the distribution of the original notebook: the first
-        row is uniform in ``0 .. H - 11``, the last row (not included) uniform
-        from the first row to ``H - 1``, columns likewise. About 5% of its boxes
-        are empty and nothing is drawn; a batch marks them ``valid=False``. It
-        takes no limits on sides.
+        ``"notebook"`` is the distribution of the original notebook: the first row is uniform in ``0
+        .. H - 11``, the last row (not included) uniform from the first row to ``H - 1``, columns
+        likewise. About 5% of its boxes are empty and nothing is drawn; a batch marks them
+        ``valid=False``. It takes no limits on sides.
     region : str
         Where the box's centre lies, a name in `REGIONS`: ``"anywhere"``, a quadrant of the
         canvas such as ``"top_left"``, or the other three, ``"not_top_left"``. A centre on the
@@ -83,9 +81,8 @@ class Scene:
         Standard deviation in pixels of a Gaussian blur, applied before the
         noise. The box stays that of the sharp shape.
     distractors : int or tuple of int
-        Number of small rectangles at half the shape's contrast. They lie behind
-        the box: before any blur no pixel inside it changes. Sides are 1 to an
-        eighth of the image's shorter side.
+        Number of small rectangles at half the shape's contrast. They lie behind the box: before any
+        blur no pixel inside it changes. Sides are 1 to an eighth of the image's shorter side.
     inverted : float
         Share in 0..1 of images whose brightness ``v`` is turned into ``1 - v`` before the noise.
     background_gradient : float or tuple of float

@@ -85,9 +85,8 @@ def _spine(y: np.ndarray, x: np.ndarray) -> np.ndarray:
     return (np.abs(y) <= 1) | (np.abs(x) <= 1)
 
 
-#: Name -> function of the doubled centred coordinates ``y`` (height, 1) and
-#: ``x`` (1, width) and of both sides, which returns the lit pixels. A new
-#: shape is a function and a row.
+#: Name -> function of the doubled centred coordinates ``y`` (height, 1) and ``x`` (1, width) and of
+#: both sides, which returns the lit pixels. A new shape is a function and a row.
 SHAPES: dict[str, Callable[[np.ndarray, np.ndarray, int, int], np.ndarray]] = {
     "rectangle": _rectangle,
     "ellipse": _ellipse,

@@ -14,9 +14,8 @@ if TYPE_CHECKING:
 def render_soft(boxes: Any, size: tuple[int, int]) -> tf.Tensor:
     """Draw boxes with fractional corners, differentiably in the corners.
 
-    A pixel's brightness is the area of it that the box covers: the product of
-    the covered parts of its row and its column. On whole pixels this equals
-    `render` of a plain rectangle.
+    A pixel's brightness is the area of it that the box covers: the product of the covered parts of
+    its row and its column. On whole pixels this equals `render` of a plain rectangle.
 
     Parameters
     ----------
@@ -40,11 +39,10 @@ def render_soft(boxes: Any, size: tuple[int, int]) -> tf.Tensor:
 
     Notes
     -----
-    The gradient is that of the covered area. It jumps where an edge lies
-    between two pixels; there it is the derivative towards the *inside* of the
-    box: an edge belongs to the last pixel it bounds inside the box. So exactly
-    one row or column carries the derivative of an edge, on the border of the
-    image too, and ``d sum(image) / d bottom`` is the width.
+    The gradient is that of the covered area. It jumps where an edge lies between two pixels; there
+    it is the derivative towards the *inside* of the box: an edge belongs to the last pixel it
+    bounds inside the box. So exactly one row or column carries the derivative of an edge, on the
+    border of the image too, and ``d sum(image) / d bottom`` is the width.
 
     An empty or swapped box gives a zero image and a zero gradient. An edge
     outside the image has a zero gradient.

@@ -100,11 +100,10 @@ def adapted(
     Warns
     -----
     UserWarning
-        If the middle of the box that a black image has, or of half of its candidates, lies
-        further outside the image than its size, which an untrained model may do but mostly
-        means pixels read as fractions; if labels, scores or classes of either image are no
-        probabilities, or labels do not sum to 1; or if no gradient comes from the boxes to the
-        images.
+        If the middle of the box that a black image has, or of half of its candidates, lies further
+        outside the image than its size, which an untrained model may do but mostly means pixels
+        read as fractions; if labels, scores or classes of either image are no probabilities, or
+        labels do not sum to 1; or if no gradient comes from the boxes to the images.
 
     Examples
     --------

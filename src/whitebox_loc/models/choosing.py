@@ -57,9 +57,8 @@ def detections(
     Parameters
     ----------
     outputs : mapping
-        What a model of several boxes returns: ``"boxes"`` (n, k, 4) in ``rel_yxyx``,
-        ``"scores"`` (n, k) in [0, 1], and perhaps ``"classes"`` (n, k, c), probabilities;
-        arrays or tensors.
+        What a model of several boxes returns: ``"boxes"`` (n, k, 4) in ``rel_yxyx``, ``"scores"``
+        (n, k) in [0, 1], and perhaps ``"classes"`` (n, k, c), probabilities; arrays or tensors.
     threshold : float, default 0.3
         Least score of a box.
     overlap : float, default 0.5

@@ -82,10 +82,9 @@ def localizer(
     Returns
     -------
     keras.Model
-        Functional model, ``(n, height, width, channels)`` in [0, 1] to ``(n, 4)``
-        float32 boxes in ``rel_yxyx`` (fractions of the image size). With `classes`, a dict of
-        two outputs: ``"box"``, that same, and ``"label"``, float32 probabilities
-        ``(n, classes)``.
+        Functional model, ``(n, height, width, channels)`` in [0, 1] to ``(n, 4)`` float32 boxes in
+        ``rel_yxyx`` (fractions of the image size). With `classes`, a dict of two outputs:
+        ``"box"``, that same, and ``"label"``, float32 probabilities ``(n, classes)``.
 
     Raises
     ------

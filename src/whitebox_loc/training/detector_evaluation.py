@@ -14,10 +14,7 @@ from whitebox_loc.data import MultiBatch, MultiScene, generate
 from whitebox_loc.metrics.average_precision import AveragePrecision, mean_average_precision
 from whitebox_loc.models import Detections, detections
 from whitebox_loc.training.classification import Scored, share
-from whitebox_loc.training.detector_fitting import (
-    check_classes,
-    check_multi_scene,
-)
+from whitebox_loc.training.detector_fitting import check_classes, check_multi_scene
 from whitebox_loc.training.evaluation import outputs_of
 
 MATCHED = 0.5

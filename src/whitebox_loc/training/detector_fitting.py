@@ -103,8 +103,7 @@ def fit_detector(
     check_batch(batch_size, (*scene.size, scene.channels))
     maps = _check_model(model, scene)
     optimizer = AveragingAdam(
-        check_positive("learning_rate", learning_rate),
-        global_clipnorm=LARGEST_GRADIENT,
+        check_positive("learning_rate", learning_rate), global_clipnorm=LARGEST_GRADIENT
     )
     optimizer.build(model.trainable_variables)
     identity = {
@@ -170,11 +169,7 @@ def _check_model(model: keras.Model, scene: MultiScene) -> CenterMaps:
 
 
 def _make_step(
-    model: keras.Model,
-    maps: CenterMaps,
-    optimizer: Any,
-    scene: MultiScene,
-    batch_size: int,
+    model: keras.Model, maps: CenterMaps, optimizer: Any, scene: MultiScene, batch_size: int
 ) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]:
     """Return the step of `compile_step`; measures are in the order of ``DETECTOR_COLUMNS[2:]``."""
     network = keras.Model(model.input, [*maps[:3], model.output["boxes"], model.output["scores"]])
