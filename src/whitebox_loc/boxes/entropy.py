@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from whitebox_loc._types import ArrayLike
 from whitebox_loc.boxes._arrays import namespace
 
 TANGENT = 0.01
@@ -16,16 +17,8 @@ steps, and a large one pulls every target below it to 0.
 """
 
 
-def entropy(targets: Any) -> Any:
+def entropy(targets: ArrayLike) -> ArrayLike:
     """Binary entropy in nats of numbers in [0, 1]: the least `cross_entropy` can be.
-
-    Parameters
-    ----------
-    targets : array or tensor of floats, any shape
-
-    Returns
-    -------
-    array or tensor of the same shape
 
     Examples
     --------
@@ -35,14 +28,16 @@ def entropy(targets: Any) -> Any:
     """
     xp = namespace(targets)
 
-    def log(p: Any) -> Any:
+    def log(p: ArrayLike) -> ArrayLike:
         # p log p tends to 0 with p: ask the logarithm about 1 there instead.
         return xp.log(xp.where(p > 0, p, 1.0))
 
     return 0.0 - targets * log(targets) - (1.0 - targets) * log(1.0 - targets)
 
 
-def cross_entropy(targets: Any, predictions: Any, tangent: float = TANGENT) -> Any:
+def cross_entropy(
+    targets: ArrayLike, predictions: ArrayLike, tangent: float = TANGENT
+) -> ArrayLike:
     """Binary cross entropy in nats, convex and finite with a useful gradient everywhere.
 
     With ``p`` the prediction and ``t`` the target it is ``-t log p - (1 - t) log(1 - p)``,
@@ -51,19 +46,6 @@ def cross_entropy(targets: Any, predictions: Any, tangent: float = TANGENT) -> A
     also pays its distance to it. So for every target the minimum is at ``p = t``, the
     gradient points there from everywhere, never vanishes as it would if ``p`` were
     clipped, and is at most ``1 / tangent + 1``.
-
-    Parameters
-    ----------
-    targets : array or tensor of floats, shape (...)
-        In [0, 1].
-    predictions : array or tensor of floats, shape (...)
-        Any finite numbers, of the dtype of `targets`.
-    tangent : float
-        Where the tangents start, as a share of the target, in (0, 1).
-
-    Returns
-    -------
-    array or tensor, shape (...)
 
     Examples
     --------
@@ -80,12 +62,8 @@ def cross_entropy(targets: Any, predictions: Any, tangent: float = TANGENT) -> A
     return outside - hit - miss
 
 
-def _weighted_log(xp: Any, weight: Any, p: Any, tangent: float) -> Any:
-    """Return ``weight * log(p)``, and its tangent where ``p < tangent * weight``.
-
-    The slope of the tangent is ``weight / (tangent * weight)``: the weight cancels, unless it
-    is 0 and there is nothing to weigh.
-    """
+def _weighted_log(xp: Any, weight: ArrayLike, p: ArrayLike, tangent: float) -> ArrayLike:
+    """Return ``weight * log(p)``, and its tangent where ``p < tangent * weight``."""
     safe = xp.maximum(p, tangent * weight)
     # Zero times the logarithm of zero is meant to be zero: ask about 1 there instead.
     log = xp.log(xp.where(safe > 0, safe, 1.0))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache, reduce
 from operator import add
-from typing import Any
 
 import numpy as np
 
+from whitebox_loc._types import ArrayLike
 from whitebox_loc._validation import check_choice, check_size
 from whitebox_loc.boxes._arrays import as_boxes, namespace
 
@@ -33,7 +34,9 @@ FORMATS = (*_CORNERS, *RELATIVE_FORMATS)
 """Names of all formats."""
 
 
-def convert(boxes: Any, source: str, target: str, *, size: Any = None) -> Any:
+def convert(
+    boxes: ArrayLike, source: str, target: str, *, size: tuple[int, int] | None = None
+) -> ArrayLike:
     """Write boxes of one named format in another.
 
     Parameters
@@ -57,11 +60,8 @@ def convert(boxes: Any, source: str, target: str, *, size: Any = None) -> Any:
 
     Raises
     ------
-    ValueError
-        For an unknown format, a missing `size`, or boxes that are not finite
-        or not four numbers each.
-    TypeError
-        For boxes that are not numbers or a format that is not a string.
+    ValueError, TypeError
+        For an unknown format, a missing `size`, or boxes that are not four finite numbers each.
 
     Examples
     --------
@@ -82,7 +82,9 @@ def is_relative(name: str) -> bool:
     return name in RELATIVE_FORMATS
 
 
-def to_columns(boxes: Any, source: str, target: str, size: Any = None) -> tuple[Any, ...]:
+def to_columns(
+    boxes: ArrayLike, source: str, target: str, size: tuple[int, int] | None = None
+) -> tuple[ArrayLike, ...]:
     """Return the four numbers of `target` as separate arrays of shape ``(...)``.
 
     Only plain operators touch the values, coefficient by coefficient: a matrix
@@ -109,7 +111,9 @@ def _linear_map(source: str, target: str) -> tuple[tuple[tuple[int, float], ...]
     )
 
 
-def _change_of_unit(source: str, target: str, size: Any) -> Any:
+def _change_of_unit(
+    source: str, target: str, size: tuple[int, int] | None
+) -> Callable[[ArrayLike, int], ArrayLike]:
     """Return a function of a value and its axis (0 vertical, 1 horizontal)."""
     lengths = None if size is None else check_size("size", size)
     if is_relative(source) == is_relative(target):
@@ -118,8 +122,8 @@ def _change_of_unit(source: str, target: str, size: Any) -> Any:
         unit = {True: "fractions of the image", False: "pixels"}
         raise ValueError(
             f"`size` must be given to convert {source!r} ({unit[is_relative(source)]}) to "
-            f"{target!r} ({unit[is_relative(target)]}); got None. "
-            "Pass size=(height, width) of the image in pixels."
+            f"{target!r} ({unit[is_relative(target)]}); got None. Pass size=(height, width) of the "
+            "image in pixels."
         )
     if is_relative(source):
         return lambda value, axis: value * float(lengths[axis])

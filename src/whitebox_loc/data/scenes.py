@@ -187,16 +187,10 @@ def as_scene(scene: Scene | str, **changes: Any) -> Scene:
     **changes
         Fields of `Scene` to replace.
 
-    Returns
-    -------
-    Scene
-
     Raises
     ------
-    ValueError
-        If no scene has that name, or a new field is out of range.
-    TypeError
-        If `scene` is neither a scene nor a name, or a field does not exist.
+    ValueError, TypeError
+        If no scene has that name, or a new field does not exist or is out of range.
 
     Examples
     --------
@@ -211,13 +205,11 @@ def as_scene(scene: Scene | str, **changes: Any) -> Scene:
         )
     if not isinstance(scene, Scene):
         scene = SCENES[check_choice("scene", scene, SCENES)]
-    if not changes:
-        return scene
-    unknown = sorted(set(changes) - {field.name for field in dataclasses.fields(Scene)})
+    fields = [field.name for field in dataclasses.fields(Scene)]
+    unknown = sorted(set(changes) - set(fields))
     if unknown:
-        fields = [field.name for field in dataclasses.fields(Scene)]
         raise TypeError(f"A scene has no field {unknown[0]!r}; its fields are {fields}.")
-    return dataclasses.replace(scene, **changes)
+    return dataclasses.replace(scene, **changes) if changes else scene
 
 
 def geometry(scene: Scene) -> Geometry:
@@ -375,15 +367,8 @@ SCENES: dict[str, Scene] = {
     "border": Scene(position="border"),
     "shapes": Scene(shapes=tuple(SHAPES), heights=(8, None), widths=(8, None)),
     "augmented": Scene(
-        foreground=(0.5, 1.0),
-        background=(0.0, 0.3),
-        texture=(0.0, 0.4),
-        noise=(0.0, 0.1),
-        blur=(0.0, 1.2),
-        distractors=(0, 4),
-        inverted=0.5,
-        background_gradient=(0.0, 0.25),
-        background_texture=(0.0, 0.25),
-        occlusion=(0.0, 0.3),
+        foreground=(0.5, 1.0), background=(0.0, 0.3), texture=(0.0, 0.4), noise=(0.0, 0.1),
+        blur=(0.0, 1.2), distractors=(0, 4), inverted=0.5, background_gradient=(0.0, 0.25),
+        background_texture=(0.0, 0.25), occlusion=(0.0, 0.3),
     ),
-}
+}  # fmt: skip

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from whitebox_loc._types import ArrayLike, Tensor
 from whitebox_loc._validation import check_memory, check_size
 from whitebox_loc.boxes._arrays import check_numeric
 
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 
-def render_soft(boxes: Any, size: tuple[int, int]) -> tf.Tensor:
+def render_soft(boxes: ArrayLike, size: tuple[int, int]) -> tf.Tensor:
     """Draw boxes with fractional corners, differentiably in the corners.
 
     A pixel's brightness is the area of it that the box covers: the product of the covered parts of
@@ -32,10 +33,8 @@ def render_soft(boxes: Any, size: tuple[int, int]) -> tf.Tensor:
 
     Raises
     ------
-    ValueError
-        If `boxes` is not of shape (n, 4), or a side of `size` is below 1.
-    TypeError
-        If `boxes` does not hold numbers, or `size` is not two whole numbers.
+    ValueError, TypeError
+        If `boxes` does not hold numbers (n, 4), or `size` is not two whole numbers from 1.
 
     Notes
     -----
@@ -71,7 +70,7 @@ def render_soft(boxes: Any, size: tuple[int, int]) -> tf.Tensor:
     return (rows[:, :, None] * columns[:, None, :])[..., None]
 
 
-def _coverage(low: tf.Tensor, high: tf.Tensor, length: int) -> tf.Tensor:
+def _coverage(low: Tensor, high: Tensor, length: int) -> Tensor:
     """Return the covered part of each pixel of a line, ``(n, length)``."""
     import tensorflow as tf
 

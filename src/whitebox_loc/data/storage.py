@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from whitebox_loc._files import naming, replacing
+from whitebox_loc._types import Array
 from whitebox_loc._validation import check_path
 from whitebox_loc.data.crowds import MultiBatch
 from whitebox_loc.data.datasets import Batch
@@ -23,13 +24,8 @@ ARRAYS = ("images", "boxes", "labels", "valid")
 #: Fields that scenes did not have at first. A file without them holds a scene that has their
 #: defaults.
 LATER_FIELDS = {
-    "region",
-    "split",
-    "inverted",
-    "background_gradient",
-    "background_texture",
-    "occlusion",
-}
+    "region", "split", "inverted", "background_gradient", "background_texture", "occlusion",
+}  # fmt: skip
 
 
 def save(batch: Batch, path: str | os.PathLike[str]) -> None:
@@ -44,10 +40,8 @@ def save(batch: Batch, path: str | os.PathLike[str]) -> None:
 
     Raises
     ------
-    TypeError
-        If `batch` is not a Batch.
-    ValueError
-        If the arrays of `batch` contradict each other.
+    TypeError, ValueError
+        If `batch` is not a Batch, or its arrays contradict each other.
     OSError
         If the file cannot be written.
 
@@ -92,21 +86,13 @@ def load(path: str | os.PathLike[str]) -> Batch:
     path : path-like
         File to read.
 
-    Returns
-    -------
-    Batch
-
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file is truncated, damaged, of another kind or a newer version,
-        or its arrays contradict each other; the text names the file.
-
-    Examples
-    --------
-    See `save`.
+        If the file is truncated, damaged, of another kind or a newer version, or its arrays
+        contradict each other; the text names the file.
     """
     with naming("path", check_path("path", path)), open(path, "rb") as file:
         try:
@@ -127,7 +113,7 @@ def load(path: str | os.PathLike[str]) -> Batch:
         ) from error
 
 
-def _assemble(arrays: dict[str, np.ndarray]) -> Batch:
+def _assemble(arrays: dict[str, Array]) -> Batch:
     names = sorted(("header", *ARRAYS))
     if sorted(arrays) != names:
         raise ValueError(f"it must hold the arrays {names}; it holds {sorted(arrays)}.")
