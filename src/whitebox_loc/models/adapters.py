@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from whitebox_loc._types import Array, Tensor
 from whitebox_loc._validation import (
     MOST_CHANNELS,
     MOST_SIDE,
@@ -23,14 +24,12 @@ from whitebox_loc._validation import (
 from whitebox_loc.boxes import FORMATS, convert
 
 # What an output of each name must look like: its shape behind the batch axis.
-_OUTPUTS: dict[str, tuple[Any, ...]] = {
-    "box": (4,),
-    "label": ("classes",),
-    "boxes": ("candidates", 4),
-    "scores": ("candidates",),
-    "classes": ("candidates", "classes"),
-}
+_OUTPUTS: dict[str, tuple[int | str, ...]] = {
+    "box": (4,), "label": ("classes",),
+    "boxes": ("candidates", 4), "scores": ("candidates",), "classes": ("candidates", "classes"),
+}  # fmt: skip
 _BOXES = ("box", "boxes")
+_IMAGES = ("a black image", "noise")
 # Where the middle of a box may lie: beyond, numbers are hardly fractions of the image.
 _LOW, _HIGH = -1.0, 2.0
 
@@ -39,7 +38,7 @@ def adapted(
     model: keras.Model,
     read: str | Callable[[Any], Any] = "rel_yxyx",
     *,
-    prepare: Callable[[Any], Any] | None = None,
+    prepare: Callable[[Tensor], Any] | None = None,
     size: tuple[int, int] | None = None,
     channels: int | None = None,
     pixels: tuple[int, int] | None = None,
@@ -147,8 +146,7 @@ def adapted(
         result = _box_in(read, answer, _unit(read, pixels, prepared))
     else:
         result = _applied("read", read, answer)
-    outputs = _named(result)
-    whole = keras.Model(images, outputs, name=name or f"adapted_{model.name}")
+    whole = keras.Model(images, _named(result), name=name or f"adapted_{model.name}")
     if check:
         _look_at(whole)
     return whole
@@ -174,7 +172,9 @@ def _check_inputs(model: keras.Model, prepared: Any) -> None:
         )
 
 
-def _image_shape(model: keras.Model, size: Any, channels: Any) -> tuple[int, int, int]:
+def _image_shape(
+    model: keras.Model, size: tuple[int, int] | None, channels: int | None
+) -> tuple[int, int, int]:
     """Return the shape of an image, from the arguments or from what the model takes."""
     try:
         own = model.input_shape
@@ -192,17 +192,14 @@ def _image_shape(model: keras.Model, size: Any, channels: Any) -> tuple[int, int
             "takes; got None. Pass channels=1 or channels=3."
         )
     height, width = check_size("size", own[:2] if size is None else size, high=MOST_SIDE)
-    return (
-        height,
-        width,
-        check_int("channels", own[2] if channels is None else channels, low=1, high=MOST_CHANNELS),
-    )
+    channels = own[2] if channels is None else channels
+    return height, width, check_int("channels", channels, low=1, high=MOST_CHANNELS)
 
 
 def _applied(argument: str, function: Callable[[Any], Any], value: Any) -> Any:
     """Apply a user's function to Keras tensors, and say what is wrong if it is no such function."""
     try:
-        result = function(value)
+        return function(value)
     except Exception as error:
         if not isinstance(error, (TypeError, ValueError)):
             raise  # the function's own
@@ -217,10 +214,9 @@ def _applied(argument: str, function: Callable[[Any], Any], value: Any) -> Any:
             "TensorFlow and NumPy by those of keras.ops, or wrap them in a keras.layers.Lambda, "
             "with which the result cannot be loaded in safe mode."
         ) from error
-    return result
 
 
-def _unit(format: str, pixels: Any, prepared: Any) -> tuple[int, int] | None:
+def _unit(format: str, pixels: tuple[int, int] | None, prepared: Any) -> tuple[int, int] | None:
     """Return the size in pixels that boxes in a format refer to; None for fractions."""
     if format.startswith("rel_"):
         return None
@@ -235,7 +231,7 @@ def _unit(format: str, pixels: Any, prepared: Any) -> tuple[int, int] | None:
     return check_size("pixels", shape[1:3])
 
 
-def _box_in(format: str, outputs: Any, unit: tuple[int, int] | None) -> Any:
+def _box_in(format: str, outputs: Any, unit: tuple[int, int] | None) -> Tensor:
     """Return the ``rel_yxyx`` box of outputs that hold one in another format."""
     flat = outputs if isinstance(outputs, dict) else dict(enumerate(tf.nest.flatten(outputs)))
     box = flat["box"] if "box" in flat else next(iter(flat.values()))
@@ -270,16 +266,14 @@ def _named(result: Any) -> Any:
             "`read` must return 'scores' (n, k) beside 'boxes' (n, k, 4): how sure the model is "
             f"of each; got the keys {list(result)}."
         )
-    known: dict[str, Any] = {}
+    known: dict[str, int] = {}
     for key, part in result.items():
         for tensor in tf.nest.flatten(part):
             _check_computed(key, tensor)
-    return {
-        key: _checked(key, part, known) if key in _OUTPUTS else part for key, part in result.items()
-    }
+    return {k: _checked(k, part, known) if k in _OUTPUTS else part for k, part in result.items()}
 
 
-def _check_computed(key: str, tensor: Any) -> None:
+def _check_computed(key: str, tensor: Tensor) -> None:
     if not keras.backend.is_keras_tensor(tensor):
         raise TypeError(
             f"`read` must return {key!r} as a tensor that the model has computed; got "
@@ -287,7 +281,7 @@ def _check_computed(key: str, tensor: Any) -> None:
         )
 
 
-def _checked(key: str, tensor: Any, known: dict[str, Any]) -> Any:
+def _checked(key: str, tensor: Tensor, known: dict[str, int]) -> Tensor:
     expected = _OUTPUTS[key]
     _check_computed(key, tensor)
     shape = tuple(tensor.shape)
@@ -315,12 +309,12 @@ def _refuse_rows(key: str, rows: int, images: int | str) -> None:
     )
 
 
-def _float32(tensor: Any) -> Any:
+def _float32(tensor: Tensor) -> Tensor:
     name = keras.backend.standardize_dtype(tensor.dtype)
     return tensor if name == "float32" else keras.ops.cast(tensor, "float32")
 
 
-def _run(model: keras.Model, images: Any) -> Any:
+def _run(model: keras.Model, images: Tensor) -> Any:
     try:
         return model(images, training=False)
     except Exception as error:
@@ -353,10 +347,10 @@ def _look_at(model: keras.Model) -> None:
         )
 
 
-def _look_at_values(key: str, values: np.ndarray) -> None:
+def _look_at_values(key: str, values: Array) -> None:
     if len(values) != 2:
         _refuse_rows(key, len(values), 2)
-    for which, numbers in zip(("a black image", "noise"), values, strict=True):
+    for which, numbers in zip(_IMAGES, values, strict=True):
         if not np.isfinite(numbers).all():
             raise ValueError(
                 f"`read` must return finite numbers; {key!r} of {which} holds NaN or infinity. "
@@ -368,7 +362,7 @@ def _look_at_values(key: str, values: np.ndarray) -> None:
         warnings.warn(f"{key!r} of {doubt}; check=False leaves this out.", stacklevel=4)
 
 
-def _misread_box(values: np.ndarray) -> str | None:
+def _misread_box(values: Array) -> str | None:
     """Say why boxes of a black image can hardly be fractions; None if they can."""
     black = values[0]
     middles = (black[..., :2] + black[..., 2:]) / 2
@@ -381,13 +375,13 @@ def _misread_box(values: np.ndarray) -> str | None:
     )
 
 
-def _no_probabilities(key: str, values: np.ndarray) -> str | None:
+def _no_probabilities(key: str, values: Array) -> str | None:
     """Say why numbers are no probabilities; None if they may be.
 
     Logits of a model without biases are 0 for the black image: only the noise shows them.
     """
     fix = "but it must hold probabilities"
-    for which, numbers in zip(("a black image", "noise"), values, strict=True):
+    for which, numbers in zip(_IMAGES, values, strict=True):
         if (numbers < 0).any() or (numbers > 1 + 1e-5).any():
             return (
                 f"{which} holds numbers from {numbers.min():.4g} to {numbers.max():.4g}, {fix}, 0 "

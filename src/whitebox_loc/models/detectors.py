@@ -7,11 +7,12 @@ Only layers that ship with Keras are used, so a saved ``.keras`` file opens with
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import keras
 import numpy as np
 
+from whitebox_loc._types import Tensor
 from whitebox_loc._validation import (
     MOST_CHANNELS,
     MOST_SIDE,
@@ -102,10 +103,9 @@ def detector(
 
     Examples
     --------
-    >>> import numpy as np
-    >>> found = detector(size=(20, 30), classes=3)(np.zeros((2, 20, 30, 1), "float32"))
-    >>> {name: tuple(part.shape) for name, part in sorted(found.items())}
-    {'boxes': (2, 150, 4), 'classes': (2, 150, 3), 'scores': (2, 150)}
+    >>> candidates = detector(size=(20, 30), classes=3).output
+    >>> {name: tuple(part.shape) for name, part in sorted(candidates.items())}
+    {'boxes': (None, 150, 4), 'classes': (None, 150, 3), 'scores': (None, 150)}
     """
     height, width = check_size("size", size, high=MOST_SIDE)
     check_int("size[0]", height, low=LEAST_SIDE)
@@ -126,11 +126,11 @@ def detector(
 class CenterMaps(NamedTuple):
     """What the last layers of a `detector` say of each cell, as symbolic tensors."""
 
-    heat_logits: Any
+    heat_logits: Tensor
     """(n, rows, columns, classes or 1): log-odds of a centre, or scores against "nothing"."""
-    size_logits: Any
+    size_logits: Tensor
     """(n, rows, columns, 2): log-odds of height and width as fractions of the image."""
-    offset: Any
+    offset: Tensor
     """(n, rows, columns, 2): centre from the cell's corner, down and across, in cells."""
     stride: int
     """Pixels a cell."""
@@ -158,7 +158,7 @@ def center_maps(model: keras.Model) -> CenterMaps | None:
     return CenterMaps(logits, sizes, offset, fitting[0]) if fitting else None
 
 
-def _maps(images: Any, stride: int, filters: tuple[int, ...]) -> Any:
+def _maps(images: Tensor, stride: int, filters: tuple[int, ...]) -> Tensor:
     """Shrink the image until little is left, and grow it again to the grid of cells."""
     x, skips, halvings = _conv(images, filters[0] // 2 or 1, "stem"), [], 0
     while 2**halvings < stride or max(x.shape[1:3]) > DEEPEST:
@@ -179,19 +179,19 @@ def _maps(images: Any, stride: int, filters: tuple[int, ...]) -> Any:
     return x
 
 
-def _conv(x: Any, channels: int, name: str, strides: int = 1) -> Any:
+def _conv(x: Tensor, channels: int, name: str, strides: int = 1) -> Tensor:
     return keras.layers.Conv2D(
         channels, 3, strides=strides, padding="same", activation="relu", name=name
     )(x)
 
 
-def _head(x: Any, channels: int, name: str, start: float) -> Any:
+def _head(x: Tensor, channels: int, name: str, start: float) -> Tensor:
     """Return numbers of each cell, about `start` before training."""
     bias = keras.initializers.Constant(start)
     return keras.layers.Conv2D(channels, 1, bias_initializer=bias, name=name, dtype="float32")(x)
 
 
-def _scored(maps: Any, classes: int | None) -> dict[str, Any]:
+def _scored(maps: Tensor, classes: int | None) -> dict[str, Tensor]:
     cells = maps.shape[1] * maps.shape[2]
     # Nearly all cells hold no centre; saying so from the start saves the first hundred steps.
     logits = _head(maps, classes or 1, "heat_logits", start=-4.0)
@@ -208,7 +208,7 @@ def _scored(maps: Any, classes: int | None) -> dict[str, Any]:
     return {"scores": keras.ops.minimum(keras.ops.sum(kinds, axis=-1), 1.0), "classes": kinds}
 
 
-def _boxes(maps: Any, stride: int, size: tuple[int, int]) -> Any:
+def _boxes(maps: Tensor, stride: int, size: tuple[int, int]) -> Tensor:
     (height, width), (rows, columns) = size, maps.shape[1:3]
     # A box of a fifth of the image, in the middle of its cell.
     size_logits = _head(maps, 2, "size_logits", start=-1.5)
@@ -217,14 +217,9 @@ def _boxes(maps: Any, stride: int, size: tuple[int, int]) -> Any:
     before = [-np.arange(count, dtype="float32") for count in (rows, columns)]
     # Minus the negative: keras.ops.add takes a constant (1, n, 1) for a bias of channels that
     # come first, and adds it to the rows of a square grid.
-    center_y = (offset[..., :1] - before[0][:, None, None]) * (stride / height)
-    center_x = (offset[..., 1:] - before[1][None, :, None]) * (stride / width)
-    half_height, half_width = sides[..., :1] * 0.5, sides[..., 1:] * 0.5
-    corners = [
-        center_y - half_height,
-        center_x - half_width,
-        center_y + half_height,
-        center_x + half_width,
-    ]
+    y = (offset[..., :1] - before[0][:, None, None]) * (stride / height)
+    x = (offset[..., 1:] - before[1][None, :, None]) * (stride / width)
+    tall, wide = sides[..., :1] * 0.5, sides[..., 1:] * 0.5
+    corners = [y - tall, x - wide, y + tall, x + wide]
     joined = keras.layers.Concatenate(name="corners", dtype="float32")(corners)
     return keras.layers.Reshape((rows * columns, 4), name="boxes", dtype="float32")(joined)

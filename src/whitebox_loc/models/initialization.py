@@ -14,7 +14,7 @@ from whitebox_loc._validation import check_generator, check_model
 
 
 def reinitialize(model: keras.Model, *, seed: int | np.random.Generator = 0) -> keras.Model:
-    """Draw all weights of `model` anew, in place, from each layer's own initializer.
+    """Draw all weights of `model` anew, in place, from each layer's own initializer; return it.
 
     Parameters
     ----------
@@ -23,11 +23,6 @@ def reinitialize(model: keras.Model, *, seed: int | np.random.Generator = 0) -> 
     seed : int or numpy.random.Generator, default 0
         Equal seeds give equal weights, and so does the seed that the model was built with: to
         randomize a model take another one.
-
-    Returns
-    -------
-    keras.Model
-        The same model.
 
     Raises
     ------
@@ -58,19 +53,7 @@ def reinitialize(model: keras.Model, *, seed: int | np.random.Generator = 0) -> 
 
 @contextmanager
 def kept_random_state() -> Iterator[None]:
-    """Leave the state of Python's `random` as it was.
-
-    Keras draws seeds from it for the initial weights of every model it builds. Where those are
-    replaced at once, this leaves no trace of it.
-
-    Examples
-    --------
-    >>> random.seed(0)
-    >>> with kept_random_state():
-    ...     layer = keras.layers.Dense(1)
-    >>> random.random() == random.Random(0).random()
-    True
-    """
+    """Leave Python's `random` as it was, of which Keras takes seeds for every model it builds."""
     state = random.getstate()
     try:
         yield

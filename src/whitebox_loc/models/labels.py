@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 
+from whitebox_loc._types import Tensor
 from whitebox_loc._validation import check_model
 
 
@@ -21,10 +20,6 @@ def class_count(model: keras.Model, shape: tuple[int, int, int]) -> int | None:
         A built model.
     shape : (int, int, int)
         Height, width and channels of its images.
-
-    Returns
-    -------
-    int or None
 
     Raises
     ------
@@ -56,7 +51,7 @@ def class_count(model: keras.Model, shape: tuple[int, int, int]) -> int | None:
     return int(label_shape[1])
 
 
-def label_logits(model: keras.Model) -> Any | None:
+def label_logits(model: keras.Model) -> Tensor | None:
     """Return the symbolic scores (n, classes) in front of the softmax, or None.
 
     None means that the model has no layer ``"label_logits"``: it does not classify, or not

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import keras
 import numpy as np
 
+from whitebox_loc._types import Tensor
 from whitebox_loc._validation import (
     MOST_CHANNELS,
     MOST_SIDE,
@@ -102,9 +102,8 @@ def localizer(
     >>> model = localizer(size=(20, 30), head="profile")
     >>> model(np.zeros((2, 20, 30, 1), "float32")).shape
     TensorShape([2, 4])
-    >>> found = localizer(size=(20, 30), classes=6)(np.zeros((2, 20, 30, 1), "float32"))
-    >>> {name: tuple(part.shape) for name, part in found.items()}
-    {'box': (2, 4), 'label': (2, 6)}
+    >>> sorted(localizer(size=(20, 30), classes=6).output_names)
+    ['box', 'label']
     """
     height, width = check_size("size", size, high=MOST_SIDE)
     check_int("channels", channels, low=1, high=MOST_CHANNELS)
@@ -121,7 +120,9 @@ def localizer(
     return reinitialize(model, seed=seed)
 
 
-def _profile(images: Any, filters: tuple[int, ...], line_filters: int | None) -> tuple[Any, Any]:
+def _profile(
+    images: Tensor, filters: tuple[int, ...], line_filters: int | None
+) -> tuple[Tensor, Tensor]:
     # Each 3x3 convolution and the kernel-2 boundary score eat one black pixel a side:
     # with this frame, a box that touches the canvas border has an edge like any other,
     # and exactly height + 1 row boundaries (width + 1 column boundaries) are scored.
@@ -138,19 +139,18 @@ def _profile(images: Any, filters: tuple[int, ...], line_filters: int | None) ->
     return keras.layers.Reshape((4,), name="box", dtype="float32")(corners), x
 
 
-def _edges_along(x: Any, *, axis: int, length: int, width: int | None, name: str) -> Any:
+def _edges_along(x: Tensor, *, axis: int, length: int, width: int | None, name: str) -> Tensor:
     # max then ReLU equals ReLU then max, and touches one line instead of the whole map.
     # keras.ops.max shares the gradient among ties, so that every pixel of a straight
     # edge is credited; MaxPooling2D would name one of them.
     profile = keras.layers.Activation("relu", name=f"{name}_profile")(keras.ops.max(x, axis=axis))
     between = keras.layers.Conv1D(width, 2, activation="relu", name=f"{name}_boundary")(profile)
-    context = keras.layers.Conv1D(
+    beside = keras.layers.Conv1D(
         width, 3, padding="same", activation="relu", name=f"{name}_context"
     )(between)
-    logits = keras.layers.Conv1D(2, 1, name=f"{name}_logits")(context)
-    distribution = keras.layers.Softmax(axis=1, name=f"{name}_distribution", dtype="float32")(
-        logits
-    )
+    logits = keras.layers.Conv1D(2, 1, name=f"{name}_logits")(beside)
+    scale = keras.layers.Softmax(axis=1, name=f"{name}_distribution", dtype="float32")
+    distribution = scale(logits)
     # A sum of products rather than a matrix product: accelerators round the factors of
     # a matrix product to 10 bits, which is half a pixel on a canvas of 1000.
     positions = (np.arange(length + 1, dtype="float32") / length)[:, None]
@@ -158,7 +158,9 @@ def _edges_along(x: Any, *, axis: int, length: int, width: int | None, name: str
     return keras.layers.Reshape((2, 1), name=f"{name}_coordinates", dtype="float32")(expectation)
 
 
-def _coordconv(images: Any, filters: tuple[int, ...], line_filters: None) -> tuple[Any, Any]:
+def _coordconv(
+    images: Tensor, filters: tuple[int, ...], line_filters: int | None
+) -> tuple[Tensor, Tensor]:
     height, width = images.shape[1:3]
     rows = np.linspace(-1, 1, height, dtype="float32")[:, None]
     columns = np.linspace(-1, 1, width, dtype="float32")[None, :]
@@ -171,13 +173,15 @@ def _coordconv(images: Any, filters: tuple[int, ...], line_filters: None) -> tup
     return keras.layers.Dense(4, activation="sigmoid", name="box", dtype="float32")(x), maps
 
 
-def _dense(images: Any, filters: tuple[int, ...], line_filters: None) -> tuple[Any, Any]:
+def _dense(
+    images: Tensor, filters: tuple[int, ...], line_filters: int | None
+) -> tuple[Tensor, Tensor]:
     maps = _strided(images, filters)
     x = keras.layers.Flatten(name="flatten")(maps)
     return keras.layers.Dense(4, activation="sigmoid", name="box", dtype="float32")(x), maps
 
 
-def _label(maps: Any, classes: int) -> Any:
+def _label(maps: Tensor, classes: int) -> Tensor:
     # The profile head's last maps may be negative; where they are not, this changes nothing.
     x = keras.layers.Activation("relu", name="label_maps")(maps)
     halvings = max(math.ceil(math.log2(max(x.shape[1:3]) / LABEL_PLACES)), 0)
@@ -190,7 +194,7 @@ def _label(maps: Any, classes: int) -> Any:
     return keras.layers.Softmax(name="label", dtype="float32")(logits)
 
 
-def _strided(x: Any, filters: tuple[int, ...], name: str = "conv") -> Any:
+def _strided(x: Tensor, filters: tuple[int, ...], name: str = "conv") -> Tensor:
     for index, channels in enumerate(filters, start=1):
         x = keras.layers.Conv2D(
             channels, 3, strides=2, padding="same", activation="relu", name=f"{name}{index}"
@@ -210,7 +214,7 @@ def _check_line_filters(head: str, default: int | None, value: int | None) -> in
     return check_int("line_filters", value, low=1, high=MOST_CHANNELS)
 
 
-Head = Callable[[Any, tuple[int, ...], Any], tuple[Any, Any]]
+Head = Callable[[Tensor, tuple[int, ...], int | None], tuple[Tensor, Tensor]]
 
 HEADS: dict[str, tuple[Head, tuple[int, ...], int | None]] = {
     "profile": (_profile, (8, 8), 16),

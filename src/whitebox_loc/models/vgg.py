@@ -60,9 +60,8 @@ def vgg16(
         raise ValueError(
             f"`size` must be at least (32, 32), since VGG16 halves it five times; got {size}."
         )
-    backbone = keras.applications.VGG16(
-        include_top=False, weights=None, input_shape=(height, width, 3)
-    )
+    shape = (height, width, 3)
+    backbone = keras.applications.VGG16(include_top=False, weights=None, input_shape=shape)
     features = keras.layers.Flatten(name="flatten")(backbone.output)
     boxes = keras.layers.Dense(4, activation="sigmoid", name="box", dtype="float32")(features)
     model = reinitialize(keras.Model(backbone.input, boxes, name="vgg16_localizer"), seed=seed)

@@ -8,14 +8,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from whitebox_loc._types import Array
 from whitebox_loc._validation import check_int, check_model
 from whitebox_loc.boxes import iou
 from whitebox_loc.data import MultiBatch, MultiScene, generate
 from whitebox_loc.metrics.average_precision import AveragePrecision, mean_average_precision
 from whitebox_loc.models import Detections, detections
+from whitebox_loc.models.passes import outputs_of
 from whitebox_loc.training.classification import Scored, share
 from whitebox_loc.training.detector_fitting import check_classes, check_multi_scene
-from whitebox_loc.training.evaluation import outputs_of
 
 MATCHED = 0.5
 """Least IoU of a found box with the true box that it is taken for."""
@@ -71,8 +72,8 @@ class DetectorEvaluation(Scored):
     n: int
     batch: MultiBatch
     found: Detections
-    matches: np.ndarray
-    ious: np.ndarray
+    matches: Array
+    ious: Array
 
     def scores(self) -> dict[str, float]:
         """Return the scores without the arrays, ready for JSON."""
@@ -125,13 +126,13 @@ def evaluate_detector(
     batch = generate(check_multi_scene(scene), check_int("n", n, low=1), seed=seed)
     outputs = outputs_of(model, batch.images, batch_size)
     boxes = detections(outputs, threshold, overlap)
-    labelled = "classes" in outputs
-    if labelled:
+    has_labels = "classes" in outputs
+    if has_labels:
         check_classes(outputs["classes"].shape[-1], scene)
     matches, ious = match_boxes(boxes, batch)
     matched = matches >= 0
     label_accuracy = np.nan
-    if labelled and matched.any():
+    if has_labels and matched.any():
         rows = np.arange(len(batch))[:, None]
         label_accuracy = float((boxes.labels == batch.labels[rows, matches])[matched].mean())
     ranked = detections(outputs, RANKED, overlap)
@@ -142,7 +143,7 @@ def evaluate_detector(
         count_rate=float((boxes.counts == batch.counts).mean()),
         label_accuracy=label_accuracy,
         average_precision=mean_average_precision(
-            ranked, batch, size=batch.scene.size, use_labels=labelled
+            ranked, batch, size=batch.scene.size, use_labels=has_labels
         ),
         n=len(batch),
         batch=batch,
@@ -152,7 +153,7 @@ def evaluate_detector(
     )
 
 
-def match_boxes(boxes: Detections, batch: MultiBatch) -> tuple[np.ndarray, np.ndarray]:
+def match_boxes(boxes: Detections, batch: MultiBatch) -> tuple[Array, Array]:
     """Return which true box each box is, int64 (n, m), and their IoU, float64 (n, m)."""
     n, m = boxes.scores.shape
     matches, ious = np.full((n, m), -1, np.int64), np.zeros((n, m))

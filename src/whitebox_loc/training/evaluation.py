@@ -10,18 +10,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from whitebox_loc._validation import (
-    check_brightness,
-    check_finite,
-    check_input,
-    check_int,
-    check_memory,
-    check_model,
-    warn_of_range,
-)
+from whitebox_loc._types import Array, Seed, Tensor
+from whitebox_loc._validation import check_int, check_memory, check_model
 from whitebox_loc.boxes import convert, iou
 from whitebox_loc.data import Batch, Scene, as_scene, generate
 from whitebox_loc.losses import BoxBCE, entropy_floor
+from whitebox_loc.models.passes import outputs_of
 from whitebox_loc.training.classification import Classification, Scored, score_labels
 
 
@@ -64,8 +58,8 @@ class Evaluation(Scored):
     excess: float
     n: int
     batch: Batch
-    predictions: np.ndarray
-    ious: np.ndarray
+    predictions: Array
+    ious: Array
     classification: Classification | None = None
 
     def scores(self) -> dict[str, float]:
@@ -115,13 +109,7 @@ def evaluate(
 
 
 def measure(
-    model: keras.Model,
-    scene: Scene | str,
-    n: int,
-    seed: int | np.random.Generator,
-    *,
-    batch_size: int,
-    classes: bool,
+    model: keras.Model, scene: Scene | str, n: int, seed: Seed, *, batch_size: int, classes: bool
 ) -> Evaluation:
     """Return what `evaluate` does; without `classes` the model's own are not looked at."""
     check_model(model)
@@ -134,13 +122,12 @@ def measure(
     # The TensorFlow half of `iou` accepts swapped corners, which an untrained dense
     # head does predict; they count as empty boxes.
     ious = iou(tf.constant(batch.boxes, tf.float64), tf.constant(pixels)).numpy()
-    error = np.abs(pixels - batch.boxes)
     bce = float(BoxBCE(dtype="float64")(truth, boxes))
     floor = entropy_floor(truth)
     return Evaluation(
         mean_iou=float(ious.mean()),
         min_iou=float(ious.min()),
-        pixel_error=float(error.mean()),
+        pixel_error=float(np.abs(pixels - batch.boxes).mean()),
         exact_rate=float((np.rint(pixels) == batch.boxes).all(axis=1).mean()),
         bce=bce,
         floor=floor,
@@ -160,7 +147,7 @@ def _classification(outputs: Any, batch: Batch) -> Classification | None:
     return score_labels(batch.labels, labels, names=batch.scene.shapes)
 
 
-def predict(model: keras.Model, images: np.ndarray, *, batch_size: int = 256) -> np.ndarray:
+def predict(model: keras.Model, images: Array, *, batch_size: int = 256) -> Array:
     """Return the model's boxes of `images`, ``rel_yxyx``, shape (n, 4) float32.
 
     Parameters
@@ -191,7 +178,7 @@ def predict(model: keras.Model, images: np.ndarray, *, batch_size: int = 256) ->
     return _check_predictions("boxes", box_of(outputs_of(model, images, batch_size)))
 
 
-def predict_labels(model: keras.Model, images: np.ndarray, *, batch_size: int = 256) -> np.ndarray:
+def predict_labels(model: keras.Model, images: Array, *, batch_size: int = 256) -> Array:
     """Return the model's probabilities of classes, shape (n, classes) float32.
 
     Parameters
@@ -222,8 +209,8 @@ def predict_labels(model: keras.Model, images: np.ndarray, *, batch_size: int = 
     return _check_predictions("probabilities", outputs["label"])
 
 
-def _check_predictions(what: str, predictions: np.ndarray) -> np.ndarray:
-    bad = ~np.isfinite(predictions).all(axis=1)
+def _check_predictions(what: str, predictions: Array) -> Array:
+    bad: Array = ~np.isfinite(predictions).all(axis=1)
     if bad.any():
         raise ValueError(
             f"`model` must predict finite {what}; {bad.sum()} of {len(bad)} predictions hold NaN "
@@ -232,7 +219,7 @@ def _check_predictions(what: str, predictions: np.ndarray) -> np.ndarray:
     return predictions
 
 
-def box_of(outputs: Any) -> Any:
+def box_of(outputs: Any) -> Tensor:
     """Return the box among the outputs of a model: the only one, or that named ``"box"``."""
     if not isinstance(outputs, dict):
         return _check_box(outputs)
@@ -246,7 +233,7 @@ def box_of(outputs: Any) -> Any:
     return _check_box(outputs["box"])
 
 
-def _check_box(box: Any) -> Any:
+def _check_box(box: Tensor | None) -> Tensor | None:
     """Return a box of shape (n, 4), or None before a model has outputs."""
     if box is None:
         return None
@@ -258,26 +245,6 @@ def _check_box(box: Any) -> Any:
             "as 'box' if there are other outputs, or wrap the model by models.adapted."
         )
     return box
-
-
-def outputs_of(model: keras.Model, images: np.ndarray, batch_size: int) -> Any:
-    """Return the model's outputs for all images, float32 arrays in its own structure."""
-    check_model(model)
-    check_int("batch_size", batch_size, low=1)
-    images = check_finite("images", check_brightness("images", images))
-    warn_of_range("images", images)
-    check_input(model, images.shape[1:])
-    # Eager on purpose: compiling costs more than a few large batches save. Without images one
-    # black one gives the structure, since not every layer takes an empty batch.
-    some = images if len(images) else np.zeros((1, *images.shape[1:]), "float32")
-    chunks = [
-        model(some[i : i + batch_size], training=False) for i in range(0, len(some), batch_size)
-    ]
-
-    def joined(*parts: Any) -> np.ndarray:
-        return np.concatenate([np.asarray(part, "float32") for part in parts])[: len(images)]
-
-    return tf.nest.map_structure(joined, *chunks)
 
 
 def check_batch(batch_size: int, shape: tuple[int, int, int]) -> None:

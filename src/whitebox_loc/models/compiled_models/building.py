@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from whitebox_loc._types import Array, ArrayLike, Model
 from whitebox_loc._validation import (
     MOST_CHANNELS,
     MOST_SIDE,
@@ -105,7 +106,7 @@ class Mechanism:
         """What the model does, in one sentence."""
         return self.record.summary
 
-    def used(self, images: Any) -> np.ndarray:
+    def used(self, images: ArrayLike) -> Array:
         """Return the pixels that the model uses for each coordinate of each image.
 
         A pixel is used if it belongs to a minimal set of pixels whose change, from dark to
@@ -154,7 +155,7 @@ class Mechanism:
                 )
         return self.record.usage(lit)
 
-    def _lit(self, images: Any) -> np.ndarray:
+    def _lit(self, images: ArrayLike) -> Array:
         values = check_brightness("images", images)
         expected = (*self.size, self.channels)
         if values.shape[1:] != expected:
@@ -179,29 +180,21 @@ def mechanism(model: keras.Model) -> Mechanism:
     model : keras.Model
         What `compiled` returned, or the same after saving and loading.
 
-    Returns
-    -------
-    Mechanism
-        With `name`, `honest`, `exact`, `summary`, and ``used(images)``, the pixels that the
-        model really uses.
-
     Raises
     ------
-    ValueError
+    ValueError, TypeError
         If the model is not a compiled one, or is one no longer: layers, weights and answers
         must be those of a model compiled afresh.
-    TypeError
-        If `model` is not a Keras model.
 
     Examples
     --------
-    >>> found = mechanism(compiled("wrong_edge", size=(8, 8)))
-    >>> found.name, found.honest, found.exact
+    >>> truth = mechanism(compiled("wrong_edge", size=(8, 8)))
+    >>> truth.name, truth.honest, truth.exact
     ('wrong_edge', False, True)
     """
     if not isinstance(model, keras.Model):
         raise TypeError(f"`model` must be a keras.Model; got {type(model).__name__}.")
-    reason = None
+    reason: str | None = None
     shape: Any = getattr(model, "input_shape", None)
     if model.name not in COMPILED:
         reason = "its name is not in COMPILED"
@@ -217,7 +210,7 @@ def mechanism(model: keras.Model) -> Mechanism:
     return Mechanism(COMPILED[model.name], tuple(shape[1:3]), shape[3])
 
 
-def has_mechanism(model: Any) -> bool:
+def has_mechanism(model: Model) -> bool:
     """Return whether `mechanism` knows the model.
 
     Examples

@@ -10,25 +10,13 @@ import keras
 import numpy as np
 
 from whitebox_loc._digests import layer_settings
+from whitebox_loc._types import Array
 from whitebox_loc.models.compiled_models.record import Compiled
 
 
 def difference(model: keras.Model, row: Compiled, shape: tuple[int, int, int]) -> str | None:
-    """Return in which respect a model differs from what a row builds; None if in none.
+    """Return how a model of images of a shape differs from what a row builds; None if in no way.
 
-    Parameters
-    ----------
-    model : keras.Model
-    row : Compiled
-    shape : (int, int, int)
-        Height, width and channels of the images that the model takes.
-
-    Returns
-    -------
-    str or None
-
-    Examples
-    --------
     >>> import whitebox_loc as wb
     >>> rows = wb.models.COMPILED
     >>> model = rows["constant"].build((8, 8), 1)
@@ -56,8 +44,8 @@ class _Fingerprint:
     """Layers, weights, and answers to a few images of noise, which depend on how it is wired."""
 
     layers: Any
-    weights: list[np.ndarray]
-    answers: np.ndarray
+    weights: list[Array]
+    answers: Array
 
 
 @lru_cache(maxsize=32)
@@ -68,6 +56,6 @@ def _expected(row: Compiled, shape: tuple[int, int, int]) -> _Fingerprint:
     return _Fingerprint(layer_settings(model.layers), weights, _answers(model, shape))
 
 
-def _answers(model: keras.Model, shape: tuple[int, int, int]) -> np.ndarray:
+def _answers(model: keras.Model, shape: tuple[int, int, int]) -> Array:
     noise = np.random.default_rng(0).random((4, *shape), np.float32)
     return np.asarray(model(noise, training=False))

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import keras
-import numpy as np
+
+from whitebox_loc._types import Array
 
 Build = Callable[[tuple[int, int], int], keras.Model]
 """From size (height, width) and channels to a model."""
 
-Usage = Callable[[np.ndarray], np.ndarray]
+Usage = Callable[[Array], Array]
 """From lit pixels, bool (n, height, width), to used pixels, bool (4, n, height, width)."""
 
 
