@@ -48,7 +48,7 @@ def iou(
 
     Raises
     ------
-    ValueError
+    ValueError, TypeError
         In NumPy, for boxes that are not finite, have swapped corners (or negative sizes), or do not
         broadcast. Tensors never raise for their values: there a swapped box is an empty one.
 
@@ -58,8 +58,6 @@ def iou(
 
     Examples
     --------
-    >>> iou([[0, 0, 4, 4]], [[0, 2, 4, 6]])
-    array([0.33333333])
     >>> iou([[0, 0, 4, 4]], [[0, 0, 4, 4], [0, 0, 2, 4], [9, 9, 9, 9]], pairwise=True)
     array([[1. , 0.5, 0. ]])
     """
@@ -273,7 +271,6 @@ def _check_broadcast(a: Array, b: Array, pairwise: bool) -> None:
         np.broadcast_shapes(a.shape[:drop], b.shape[:drop])
     except ValueError:
         raise ValueError(
-            "`a` and `b` must hold the same number of boxes, or broadcast; got shapes "
-            f"{a.shape} and {b.shape}. Use pairwise=True to compare every box of `a` "
-            "with every box of `b`."
+            f"`a` and `b` must hold the same number of boxes, or broadcast; got shapes {a.shape} "
+            f"and {b.shape}. Use pairwise=True to compare every box of `a` with every box of `b`."
         ) from None

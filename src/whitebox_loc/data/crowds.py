@@ -36,14 +36,13 @@ class MultiScene:
     Parameters
     ----------
     scene : Scene or str
-        Which boxes are legal and how images look: a scene, or a name in `SCENES`. Brightness,
-        noise, blur, distractors and background are those of the image; shape, texture and
-        occlusion those of each box. Boxes are never empty, also not those of ``"notebook"``.
+        Which boxes are legal and how images look: a scene, or a name in `SCENES`. Shape, texture
+        and occlusion are those of each box, the rest is the image's. Boxes are never empty.
     boxes : tuple of int, or int
         Fewest and most boxes an image; a single number is both. The fewest may be 0.
     gap : int
-        Least number of pixels between any two boxes: so many whole rows or whole columns are
-        free between them. With 0 boxes may touch; they never overlap.
+        Least number of whole rows or whole columns that are free between any two boxes. With 0
+        boxes may touch; they never overlap.
 
     Raises
     ------
@@ -56,10 +55,6 @@ class MultiScene:
     >>> multi = MultiScene(Scene(size=(64, 64)), boxes=(1, 4), gap=2)
     >>> multi.most, multi.size
     (4, (64, 64))
-    >>> MultiScene(Scene(size=(8, 8), heights=(3, 8), widths=(3, 8)), boxes=5)
-    Traceback (most recent call last):
-        ...
-    ValueError: `boxes` asks for 5 boxes in an image of 8 x 8 pixels, ...
     """
 
     scene: Scene = field(default_factory=Scene)
@@ -198,8 +193,7 @@ def _begin(multi: MultiScene, counts: Array, rng: np.random.Generator) -> tuple[
         needed = counts > j
         fits: Array = solid[:, j]
         if j:
-            apart = _distance(draws[:, j, :, None], boxes[:, None, :j]) >= multi.gap
-            fits = fits & apart.all(axis=-1)
+            fits = fits & _are_apart(draws[:, j, :, None], boxes[:, None, :j], multi.gap)
         first = fits.argmax(axis=-1)
         complete &= fits.any(axis=-1) | ~needed
         boxes[needed, j] = draws[needed, j, first[needed]]
@@ -215,9 +209,10 @@ def _candidates(scene: Scene, shape: tuple[int, ...], rng: np.random.Generator) 
     return np.concatenate([first, rng.integers(first, sides)], axis=-1)
 
 
-def _distance(a: Array, b: Array) -> Array:
-    """Return how many whole rows or columns are free between boxes; negative if they overlap."""
-    return np.maximum(a[..., :2] - b[..., 2:], b[..., :2] - a[..., 2:]).max(axis=-1)
+def _are_apart(a: Array, b: Array, gap: int) -> Array:
+    """Return whether so many whole rows or columns are free between a box and all others."""
+    free = np.maximum(a[..., :2] - b[..., 2:], b[..., :2] - a[..., 2:]).max(axis=-1)
+    return np.asarray((free >= gap).all(axis=-1))
 
 
 def _shuffled(boxes: Array, counts: Array, rng: np.random.Generator) -> Array:

@@ -23,8 +23,7 @@ def shape_mask(shape: str, height: int, width: int) -> Array:
     Returns
     -------
     ndarray of bool, shape (height, width)
-        Every border row and border column of the mask holds a lit pixel, so
-        the box is the bounding box of the shape.
+        Every border row and column holds a lit pixel: the box is the shape's bounding box.
 
     Raises
     ------

@@ -139,11 +139,9 @@ def write_shards(
     """Draw `n` images of a scene into files of `shard_size` images each.
 
     Shard i is ``batch_at(scene, i, batch_size=shard_size, seed=seed)``: it depends on the
-    arguments and on i alone, so that shards can be made in any order, by any number of
-    processes and machines. The shard size is part of what decides the images.
-
-    A call that was stopped, also by a kill, is repeated to go on: it makes what is missing, and
-    the files are the same bytes as those of a call that was not stopped.
+    arguments, shard size included, and on i alone, so that shards can be made in any order, by any
+    number of processes and machines. A call that was stopped, also by a kill, is repeated to go on:
+    it makes what is missing, and the files are the same bytes.
 
     Parameters
     ----------

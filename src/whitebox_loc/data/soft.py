@@ -38,13 +38,10 @@ def render_soft(boxes: ArrayLike, size: tuple[int, int]) -> tf.Tensor:
 
     Notes
     -----
-    The gradient is that of the covered area. It jumps where an edge lies between two pixels; there
-    it is the derivative towards the *inside* of the box: an edge belongs to the last pixel it
-    bounds inside the box. So exactly one row or column carries the derivative of an edge, on the
-    border of the image too, and ``d sum(image) / d bottom`` is the width.
-
-    An empty or swapped box gives a zero image and a zero gradient. An edge
-    outside the image has a zero gradient.
+    The gradient is that of the covered area. Where an edge lies between two pixels, it is the
+    derivative towards the *inside* of the box: exactly one row or column carries it, on the border
+    of the image too, and ``d sum(image) / d bottom`` is the width. It is zero for an edge outside
+    the image, and for an empty or swapped box, whose image is zero.
 
     Examples
     --------

@@ -50,9 +50,8 @@ def adapted(
     Parameters
     ----------
     model : keras.Model
-        Any model that finds a box, or several. It is not copied: the result holds its very
-        layers, so training the one trains the other, and weights loaded into the one are in
-        both. Nothing else of it changes; one without weights is built, as by any call.
+        Any model that finds a box, or several. It is not copied: the result holds its very layers,
+        so training the one trains the other. One without weights is built, as by any call.
     read : str or callable, default "rel_yxyx"
         How its outputs become boxes. A name from `whitebox_loc.boxes.FORMATS`: the only output,
         or that named ``"box"``, holds one box an image in this format. Otherwise a function
@@ -67,9 +66,9 @@ def adapted(
 
         Further entries of a dict are kept for targets of your own.
     prepare : callable, optional
-        From images in [0, 1] to what `model` takes: resizing, ``* 255``, ``preprocess_input``,
-        one channel repeated three times; made of ``keras.ops`` and Keras layers, too. It is part
-        of the result, so that maps belong to the images before it. By default nothing is done.
+        From images in [0, 1] to what `model` takes: resizing, ``* 255``, ``preprocess_input``;
+        made of ``keras.ops`` and Keras layers, too. It is part of the result, so that maps belong
+        to the images before it. By default nothing is done.
     size : (height, width), optional
         Of the images that the result takes, in pixels; by default that which `model` takes.
     channels : int, optional
@@ -86,23 +85,22 @@ def adapted(
     keras.Model
         Functional, from float images (n, height, width, channels) in [0, 1] to float32 boxes
         (n, 4) ``rel_yxyx``, or to a dict as above. A layer of `model` has the path it had behind
-        ``"<name of model>/"``; what comes out has the paths ``"box"``, ``"label"`` and so on. It
-        can be saved if `model` can, and if `read` and `prepare` are made as asked for above.
+        ``"<name of model>/"``; outputs have the paths ``"box"``, ``"label"`` and so on. It can be
+        saved if `model` can, and if `read` and `prepare` are made as said above.
 
     Raises
     ------
     ValueError, TypeError
         If an argument is not one of the above, the sizes are not known, `model` takes several
-        inputs that `prepare` does not make, or boxes of a black image or of noise are NaN or
-        infinite.
+        inputs that `prepare` does not make, or boxes of a black image or of noise are not finite.
 
     Warns
     -----
     UserWarning
-        If the middle of the box that a black image has, or of half of its candidates, lies further
-        outside the image than its size, which an untrained model may do but mostly means pixels
-        read as fractions; if labels, scores or classes of either image are no probabilities, or
-        labels do not sum to 1; or if no gradient comes from the boxes to the images.
+        If the middle of the box of a black image, or of half of its candidates, lies further
+        outside the image than its size, which mostly means pixels read as fractions; if labels,
+        scores or classes of either image are no probabilities; or if no gradient comes from the
+        boxes to the images.
 
     Examples
     --------
@@ -117,9 +115,6 @@ def adapted(
     ... )
     >>> [row.path for row in wb.introspect.list_layers(ours)]
     ['theirs', 'theirs/flat', 'theirs/dense', 'box']
-    >>> images = wb.data.generate(wb.data.Scene(size=(32, 48)), 2, seed=0).images
-    >>> wb.introspect.saliency(ours, images, "top").shape
-    (2, 32, 48)
     """
     if not isinstance(model, keras.Model):
         raise TypeError(f"`model` must be a keras.Model; got {type(model).__name__}.")

@@ -46,10 +46,9 @@ def detector(
 ) -> keras.Model:
     """Build a network that maps images to candidates for boxes, one for each cell of a grid.
 
-    The image is cut into cells of `stride` x `stride` pixels. For each cell the network says
-    how sure it is that the centre of an object lies in it (``heat_map``), where in the cell
-    (``offset``), and how tall and wide the object is (``size``): objects as points, without
-    anchors. `detections` chooses among the candidates.
+    For each cell of `stride` x `stride` pixels the network returns how sure it is that the centre
+    of an object lies in it (``heat_map``), where in the cell (``offset``), and how tall and wide
+    the object is (``size``), without anchors. `detections` chooses among the candidates.
 
     Parameters
     ----------
@@ -65,10 +64,8 @@ def detector(
     filters : sequence of int, optional
         Channels of the maps after each halving; the last number holds for all further ones.
         Default ``(16, 24, 32, 48, 64)``.
-    seed : int or numpy.random.Generator, default 0
-        Source of the initial weights: equal seeds give equal weights.
-    name : str
-        Name of the model.
+    seed, name
+        As for `localizer`.
 
     Returns
     -------
@@ -76,8 +73,7 @@ def detector(
         Functional model, ``(n, height, width, channels)`` in [0, 1] to a dict of float32, with k
         cells, row by row:
 
-        - ``"boxes"`` (n, k, 4): ``rel_yxyx``, fractions of the image size; they may reach
-          beyond the image.
+        - ``"boxes"`` (n, k, 4): ``rel_yxyx``; they may reach beyond the image.
         - ``"scores"`` (n, k): in [0, 1], how sure it is that a centre lies in the cell.
         - ``"classes"`` (n, k, classes): only with `classes`, probability that the centre of an
           object of the class lies in the cell. They sum to the score.
@@ -89,11 +85,10 @@ def detector(
 
     Notes
     -----
-    Layers ``down1``, ``down2``, ... halve the maps until at most 4 x 4 are left, each of which
-    sees most of the image; ``up...`` double them again and join them with the maps of the
-    same size from the way down (``skip``), until the grid of cells is reached. Layers to look
-    at: ``heat_map`` (rows, columns, classes or 1), ``size`` (rows, columns, 2), height and width
-    as fractions of the image, and ``offset`` (rows, columns, 2), down and across in cells.
+    Layers ``down1``, ``down2``, ... halve the maps until at most 4 x 4 are left; ``up...`` double
+    them again and join them with the maps of the same size from the way down (``skip``). Layers to
+    look at: ``heat_map`` (rows, columns, classes or 1), ``size`` (rows, columns, 2), height and
+    width as fractions of the image, and ``offset`` (rows, columns, 2), down and across in cells.
 
     References
     ----------

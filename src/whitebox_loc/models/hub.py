@@ -32,22 +32,17 @@ def hub_detector(
     Parameters
     ----------
     detector : keras.Model
-        Of a class in `DETECTORS`, such as ``keras_hub.models.RetinaNetObjectDetector``. Its
-        layers are used as they are, see `adapted`.
+        Of a class in `DETECTORS`, such as ``keras_hub.models.RetinaNetObjectDetector``.
     size : (height, width), optional
         Of the images that the result takes, in pixels. By default that which the detector's
         preprocessor resizes to, or which the detector is built for.
     channels : {1, 3}, default 3
         Of the images that the result takes; one is repeated three times.
     prepare : callable, optional
-        From images in [0, 1] to what the detector takes, as in `adapted`. By default images are
-        stretched to the size that the detector sees, bilinearly, and scaled from 0..255 as its
-        preprocessor scales them; a detector without one gets them as they are.
-    check : bool, default True
-        Look at what a black image and noise give, as `adapted` does. The boxes of a detector
-        that has never been trained may lie far off the image, of which it warns.
-    name : str, optional
-        Name of the result.
+        As in `adapted`. By default images are stretched to the size that the detector sees,
+        bilinearly, and scaled from 0..255 as its preprocessor scales them, if it has one.
+    check, name
+        As in `adapted`. Boxes of a detector that has never been trained may lie far off the image.
 
     Returns
     -------

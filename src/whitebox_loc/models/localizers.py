@@ -52,10 +52,10 @@ def localizer(
     head : {"profile", "context", "coordconv", "dense"}, default "profile"
         How feature maps become coordinates, a row of `HEADS`:
 
-        - ``"profile"``: the maximum of each feature over columns (rows) is a profile
-          over rows (columns); two one-dimensional convolutions score every boundary
-          between two rows (columns), a softmax makes a distribution of the scores, and
-          a coordinate is the expectation of its distribution. See `edge_distributions`.
+        - ``"profile"``: the maximum of each feature over columns (rows) is a profile over rows
+          (columns); two one-dimensional convolutions score every boundary between two rows
+          (columns), a softmax makes a distribution of the scores, and a coordinate is the
+          expectation of its distribution. See `edge_distributions`.
         - ``"context"``: the same with a mirrored frame, means beside maxima, dilated
           convolutions along the profiles and a summary of both added to each. For images of
           varied appearance (scene ``"augmented"``); 15 times the weights.
@@ -63,14 +63,12 @@ def localizer(
           (Liu et al. 2018), global maximum, two dense layers, sigmoid.
         - ``"dense"``: strided convolutions, Flatten, Dense(4, sigmoid).
     classes : int, optional
-        Number of classes, such as the shapes of a scene. With None the model has one output,
-        the box; otherwise also a distribution over classes, from the same feature maps: strided
+        Number of classes, such as the shapes of a scene. With None the box is the only output;
+        otherwise also a distribution over classes, from the same feature maps: strided
         convolutions ``label_conv1``, ``label_conv2``, ... shrink them to at most 8 x 8 places,
-        the maximum over places gives one number a feature, two dense layers score the
-        classes, and a softmax makes a distribution of the scores.
+        the maximum over places gives one number a feature, and two dense layers score classes.
     filters : sequence of int, optional
-        Channels of the two-dimensional convolutions ``conv1``, ``conv2``, ...; None
-        takes the default of the head.
+        Channels of the two-dimensional convolutions ``conv1``, ``conv2``, ...
     line_filters : int, optional
         Channels of the one-dimensional convolutions of the heads ``"profile"`` (default 16)
         and ``"context"`` (default 32).
@@ -99,11 +97,8 @@ def localizer(
     Examples
     --------
     >>> import numpy as np
-    >>> model = localizer(size=(20, 30), head="profile")
-    >>> model(np.zeros((2, 20, 30, 1), "float32")).shape
+    >>> localizer(size=(20, 30), head="profile")(np.zeros((2, 20, 30, 1), "float32")).shape
     TensorShape([2, 4])
-    >>> sorted(localizer(size=(20, 30), classes=6).output_names)
-    ['box', 'label']
     """
     height, width = check_size("size", size, high=MOST_SIDE)
     check_int("channels", channels, low=1, high=MOST_CHANNELS)

@@ -36,10 +36,8 @@ def vgg16(
 
     Raises
     ------
-    ConnectionError
-        If ``weights="imagenet"`` and the weights are neither cached nor downloadable.
-    FileNotFoundError
-        If `weights` is a path at which there is no file.
+    ConnectionError, FileNotFoundError
+        If ``"imagenet"`` is neither cached nor downloadable, or there is no file at the path.
     ValueError
         If the canvas is smaller than 32 pixels or the file does not fit VGG16.
 

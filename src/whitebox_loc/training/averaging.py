@@ -7,6 +7,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from whitebox_loc._types import Tensor
+
 AVERAGED = 0.99
 """Most that the average of the weights, which is the result, keeps of itself in a step.
 
@@ -25,7 +27,7 @@ class AveragingAdam(keras.optimizers.Adam):
         super().__init__(learning_rate, **{"use_ema": True, **options})
 
     @property
-    def ema_momentum(self) -> Any:
+    def ema_momentum(self) -> Tensor:
         """The share that the average keeps: with a fixed one it would remember the first steps."""
         done = tf.cast(self.iterations, tf.float32)
         return tf.minimum(AVERAGED, (1 + done) / (10 + done))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import binned_statistic_2d
 
+from whitebox_loc._types import Array
 from whitebox_loc._validation import check_choice, check_int
 from whitebox_loc.boxes import convert
 from whitebox_loc.training.evaluation import Evaluation
@@ -31,10 +32,10 @@ class Breakdown:
         The quantities along rows and columns.
     """
 
-    mean_iou: np.ndarray
-    counts: np.ndarray
-    row_edges: np.ndarray
-    column_edges: np.ndarray
+    mean_iou: Array
+    counts: Array
+    row_edges: Array
+    column_edges: Array
     names: tuple[str, str]
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from typing import Any
 
 import keras
 import tensorflow as tf
 
 from whitebox_loc._digests import model_digest
+from whitebox_loc._types import Tensor
 from whitebox_loc._validation import (
     check_input,
     check_int,
@@ -29,7 +29,7 @@ from whitebox_loc.training.distribution import is_distributed
 from whitebox_loc.training.evaluation import check_batch, check_trainable
 from whitebox_loc.training.history import History
 from whitebox_loc.training.loops import Budget, Keeper, train
-from whitebox_loc.training.steps import Gradients, compile_step
+from whitebox_loc.training.steps import Gradients, Step, compile_step
 
 DETECTOR_COLUMNS = (
     "step", "seconds", "loss", "heat_loss", "size_loss", "offset_loss", "iou", "score",
@@ -61,7 +61,8 @@ def fit_detector(
 
     The loss is that of the heat map plus those of sizes and offsets, see
     `whitebox_loc.detection_losses`; the optimizer is Adam. Afterwards the weights are a running
-    average, over about a tenth of the steps and at most the last 100.
+    average, over about a tenth of the steps and at most the last 100. The history has the columns
+    of `DETECTOR_COLUMNS`.
 
     Parameters
     ----------
@@ -77,11 +78,6 @@ def fit_detector(
         Of Adam.
     progress : bool, default True
         Show a progress bar with the loss and the IoU in the true centres.
-
-    Returns
-    -------
-    History
-        With the columns of `DETECTOR_COLUMNS`.
 
     Raises
     ------
@@ -106,14 +102,9 @@ def fit_detector(
         check_positive("learning_rate", learning_rate), global_clipnorm=LARGEST_GRADIENT
     )
     optimizer.build(model.trainable_variables)
-    identity = {
-        "task": "several boxes",
-        "scene": repr(scene),
-        "seed": seed,
-        "batch_size": batch_size,
-        "model": model_digest(model, weights=False),
-        "learning_rate": float(learning_rate),
-    }
+    identity = {"task": "several boxes", "scene": repr(scene), "seed": seed}
+    identity |= {"batch_size": batch_size, "model": model_digest(model, weights=False)}
+    identity |= {"learning_rate": float(learning_rate)}
     run = checkpoints.Run(model, optimizer, History(names=DETECTOR_COLUMNS), identity)
     keeper = Keeper(run, checkpoint, check_real("checkpoint_seconds", checkpoint_seconds, low=0))
     step = _make_step(model, maps, optimizer, scene, batch_size)
@@ -170,13 +161,13 @@ def _check_model(model: keras.Model, scene: MultiScene) -> CenterMaps:
 
 def _make_step(
     model: keras.Model, maps: CenterMaps, optimizer: Any, scene: MultiScene, batch_size: int
-) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]:
+) -> Step:
     """Return the step of `compile_step`; measures are in the order of ``DETECTOR_COLUMNS[2:]``."""
     network = keras.Model(model.input, [*maps[:3], model.output["boxes"], model.output["scores"]])
     variables = model.trainable_variables
     rows, columns, classes = maps.heat_logits.shape[1:]
 
-    def differentiate(images: tf.Tensor, boxes: tf.Tensor, labels: tf.Tensor) -> Gradients:
+    def differentiate(images: Tensor, boxes: Tensor, labels: Tensor) -> Gradients:
         targets = center_targets(boxes, labels, (rows, columns), maps.stride, scene.size, classes)
         with tf.GradientTape() as tape:
             heat_logits, size_logits, offset, candidates, scores = network(images, training=True)
@@ -185,13 +176,8 @@ def _make_step(
             total = heat + size + place
         cells = center_cells(boxes, (rows, columns), maps.stride, scene.size)
         numbers = cells[..., 0] * columns + cells[..., 1]
-        measures = [
-            total,
-            heat,
-            size,
-            place,
-            *_measures(boxes, labels, candidates, scores, numbers),
-        ]
+        measures = [total, heat, size, place]
+        measures += _measures(boxes, labels, candidates, scores, numbers)
         # A frozen layer's variables are not among these, and those of unused layers have None.
         return Gradients(measures, tape.gradient(total, variables), variables)
 
@@ -203,7 +189,9 @@ def _make_step(
     return compile_step(model, optimizer, differentiate, kinds)
 
 
-def _measures(boxes: Any, labels: Any, candidates: Any, scores: Any, cells: Any) -> list[Any]:
+def _measures(
+    boxes: Tensor, labels: Tensor, candidates: Tensor, scores: Tensor, cells: Tensor
+) -> list[Tensor]:
     """Return mean IoU and mean score, over true boxes, of the candidates in their centres."""
     valid = tf.cast(labels >= 0, tf.float32)
     overlaps = iou(boxes, tf.gather(candidates, cells, batch_dims=1), "rel_yxyx")

@@ -9,15 +9,20 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from whitebox_loc._types import Tensor
 from whitebox_loc.training.steps import (
     Gradients,
+    Loss,
+    Step,
     all_finite,
     apply,
+    batch_specs,
     has_good_rate,
     is_good,
     make_gradients,
     norm_of,
     put_back,
+    reached,
     scale_of,
     states_of,
 )
@@ -27,14 +32,7 @@ KINDS = (tf.distribute.MirroredStrategy, tf.distribute.MultiWorkerMirroredStrate
 
 
 def find_strategy(model: keras.Model) -> tf.distribute.Strategy | None:
-    """Return the strategy in whose scope a model was built, or None.
-
-    Raises
-    ------
-    ValueError
-        If there is another strategy around, the variables do not agree, or the strategy is not
-        one of those that training can use.
-    """
+    """Return the strategy in whose scope a model was built, or None, if training can use it."""
     strategies = {id(s): s for s in (_strategy_of(v) for v in model.variables)}
     around = tf.distribute.get_strategy() if tf.distribute.has_strategy() else None
     for strategy in (*strategies.values(), around):
@@ -119,11 +117,11 @@ def make_shared_step(
     strategy: tf.distribute.Strategy,
     model: keras.Model,
     optimizer: Any,
-    loss: Callable[[Any, Any], Any],
+    loss: Loss,
     edge_weight: float,
     label_weight: float,
     shape: tuple[int, int, int, int],
-) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]:
+) -> Step:
     """Return a function like that of `make_step` whose work the replicas of `strategy` share.
 
     It takes the batch of all, of which each replica looks at its rows, in the order of replicas.
@@ -138,19 +136,19 @@ def make_shared_step(
     trained = [*model.trainable_variables, *optimizer.variables]
     learned: list[Any] = []
 
-    def look(*batch: tf.Tensor) -> tuple[list[Any], list[Any], list[Any]]:
+    def look(*batch: Tensor) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
         before = [tf.identity(state.value) for state in states]
         result = _of_all(differentiate(*_rows(batch, shape[0] // replicas)), replicas)
         _average(states)
         learned[:] = result.learned
         return result.measures, result.gradients, before
 
-    def update(gradients: list[Any]) -> Any:
+    def update(gradients: list[Tensor]) -> Tensor:
         _everywhere(strategy, lambda g: apply(optimizer, g, learned), gradients)
         return all_finite(learned)
 
     @tf.function(autograph=False)
-    def step(images: tf.Tensor, boxes: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    def step(images: Tensor, boxes: Tensor, labels: Tensor) -> Tensor:
         old = [tf.identity(variable.value) for variable in trained]
         measures, gradients, before = strategy.run(look, (images, boxes, labels))
         measures = [strategy.experimental_local_results(measure)[0] for measure in measures]
@@ -166,19 +164,18 @@ def make_shared_step(
         tf.cond(updated, lambda: True, lambda: _undone(strategy, trained, old, states, before))
         return tf.stack([*measures, norm / scale, tf.cast(updated | ~good, tf.float32)])
 
-    kinds = tf.TensorSpec(shape), tf.TensorSpec((shape[0], 4)), tf.TensorSpec(shape[:1], tf.int64)
-    return step.get_concrete_function(*kinds)
+    return step.get_concrete_function(*batch_specs(shape))
 
 
 def _undone(
-    strategy: Any, trained: list[Any], old: list[Any], states: list[Any], before: list[Any]
+    strategy: Any, trained: list[Any], old: list[Tensor], states: list[Any], before: list[Tensor]
 ) -> bool:
     """Give variables that are the same on all replicas, and states, the values before the step."""
     put_back(trained, old)
     return _everywhere(strategy, lambda values: put_back(states, values), before)
 
 
-def _rows(batch: tuple[tf.Tensor, ...], share: int) -> list[tf.Tensor]:
+def _rows(batch: tuple[Tensor, ...], share: int) -> list[Tensor]:
     """Return the rows of this replica."""
     number = tf.distribute.get_replica_context().replica_id_in_sync_group
     with tf.device("CPU"):  # so that a GPU is sent its rows only
@@ -191,12 +188,12 @@ def _rows(batch: tuple[tf.Tensor, ...], share: int) -> list[tf.Tensor]:
 def _of_all(part: Gradients, replicas: int) -> Gradients:
     """Return losses and gradients added up and measures averaged, the same on all replicas."""
     context = tf.distribute.get_replica_context()
-    pairs = [(g, v) for g, v in zip(part.gradients, part.learned, strict=True) if g is not None]
-    gradients = context.all_reduce("SUM", [tf.convert_to_tensor(g) for g, _ in pairs])
+    gradients, learned = reached(part.gradients, part.learned)
+    gradients = context.all_reduce("SUM", [tf.convert_to_tensor(g) for g in gradients])
     loss, *measures = part.measures
     # In one message. The losses are parts of the whole: their sum is the mean of as many wholes.
     vector = context.all_reduce("MEAN", tf.stack([loss * replicas, *measures]))
-    return Gradients(tf.unstack(vector), gradients, [v for _, v in pairs])
+    return Gradients(tf.unstack(vector), gradients, learned)
 
 
 def _average(states: list[Any]) -> None:
@@ -215,10 +212,7 @@ def _everywhere(strategy: Any, function: Callable[[Any], bool], values: Any) -> 
 
 @contextmanager
 def _summed(optimizer: Any) -> Iterator[None]:
-    """Keep Keras from adding up gradients that have been added up.
-
-    It would do so after clipping each replica's gradient alone, which is not what one worker does.
-    """
+    """Keep Keras from adding up gradients, which it would clip before: they are sums already."""
     parts = _nested(optimizer)
     for part in parts:
         part._all_reduce_sum_gradients = list

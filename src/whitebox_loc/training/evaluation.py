@@ -141,10 +141,10 @@ def measure(
 
 
 def _classification(outputs: Any, batch: Batch) -> Classification | None:
-    labels = outputs.get("label") if isinstance(outputs, dict) else None
-    if labels is None or labels.shape[1:] != (len(batch.scene.shapes),):
+    labels, names = outputs.get("label") if isinstance(outputs, dict) else None, batch.scene.shapes
+    if labels is None or labels.shape[1:] != (len(names),):
         return None
-    return score_labels(batch.labels, labels, names=batch.scene.shapes)
+    return score_labels(batch.labels, labels, names=names)
 
 
 def predict(model: keras.Model, images: Array, *, batch_size: int = 256) -> Array:
@@ -210,10 +210,10 @@ def predict_labels(model: keras.Model, images: Array, *, batch_size: int = 256) 
 
 
 def _check_predictions(what: str, predictions: Array) -> Array:
-    bad: Array = ~np.isfinite(predictions).all(axis=1)
-    if bad.any():
+    bad = np.count_nonzero(~np.isfinite(predictions).all(axis=1))
+    if bad:
         raise ValueError(
-            f"`model` must predict finite {what}; {bad.sum()} of {len(bad)} predictions hold NaN "
+            f"`model` must predict finite {what}; {bad} of {len(predictions)} predictions hold NaN "
             "or infinity. Its weights may have diverged."
         )
     return predictions

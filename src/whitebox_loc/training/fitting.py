@@ -102,34 +102,31 @@ def fit(
 
     Raises
     ------
-    RuntimeError
-        If another worker of a `MultiWorkerMirroredStrategy` is lost.
     TrainingDivergedError
         If the loss, a gradient or a weight stops being finite, or a schedule gives a learning rate
         that is no number of at least 0. The model and the checkpoint keep the last finite weights.
     KeyboardInterrupt
         After Ctrl-C, once the step is finished and the checkpoint is written.
-    ValueError, TypeError
-        If an argument is out of range, the model does not fit the scene, or the
-        checkpoint belongs to another run.
+    ValueError, TypeError, RuntimeError
+        If an argument is out of range, the model does not fit the scene, the checkpoint belongs to
+        another run, or another worker of a `MultiWorkerMirroredStrategy` is lost.
 
     Notes
     -----
     A model that was built in the scope of a `tf.distribute.MirroredStrategy` or
     `MultiWorkerMirroredStrategy` is trained by all its replicas together, each on an equal share
-    of every batch, with the learning curve of one worker up to rounding. Layers see their share
-    alone: `BatchNormalization` (unless ``synchronized=True``) takes its statistics from there, and
-    its moving averages are the means over replicas; `Dropout` draws the same for each. Call `fit`
-    with the same arguments on all workers. They stop at the same step: by the chief's clock, or
-    after Ctrl-C on any of them. The chief writes the checkpoint, which all must be able to read.
-    A run may go on with another number of replicas.
+    of every batch, with the learning curve of one worker up to rounding; a run may go on with
+    another number of them. Layers see their share alone: `BatchNormalization` (unless
+    ``synchronized=True``) takes its statistics from there, and its moving averages are the means
+    over replicas; `Dropout` draws the same for each. Call `fit` with the same arguments on all
+    workers. They stop at the same step: by the chief's clock, or after Ctrl-C on any of them. The
+    chief writes the checkpoint, which all must be able to read.
 
     Examples
     --------
     >>> import whitebox_loc as wb
-    >>> scene = wb.data.Scene(size=(20, 20))
     >>> model = wb.models.localizer(size=(20, 20))
-    >>> history = fit(model, scene, steps=3, progress=False)
+    >>> history = fit(model, wb.data.Scene(size=(20, 20)), steps=3, progress=False)
     >>> len(history), history.stopped
     (3, 'steps')
     """
@@ -165,7 +162,9 @@ def fit(
     return run.history
 
 
-def _prepare(model: keras.Model, scene: Scene, batch_size: int, loss: Any) -> None:
+def _prepare(
+    model: keras.Model, scene: Scene, batch_size: int, loss: keras.losses.Loss | None
+) -> None:
     """Build the model, and check it, the size of a batch and the loss."""
     check_batch(batch_size, (*scene.size, scene.channels))
     check_input(model, (*scene.size, scene.channels), "scene")

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from whitebox_loc._files import csv_cell, naming, replacing
+from whitebox_loc._types import Array
 from whitebox_loc._validation import as_array, check_choice, check_int, check_path, shortened
 
 COLUMNS = (
@@ -41,11 +42,8 @@ class History:
 
     Attributes
     ----------
-    names : tuple of str
-        The columns in their order.
     stopped : str
-        Why training ended: ``"seconds"``, ``"steps"`` or ``"target_iou"``; ``""`` while
-        it is running.
+        Why training ended: ``"seconds"``, ``"steps"`` or ``"target_iou"``; ``""`` before.
 
     Examples
     --------
@@ -79,7 +77,7 @@ class History:
     def __len__(self) -> int:
         return len(self._rows["step"])
 
-    def __getitem__(self, name: str) -> np.ndarray:
+    def __getitem__(self, name: str) -> Array:
         return np.array(self._rows[check_choice("name", name, self.names)])
 
     def mean(self, name: str, last: int) -> float:
@@ -88,7 +86,7 @@ class History:
         tail = self._rows[check_choice("name", name, self.names)][-last:]
         return float(np.mean(tail)) if tail else float("nan")
 
-    def to_dict(self) -> dict[str, np.ndarray]:
+    def to_dict(self) -> dict[str, Array]:
         """Return ``{column: array (steps,)}``."""
         return {name: self[name] for name in self.names}
 

@@ -238,10 +238,7 @@ COORDCONV: dict[str, tuple[Scene, Scene]] = {
 
 
 def find_shifts(shifts: Any) -> dict[str, Shift]:
-    """Return shifts by name from None (all), names, or a mapping of one's own.
-
-    A shift of a mapping is known by its key, in results and in errors alike.
-    """
+    """Return shifts by name from None (all), names, or a mapping, whose keys name its shifts."""
     if shifts is None:
         return SHIFTS
     if isinstance(shifts, dict):
@@ -250,8 +247,5 @@ def find_shifts(shifts: Any) -> dict[str, Shift]:
             raise TypeError(
                 f"`shifts` must map names to Shift records; {wrong[0]!r} is {shifts[wrong[0]]!r}."
             )
-        return {
-            name: shift if shift.name == name else dataclasses.replace(shift, name=name)
-            for name, shift in shifts.items()
-        }
+        return {name: dataclasses.replace(shift, name=name) for name, shift in shifts.items()}
     return {name: SHIFTS[name] for name in check_names("shifts", shifts, SHIFTS, least=0)}

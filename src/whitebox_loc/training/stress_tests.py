@@ -11,6 +11,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from whitebox_loc._statistics import bootstrap_interval
+from whitebox_loc._types import Array
 from whitebox_loc._validation import check_int, check_real
 from whitebox_loc.boxes.formats import COORDINATES
 from whitebox_loc.data import Scene, as_scene
@@ -52,19 +53,19 @@ class Curve:
     """
 
     shift: Shift
-    severities: np.ndarray
-    mean_iou: np.ndarray
-    iou_interval: np.ndarray
-    pixel_error: np.ndarray
-    pixel_interval: np.ndarray
-    exact_rate: np.ndarray
-    exact_interval: np.ndarray
-    error: np.ndarray
-    error_interval: np.ndarray
-    bias: np.ndarray
-    spread: np.ndarray
-    wrong: np.ndarray
-    wrong_by: np.ndarray
+    severities: Array
+    mean_iou: Array
+    iou_interval: Array
+    pixel_error: Array
+    pixel_interval: Array
+    exact_rate: Array
+    exact_interval: Array
+    error: Array
+    error_interval: Array
+    bias: Array
+    spread: Array
+    wrong: Array
+    wrong_by: Array
 
     def breaks_at(self, least_iou: float) -> int | None:
         """Return the first index where the whole interval of the mean IoU is below, or None."""
@@ -179,10 +180,8 @@ class Stress:
 
 
 _SCORES = {
-    "mean_iou": "iou_interval",
-    "pixel_error": "pixel_interval",
-    "exact_rate": "exact_interval",
-}
+    "mean_iou": "iou_interval", "pixel_error": "pixel_interval", "exact_rate": "exact_interval",
+}  # fmt: skip
 
 
 def stress(
@@ -210,19 +209,13 @@ def stress(
     n : int, default 500
         Images at each severity.
     seed : int, default 1
-        Of the images: where a shift changes only the appearance, all severities have the same
-        boxes.
+        Of the images; where a shift changes only appearance, all severities have the same boxes.
     confidence : float, default 0.95
         Of the intervals, which are for each point alone; above 0 and below 1.
     resamples : int, default 1000
         Draws of n images with replacement for the intervals.
     batch_size : int, default 256
         Images in one pass.
-
-    Returns
-    -------
-    Stress
-        Curves by shift, and the verdict in words.
 
     Raises
     ------
@@ -273,11 +266,7 @@ def stress(
 def _plan(
     shifts: Mapping[str, Shift], scene: Scene, strict: bool
 ) -> tuple[dict[str, dict[float, Scene]], dict[str, tuple[float, ...]]]:
-    """Return the scenes of each shift by severity, and the severities that are not possible.
-
-    With `strict` one that is not possible is an error. A shift of which severity 0 alone is left
-    is left out.
-    """
+    """Return scenes by shift and severity, and impossible severities, an error where `strict`."""
     planned, impossible = {}, {}
     for name, shift in shifts.items():
         scenes, missing = {}, []
@@ -297,9 +286,7 @@ def _plan(
     return planned, impossible
 
 
-def _point(
-    result: Evaluation, confidence: float, resamples: int, seed: int
-) -> dict[str, np.ndarray]:
+def _point(result: Evaluation, confidence: float, resamples: int, seed: int) -> dict[str, Array]:
     signed = result.predictions - result.batch.boxes
     error = np.abs(signed)
     wrong = np.rint(result.predictions) != result.batch.boxes
@@ -324,7 +311,7 @@ def _point(
     }
 
 
-def _wilson(hits: int, n: int, confidence: float) -> np.ndarray:
+def _wilson(hits: int, n: int, confidence: float) -> Array:
     return np.array(binomtest(hits, n).proportion_ci(confidence, "wilson"))
 
 
@@ -365,5 +352,5 @@ def _list(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def _with(value: float, interval: np.ndarray) -> str:
+def _with(value: float, interval: Array) -> str:
     return f"{value:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"

@@ -109,9 +109,8 @@ class Mechanism:
     def used(self, images: ArrayLike) -> Array:
         """Return the pixels that the model uses for each coordinate of each image.
 
-        A pixel is used if it belongs to a minimal set of pixels whose change, from dark to
-        lit or lit to dark, changes the coordinate: changing the whole set does, changing
-        any part of it does not.
+        A pixel is used if it belongs to a minimal set of pixels whose change, from dark to lit or
+        lit to dark, changes the coordinate: the whole set does, any part of it does not.
 
         Parameters
         ----------
@@ -136,14 +135,13 @@ class Mechanism:
 
         Examples
         --------
+        Top: the row above the box, and the lit pixels of its first row.
+
         >>> import whitebox_loc as wb
         >>> images = wb.data.render([[1, 1, 3, 3]], wb.data.Scene(size=(4, 4)))
-        >>> truth = mechanism(compiled("integrator", size=(4, 4))).used(images)
-        >>> truth[0, 0].astype(int)  # top: the row above, and the lit pixels of the first row
+        >>> mechanism(compiled("integrator", size=(4, 4))).used(images)[0, 0].astype(int)[:2]
         array([[1, 1, 1, 1],
-               [0, 1, 1, 0],
-               [0, 0, 0, 0],
-               [0, 0, 0, 0]])
+               [0, 1, 1, 0]])
         """
         lit = self._lit(images)
         if self.record.images == "box":
