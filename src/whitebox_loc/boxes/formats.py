@@ -45,12 +45,10 @@ def convert(
         Boxes in format `source`. NumPy values must be finite. Swapped corners
         are converted like any other numbers.
     source, target : str
-        Names from `FORMATS`. ``y`` and ``x`` are a corner (or, after
-        ``center_``, the centre), ``h`` and ``w`` height and width. Formats are in
-        pixels, or with ``rel_`` in fractions of the image's height and width.
+        Names from `FORMATS`. ``y`` and ``x`` are a corner (or, after ``center_``, the centre),
+        ``h`` and ``w`` height and width, in pixels or, with ``rel_``, in fractions of the image's.
     size : (height, width), optional
-        Image size in pixels. Needed where pixels become fractions or the
-        reverse; ignored otherwise.
+        Image size in pixels, needed where pixels become fractions or the reverse.
 
     Returns
     -------
@@ -67,8 +65,6 @@ def convert(
     --------
     >>> convert([10, 20, 30, 60], "yxyx", "rel_yxhw", size=(100, 200))
     array([0.1, 0.1, 0.2, 0.2])
-    >>> convert([[10, 20, 30, 60]], "yxyx", "center_xywh")
-    array([[40., 20., 40., 20.]])
     """
     check_choice("source", source, FORMATS)
     check_choice("target", target, FORMATS)

@@ -139,8 +139,6 @@ def center_maps(model: keras.Model) -> CenterMaps | None:
     >>> import whitebox_loc as wb
     >>> tuple(center_maps(wb.models.detector(size=(20, 30))).size_logits.shape)
     (None, 10, 15, 2)
-    >>> center_maps(wb.models.localizer(size=(8, 8))) is None
-    True
     """
     names = CenterMaps._fields[:3]
     layers = {layer.name: layer for layer in check_model(model).layers}

@@ -25,19 +25,14 @@ def edge_distributions(
     Returns
     -------
     dict
-        ``"top"`` and ``"bottom"``: arrays ``(n, height + 1)``; ``"left"`` and
-        ``"right"``: ``(n, width + 1)``. Entry j is the probability that the edge is the
-        boundary between pixels j - 1 and j; each row sums to 1.
+        ``"top"`` and ``"bottom"``: arrays ``(n, height + 1)``; ``"left"`` and ``"right"``:
+        ``(n, width + 1)``. Entry j is the probability that the edge is the boundary between
+        pixels j - 1 and j; each row sums to 1.
 
     Raises
     ------
     ValueError, TypeError
         If the model has no such distributions, or images hold NaN or infinity.
-
-    Warns
-    -----
-    ImageRangeWarning
-        If floats look like images in 0..255.
 
     Examples
     --------
@@ -64,8 +59,6 @@ def edge_logits(model: keras.Model) -> list[Tensor] | None:
     >>> import whitebox_loc as wb
     >>> [tuple(t.shape) for t in edge_logits(wb.models.localizer(size=(20, 30)))]
     [(None, 21, 2), (None, 31, 2)]
-    >>> edge_logits(wb.models.localizer(head="dense")) is None
-    True
     """
     names = {layer.name for layer in check_model(model).layers}
     if not {"row_logits", "column_logits"} <= names:

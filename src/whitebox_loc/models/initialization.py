@@ -26,16 +26,14 @@ def reinitialize(model: keras.Model, *, seed: int | np.random.Generator = 0) -> 
 
     Raises
     ------
-    ValueError
+    ValueError, TypeError
         If a layer does not say how one of its weights is initialized; nothing is changed.
 
     Examples
     --------
     >>> import whitebox_loc as wb
     >>> model = wb.models.localizer(size=(8, 8), seed=0)
-    >>> before = model.get_layer("conv1").kernel.numpy()
-    >>> after = reinitialize(model, seed=0).get_layer("conv1").kernel.numpy()
-    >>> bool((before == after).all())
+    >>> reinitialize(model, seed=1) is model
     True
     """
     check_model(model)

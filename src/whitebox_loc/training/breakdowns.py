@@ -22,10 +22,8 @@ class Breakdown:
 
     Attributes
     ----------
-    mean_iou : ndarray (bins, bins)
-        Mean IoU; NaN where no box fell.
-    counts : ndarray (bins, bins)
-        Number of boxes.
+    mean_iou, counts : ndarray (bins, bins)
+        Mean IoU, NaN where no box fell, and number of boxes.
     row_edges, column_edges : ndarray (bins + 1,)
         Limits of the bins in pixels.
     names : (str, str)
@@ -53,10 +51,8 @@ def breakdown(result: Evaluation, by: str = "size", *, bins: int = 10) -> Breakd
 
     Raises
     ------
-    TypeError
-        If `result` is something else, such as the evaluation of a detector.
-    ValueError
-        If another argument is out of range.
+    TypeError, ValueError
+        If `result` is something else, such as the evaluation of a detector, or `by` or `bins` is.
 
     Examples
     --------

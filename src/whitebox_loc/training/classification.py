@@ -40,12 +40,10 @@ class Classification(Scored):
         Share of images of which the predicted class is the true one.
     cross_entropy : float
         Mean of -log p(true class), in nats; infinite where such a p is 0.
-    calibration_error : float
-        Expected calibration error: how far the share of right answers in a bin is from its mean
-        confidence, as a mean over images. It is never negative, so with few images a bin even
-        perfect probabilities have some.
-    worst_calibration_error : float
-        The largest of these distances, over the bins that hold images.
+    calibration_error, worst_calibration_error : float
+        How far the share of right answers in a bin is from its mean confidence: mean over images
+        (the expected calibration error), and largest over the bins that hold images. Neither is
+        negative, so with few images a bin even perfect probabilities have some.
     confusion : int array (classes, classes)
         Images by true class (rows) and predicted class (columns).
     bin_edges : float array (bins + 1,)
@@ -59,7 +57,6 @@ class Classification(Scored):
     labels : int array (n,)
         True classes.
     probabilities : float64 array (n, classes)
-        As given.
     """
 
     SCORES = ("accuracy", "cross_entropy", "calibration_error", "worst_calibration_error")

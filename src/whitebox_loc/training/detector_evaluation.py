@@ -30,18 +30,15 @@ RANKED = 0.01
 class DetectorEvaluation(Scored):
     """Scores of a detector on one held-out batch, and the arrays they were made from.
 
-    A found box is right if it has an IoU of at least 0.5 with a true box that no surer box was
-    matched to: in the order of the scores, each found box takes the true box, of those still
-    free, that it overlaps most. Classes play no part in this.
+    In the order of the scores, each found box takes the true box, of those still free, that it
+    overlaps most, and is right if their IoU is at least 0.5. Classes play no part in this.
 
     Attributes
     ----------
     mean_iou : float
         Mean IoU over the matched pairs; NaN if there are none.
-    recall : float
-        Share of true boxes that were found; NaN without true boxes.
-    precision : float
-        Share of found boxes that are right; NaN if none was found.
+    recall, precision : float
+        Share of true boxes that were found, and of found boxes that are right; NaN of none.
     count_rate : float
         Share of images in which as many boxes were found as there are.
     label_accuracy : float
@@ -101,9 +98,7 @@ def evaluate_detector(
         as `whitebox_loc.models.detector` builds.
     scene : MultiScene
         What is drawn; class k is ``scene.shapes[k]``.
-    n : int, default 1000
-        Number of images, at least 1.
-    seed, batch_size
+    n, seed, batch_size
         As for `evaluate`.
     threshold, overlap : float
         How boxes are chosen among the candidates; see `whitebox_loc.models.detections`.
@@ -118,9 +113,8 @@ def evaluate_detector(
     --------
     >>> import whitebox_loc as wb
     >>> multi = wb.data.MultiScene(wb.data.Scene(size=(16, 16)), boxes=(1, 2))
-    >>> result = evaluate_detector(wb.models.detector(size=(16, 16)), multi, n=20)
-    >>> result.n, result.recall
-    (20, 0.0)
+    >>> evaluate_detector(wb.models.detector(size=(16, 16)), multi, n=20).recall
+    0.0
     """
     check_model(model)
     batch = generate(check_multi_scene(scene), check_int("n", n, low=1), seed=seed)

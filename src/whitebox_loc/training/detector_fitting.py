@@ -60,9 +60,8 @@ def fit_detector(
     """Train a `detector` in place on an endless stream of images of `scene`, as `fit` does.
 
     The loss is that of the heat map plus those of sizes and offsets, see
-    `whitebox_loc.detection_losses`; the optimizer is Adam. Afterwards the weights are a running
-    average, over about a tenth of the steps and at most the last 100. The history has the columns
-    of `DETECTOR_COLUMNS`.
+    `whitebox_loc.detection_losses`. Afterwards the weights are a running average, over about a
+    tenth of the steps and at most the last 100. The history has the columns `DETECTOR_COLUMNS`.
 
     Parameters
     ----------
@@ -70,10 +69,8 @@ def fit_detector(
         Built by `whitebox_loc.models.detector`, or loaded from a file of such a model.
     scene : MultiScene
         What is drawn; class k is ``scene.shapes[k]``.
-    seconds, seed, steps, checkpoint, checkpoint_seconds
+    seconds, seed, steps, batch_size, checkpoint, checkpoint_seconds
         As for `fit`.
-    batch_size : int, default 32
-        Images a step.
     learning_rate : float, default 0.002
         Of Adam.
     progress : bool, default True
@@ -88,9 +85,8 @@ def fit_detector(
     --------
     >>> import whitebox_loc as wb
     >>> multi = wb.data.MultiScene(wb.data.Scene(size=(16, 16)), boxes=(1, 2))
-    >>> history = fit_detector(wb.models.detector(size=(16, 16)), multi, steps=2, progress=False)
-    >>> len(history), history.stopped
-    (2, 'steps')
+    >>> len(fit_detector(wb.models.detector(size=(16, 16)), multi, steps=2, progress=False))
+    2
     """
     batch_size = check_int("batch_size", batch_size, low=1)
     budget = Budget(seconds, steps, None, batch_size)

@@ -43,8 +43,6 @@ class Shift:
     --------
     >>> SHIFTS["noise"].scene("uniform", 0.1) == Scene(noise=0.1)
     True
-    >>> SHIFTS["noise"].scene("uniform", 0) == Scene()
-    True
     """
 
     name: str

@@ -43,13 +43,10 @@ class Curve:
         Lower and upper limit.
     error, bias, spread : ndarray (k, 4)
         Of top, left, bottom, right, in pixels: mean absolute error, mean error, and standard
-        deviation of the error.
-    error_interval : ndarray (k, 4, 2)
-        Limits of `error`.
-    wrong : ndarray (k, 4)
-        Share of images in which the coordinate, rounded, is not the true one.
-    wrong_by : ndarray (k, 4)
-        Mean absolute error in those images, in pixels; 0 where there are none.
+        deviation of the error. ``error_interval`` (k, 4, 2) holds limits of `error`.
+    wrong, wrong_by : ndarray (k, 4)
+        Share of images in which the coordinate, rounded, is not the true one, and mean absolute
+        error in those, in pixels; 0 where there are none.
     """
 
     shift: Shift
@@ -98,7 +95,7 @@ class Stress:
     confidence : float
         Of the intervals.
     impossible : dict
-        Name of the shift to its severities that are not possible for the scene and were left out.
+        Name of the shift to severities not possible for the scene, which were left out.
     """
 
     curves: dict[str, Curve]

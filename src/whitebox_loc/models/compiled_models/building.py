@@ -38,9 +38,8 @@ def compiled(name: str, size: tuple[int, int] = (100, 100), channels: int = 1) -
     Returns
     -------
     keras.Model
-        Functional model of stock layers, each named for what it computes:
-        ``(n, height, width, channels)`` in [0, 1] to ``"box"``, ``(n, 4)`` float32 in
-        ``rel_yxyx``. The layers are float32 under any policy.
+        Functional model of stock layers, each named for what it computes, float32 under any policy:
+        ``(n, height, width, channels)`` in [0, 1] to ``"box"``, ``(n, 4)`` in ``rel_yxyx``.
 
     Raises
     ------
@@ -72,15 +71,7 @@ def compiled(name: str, size: tuple[int, int] = (100, 100), channels: int = 1) -
 
 @dataclass(frozen=True)
 class Mechanism:
-    """Model truth of one compiled model.
-
-    Attributes
-    ----------
-    record : Compiled
-        Its row.
-    size : (int, int)
-    channels : int
-    """
+    """Model truth of one compiled model: its row, and the size and channels of its images."""
 
     record: Compiled
     size: tuple[int, int]
@@ -171,12 +162,7 @@ class Mechanism:
 
 
 def mechanism(model: keras.Model) -> Mechanism:
-    """Return the model truth of a compiled model.
-
-    Parameters
-    ----------
-    model : keras.Model
-        What `compiled` returned, or the same after saving and loading.
+    """Return the model truth of what `compiled` returned, or of the same after saving and loading.
 
     Raises
     ------
@@ -213,11 +199,8 @@ def has_mechanism(model: Model) -> bool:
 
     Examples
     --------
-    >>> import whitebox_loc as wb
     >>> has_mechanism(compiled("constant", size=(8, 8)))
     True
-    >>> has_mechanism(wb.models.localizer(size=(8, 8)))
-    False
     """
     try:
         mechanism(model)
