@@ -10,10 +10,9 @@ from whitebox_loc.boxes._arrays import namespace
 TANGENT = 0.01
 """Share of the target below which a prediction is scored on the tangent of the logarithm.
 
-Tied to the target, it never moves the minimum, however near to 0 the target is, and it bounds
-the slope by ``1 / 0.01``. A fixed epsilon does one or the other: 1e-7 lets a coordinate at
-exactly 0 have a gradient of 1e7, which Adam's running averages remember for a thousand
-steps, and a large one pulls every target below it to 0.
+Tied to the target, it never moves the minimum, and it bounds the slope by ``1 / 0.01``. A fixed
+epsilon does one or the other: 1e-7 lets a coordinate at 0 have a gradient of 1e7, which Adam
+remembers for a thousand steps, and a large one pulls every target below it to 0.
 """
 
 
@@ -42,10 +41,9 @@ def cross_entropy(
 
     With ``p`` the prediction and ``t`` the target it is ``-t log p - (1 - t) log(1 - p)``,
     except that ``log p`` goes on as its tangent where ``p < tangent * t``, and ``log(1 - p)``
-    where ``1 - p < tangent * (1 - t)``. A prediction outside [0, 1] (a negative height, say)
-    also pays its distance to it. So for every target the minimum is at ``p = t``, the
-    gradient points there from everywhere, never vanishes as it would if ``p`` were
-    clipped, and is at most ``1 / tangent + 1``.
+    where ``1 - p < tangent * (1 - t)``. A prediction outside [0, 1] also pays its distance to it.
+    So for every target the minimum is at ``p = t``, the gradient points there from everywhere,
+    never vanishes as if ``p`` were clipped, and is at most ``1 / tangent + 1``.
 
     Examples
     --------

@@ -69,9 +69,8 @@ def giou(
 ) -> ArrayLike:
     """Generalized IoU: IoU minus the share of the enclosing box that neither box covers.
 
-    Parameters, shapes and errors are those of `iou`. The value lies in (-1, 1] and
-    is at most the IoU; -1 itself is reached only by boxes without area. If the enclosing
-    box has no area, it is the IoU.
+    Parameters, shapes and errors are those of `iou`. The value lies in (-1, 1], at most at the
+    IoU; -1 is reached only by boxes without area, and without area around them it is the IoU.
 
     References
     ----------
@@ -119,9 +118,8 @@ def ciou(
 
     ``v = 4 / pi**2 * (atan(w_a / h_a) - atan(w_b / h_b))**2`` and
     ``alpha = v / (1 - IoU + v)``, which is a constant to the gradient. A box without
-    height and width counts as square. Parameters, shapes and errors are those of `iou`;
-    for `size` see `diou`. The value lies in (-1.5, 1] for boxes with area, because
-    ``alpha * v <= v**2 / (1 + v) <= 1/2`` where the IoU is 0.
+    height and width counts as square. Parameters, shapes and errors are those of `iou`; for
+    `size` see `diou`. The value lies in (-1.5, 1] for boxes with area.
 
     References
     ----------

@@ -28,10 +28,10 @@ TRIALS = 32
 class MultiScene:
     """A world of images with several bright shapes, each with a box of its own.
 
-    The number of boxes of an image is uniform between the two limits. Its boxes are drawn one
-    after another, each equally likely among the boxes of `scene` that keep the gap to those
-    before it, and then shuffled. An image in which a next box finds no place in 32 draws is
-    begun anew, with the same number of boxes. So boxes are the smaller the more there are.
+    The number of boxes of an image is uniform between the two limits. They are drawn one after
+    another, each equally likely among the boxes of `scene` that keep the gap to those before it,
+    and then shuffled. An image in which a next box finds no place in 32 draws is begun anew, with
+    the same number. So boxes are the smaller the more there are.
 
     Parameters
     ----------

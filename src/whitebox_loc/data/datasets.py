@@ -188,16 +188,14 @@ def dataset(
 ) -> tf.data.Dataset:
     """Return an endless tf.data pipeline of a scene's images and boxes.
 
-    Batch ``i`` is ``batch_at(scene, i, ...)``: it depends on the arguments and
-    on ``i`` alone. Training resumes exactly by `start`, and the workers of a
-    group draw disjoint batches of one sequence by `shard`.
+    Batch ``i`` is ``batch_at(scene, i, ...)``: it depends on the arguments and on ``i`` alone.
 
     Parameters
     ----------
     scene, batch_size, seed, dtype, valid_only
         As in `batch_at`.
     start : int
-        Batches of this shard to skip: the number of steps already done.
+        Batches of this shard to skip, such as steps already done.
     shard : tuple of int
         ``(worker, workers)``: this pipeline yields batches ``worker``, ``worker + workers``, ...
     labels : bool

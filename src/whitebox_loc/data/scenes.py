@@ -39,6 +39,8 @@ CONTRAST_LEFT = 0.1
 class Scene:
     """A world of images with one bright shape, whose bounding box is the truth.
 
+    Where a number may be a range ``(low, high)``, each image draws its own.
+
     Parameters
     ----------
     size : tuple of int
@@ -67,7 +69,7 @@ class Scene:
         ``("train", 0.8, seed)`` keeps 80% of the boxes, ``("test", 0.8, seed)`` the other 20%. The
         set of all boxes is shuffled by `seed` and cut once: parts are disjoint and complete.
     foreground, background : float or tuple of float
-        Brightness in 0..1, or a range ``(low, high)`` drawn per image. They must not overlap.
+        Brightness in 0..1. They must not overlap.
     texture : float or tuple of float
         Depth in 0..0.9 of a random striped pattern on the shape: its contrast to the background
         varies between ``1 - texture`` and 1.
@@ -81,13 +83,10 @@ class Scene:
         pixel inside it changes. Sides are 1 to an eighth of the image's shorter side.
     inverted : float
         Share in 0..1 of images whose brightness ``v`` is turned into ``1 - v`` before the noise.
-    background_gradient : float or tuple of float
-        Depth of a linear ramp in a random direction across the background: from the background's
-        brightness to this share of the way to the shape's.
-    background_texture : float or tuple of float
-        Depth of stripes on the background, in the same unit. The sum of `texture`,
-        `background_gradient` and `background_texture` is at most 0.9, so that the shape keeps a
-        tenth of its contrast to the background behind it (distractors, blur and noise aside).
+    background_gradient, background_texture : float or tuple of float
+        Depth of a linear ramp in a random direction across the background, and of stripes on it:
+        from the background's brightness to this share of the way to the shape's. With `texture`
+        they add up to at most 0.9, so that the shape keeps a tenth of its contrast.
     occlusion : float or tuple of float
         Share in 0..0.9 of the box's area that a rectangle of background hides, in a random place
         within the box, in proportion to its sides, rounded to pixels. The box stays that of the
@@ -97,11 +96,6 @@ class Scene:
     ------
     TypeError, ValueError
         If a field is out of range, or no box satisfies the limits.
-
-    Notes
-    -----
-    Texture, noise, blur, distractors, gradient and occlusion may be ranges ``(low, high)``, of
-    which each image draws its own amount.
 
     Examples
     --------

@@ -152,13 +152,12 @@ def write_shards(
     folder : path-like
         Where ``manifest.json`` and ``shard-000000.npz``, ... are written.
     shard_size : int
-        Images in a file. A process holds one shard at a time: for 100x100 images of uint8, 4096
-        take 41 MB.
+        Images in a file, of which a process holds one: 4096 images of 100x100 uint8 take 41 MB.
     dtype : {"float32", "uint8"}
         As in `generate`.
     shard : tuple of int
-        ``(worker, workers)``: this call makes shards ``worker``, ``worker + workers``, ... The
-        machines of a group share the folder and each call with their own.
+        ``(worker, workers)``: this call makes shards ``worker``, ``worker + workers``, ... of a
+        folder that the machines of a group share.
     executor : concurrent.futures.Executor, optional
         Makes several shards at a time: a process pool, ``client.get_executor()`` of Dask, or any
         other whose workers see the folder. None works in this process. It is not shut down.

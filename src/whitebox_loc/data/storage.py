@@ -31,12 +31,7 @@ LATER_FIELDS = {
 def save(batch: Batch, path: str | os.PathLike[str]) -> None:
     """Write a batch to a file; the file appears whole or not at all.
 
-    Parameters
-    ----------
-    batch : Batch
-        What `generate` returns.
-    path : path-like
-        File to write, by custom ``*.npz``; its folder is made if it is missing.
+    The `path` is by custom ``*.npz``; its folder is made if it is missing.
 
     Raises
     ------
@@ -80,11 +75,6 @@ def store(batch: Batch, path: str | os.PathLike[str]) -> None:
 
 def load(path: str | os.PathLike[str]) -> Batch:
     """Read a batch that `save` wrote, bit for bit.
-
-    Parameters
-    ----------
-    path : path-like
-        File to read.
 
     Raises
     ------

@@ -78,8 +78,6 @@ def detections(
 
     Examples
     --------
-    Of two that overlap the surer one is kept, and the third is not sure enough:
-
     >>> boxes = [[[0, 0, 0.5, 0.5], [0, 0, 0.5, 0.4], [0.6, 0.6, 1, 1]]]
     >>> choice = detections({"boxes": boxes, "scores": [[0.7, 0.9, 0.1]]})
     >>> choice.candidates, choice.scores

@@ -1,7 +1,6 @@
 """A small anchor-free network that finds several boxes: a heat map of centres, and sizes.
 
-Only layers that ship with Keras are used, so a saved ``.keras`` file opens with
-``keras.models.load_model`` on a machine that does not even have this library.
+Like the localizers it is made of layers that ship with Keras.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ from whitebox_loc._validation import (
     check_text,
 )
 from whitebox_loc.models.initialization import reinitialize
+from whitebox_loc.models.localizers import convolution
 
 STRIDES = (2, 4)
 FILTERS = (16, 24, 32, 48, 64)
-
 DEEPEST = 4
 """The image is shrunk until the last maps have at most so many rows and columns."""
 
@@ -54,8 +53,8 @@ def detector(
     ----------
     size : (int, int), default (64, 64)
         Height and width of the images in pixels; any canvas of at least 8 pixels both ways.
-    channels : int, default 1
-        Number of image channels.
+    channels, seed, name
+        As for `localizer`.
     classes : int, optional
         Number of classes, such as the shapes of a scene. With None objects are only found.
     stride : {2, 4}, default 2
@@ -64,8 +63,6 @@ def detector(
     filters : sequence of int, optional
         Channels of the maps after each halving; the last number holds for all further ones.
         Default ``(16, 24, 32, 48, 64)``.
-    seed, name
-        As for `localizer`.
 
     Returns
     -------
@@ -77,11 +74,6 @@ def detector(
         - ``"scores"`` (n, k): in [0, 1], how sure it is that a centre lies in the cell.
         - ``"classes"`` (n, k, classes): only with `classes`, probability that the centre of an
           object of the class lies in the cell. They sum to the score.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If an argument is not one of the above.
 
     Notes
     -----
@@ -153,13 +145,13 @@ def center_maps(model: keras.Model) -> CenterMaps | None:
 
 def _maps(images: Tensor, stride: int, filters: tuple[int, ...]) -> Tensor:
     """Shrink the image until little is left, and grow it again to the grid of cells."""
-    x, skips, halvings = _conv(images, filters[0] // 2 or 1, "stem"), [], 0
+    x, skips, halvings = convolution(images, filters[0] // 2 or 1, "stem"), [], 0
     while 2**halvings < stride or max(x.shape[1:3]) > DEEPEST:
         channels = filters[min(halvings, len(filters) - 1)]
         halvings += 1
-        x = _conv(x, channels, f"down{halvings}", strides=2)
+        x = convolution(x, channels, f"down{halvings}", strides=2)
         if 2**halvings >= stride:
-            x = _conv(x, channels, f"skip{halvings}")
+            x = convolution(x, channels, f"skip{halvings}")
             skips.append((halvings, x))
     skips.pop()
     for level, skip in reversed(skips):
@@ -168,14 +160,8 @@ def _maps(images: Tensor, stride: int, filters: tuple[int, ...]) -> Tensor:
         extra = [(0, got - want) for got, want in zip(x.shape[1:3], skip.shape[1:3], strict=True)]
         x = keras.layers.Cropping2D(extra, name=f"crop{level}")(x)
         x = keras.layers.Concatenate(name=f"join{level}")([x, skip])
-        x = _conv(x, skip.shape[-1], f"up{level}")
+        x = convolution(x, skip.shape[-1], f"up{level}")
     return x
-
-
-def _conv(x: Tensor, channels: int, name: str, strides: int = 1) -> Tensor:
-    return keras.layers.Conv2D(
-        channels, 3, strides=strides, padding="same", activation="relu", name=name
-    )(x)
 
 
 def _head(x: Tensor, channels: int, name: str, start: float) -> Tensor:

@@ -61,8 +61,7 @@ def kept_random_state() -> Iterator[None]:
 
 def _initializer_of(layer: Any, variable: Any) -> Any:
     # Keras stores the initializer of `kernel` as `layer.kernel_initializer`, that of
-    # `recurrent_kernel` as `recurrent_initializer`, and so on; a depthwise layer's
-    # `kernel` is initialized by its `depthwise_initializer`.
+    # `recurrent_kernel` as `recurrent_initializer`; of a depthwise layer as `depthwise_initializer`.
     names = (variable.name, f"_{variable.name}", variable.name.removesuffix("_kernel"))
     for name in (*names, *(["depthwise"] if variable.name == "kernel" else [])):
         if hasattr(layer, f"{name}_initializer"):

@@ -84,11 +84,6 @@ def localizer(
         ``rel_yxyx`` (fractions of the image size). With `classes`, a dict of two outputs:
         ``"box"``, that same, and ``"label"``, float32 probabilities ``(n, classes)``.
 
-    Raises
-    ------
-    ValueError, TypeError
-        If an argument is not one of the above.
-
     References
     ----------
     R. Liu et al., "An intriguing failing of convolutional neural networks and
@@ -140,26 +135,23 @@ def _edges_along(x: Tensor, *, axis: int, length: int, width: int | None, name: 
     # edge is credited; MaxPooling2D would name one of them.
     profile = keras.layers.Activation("relu", name=f"{name}_profile")(keras.ops.max(x, axis=axis))
     between = keras.layers.Conv1D(width, 2, activation="relu", name=f"{name}_boundary")(profile)
-    beside = keras.layers.Conv1D(
+    nearby = keras.layers.Conv1D(
         width, 3, padding="same", activation="relu", name=f"{name}_context"
     )(between)
-    logits = keras.layers.Conv1D(2, 1, name=f"{name}_logits")(beside)
-    scale = keras.layers.Softmax(axis=1, name=f"{name}_distribution", dtype="float32")
-    distribution = scale(logits)
+    logits = keras.layers.Conv1D(2, 1, name=f"{name}_logits")(nearby)
+    share = keras.layers.Softmax(axis=1, name=f"{name}_distribution", dtype="float32")
     # A sum of products rather than a matrix product: accelerators round the factors of
     # a matrix product to 10 bits, which is half a pixel on a canvas of 1000.
     positions = (np.arange(length + 1, dtype="float32") / length)[:, None]
-    expectation = keras.ops.sum(distribution * positions, axis=1)
+    expectation = keras.ops.sum(share(logits) * positions, axis=1)
     return keras.layers.Reshape((2, 1), name=f"{name}_coordinates", dtype="float32")(expectation)
 
 
 def _coordconv(
     images: Tensor, filters: tuple[int, ...], line_filters: int | None
 ) -> tuple[Tensor, Tensor]:
-    height, width = images.shape[1:3]
-    rows = np.linspace(-1, 1, height, dtype="float32")[:, None]
-    columns = np.linspace(-1, 1, width, dtype="float32")[None, :]
-    grid = np.stack(np.broadcast_arrays(rows, columns), axis=-1)
+    lines = (np.linspace(-1, 1, side, dtype="float32") for side in images.shape[1:3])
+    grid = np.stack(np.meshgrid(*lines, indexing="ij"), axis=-1)
     blank = keras.ops.zeros_like(images[..., :1])
     x = keras.layers.Concatenate(name="coordinates")([images, blank + grid])
     maps = _strided(x, filters)
@@ -191,10 +183,14 @@ def _label(maps: Tensor, classes: int) -> Tensor:
 
 def _strided(x: Tensor, filters: tuple[int, ...], name: str = "conv") -> Tensor:
     for index, channels in enumerate(filters, start=1):
-        x = keras.layers.Conv2D(
-            channels, 3, strides=2, padding="same", activation="relu", name=f"{name}{index}"
-        )(x)
+        x = convolution(x, channels, f"{name}{index}", strides=2)
     return x
+
+
+def convolution(x: Tensor, channels: int, name: str, strides: int = 1) -> Tensor:
+    """Return features of 3 x 3 pixels, at least 0."""
+    options = {"strides": strides, "padding": "same", "activation": "relu", "name": name}
+    return keras.layers.Conv2D(channels, 3, **options)(x)
 
 
 def _check_line_filters(head: str, default: int | None, value: int | None) -> int | None:

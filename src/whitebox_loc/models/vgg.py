@@ -70,7 +70,15 @@ def vgg16(
 
 def _load(backbone: keras.Model, weights: str | os.PathLike[str]) -> None:
     if str(weights) == "imagenet":
-        _load_imagenet(backbone)
+        # Keras reports every failure of the download as a bare Exception.
+        try:
+            pretrained = keras.applications.VGG16(include_top=False, weights="imagenet")
+        except Exception as error:
+            raise ConnectionError(
+                "weights='imagenet' needs the VGG16 weights, which could not be downloaded: "
+                f"{error}. Connect once, or pass the path of a downloaded weights file."
+            ) from error
+        backbone.set_weights(pretrained.get_weights())
         return
     path = os.fspath(weights)
     if not os.path.isfile(path):
@@ -84,15 +92,3 @@ def _load(backbone: keras.Model, weights: str | os.PathLike[str]) -> None:
         raise ValueError(
             f"`weights` file {path!r} does not hold the weights of VGG16 without top: {error}"
         ) from error
-
-
-def _load_imagenet(backbone: keras.Model) -> None:
-    # Keras reports every failure of the download as a bare Exception.
-    try:
-        pretrained = keras.applications.VGG16(include_top=False, weights="imagenet")
-    except Exception as error:
-        raise ConnectionError(
-            "weights='imagenet' needs the VGG16 weights, which could not be downloaded: "
-            f"{error}. Connect once, or pass the path of a downloaded weights file."
-        ) from error
-    backbone.set_weights(pretrained.get_weights())

@@ -17,11 +17,7 @@ It does for a run of any length what a falling learning rate does for one of kno
 
 
 class AveragingAdam(keras.optimizers.Adam):
-    """Adam that averages over about a tenth of the steps so far, and over the last 100 at most.
-
-    Training goes on from the weights themselves; `finalize_variable_values` puts the average
-    in their place.
-    """
+    """Adam that averages over a tenth of the steps, and ends with the average."""
 
     def __init__(self, learning_rate: Any = 0.001, **options: Any) -> None:
         super().__init__(learning_rate, **{"use_ema": True, **options})

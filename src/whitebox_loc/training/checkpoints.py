@@ -62,23 +62,17 @@ def restore(run: Run, path: str | os.PathLike[str]) -> None:
             f"`checkpoint` file {os.fspath(path)!r} is not a readable training checkpoint "
             f"({error}). Delete it to start anew, or name another file."
         ) from error
-    _check_identity(run.identity, about["identity"], path)
+    if difference := first_difference(run.identity, about["identity"]):
+        raise ValueError(
+            f"`checkpoint` file {os.fspath(path)!r} belongs to another run: {difference}. Delete "
+            "it or name another file."
+        )
     _check_shapes(run, arrays, path)
     for key, variable in run.variables().items():
         variable.assign(arrays[key])
     names = run.history.names
     run.history = History({name: arrays[f"history/{name}"] for name in names}, names)
     run.seconds = float(about["seconds"])
-
-
-def _check_identity(
-    own: dict[str, Any], stored: dict[str, Any], path: str | os.PathLike[str]
-) -> None:
-    if difference := first_difference(own, stored):
-        raise ValueError(
-            f"`checkpoint` file {os.fspath(path)!r} belongs to another run: {difference}. Delete "
-            "it or name another file."
-        )
 
 
 def _check_shapes(run: Run, arrays: dict[str, Array], path: str | os.PathLike[str]) -> None:

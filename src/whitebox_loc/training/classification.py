@@ -124,8 +124,6 @@ def score_labels(
 
     Examples
     --------
-    Sure of both and right once; calibrated probabilities were one half:
-
     >>> scores = score_labels([0, 1], [[0.9, 0.1], [0.9, 0.1]])
     >>> scores.accuracy, scores.confusion.tolist(), round(scores.calibration_error, 3)
     (0.5, [[1, 0], [1, 0]], 0.4)

@@ -21,7 +21,6 @@ from whitebox_loc.training.detector_fitting import check_classes, check_multi_sc
 MATCHED = 0.5
 """Least IoU of a found box with the true box that it is taken for."""
 
-
 RANKED = 0.01
 """Least score of a candidate that counts for the average precision, which weighs them by rank."""
 

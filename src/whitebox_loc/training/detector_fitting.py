@@ -20,13 +20,14 @@ from whitebox_loc._validation import (
 )
 from whitebox_loc.boxes import iou
 from whitebox_loc.data import MultiScene, dataset
+from whitebox_loc.data.datasets import check_images
 from whitebox_loc.detection_losses import center_cells, center_loss, center_targets, heat_map_loss
 from whitebox_loc.models import center_maps
 from whitebox_loc.models.detectors import CenterMaps
 from whitebox_loc.training import checkpoints
 from whitebox_loc.training.averaging import AveragingAdam
 from whitebox_loc.training.distribution import is_distributed
-from whitebox_loc.training.evaluation import check_batch, check_trainable
+from whitebox_loc.training.evaluation import check_trainable
 from whitebox_loc.training.history import History
 from whitebox_loc.training.loops import Budget, Keeper, train
 from whitebox_loc.training.steps import Gradients, Step, compile_step
@@ -92,7 +93,7 @@ def fit_detector(
     budget = Budget(seconds, steps, None, batch_size)
     check_model(model)
     scene, seed = check_multi_scene(scene), check_int("seed", seed, low=0)
-    check_batch(batch_size, (*scene.size, scene.channels))
+    check_images("batch_size", batch_size, scene)
     maps = _check_model(model, scene)
     optimizer = AveragingAdam(
         check_positive("learning_rate", learning_rate), global_clipnorm=LARGEST_GRADIENT

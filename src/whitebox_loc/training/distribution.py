@@ -10,22 +10,8 @@ import keras
 import tensorflow as tf
 
 from whitebox_loc._types import Tensor
-from whitebox_loc.training.steps import (
-    Gradients,
-    Loss,
-    Step,
-    all_finite,
-    apply,
-    batch_specs,
-    has_good_rate,
-    is_good,
-    make_gradients,
-    norm_of,
-    put_back,
-    reached,
-    scale_of,
-    states_of,
-)
+from whitebox_loc.training import steps
+from whitebox_loc.training.steps import Gradients, Loss, Step
 
 #: Synchronous strategies of which each replica holds all variables.
 KINDS = (tf.distribute.MirroredStrategy, tf.distribute.MultiWorkerMirroredStrategy)
@@ -55,8 +41,12 @@ def find_strategy(model: keras.Model) -> tf.distribute.Strategy | None:
             f"{model.name!r} was built {built} strategy. Build it in this scope, too: "
             "`with strategy.scope(): model = localizer(...)`."
         )
-    if strategy is not None:
-        _check_variables(model)
+    late = [v.path for v in model.variables if v.synchronization == "on_read"]
+    if strategy is not None and late:
+        raise ValueError(
+            f"`model` has the variable {late[0]!r} with synchronization='on_read', whose replicas "
+            "differ. Leave `synchronization` out: what is not trained is averaged every step."
+        )
     return strategy
 
 
@@ -67,15 +57,6 @@ def is_distributed(model: keras.Model) -> bool:
 
 def _strategy_of(variable: Any) -> Any:
     return getattr(variable.value, "distribute_strategy", None)
-
-
-def _check_variables(model: keras.Model) -> None:
-    late = [v.path for v in model.variables if v.synchronization == "on_read"]
-    if late:
-        raise ValueError(
-            f"`model` has the variable {late[0]!r} with synchronization='on_read', whose replicas "
-            "differ. Leave `synchronization` out: what is not trained is averaged every step."
-        )
 
 
 def check_shares(strategy: tf.distribute.Strategy, batch_size: int) -> None:
@@ -130,8 +111,8 @@ def make_shared_step(
     """
     replicas = strategy.num_replicas_in_sync
     options = loss, edge_weight, label_weight, shape[1:3], replicas
-    differentiate = make_gradients(model, optimizer, *options)
-    states = states_of(model)
+    differentiate = steps.make_gradients(model, optimizer, *options)
+    states = steps.states_of(model)
     # The same on all replicas, so that the values of one are those of all.
     trained = [*model.trainable_variables, *optimizer.variables]
     learned: list[Any] = []
@@ -144,35 +125,34 @@ def make_shared_step(
         return result.measures, result.gradients, before
 
     def update(gradients: list[Tensor]) -> Tensor:
-        _everywhere(strategy, lambda g: apply(optimizer, g, learned), gradients)
-        return all_finite(learned)
+        _everywhere(strategy, lambda g: steps.apply(optimizer, g, learned), gradients)
+        return steps.all_finite(learned)
 
     @tf.function(autograph=False)
     def step(images: Tensor, boxes: Tensor, labels: Tensor) -> Tensor:
         old = [tf.identity(variable.value) for variable in trained]
         measures, gradients, before = strategy.run(look, (images, boxes, labels))
         measures = [strategy.experimental_local_results(measure)[0] for measure in measures]
-        norm = norm_of([strategy.experimental_local_results(g)[0] for g in gradients])
-        scale = scale_of(optimizer)
+        norm = steps.norm_of([strategy.experimental_local_results(g)[0] for g in gradients])
+        scale = steps.scale_of(optimizer)
         # Around the replicas and not in each, since Keras joins them to update a variable, which
         # a replica cannot do in a branch.
-        good = is_good(optimizer, measures[0], norm)
+        good = steps.is_good(optimizer, measures[0], norm)
         with _summed(optimizer):
-            updated = tf.cond(
-                good & has_good_rate(optimizer), lambda: update(gradients), lambda: False
-            )
+            rate_good = steps.has_good_rate(optimizer)
+            updated = tf.cond(good & rate_good, lambda: update(gradients), lambda: False)
         tf.cond(updated, lambda: True, lambda: _undone(strategy, trained, old, states, before))
         return tf.stack([*measures, norm / scale, tf.cast(updated | ~good, tf.float32)])
 
-    return step.get_concrete_function(*batch_specs(shape))
+    return step.get_concrete_function(*steps.batch_specs(shape))
 
 
 def _undone(
     strategy: Any, trained: list[Any], old: list[Tensor], states: list[Any], before: list[Tensor]
 ) -> bool:
     """Give variables that are the same on all replicas, and states, the values before the step."""
-    put_back(trained, old)
-    return _everywhere(strategy, lambda values: put_back(states, values), before)
+    steps.put_back(trained, old)
+    return _everywhere(strategy, lambda values: steps.put_back(states, values), before)
 
 
 def _rows(batch: tuple[Tensor, ...], share: int) -> list[Tensor]:
@@ -188,7 +168,7 @@ def _rows(batch: tuple[Tensor, ...], share: int) -> list[Tensor]:
 def _of_all(part: Gradients, replicas: int) -> Gradients:
     """Return losses and gradients added up and measures averaged, the same on all replicas."""
     context = tf.distribute.get_replica_context()
-    gradients, learned = reached(part.gradients, part.learned)
+    gradients, learned = steps.reached(part.gradients, part.learned)
     gradients = context.all_reduce("SUM", [tf.convert_to_tensor(g) for g in gradients])
     loss, *measures = part.measures
     # In one message. The losses are parts of the whole: their sum is the mean of as many wholes.
@@ -202,7 +182,7 @@ def _average(states: list[Any]) -> None:
     if moving:
         context = tf.distribute.get_replica_context()
         means = context.all_reduce("MEAN", [tf.convert_to_tensor(state.value) for state in moving])
-        put_back(moving, means)
+        steps.put_back(moving, means)
 
 
 def _everywhere(strategy: Any, function: Callable[[Any], bool], values: Any) -> bool:

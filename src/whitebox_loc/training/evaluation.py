@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from whitebox_loc._types import Array, Seed, Tensor
-from whitebox_loc._validation import check_int, check_memory, check_model
+from whitebox_loc._validation import check_int, check_model
 from whitebox_loc.boxes import convert, iou
 from whitebox_loc.data import Batch, Scene, as_scene, generate
 from whitebox_loc.losses import BoxBCE, entropy_floor
@@ -232,11 +231,6 @@ def _check_box(box: Tensor | None) -> Tensor | None:
             "as 'box' if there are other outputs, or wrap the model by models.adapted."
         )
     return box
-
-
-def check_batch(batch_size: int, shape: tuple[int, int, int]) -> None:
-    """Raise a ValueError if so many images (height, width, channels) are beyond all reason."""
-    check_memory("batch_size", batch_size, 4.0 * batch_size * math.prod(shape), "images")
 
 
 def check_trainable(model: keras.Model) -> None:

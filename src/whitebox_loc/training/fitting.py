@@ -22,17 +22,12 @@ from whitebox_loc._validation import (
     with_type,
 )
 from whitebox_loc.data import Scene, as_scene, dataset
+from whitebox_loc.data.datasets import check_images
 from whitebox_loc.losses import BoxBCE, IoULoss
 from whitebox_loc.models import class_count, edge_logits, label_logits
-from whitebox_loc.training import checkpoints
+from whitebox_loc.training import checkpoints, distribution
 from whitebox_loc.training.averaging import AveragingAdam
-from whitebox_loc.training.distribution import (
-    check_optimizer,
-    check_shares,
-    find_strategy,
-    make_shared_step,
-)
-from whitebox_loc.training.evaluation import box_of, check_batch, check_trainable, predict_labels
+from whitebox_loc.training.evaluation import box_of, check_trainable, predict_labels
 from whitebox_loc.training.groups import group_of
 from whitebox_loc.training.history import History
 from whitebox_loc.training.loops import Budget, Keeper, train
@@ -115,12 +110,8 @@ def fit(
     -----
     A model that was built in the scope of a `tf.distribute.MirroredStrategy` or
     `MultiWorkerMirroredStrategy` is trained by all its replicas together, each on an equal share
-    of every batch, with the learning curve of one worker up to rounding; a run may go on with
-    another number of them. Layers see their share alone: `BatchNormalization` (unless
-    ``synchronized=True``) takes its statistics from there, and its moving averages are the means
-    over replicas; `Dropout` draws the same for each. Call `fit` with the same arguments on all
-    workers. They stop at the same step: by the chief's clock, or after Ctrl-C on any of them. The
-    chief writes the checkpoint, which all must be able to read.
+    of every batch, with the learning curve of one worker up to rounding: call `fit` with the same
+    arguments on all workers. ``docs/scale.md`` says what differs.
 
     Examples
     --------
@@ -138,9 +129,9 @@ def fit(
     edge_weight = _edge_weight(model, edge_weight)
     label_weight = _label_weight(model, scene, label_weight)
     loss = BoxBCE() + 0.1 * IoULoss() if loss is None else loss
-    strategy = find_strategy(model)
+    strategy = distribution.find_strategy(model)
     if strategy is not None:
-        check_shares(strategy, batch_size)
+        distribution.check_shares(strategy, batch_size)
     optimizer = _optimizer(model, strategy, learning_rate, optimizer, bool(label_weight))
     settings = {"scene": repr(scene), "seed": seed, "batch_size": batch_size}
     settings |= {"edge_weight": edge_weight, "label_weight": label_weight}
@@ -154,7 +145,7 @@ def fit(
         # Not where the checkpoint is, since the same file may have another path elsewhere.
         request = {"budget": repr(budget), "checkpoint": checkpoint is not None}
         group.check_same(settings | request, len(run.history))
-        make = partial(make_shared_step, strategy) if strategy else make_step
+        make = partial(distribution.make_shared_step, strategy) if strategy else make_step
         shape = (batch_size, *scene.size, scene.channels)
         step = make(model, optimizer, loss, edge_weight, label_weight, shape)
         batches = dataset(scene, batch_size, seed, start=len(run.history), labels=True)
@@ -166,7 +157,7 @@ def _prepare(
     model: keras.Model, scene: Scene, batch_size: int, loss: keras.losses.Loss | None
 ) -> None:
     """Build the model, and check it, the size of a batch and the loss."""
-    check_batch(batch_size, (*scene.size, scene.channels))
+    check_images("batch_size", batch_size, scene)
     check_input(model, (*scene.size, scene.channels), "scene")
     if not model.built:
         model(np.zeros((1, *scene.size, scene.channels), "float32"))
@@ -237,7 +228,7 @@ def _optimizer(
                 "`optimizer` must be a keras.optimizers.Optimizer, such as "
                 f"keras.optimizers.Adam(1e-3); got {with_type(optimizer)}."
             )
-        check_optimizer(optimizer, strategy)
+        distribution.check_optimizer(optimizer, strategy)
     _check_rate(learning_rate, optimizer)
     with nullcontext() if strategy is None else strategy.scope():
         return _built_optimizer(model, learning_rate, optimizer, classifies)

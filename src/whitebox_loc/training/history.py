@@ -30,8 +30,7 @@ HEADLINE = ("loss", "excess", "iou")
 class History:
     """Learning curves: an array for each column, one entry a training step.
 
-    Every batch is drawn fresh and measured before the step that learns from it, so the
-    curves are estimates on images that the network has not seen.
+    Every batch is measured before the step that learns from it: on images not seen before.
 
     Parameters
     ----------
@@ -103,10 +102,7 @@ class History:
         return Path(path)
 
     def plot(self, **options: Any) -> Any:
-        """Draw the learning curves.
-
-        See `whitebox_loc.plots.learning_curves`, for several boxes `detector_curves`.
-        """
+        """Draw `whitebox_loc.plots.learning_curves`, for several boxes `detector_curves`."""
         from whitebox_loc import plots
 
         draw = plots.learning_curves if self.names == COLUMNS else plots.detector_curves

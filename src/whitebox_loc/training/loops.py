@@ -26,7 +26,6 @@ Path = str | os.PathLike[str] | None
 WINDOW_IMAGES = 2000
 """`target_iou` is compared with the mean IoU of about this many latest images."""
 
-
 OVERFLOWS_ALLOWED = 50
 """An optimizer that scales the loss may leave out so many steps in a row to find its scale."""
 
@@ -54,9 +53,8 @@ def train(
     visible = check_bool("progress", progress) and group.chief
     with _bar(run, budget, visible) as bar, _deferred_interrupt() as interrupted:
         _loop(run, budget, step, iter(batches), bar, keeper, interrupted, group)
-    # Only matters to optimizers that average the weights (use_ema=True): after the last
-    # checkpoint, so that a longer run goes on from the weights themselves. The average is empty
-    # before the first step.
+    # For optimizers that average the weights (use_ema=True): after the last checkpoint, so that a
+    # longer run goes on from the weights themselves. Before the first step the average is empty.
     if len(run.history):
         run.optimizer.finalize_variable_values(run.model.trainable_variables)
 

@@ -67,13 +67,7 @@ class Shift:
         object.__setattr__(self, "severities", tuple(self.severities))
 
     def scene(self, scene: Scene | str, severity: float) -> Scene:
-        """Return `scene` shifted by `severity`, any number from 0 that the shift allows.
-
-        Raises
-        ------
-        ValueError
-            If the severity is negative, or no such scene exists; the text names the shift.
-        """
+        """Return `scene` shifted by `severity`, from 0 on; a ValueError if it cannot be."""
         scene = as_scene(scene)
         severity = check_real("severity", severity, low=0)
         if severity == 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import keras
@@ -37,7 +38,7 @@ def make_step(
 
     The measures are one float vector in the order of ``history.COLUMNS[2:]``, followed by 1, or
     by 0 if loss and gradient are finite but the update makes weights that are not. The update is
-    left out if any of these is not finite, so that the weights stay good.
+    left out if any of these is not finite.
     """
     differentiate = make_gradients(model, optimizer, loss, edge_weight, label_weight, shape[1:3])
     return compile_step(model, optimizer, differentiate, batch_specs(shape))
@@ -65,11 +66,8 @@ def compile_step(
         result = differentiate(images, boxes, labels)
         norm, scale = norm_of(result.gradients), scale_of(optimizer)
         good = is_good(optimizer, result.measures[0], norm)
-        updated = tf.cond(
-            good & has_good_rate(optimizer),
-            lambda: update(optimizer, result.gradients, result.learned),
-            lambda: False,
-        )
+        take = partial(update, optimizer, result.gradients, result.learned)
+        updated = tf.cond(good & has_good_rate(optimizer), take, lambda: False)
         tf.cond(updated, lambda: False, lambda: put_back(states, before))
         sound = tf.cast(updated | ~good, tf.float32)
         return tf.stack([*result.measures, norm / scale, sound])

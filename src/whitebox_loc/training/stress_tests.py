@@ -129,11 +129,8 @@ class Stress:
     def verdict(self, least_iou: float = 0.95) -> str:
         """Return one page of text: what the model bears, what breaks it, and how.
 
-        Parameters
-        ----------
-        least_iou : float, default 0.95
-            A shift breaks the model at the first severity at which the whole interval of the
-            mean IoU is below.
+        A shift breaks the model at the first severity at which the whole interval of the mean IoU
+        is below `least_iou`.
         """
         check_real("least_iou", least_iou, low=0, high=1)
         first = next(iter(self.curves.values()))

@@ -30,10 +30,8 @@ def compiled(name: str, size: tuple[int, int] = (100, 100), channels: int = 1) -
     ----------
     name : str
         A row of `COMPILED`.
-    size : (int, int), default (100, 100)
-        Height and width of the images in pixels.
-    channels : int, default 1
-        Number of image channels; the model sees their mean.
+    size, channels
+        As for `localizer`; the model sees the mean of the channels.
 
     Returns
     -------
