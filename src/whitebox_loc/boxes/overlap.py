@@ -1,8 +1,8 @@
 """Overlap of boxes: IoU, GIoU, DIoU and CIoU, exact where they can be, finite everywhere.
 
-No epsilon enters a ratio. Areas and squared lengths below the smallest normal
-float32 (1.2e-38) count as zero, and a ratio over zero is 0. Gradients grow like one over
-the shorter side, as they must, and are finite for sides of 0 or at least 1e-30.
+No epsilon enters a ratio. Areas and squared lengths below the smallest normal float32 (1.2e-38)
+count as zero, and a ratio over zero is 0. Gradients grow like one over the shorter side, as they
+must, and are finite for sides of 0 or at least 1e-30.
 """
 
 from __future__ import annotations

@@ -62,12 +62,7 @@ def render(
 
 
 def draw_images(
-    boxes: Array,
-    labels: Array,
-    scene: Scene,
-    streams: Streams,
-    dtype: np.dtype,
-    chunk: int = 256,
+    boxes: Array, labels: Array, scene: Scene, streams: Streams, dtype: np.dtype, chunk: int
 ) -> Array:
     """Draw checked boxes (n, most, 4), labels (n, most); `render` describes the arguments."""
     n, most = labels.shape

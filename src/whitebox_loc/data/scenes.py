@@ -166,14 +166,7 @@ class Scene:
 
 
 def as_scene(scene: Scene | str, **changes: Any) -> Scene:
-    """Return a scene from a scene or the name of one, with fields replaced.
-
-    Parameters
-    ----------
-    scene : Scene or str
-        A scene, or a name in `SCENES`.
-    **changes
-        Fields of `Scene` to replace.
+    """Return a scene, or that of a name in `SCENES`, with fields replaced.
 
     Raises
     ------

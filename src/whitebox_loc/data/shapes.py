@@ -42,8 +42,7 @@ def shape_mask(shape: str, height: int, width: int) -> Array:
     # Distances of 64 bits, several at a time.
     check_memory("height", height, 32.0 * height, "pixels")
     check_memory("width", width, 32.0 * height * width, "pixels")
-    # Doubled distances from the box's centre to pixel centres: whole numbers,
-    # so that symmetry and ties are exact.
+    # Doubled distances from the box's centre to pixel centres: whole, so that ties are exact.
     y = 2 * np.arange(height)[:, None] + 1 - height
     x = 2 * np.arange(width)[None, :] + 1 - width
     return np.broadcast_to(SHAPES[shape](y, x, height, width), (height, width))

@@ -75,9 +75,8 @@ def _coverage(low: Tensor, high: Tensor, length: int) -> Tensor:
     below_high = high[:, None] - start
     below_low = low[:, None] - start
     zero, one = tf.zeros_like(below_high), tf.ones_like(below_high)
-    # The covered part is ramp(high - start) - ramp(low - start). The ramps
-    # differ only in which end of their slope passes the gradient: that of
-    # `high` at 1, that of `low` at 0, so that each edge moves the pixel inside.
+    # The covered part is ramp(high - start) - ramp(low - start). The ramps differ only in which end
+    # of their slope passes the gradient, so that each edge moves the pixel inside.
     up_to_high = tf.where(below_high > 1, one, tf.where(below_high <= 0, zero, below_high))
     up_to_low = tf.where(below_low >= 1, one, tf.where(below_low < 0, zero, below_low))
     empty = (high <= low)[:, None]

@@ -86,9 +86,8 @@ def _shuffled(numbers: Array, total: int, seed: int) -> Array:
     """Return where a fixed pseudo-random permutation of ``0 .. total - 1`` sends `numbers`.
 
     A Feistel network permutes the next larger power of four; a number that leaves the range is
-    sent on until it is back, which makes a permutation of the range (Black and Rogaway 2002,
-    "Ciphers with arbitrary finite domains"). No table of all boxes is needed: there are 25
-    million in an image of 100 x 100 pixels.
+    sent on until it is back (Black and Rogaway 2002, "Ciphers with arbitrary finite domains").
+    There is no table of boxes: an image of 100 x 100 pixels has 25 million.
     """
     half = np.uint64(max(1, ((total - 1).bit_length() + 1) // 2))
     keys = np.random.SeedSequence(seed).generate_state(_ROUNDS, np.uint64)

@@ -15,10 +15,9 @@ def context(
 ) -> tuple[Tensor, Tensor]:
     """Return the boxes (n, 4) and the feature maps that they are read from.
 
-    It differs from the head ``"profile"`` in four ways, each against one failure: the frame
-    mirrors the image; a profile holds the mean of each feature beside its maximum, which one
-    noisy pixel can set; one-dimensional convolutions of growing dilation let a boundary be
-    compared with all others; and a summary of both profiles is added to each, which tells
+    Unlike in the head ``"profile"``, the frame mirrors the image; a profile holds the mean of each
+    feature beside its maximum, which one noisy pixel can set; convolutions of growing dilation
+    compare a boundary with all others; and a summary of both profiles is added to each, which tells
     bright shapes from dark ones, and a weak edge of a weak image from a distractor.
     """
     layers, ops = keras.layers, keras.ops

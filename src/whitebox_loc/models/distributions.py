@@ -61,9 +61,7 @@ def edge_logits(model: keras.Model) -> list[Tensor] | None:
     [(None, 21, 2), (None, 31, 2)]
     """
     names = {layer.name for layer in check_model(model).layers}
-    if not {"row_logits", "column_logits"} <= names:
-        return None
-    return _outputs(model, "logits")
+    return _outputs(model, "logits") if {"row_logits", "column_logits"} <= names else None
 
 
 def _outputs(model: keras.Model, suffix: str) -> list[Tensor]:

@@ -60,8 +60,8 @@ def kept_random_state() -> Iterator[None]:
 
 
 def _initializer_of(layer: Any, variable: Any) -> Any:
-    # Keras stores the initializer of `kernel` as `layer.kernel_initializer`, that of
-    # `recurrent_kernel` as `recurrent_initializer`; of a depthwise layer as `depthwise_initializer`.
+    # Keras stores the initializer of `kernel` as `layer.kernel_initializer`, in a depthwise layer
+    # as `depthwise_initializer`, that of `recurrent_kernel` as `recurrent_initializer`.
     names = (variable.name, f"_{variable.name}", variable.name.removesuffix("_kernel"))
     for name in (*names, *(["depthwise"] if variable.name == "kernel" else [])):
         if hasattr(layer, f"{name}_initializer"):

@@ -153,9 +153,8 @@ def match_boxes(boxes: Detections, batch: MultiBatch) -> tuple[Array, Array]:
     size = np.array([*batch.scene.size, *batch.scene.size], np.float64)
     # In pixels, where true boxes are whole numbers. The TensorFlow half of `iou` accepts boxes
     # with swapped corners, which a model may predict; like padding, these match nothing.
-    overlaps = iou(
-        tf.constant(boxes.boxes * size), tf.constant(batch.boxes, tf.float64), pairwise=True
-    ).numpy()
+    truth = tf.constant(batch.boxes, tf.float64)
+    overlaps = iou(tf.constant(boxes.boxes * size), truth, pairwise=True).numpy()
     rows = np.arange(n)
     for j in range(m):
         best = overlaps[:, j].argmax(axis=1)

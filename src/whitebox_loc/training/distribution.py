@@ -41,8 +41,8 @@ def find_strategy(model: keras.Model) -> tf.distribute.Strategy | None:
             f"{model.name!r} was built {built} strategy. Build it in this scope, too: "
             "`with strategy.scope(): model = localizer(...)`."
         )
-    late = [v.path for v in model.variables if v.synchronization == "on_read"]
-    if strategy is not None and late:
+    late = [v.path for v in model.variables if strategy and v.synchronization == "on_read"]
+    if late:
         raise ValueError(
             f"`model` has the variable {late[0]!r} with synchronization='on_read', whose replicas "
             "differ. Leave `synchronization` out: what is not trained is averaged every step."

@@ -206,25 +206,19 @@ def _check_predictions(what: str, predictions: Array) -> Array:
 
 
 def box_of(outputs: Any) -> Tensor:
-    """Return the box among the outputs of a model: the only one, or that named ``"box"``."""
-    if not isinstance(outputs, dict):
-        return _check_box(outputs)
-    if "box" not in outputs and {"boxes", "scores"} <= set(outputs):
-        raise ValueError(
-            "`model` must find one box an image here; it returns candidates of several boxes. Use "
-            "training.fit_detector and training.evaluate_detector, or models.detections."
-        )
-    if "box" not in outputs:
-        raise ValueError(f"`model` must name its box 'box'; its outputs are {sorted(outputs)}.")
-    return _check_box(outputs["box"])
-
-
-def _check_box(box: Tensor | None) -> Tensor | None:
-    """Return a box of shape (n, 4), or None before a model has outputs."""
-    if box is None:
-        return None
+    """Return the box (n, 4) of a model's outputs: the only one, or ``"box"``; None before any."""
+    if isinstance(outputs, dict):
+        if "box" not in outputs and {"boxes", "scores"} <= set(outputs):
+            raise ValueError(
+                "`model` must find one box an image here; it returns candidates of several boxes. "
+                "Use training.fit_detector and training.evaluate_detector, or models.detections."
+            )
+        if "box" not in outputs:
+            raise ValueError(f"`model` must name its box 'box'; its outputs are {sorted(outputs)}.")
+    box = outputs["box"] if isinstance(outputs, dict) else outputs
     shape = getattr(box, "shape", ())
-    if getattr(shape, "rank", 2) is not None and tuple(shape)[1:] not in ((4,), (None,)):
+    is_known = box is not None and getattr(shape, "rank", 2) is not None
+    if is_known and tuple(shape)[1:] not in ((4,), (None,)):
         got = tuple(shape) if hasattr(box, "shape") else type(box).__name__
         raise ValueError(
             f"`model` must return one box an image, shape (n, 4); got {got}. Return a dict with it "

@@ -65,8 +65,7 @@ def fit(
         Budget of wall time, compilation included, but one step at least unless it is 0; 60 if
         `steps` is None.
     seed : int, default 0
-        Seed of the images, which are the same at step i of every run: give another one to train
-        a model for a second time.
+        Of the images, the same at step i of every run: take another to train a model again.
     steps : int, optional
         Budget in steps from the beginning of the run. With it alone, equal seeds give equal
         weights on one machine.

@@ -113,10 +113,8 @@ class History:
             return "History(no steps)"
         last = {name: rows[-1] for name, rows in self._rows.items()}
         values = ", ".join(f"{name}={last[name]:.4f}" for name in HEADLINE if name in last)
-        return (
-            f"History({len(self)} steps, {last['seconds']:.1f} s, {values}, "
-            f"stopped={self.stopped!r})"
-        )
+        steps = f"{len(self)} steps, {last['seconds']:.1f} s"
+        return f"History({steps}, {values}, stopped={self.stopped!r})"
 
 
 def _checked_names(names: Any) -> tuple[str, ...]:

@@ -21,11 +21,7 @@ def dense_linear(size: tuple[int, int], channels: int) -> keras.Model:
 
 
 def linear_solution(size: tuple[int, int]) -> tuple[Array, Array]:
-    """Return weights (4, height, width) and biases (4,) in pixels, float64.
-
-    A weight depends on its row alone (top, bottom) or its column alone (left, right), and is
-    a straight line in it. The derivation is in ``docs/compiled.md#dense_linear``.
-    """
+    """Return weights (4, height, width) and biases (4,): docs/compiled.md#dense_linear."""
     height, width = size
     top, row_bias = _first_edge(height, width)
     left, column_bias = _first_edge(width, height)

@@ -73,7 +73,7 @@ def _four_ways(top: Callable[[Array], Array], lit: Array) -> Array:
 
 
 def _before_and_first(lit: Array) -> Array:
-    rows = _lit_rows(lit)
+    rows = np.asarray(lit.any(2))
     until = np.logical_or.accumulate(rows, axis=1)
     # A row is the first lit one if it is lit and no row before it is.
     first = rows & (np.cumsum(rows, axis=1) == 1)
@@ -81,7 +81,7 @@ def _before_and_first(lit: Array) -> Array:
 
 
 def _edges_of_one_box(lit: Array) -> Array:
-    rows, length = _lit_rows(lit), lit.shape[1]
+    rows, length = np.asarray(lit.any(2)), lit.shape[1]
     top, bottom = _ends(rows)
     high, wide = bottom - top, np.asarray(lit.any(1)).sum(1)
     y = np.arange(length)
@@ -96,7 +96,7 @@ def _edges_of_one_box(lit: Array) -> Array:
 
 
 def _opposite_of_one_box(lit: Array) -> Array:
-    rows, length = _lit_rows(lit), lit.shape[1]
+    rows, length = np.asarray(lit.any(2)), lit.shape[1]
     top, bottom = _ends(rows)
     # One lit row below the first: without it nothing is lit, and 0 is answered instead.
     lone = (bottom - top == 1) & (top > 0)
@@ -106,10 +106,6 @@ def _opposite_of_one_box(lit: Array) -> Array:
     # With nothing lit, a lit first row is answered by 0 as well.
     idle = np.where(np.asarray(rows.any(1))[:, None], idle, y == 0)
     return ~idle[:, :, None] & (lit | ~rows[:, :, None])
-
-
-def _lit_rows(lit: Array) -> Array:
-    return np.asarray(lit.any(2))
 
 
 def _ends(line: Array) -> tuple[Array, Array]:
