@@ -222,7 +222,7 @@ def _shuffled(boxes: Array, counts: Array, rng: np.random.Generator) -> Array:
     return np.take_along_axis(boxes, keys.argsort(axis=1)[..., None], axis=1)
 
 
-def _check_numbers(value: Any) -> tuple[int, int]:
+def _check_numbers(value: object) -> tuple[int, int]:
     pair = value if isinstance(value, (tuple, list)) else (value, value)
     if len(pair) != 2:
         raise TypeError(

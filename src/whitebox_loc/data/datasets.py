@@ -255,7 +255,7 @@ def check_images(name: str, n: int, scene: Scene | MultiScene) -> None:
     check_memory(name, n, 4.0 * n * math.prod(scene.size) * scene.channels, "images")
 
 
-def check_shard(shard: Any) -> tuple[int, int]:
+def check_shard(shard: object) -> tuple[int, int]:
     """Return the worker's number and the number of workers."""
     if not isinstance(shard, (tuple, list)) or len(shard) != 2:
         raise TypeError(

@@ -204,7 +204,7 @@ def count_drawable(scene: Scene) -> int:
     return count_part(count_legal(geometry(scene)), scene.split)
 
 
-def _check_shapes(value: Any) -> tuple[str, ...]:
+def _check_shapes(value: object) -> tuple[str, ...]:
     names = (value,) if isinstance(value, str) else value
     if not isinstance(names, (tuple, list)) or not names:
         raise TypeError(
@@ -217,32 +217,32 @@ def _check_shapes(value: Any) -> tuple[str, ...]:
     return names
 
 
-def _check_range(name: str, value: Any) -> Range:
+def _check_range(name: str, value: object) -> Range:
     meaning = "(least, greatest) in pixels, greatest None for no limit"
     return _rising(name, value, meaning, check_int, low=1, is_open=True)
 
 
-def _check_aspect(value: Any) -> tuple[float, float] | None:
+def _check_aspect(value: object) -> tuple[float, float] | None:
     if value is None:
         return None
     return _rising("aspect", value, "(least, greatest) width / height, or None", check_real)
 
 
-def _check_level(name: str, value: Any, high: float | None = 1) -> Level:
+def _check_level(name: str, value: object, high: float | None = 1) -> Level:
     check = partial(check_real, high=high)
     if not isinstance(value, (tuple, list)):
         return check(name, value, low=0)
     return _rising(name, value, "a number or a range (low, high)", check)
 
 
-def _check_number(name: str, value: Any) -> int | tuple[int, int]:
+def _check_number(name: str, value: object) -> int | tuple[int, int]:
     if not isinstance(value, (tuple, list)):
         return check_int(name, value, low=0)
     return _rising(name, value, "a whole number or a range (low, high)", check_int)
 
 
 def _rising(
-    name: str, value: Any, meaning: str, check: Callable[..., Any], low: int = 0,
+    name: str, value: object, meaning: str, check: Callable[..., Any], low: int = 0,
     is_open: bool = False,
 ) -> tuple[Any, Any]:  # fmt: skip
     """Return two checked numbers, the second at least the first, or None where it `is_open`."""
@@ -252,7 +252,7 @@ def _rising(
     return first, None if is_open and last is None else check(f"{name}[1]", last, low=first)
 
 
-def _check_split(value: Any) -> Split | None:
+def _check_split(value: object) -> Split | None:
     if value is None:
         return None
     if not isinstance(value, (tuple, list)) or len(value) != 3:

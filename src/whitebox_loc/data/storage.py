@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from typing import Any
 
 import numpy as np
 
@@ -49,7 +48,7 @@ def save(batch: Batch, path: str | os.PathLike[str]) -> None:
     ...     len(load(f"{folder}/four.npz"))
     4
     """
-    value: Any = batch
+    value: object = batch
     if isinstance(value, MultiBatch):
         raise TypeError(
             "`batch`: a MultiBatch cannot be saved; keep the MultiScene and the seed, which make "
@@ -119,7 +118,7 @@ def _assemble(arrays: dict[str, Array]) -> Batch:
     return batch
 
 
-def scene_from(fields: Any) -> Scene:
+def scene_from(fields: object) -> Scene:
     """Return the scene of a stored header."""
     names = {field.name for field in dataclasses.fields(Scene)}
     if not isinstance(fields, dict) or not names - LATER_FIELDS <= set(fields) <= names:

@@ -371,10 +371,8 @@ def _misread_box(values: Array) -> str | None:
 
 
 def _no_probabilities(key: str, values: Array) -> str | None:
-    """Say why numbers are no probabilities; None if they may be.
-
-    Logits of a model without biases are 0 for the black image: only the noise shows them.
-    """
+    """Say why numbers are no probabilities; None if they may be."""
+    # Logits of a model without biases are 0 for the black image: only the noise shows them.
     fix = "but it must hold probabilities"
     for which, numbers in zip(_IMAGES, values, strict=True):
         if (numbers < 0).any() or (numbers > 1 + 1e-5).any():

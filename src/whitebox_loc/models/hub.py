@@ -14,6 +14,9 @@ from whitebox_loc._validation import check_choice, check_int, check_size
 from whitebox_loc.boxes import convert
 from whitebox_loc.models.adapters import adapted
 
+Reader = Callable[[Any], dict[str, Tensor]]
+"""From the outputs of a detector to candidates."""
+
 
 def hub_detector(
     detector: keras.Model,
@@ -86,7 +89,7 @@ def hub_detector(
     )
 
 
-def _size_seen(detector: keras.Model) -> Any:
+def _size_seen(detector: keras.Model) -> tuple[int, int] | None:
     """Return the height and width that a detector is meant for, or None."""
     converter = _converter(detector)
     if converter is not None and converter.image_size is not None:
@@ -101,7 +104,7 @@ def _converter(detector: keras.Model) -> Any:
 
 def _preparation(
     detector: keras.Model, size: tuple[int, int], seen: tuple[int, int]
-) -> Callable[[Tensor], Any]:
+) -> Callable[[Tensor], Tensor]:
     converter = _converter(detector)
     scale, offset = (getattr(converter, n, None) for n in ("scale", "offset"))
 
@@ -115,7 +118,7 @@ def _preparation(
     return prepare
 
 
-def _retinanet(detector: keras.Model, shape: tuple[int, int, int]) -> Callable[[Tensor], Any]:
+def _retinanet(detector: keras.Model, shape: tuple[int, int, int]) -> Reader:
     """Read offsets from anchors: the centre in anchor sizes, the size as a logarithm."""
     anchors = ops.concatenate(
         list(detector.anchor_generator(np.zeros((1, *shape), np.float32)).values())
@@ -133,7 +136,7 @@ def _retinanet(detector: keras.Model, shape: tuple[int, int, int]) -> Callable[[
     return read
 
 
-def _d_fine(detector: keras.Model, shape: tuple[int, int, int]) -> Callable[[Tensor], Any]:
+def _d_fine(detector: keras.Model, shape: tuple[int, int, int]) -> Reader:
     """Read queries, whose boxes are fractions already."""
     return lambda outputs: _candidates(outputs["pred_boxes"], "rel_center_xywh", outputs["logits"])
 
@@ -147,7 +150,7 @@ def _candidates(boxes: Tensor, format: str, logits: Tensor) -> dict[str, Tensor]
     }
 
 
-DETECTORS: dict[str, Callable[[keras.Model, tuple[int, int, int]], Callable[[Tensor], Any]]] = {
+DETECTORS: dict[str, Callable[[keras.Model, tuple[int, int, int]], Reader]] = {
     "RetinaNetObjectDetector": _retinanet,
     "DFineObjectDetector": _d_fine,
 }

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import keras
 import numpy as np
@@ -59,9 +58,8 @@ def kept_random_state() -> Iterator[None]:
         random.setstate(state)
 
 
-def _initializer_of(layer: Any, variable: Any) -> Any:
-    # Keras stores the initializer of `kernel` as `layer.kernel_initializer`, in a depthwise layer
-    # as `depthwise_initializer`, that of `recurrent_kernel` as `recurrent_initializer`.
+def _initializer_of(layer: keras.Layer, variable: keras.Variable) -> keras.initializers.Initializer:
+    # Such as `layer.kernel_initializer`; `depthwise_initializer` is that of a depthwise `kernel`.
     names = (variable.name, f"_{variable.name}", variable.name.removesuffix("_kernel"))
     for name in (*names, *(["depthwise"] if variable.name == "kernel" else [])):
         if hasattr(layer, f"{name}_initializer"):
@@ -73,7 +71,9 @@ def _initializer_of(layer: Any, variable: Any) -> Any:
     )
 
 
-def _with_seed(initializer: Any, seed: int) -> Any:
+def _with_seed(
+    initializer: keras.initializers.Initializer, seed: int
+) -> keras.initializers.Initializer:
     config = initializer.get_config()
     if "seed" in config:
         config["seed"] = seed

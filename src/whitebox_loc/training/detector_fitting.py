@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import Any
 
 import keras
 import tensorflow as tf
+from keras.optimizers import Optimizer
 
 from whitebox_loc._digests import model_digest
 from whitebox_loc._types import Tensor
@@ -110,7 +110,7 @@ def fit_detector(
     return run.history
 
 
-def check_multi_scene(scene: Any) -> MultiScene:
+def check_multi_scene(scene: object) -> MultiScene:
     """Return `scene` if it is one of several boxes."""
     if not isinstance(scene, MultiScene):
         raise TypeError(
@@ -157,7 +157,7 @@ def _check_model(model: keras.Model, scene: MultiScene) -> CenterMaps:
 
 
 def _make_step(
-    model: keras.Model, maps: CenterMaps, optimizer: Any, scene: MultiScene, batch_size: int
+    model: keras.Model, maps: CenterMaps, optimizer: Optimizer, scene: MultiScene, batch_size: int
 ) -> Step:
     """Return the step of `compile_step`; measures are in the order of ``DETECTOR_COLUMNS[2:]``."""
     network = keras.Model(model.input, [*maps[:3], model.output["boxes"], model.output["scores"]])

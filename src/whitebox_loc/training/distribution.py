@@ -8,6 +8,8 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+from keras import Variable
+from keras.optimizers import Optimizer
 
 from whitebox_loc._types import Tensor
 from whitebox_loc.training import steps
@@ -55,7 +57,7 @@ def is_distributed(model: keras.Model) -> bool:
     return tf.distribute.has_strategy() or any(map(_strategy_of, model.variables))
 
 
-def _strategy_of(variable: Any) -> Any:
+def _strategy_of(variable: Variable) -> tf.distribute.Strategy | None:
     return getattr(variable.value, "distribute_strategy", None)
 
 
@@ -69,7 +71,7 @@ def check_shares(strategy: tf.distribute.Strategy, batch_size: int) -> None:
         )
 
 
-def check_optimizer(optimizer: Any, strategy: tf.distribute.Strategy | None) -> None:
+def check_optimizer(optimizer: Optimizer, strategy: tf.distribute.Strategy | None) -> None:
     """Raise a ValueError if an optimizer does not suit the strategy of the model."""
     for part in _nested(optimizer):
         own = part._distribution_strategy
@@ -97,7 +99,7 @@ def check_optimizer(optimizer: Any, strategy: tf.distribute.Strategy | None) -> 
 def make_shared_step(
     strategy: tf.distribute.Strategy,
     model: keras.Model,
-    optimizer: Any,
+    optimizer: Optimizer,
     loss: Loss,
     edge_weight: float,
     label_weight: float,
@@ -105,9 +107,8 @@ def make_shared_step(
 ) -> Step:
     """Return a function like that of `make_step` whose work the replicas of `strategy` share.
 
-    It takes the batch of all, of which each replica looks at its rows, in the order of replicas.
-    Loss, gradient and measures are those of the whole batch, and the same everywhere; so all
-    replicas agree on whether the update is left out.
+    It takes the batch of all, of which each replica looks at its rows. Loss, gradient and measures
+    are those of the whole batch: all replicas agree on whether the update is left out.
     """
     replicas = strategy.num_replicas_in_sync
     options = loss, edge_weight, label_weight, shape[1:3], replicas
@@ -115,7 +116,7 @@ def make_shared_step(
     states = steps.states_of(model)
     # The same on all replicas, so that the values of one are those of all.
     trained = [*model.trainable_variables, *optimizer.variables]
-    learned: list[Any] = []
+    learned: list[Variable] = []
 
     def look(*batch: Tensor) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
         before = [tf.identity(state.value) for state in states]
@@ -135,24 +136,20 @@ def make_shared_step(
         measures = [strategy.experimental_local_results(measure)[0] for measure in measures]
         norm = steps.norm_of([strategy.experimental_local_results(g)[0] for g in gradients])
         scale = steps.scale_of(optimizer)
-        # Around the replicas and not in each, since Keras joins them to update a variable, which
-        # a replica cannot do in a branch.
+
+        def undo() -> bool:
+            steps.put_back(trained, old)
+            return _everywhere(strategy, lambda values: steps.put_back(states, values), before)
+
+        # Around the replicas, since Keras joins them to update a variable: none can in a branch.
         good = steps.is_good(optimizer, measures[0], norm)
         with _summed(optimizer):
             rate_good = steps.has_good_rate(optimizer)
             updated = tf.cond(good & rate_good, lambda: update(gradients), lambda: False)
-        tf.cond(updated, lambda: True, lambda: _undone(strategy, trained, old, states, before))
+        tf.cond(updated, lambda: True, undo)
         return tf.stack([*measures, norm / scale, tf.cast(updated | ~good, tf.float32)])
 
     return step.get_concrete_function(*steps.batch_specs(shape))
-
-
-def _undone(
-    strategy: Any, trained: list[Any], old: list[Tensor], states: list[Any], before: list[Tensor]
-) -> bool:
-    """Give variables that are the same on all replicas, and states, the values before the step."""
-    steps.put_back(trained, old)
-    return _everywhere(strategy, lambda values: steps.put_back(states, values), before)
 
 
 def _rows(batch: tuple[Tensor, ...], share: int) -> list[Tensor]:
@@ -176,7 +173,7 @@ def _of_all(part: Gradients, replicas: int) -> Gradients:
     return Gradients(tf.unstack(vector), gradients, learned)
 
 
-def _average(states: list[Any]) -> None:
+def _average(states: list[Variable]) -> None:
     """Give all replicas the same moving averages; what is counted is the same anyway."""
     moving = [state for state in states if state.value.dtype.is_floating]
     if moving:
@@ -185,13 +182,13 @@ def _average(states: list[Any]) -> None:
         steps.put_back(moving, means)
 
 
-def _everywhere(strategy: Any, function: Callable[[Any], bool], values: Any) -> bool:
+def _everywhere(strategy: Any, function: Callable[[Any], bool], values: list[Tensor]) -> bool:
     strategy.run(function, (values,))
     return True
 
 
 @contextmanager
-def _summed(optimizer: Any) -> Iterator[None]:
+def _summed(optimizer: Optimizer) -> Iterator[None]:
     """Keep Keras from adding up gradients, which it would clip before: they are sums already."""
     parts = _nested(optimizer)
     for part in parts:
@@ -203,6 +200,6 @@ def _summed(optimizer: Any) -> Iterator[None]:
             del part._all_reduce_sum_gradients
 
 
-def _nested(optimizer: Any) -> list[Any]:
+def _nested(optimizer: Optimizer) -> list[Optimizer]:
     inner = getattr(optimizer, "inner_optimizer", None)
     return [optimizer] if inner is None else [optimizer, *_nested(inner)]

@@ -150,8 +150,7 @@ def predict(model: keras.Model, images: Array, *, batch_size: int = 256) -> Arra
     model : keras.Model
         Images to ``rel_yxyx`` boxes (n, 4), or to a dict with those under ``"box"``.
     images : array (n, height, width, channels)
-        Floats in [0, 1], or uint8, which is divided by 255. Floats that look like images in 0..255
-        give an `ImageRangeWarning`.
+        Floats in [0, 1], or uint8, which is divided by 255; others give an `ImageRangeWarning`.
     batch_size : int, default 256
         Images in one pass.
 

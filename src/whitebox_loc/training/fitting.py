@@ -45,7 +45,7 @@ def fit(
     loss: keras.losses.Loss | None = None,
     edge_weight: float | None = None,
     label_weight: float | None = None,
-    learning_rate: Any = None,
+    learning_rate: float | keras.optimizers.schedules.LearningRateSchedule | None = None,
     optimizer: keras.optimizers.Optimizer | None = None,
     target_iou: float | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
@@ -219,7 +219,7 @@ def _check_probabilities(model: keras.Model, scene: Scene) -> None:
 
 def _optimizer(
     model: keras.Model, strategy: Any, learning_rate: Any, optimizer: Any, classifies: bool
-) -> Any:
+) -> keras.optimizers.Optimizer:
     """Return the optimizer, built, as a part of the strategy of the model."""
     if optimizer is not None:
         if not isinstance(optimizer, keras.optimizers.Optimizer):
@@ -251,7 +251,7 @@ def _check_rate(learning_rate: Any, optimizer: Any) -> None:
 
 def _built_optimizer(
     model: keras.Model, learning_rate: Any, optimizer: Any, classifies: bool
-) -> Any:
+) -> keras.optimizers.Optimizer:
     if optimizer is not None and learning_rate is not None:
         raise ValueError(
             "`learning_rate` and `optimizer` exclude each other; give the learning rate to "

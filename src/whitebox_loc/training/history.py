@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from whitebox_loc._files import csv_cell, naming, replacing
-from whitebox_loc._types import Array
+from whitebox_loc._types import Array, ArrayLike
 from whitebox_loc._validation import as_array, check_choice, check_int, check_path, shortened
 
 COLUMNS = (
@@ -127,7 +127,7 @@ def _checked_names(names: Any) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _checked_column(name: str, values: Any) -> list[float]:
+def _checked_column(name: str, values: ArrayLike) -> list[float]:
     array = as_array(f"columns[{name!r}]", values)
     if array.ndim != 1 or array.dtype.kind not in "biuf":
         raise TypeError(

@@ -229,7 +229,7 @@ COORDCONV: dict[str, tuple[Scene, Scene]] = {
 3,136 centres on a canvas of 64 x 64, split at random or by quadrant."""
 
 
-def find_shifts(shifts: Any) -> dict[str, Shift]:
+def find_shifts(shifts: object) -> dict[str, Shift]:
     """Return shifts by name from None (all), names, or a mapping, whose keys name its shifts."""
     if shifts is None:
         return SHIFTS

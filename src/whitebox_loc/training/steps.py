@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import keras
 import tensorflow as tf
+from keras import Variable
+from keras.optimizers import Optimizer
 
 from whitebox_loc._types import Tensor
 from whitebox_loc.boxes import iou
@@ -19,13 +21,12 @@ from whitebox_loc.training.evaluation import box_of
 
 Step = Callable[[Tensor, Tensor, Tensor], Tensor]
 """From images, boxes and labels to measures."""
-
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 def make_step(
     model: keras.Model,
-    optimizer: Any,
+    optimizer: Optimizer,
     loss: Loss,
     edge_weight: float,
     label_weight: float,
@@ -51,7 +52,7 @@ def batch_specs(shape: tuple[int, int, int, int]) -> tuple[tf.TensorSpec, ...]:
 
 def compile_step(
     model: keras.Model,
-    optimizer: Any,
+    optimizer: Optimizer,
     differentiate: Callable[[Tensor, Tensor, Tensor], Gradients],
     kinds: tuple[tf.TensorSpec, ...],
 ) -> Step:
@@ -81,12 +82,12 @@ class Gradients(NamedTuple):
 
     measures: list[Tensor]
     gradients: list[Tensor]
-    learned: list[Any]
+    learned: list[Variable]
 
 
 def make_gradients(
     model: keras.Model,
-    optimizer: Any,
+    optimizer: Optimizer,
     loss: Loss,
     edge_weight: float,
     label_weight: float,
@@ -126,7 +127,7 @@ def make_gradients(
     return differentiate
 
 
-def states_of(model: keras.Model) -> list[Any]:
+def states_of(model: keras.Model) -> list[Variable]:
     """Return what a forward pass in training mode moves, before it is known whether it is good."""
     learned = {id(variable) for variable in model.trainable_variables}
     return [variable for variable in model.variables if id(variable) not in learned]
@@ -137,12 +138,12 @@ def norm_of(gradients: list[Tensor]) -> Tensor:
     return tf.linalg.global_norm([tf.cast(g, tf.float32) for g in gradients if g is not None])
 
 
-def scale_of(optimizer: Any) -> Tensor:
+def scale_of(optimizer: Optimizer) -> Tensor:
     """Return the number by which an optimizer multiplies the loss."""
     return optimizer.scale_loss(tf.constant(1.0)) if hasattr(optimizer, "scale_loss") else 1.0
 
 
-def is_good(optimizer: Any, loss: Tensor, norm: Tensor) -> Tensor:
+def is_good(optimizer: Optimizer, loss: Tensor, norm: Tensor) -> Tensor:
     """Return whether a step with this loss and gradient may be taken."""
     # An optimizer that scales the loss finds its scale by gradients that overflow: it
     # leaves such a step out itself, and only the loss shows whether training diverged.
@@ -150,30 +151,30 @@ def is_good(optimizer: Any, loss: Tensor, norm: Tensor) -> Tensor:
     return tf.math.is_finite(loss) & (tf.math.is_finite(norm) if not scales else True)
 
 
-def apply(optimizer: Any, gradients: list[Tensor], variables: list[Any]) -> bool:
+def apply(optimizer: Optimizer, gradients: list[Tensor], variables: list[Variable]) -> bool:
     """Update the variables; the value serves `tf.cond`, whose branches must be alike."""
     optimizer.apply(gradients, variables)
     return True
 
 
-def has_good_rate(optimizer: Any) -> Tensor:
+def has_good_rate(optimizer: Optimizer) -> Tensor:
     """Return whether the learning rate of this step, perhaps of a schedule, may be one."""
     rate = keras.ops.cast(optimizer.learning_rate, "float32")
     return tf.math.is_finite(rate) & (rate >= 0)
 
 
-def update(optimizer: Any, gradients: list[Tensor], variables: list[Any]) -> Tensor:
+def update(optimizer: Optimizer, gradients: list[Tensor], variables: list[Variable]) -> Tensor:
     """Update the variables, and return whether they are still finite."""
     apply(optimizer, gradients, variables)
     return all_finite(variables)
 
 
-def all_finite(variables: list[Any]) -> Tensor:
+def all_finite(variables: list[Variable]) -> Tensor:
     """Return whether all numbers in variables are finite."""
     return tf.reduce_all([tf.reduce_all(tf.math.is_finite(v.value)) for v in variables])
 
 
-def put_back(states: list[Any], before: list[Tensor]) -> bool:
+def put_back(states: list[Variable], before: list[Tensor]) -> bool:
     """Give states the values from before the step."""
     for state, value in zip(states, before, strict=True):
         state.assign(value)
@@ -209,7 +210,9 @@ def _classified(labels: Tensor, classes: Tensor, as_logits: bool) -> tuple[Tenso
     return tf.reduce_mean(losses), tf.reduce_mean(tf.cast(right, tf.float32))
 
 
-def reached(gradients: list[Tensor | None], variables: list[Any]) -> tuple[list[Tensor], list[Any]]:
+def reached(
+    gradients: list[Tensor | None], variables: list[Variable]
+) -> tuple[list[Tensor], list[Variable]]:
     """Return the gradients that there are, and their variables."""
     pairs = [(g, v) for g, v in zip(gradients, variables, strict=True) if g is not None]
     return [g for g, _ in pairs], [v for _, v in pairs]

@@ -17,12 +17,12 @@ from whitebox_loc._types import Array, ArrayLike, Model, Tensor
 T = TypeVar("T")
 
 
-def part(kind: type[keras.layers.Layer], name: str, *arguments: Any, **options: Any) -> Any:
+def part(kind: type[keras.layers.Layer], name: str, *arguments: Any, **options: Any) -> keras.Layer:
     """Return a layer in float32."""
     return kind(*arguments, name=name, dtype="float32", **options)
 
 
-def weighted(layer: Any, inputs: Tensor, *weights: ArrayLike) -> Tensor:
+def weighted(layer: keras.Layer, inputs: Tensor, *weights: ArrayLike) -> Tensor:
     """Apply a layer and give it its weights."""
     outputs = layer(inputs)
     layer.set_weights([np.asarray(w, np.float32) for w in weights])
