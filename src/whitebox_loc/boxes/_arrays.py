@@ -6,23 +6,18 @@ from typing import Any
 
 import numpy as np
 
+from whitebox_loc._types import Array, ArrayLike, Tensor
 from whitebox_loc._validation import as_array, check_boxes, shortened
 
 
-def is_tensor(value: Any) -> bool:
-    """Tell whether `value` is a TensorFlow or Keras tensor, by the module of its type.
-
-    Datasets, layers and models of these modules have no shape and are none.
-    """
+def is_tensor(value: ArrayLike) -> bool:
+    """Tell whether `value` is a TensorFlow or Keras tensor, by its type: others have no shape."""
     theirs = type(value).__module__.partition(".")[0] in ("tensorflow", "keras")
     return theirs and hasattr(value, "shape") and hasattr(value, "dtype")
 
 
-def namespace(*values: Any) -> Any:
-    """Return ``keras.ops`` if one of the values is a tensor, ``numpy`` otherwise.
-
-    Keras names its operations as NumPy does, so the same lines run on both.
-    """
+def namespace(*values: ArrayLike) -> Any:
+    """Return ``keras.ops`` if a value is a tensor, ``numpy``, which names alike, otherwise."""
     if any(is_tensor(value) for value in values):
         from keras import ops
 
@@ -30,12 +25,11 @@ def namespace(*values: Any) -> Any:
     return np
 
 
-def as_boxes(name: str, value: Any, xp: Any, *, halves: bool = True) -> Any:
+def as_boxes(name: str, value: ArrayLike, xp: Any, *, halves: bool = True) -> ArrayLike:
     """Return `value` as a floating array or tensor of shape ``(..., 4)``.
 
-    NumPy values are checked (see `check_boxes`) and whole numbers become
-    float64; tensors are checked by their static shape only and whole numbers
-    become float32. With ``halves=False``, 16-bit floats become float32.
+    NumPy values are checked (see `check_boxes`), tensors by their static shape only; whole numbers
+    become float64 and float32. With ``halves=False``, 16-bit floats become float32.
     """
     if xp is np:
         array = check_boxes(name, value)
@@ -50,7 +44,7 @@ def as_boxes(name: str, value: Any, xp: Any, *, halves: bool = True) -> Any:
     return tensor
 
 
-def check_numeric(name: str, value: Any) -> None:
+def check_numeric(name: str, value: ArrayLike) -> None:
     """Raise unless `value` is a tensor of numbers, or something else that `check_boxes` takes."""
     if not is_tensor(value):
         check_boxes(name, value)
@@ -60,7 +54,7 @@ def check_numeric(name: str, value: Any) -> None:
         raise TypeError(f"`{name}` must hold numbers; got a tensor of dtype {dtype}.")
 
 
-def align(a: Any, b: Any) -> tuple[Any, Any]:
+def align(a: ArrayLike, b: ArrayLike) -> tuple[Tensor, Tensor]:
     """Give both values the dtype of the one that is a tensor, or the wider if both are.
 
     16-bit floats count as float32: the other value must not be rounded to them.
@@ -72,7 +66,7 @@ def align(a: Any, b: Any) -> tuple[Any, Any]:
     return tuple(keras.ops.cast(value, dtype) for value in (a, b))
 
 
-def to_tensor(value: Any, *, halves: bool = True) -> Any:
+def to_tensor(value: ArrayLike, *, halves: bool = True) -> Tensor:
     """Return `value` as a floating tensor, whole numbers (and maybe halves) as float32."""
     import keras
 
@@ -82,7 +76,7 @@ def to_tensor(value: Any, *, halves: bool = True) -> Any:
     return tensor if name in keep else keras.ops.cast(tensor, "float32")
 
 
-def finite_tensor(name: str, value: Any) -> Any:
+def finite_tensor(name: str, value: ArrayLike) -> Tensor:
     """Return numbers as float tensor; outside a compiled function they must be finite."""
     if not is_symbolic(value):
         array = numbers_of(name, value)
@@ -91,13 +85,13 @@ def finite_tensor(name: str, value: Any) -> Any:
     return to_tensor(value, halves=False)
 
 
-def check_pair(y_true: Any, y_pred: Any, *, fractions: bool = False) -> None:
+def check_pair(y_true: ArrayLike, y_pred: ArrayLike, *, fractions: bool = False) -> None:
     """Raise unless these are as many true as predicted boxes ``(n, 4)``, one an image.
 
     Inside a graph there are only shapes to look at. Otherwise all numbers must be finite, and
     true boxes must not be swapped; with `fractions` they must lie within the image.
     """
-    shapes = [_one_an_image(*pair) for pair in (("y_true", y_true), ("y_pred", y_pred))]
+    shapes = _one_an_image("y_true", y_true), _one_an_image("y_pred", y_pred)
     if None not in shapes[0] + shapes[1] and shapes[0] != shapes[1]:
         raise ValueError(
             "`y_true` and `y_pred` must hold equally many boxes; got shapes "
@@ -115,7 +109,7 @@ def check_pair(y_true: Any, y_pred: Any, *, fractions: bool = False) -> None:
             )
 
 
-def _one_an_image(name: str, value: Any) -> tuple[int | None, ...]:
+def _one_an_image(name: str, value: ArrayLike) -> tuple[int | None, ...]:
     """Return the shape of boxes, one an image, as far as it is known."""
     shape = value.shape if is_symbolic(value) else as_array(name, value).shape
     rank = shape.rank if hasattr(shape, "rank") else len(shape)
@@ -130,11 +124,10 @@ def _one_an_image(name: str, value: Any) -> tuple[int | None, ...]:
     return tuple(shape)
 
 
-def check_fractions(name: str, boxes: Any, *, within: bool = True, ordered: bool = True) -> None:
-    """Raise unless ``rel_yxyx`` boxes are finite, `within` the image and `ordered`, as asked.
-
-    Rounding of fractions, by up to `ROUNDING`, is let through.
-    """
+def check_fractions(
+    name: str, boxes: ArrayLike, *, within: bool = True, ordered: bool = True
+) -> None:
+    """Raise unless ``rel_yxyx`` boxes are finite, and `within` the image, `ordered` if asked."""
     array = check_boxes(name, numbers_of(name, boxes))
     where = _first((array < -ROUNDING) | (array > 1 + ROUNDING)) if within else None
     if where is not None:
@@ -159,13 +152,13 @@ ROUNDING = 1e-5
 """More than float32 arithmetic on a few fractions is off by."""
 
 
-def _first(wrong: Any) -> tuple[int, ...] | None:
+def _first(wrong: Array) -> tuple[int, ...] | None:
     """Return where the first box with something wrong is, or None."""
     places = np.argwhere(wrong.any(axis=-1))
     return tuple(int(i) for i in places[0]) if len(places) else None
 
 
-def check_weights(weights: Any, boxes: Any) -> None:
+def check_weights(weights: ArrayLike, boxes: ArrayLike) -> None:
     """Raise unless `weights`, the `sample_weight` of Keras, is None or at least 0, one a box."""
     if weights is None or is_symbolic(weights):
         return
@@ -184,7 +177,7 @@ def check_weights(weights: Any, boxes: Any) -> None:
         )
 
 
-def is_symbolic(value: Any) -> bool:
+def is_symbolic(value: ArrayLike) -> bool:
     """Tell whether `value` is a tensor of a graph, whose numbers are not there yet."""
     if not is_tensor(value):
         return False
@@ -194,7 +187,7 @@ def is_symbolic(value: Any) -> bool:
     return keras.backend.is_keras_tensor(value) or not tf.executing_eagerly()
 
 
-def numbers_of(name: str, value: Any) -> np.ndarray:
+def numbers_of(name: str, value: ArrayLike) -> Array:
     """Return what NumPy can look at: tensors as arrays, 16-bit floats as float32."""
     array = as_array(name, value)
     # NumPy knows no bfloat16, and in float16 the limits that numbers are held against overflow.

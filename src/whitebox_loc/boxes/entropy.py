@@ -4,28 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+from whitebox_loc._types import ArrayLike
 from whitebox_loc.boxes._arrays import namespace
 
 TANGENT = 0.01
 """Share of the target below which a prediction is scored on the tangent of the logarithm.
 
-Tied to the target, it never moves the minimum, however near to 0 the target is, and it bounds
-the slope by ``1 / 0.01``. A fixed epsilon does one or the other: 1e-7 lets a coordinate at
-exactly 0 have a gradient of 1e7, which Adam's running averages remember for a thousand
-steps, and a large one pulls every target below it to 0.
+Tied to the target, it never moves the minimum, and it bounds the slope by ``1 / 0.01``. A fixed
+epsilon does one or the other: 1e-7 lets a coordinate at 0 have a gradient of 1e7, which Adam
+remembers for a thousand steps, and a large one pulls every target below it to 0.
 """
 
 
-def entropy(targets: Any) -> Any:
+def entropy(targets: ArrayLike) -> ArrayLike:
     """Binary entropy in nats of numbers in [0, 1]: the least `cross_entropy` can be.
-
-    Parameters
-    ----------
-    targets : array or tensor of floats, any shape
-
-    Returns
-    -------
-    array or tensor of the same shape
 
     Examples
     --------
@@ -35,35 +27,23 @@ def entropy(targets: Any) -> Any:
     """
     xp = namespace(targets)
 
-    def log(p: Any) -> Any:
+    def log(p: ArrayLike) -> ArrayLike:
         # p log p tends to 0 with p: ask the logarithm about 1 there instead.
         return xp.log(xp.where(p > 0, p, 1.0))
 
     return 0.0 - targets * log(targets) - (1.0 - targets) * log(1.0 - targets)
 
 
-def cross_entropy(targets: Any, predictions: Any, tangent: float = TANGENT) -> Any:
+def cross_entropy(
+    targets: ArrayLike, predictions: ArrayLike, tangent: float = TANGENT
+) -> ArrayLike:
     """Binary cross entropy in nats, convex and finite with a useful gradient everywhere.
 
     With ``p`` the prediction and ``t`` the target it is ``-t log p - (1 - t) log(1 - p)``,
     except that ``log p`` goes on as its tangent where ``p < tangent * t``, and ``log(1 - p)``
-    where ``1 - p < tangent * (1 - t)``. A prediction outside [0, 1] (a negative height, say)
-    also pays its distance to it. So for every target the minimum is at ``p = t``, the
-    gradient points there from everywhere, never vanishes as it would if ``p`` were
-    clipped, and is at most ``1 / tangent + 1``.
-
-    Parameters
-    ----------
-    targets : array or tensor of floats, shape (...)
-        In [0, 1].
-    predictions : array or tensor of floats, shape (...)
-        Any finite numbers, of the dtype of `targets`.
-    tangent : float
-        Where the tangents start, as a share of the target, in (0, 1).
-
-    Returns
-    -------
-    array or tensor, shape (...)
+    where ``1 - p < tangent * (1 - t)``. A prediction outside [0, 1] also pays its distance to it.
+    So for every target the minimum is at ``p = t``, the gradient points there from everywhere,
+    never vanishes as if ``p`` were clipped, and is at most ``1 / tangent + 1``.
 
     Examples
     --------
@@ -80,12 +60,8 @@ def cross_entropy(targets: Any, predictions: Any, tangent: float = TANGENT) -> A
     return outside - hit - miss
 
 
-def _weighted_log(xp: Any, weight: Any, p: Any, tangent: float) -> Any:
-    """Return ``weight * log(p)``, and its tangent where ``p < tangent * weight``.
-
-    The slope of the tangent is ``weight / (tangent * weight)``: the weight cancels, unless it
-    is 0 and there is nothing to weigh.
-    """
+def _weighted_log(xp: Any, weight: ArrayLike, p: ArrayLike, tangent: float) -> ArrayLike:
+    """Return ``weight * log(p)``, and its tangent where ``p < tangent * weight``."""
     safe = xp.maximum(p, tangent * weight)
     # Zero times the logarithm of zero is meant to be zero: ask about 1 there instead.
     log = xp.log(xp.where(safe > 0, safe, 1.0))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache, reduce
 from operator import add
-from typing import Any
 
 import numpy as np
 
+from whitebox_loc._types import ArrayLike
 from whitebox_loc._validation import check_choice, check_size
 from whitebox_loc.boxes._arrays import as_boxes, namespace
 
@@ -33,7 +34,9 @@ FORMATS = (*_CORNERS, *RELATIVE_FORMATS)
 """Names of all formats."""
 
 
-def convert(boxes: Any, source: str, target: str, *, size: Any = None) -> Any:
+def convert(
+    boxes: ArrayLike, source: str, target: str, *, size: tuple[int, int] | None = None
+) -> ArrayLike:
     """Write boxes of one named format in another.
 
     Parameters
@@ -42,12 +45,10 @@ def convert(boxes: Any, source: str, target: str, *, size: Any = None) -> Any:
         Boxes in format `source`. NumPy values must be finite. Swapped corners
         are converted like any other numbers.
     source, target : str
-        Names from `FORMATS`. ``y`` and ``x`` are a corner (or, after
-        ``center_``, the centre), ``h`` and ``w`` height and width. Formats are in
-        pixels, or with ``rel_`` in fractions of the image's height and width.
+        Names from `FORMATS`. ``y`` and ``x`` are a corner (or, after ``center_``, the centre),
+        ``h`` and ``w`` height and width, in pixels or, with ``rel_``, in fractions of the image's.
     size : (height, width), optional
-        Image size in pixels. Needed where pixels become fractions or the
-        reverse; ignored otherwise.
+        Image size in pixels, needed where pixels become fractions or the reverse.
 
     Returns
     -------
@@ -57,18 +58,13 @@ def convert(boxes: Any, source: str, target: str, *, size: Any = None) -> Any:
 
     Raises
     ------
-    ValueError
-        For an unknown format, a missing `size`, or boxes that are not finite
-        or not four numbers each.
-    TypeError
-        For boxes that are not numbers or a format that is not a string.
+    ValueError, TypeError
+        For an unknown format, a missing `size`, or boxes that are not four finite numbers each.
 
     Examples
     --------
     >>> convert([10, 20, 30, 60], "yxyx", "rel_yxhw", size=(100, 200))
     array([0.1, 0.1, 0.2, 0.2])
-    >>> convert([[10, 20, 30, 60]], "yxyx", "center_xywh")
-    array([[40., 20., 40., 20.]])
     """
     check_choice("source", source, FORMATS)
     check_choice("target", target, FORMATS)
@@ -82,7 +78,9 @@ def is_relative(name: str) -> bool:
     return name in RELATIVE_FORMATS
 
 
-def to_columns(boxes: Any, source: str, target: str, size: Any = None) -> tuple[Any, ...]:
+def to_columns(
+    boxes: ArrayLike, source: str, target: str, size: tuple[int, int] | None = None
+) -> tuple[ArrayLike, ...]:
     """Return the four numbers of `target` as separate arrays of shape ``(...)``.
 
     Only plain operators touch the values, coefficient by coefficient: a matrix
@@ -109,7 +107,9 @@ def _linear_map(source: str, target: str) -> tuple[tuple[tuple[int, float], ...]
     )
 
 
-def _change_of_unit(source: str, target: str, size: Any) -> Any:
+def _change_of_unit(
+    source: str, target: str, size: tuple[int, int] | None
+) -> Callable[[ArrayLike, int], ArrayLike]:
     """Return a function of a value and its axis (0 vertical, 1 horizontal)."""
     lengths = None if size is None else check_size("size", size)
     if is_relative(source) == is_relative(target):
@@ -118,8 +118,8 @@ def _change_of_unit(source: str, target: str, size: Any) -> Any:
         unit = {True: "fractions of the image", False: "pixels"}
         raise ValueError(
             f"`size` must be given to convert {source!r} ({unit[is_relative(source)]}) to "
-            f"{target!r} ({unit[is_relative(target)]}); got None. "
-            "Pass size=(height, width) of the image in pixels."
+            f"{target!r} ({unit[is_relative(target)]}); got None. Pass size=(height, width) of the "
+            "image in pixels."
         )
     if is_relative(source):
         return lambda value, axis: value * float(lengths[axis])

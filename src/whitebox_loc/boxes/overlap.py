@@ -1,8 +1,8 @@
 """Overlap of boxes: IoU, GIoU, DIoU and CIoU, exact where they can be, finite everywhere.
 
-No epsilon enters a ratio. Areas and squared lengths below the smallest normal
-float32 (1.2e-38) count as zero, and a ratio over zero is 0. Gradients grow like one over
-the shorter side, as they must, and are finite for sides of 0 or at least 1e-30.
+No epsilon enters a ratio. Areas and squared lengths below the smallest normal float32 (1.2e-38)
+count as zero, and a ratio over zero is 0. Gradients grow like one over the shorter side, as they
+must, and are finite for sides of 0 or at least 1e-30.
 """
 
 from __future__ import annotations
@@ -12,15 +12,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from whitebox_loc._types import Array, ArrayLike
 from whitebox_loc._validation import check_bool, check_choice
 from whitebox_loc.boxes._arrays import align, as_boxes, check_numeric, namespace
 from whitebox_loc.boxes.formats import FORMATS, is_relative, to_columns
+
+Size = tuple[int, int] | None
 
 # Below it, 1 / area overflows float32 and with it the gradient.
 _ZERO = float(np.finfo(np.float32).tiny)
 
 
-def iou(a: Any, b: Any, format: str = "yxyx", *, pairwise: bool = False, size: Any = None) -> Any:
+def iou(
+    a: ArrayLike, b: ArrayLike, format: str = "yxyx", *, pairwise: bool = False, size: Size = None
+) -> ArrayLike:
     """Intersection over union: the share of the two boxes' joint area that both cover.
 
     Parameters
@@ -30,8 +35,7 @@ def iou(a: Any, b: Any, format: str = "yxyx", *, pairwise: bool = False, size: A
     format : str
         Format of both, a name from `FORMATS`. Relative boxes need no image size.
     pairwise : bool
-        Compare every box of `a`, shape (..., n, 4), with every box of `b`,
-        shape (..., m, 4).
+        Compare every box of `a`, shape (..., n, 4), with every box of `b`, shape (..., m, 4).
     size : (height, width), optional
         Image size in pixels, to measure relative boxes in pixels. It changes only
         the distances of `diou` and `ciou`: areas all shrink by the same factor.
@@ -44,10 +48,9 @@ def iou(a: Any, b: Any, format: str = "yxyx", *, pairwise: bool = False, size: A
 
     Raises
     ------
-    ValueError
-        In NumPy, for boxes that are not finite, have swapped corners (or negative
-        sizes), or do not broadcast. Tensors never raise for their values: there a
-        swapped box is an empty one.
+    ValueError, TypeError
+        In NumPy, for boxes that are not finite, have swapped corners (or negative sizes), or do not
+        broadcast. Tensors never raise for their values: there a swapped box is an empty one.
 
     References
     ----------
@@ -55,21 +58,19 @@ def iou(a: Any, b: Any, format: str = "yxyx", *, pairwise: bool = False, size: A
 
     Examples
     --------
-    >>> iou([[0, 0, 4, 4]], [[0, 2, 4, 6]])
-    array([0.33333333])
     >>> iou([[0, 0, 4, 4]], [[0, 0, 4, 4], [0, 0, 2, 4], [9, 9, 9, 9]], pairwise=True)
     array([[1. , 0.5, 0. ]])
     """
-    pair = _pair(a, b, format, pairwise, size)
-    return _iou_and_union(pair)[0]
+    return _iou_and_union(_pair(a, b, format, pairwise, size))[0]
 
 
-def giou(a: Any, b: Any, format: str = "yxyx", *, pairwise: bool = False, size: Any = None) -> Any:
+def giou(
+    a: ArrayLike, b: ArrayLike, format: str = "yxyx", *, pairwise: bool = False, size: Size = None
+) -> ArrayLike:
     """Generalized IoU: IoU minus the share of the enclosing box that neither box covers.
 
-    Parameters, shapes and errors are those of `iou`. The value lies in (-1, 1] and
-    is at most the IoU; -1 itself is reached only by boxes without area. If the enclosing
-    box has no area, it is the IoU.
+    Parameters, shapes and errors are those of `iou`. The value lies in (-1, 1], at most at the
+    IoU; -1 is reached only by boxes without area, and without area around them it is the IoU.
 
     References
     ----------
@@ -88,7 +89,9 @@ def giou(a: Any, b: Any, format: str = "yxyx", *, pairwise: bool = False, size: 
     return overlap - _ratio(pair.xp, pair.xp.maximum(hull - union, 0.0), hull)
 
 
-def diou(a: Any, b: Any, format: str = "yxyx", *, pairwise: bool = False, size: Any = None) -> Any:
+def diou(
+    a: ArrayLike, b: ArrayLike, format: str = "yxyx", *, pairwise: bool = False, size: Size = None
+) -> ArrayLike:
     """Distance IoU: IoU minus the squared ratio of centre distance to enclosing diagonal.
 
     Parameters, shapes and errors are those of `iou`. The value lies in (-1, 1] for
@@ -108,14 +111,15 @@ def diou(a: Any, b: Any, format: str = "yxyx", *, pairwise: bool = False, size: 
     return _iou_and_union(pair)[0] - _distance(pair)
 
 
-def ciou(a: Any, b: Any, format: str = "yxyx", *, pairwise: bool = False, size: Any = None) -> Any:
+def ciou(
+    a: ArrayLike, b: ArrayLike, format: str = "yxyx", *, pairwise: bool = False, size: Size = None
+) -> ArrayLike:
     """Complete IoU: DIoU minus ``alpha * v``, a penalty on different aspect ratios.
 
     ``v = 4 / pi**2 * (atan(w_a / h_a) - atan(w_b / h_b))**2`` and
     ``alpha = v / (1 - IoU + v)``, which is a constant to the gradient. A box without
-    height and width counts as square. Parameters, shapes and errors are those of `iou`;
-    for `size` see `diou`. The value lies in (-1.5, 1] for boxes with area, because
-    ``alpha * v <= v**2 / (1 + v) <= 1/2`` where the IoU is 0.
+    height and width counts as square. Parameters, shapes and errors are those of `iou`; for
+    `size` see `diou`. The value lies in (-1.5, 1] for boxes with area.
 
     References
     ----------
@@ -135,19 +139,18 @@ class _Pair(NamedTuple):
     """Two broadcastable sets of boxes as (top, left, bottom, right), each of shape (...)."""
 
     xp: Any
-    a: tuple[Any, ...]
-    b: tuple[Any, ...]
+    a: tuple[ArrayLike, ...]
+    b: tuple[ArrayLike, ...]
 
 
-def _pair(a: Any, b: Any, format: str, pairwise: bool, size: Any) -> _Pair:
+def _pair(a: ArrayLike, b: ArrayLike, format: str, pairwise: bool, size: Size) -> _Pair:
     check_choice("format", format, FORMATS)
     xp = namespace(a, b)
     if xp is not np:
         check_numeric("a", a)
         check_numeric("b", b)
         a, b = align(a, b)
-    a = as_boxes("a", a, xp, halves=False)
-    b = as_boxes("b", b, xp, halves=False)
+    a, b = as_boxes("a", a, xp, halves=False), as_boxes("b", b, xp, halves=False)
     if check_bool("pairwise", pairwise):
         _check_rank("a", a)
         _check_rank("b", b)
@@ -165,7 +168,7 @@ def _pair(a: Any, b: Any, format: str, pairwise: bool, size: Any) -> _Pair:
     return _Pair(xp, first, second)
 
 
-def _iou_and_union(pair: _Pair) -> tuple[Any, Any]:
+def _iou_and_union(pair: _Pair) -> tuple[ArrayLike, ArrayLike]:
     """Return IoU and joint area; both swapped and empty boxes have area 0."""
     xp, (top_a, left_a, bottom_a, right_a), (top_b, left_b, bottom_b, right_b) = pair
     height = xp.minimum(bottom_a, bottom_b) - xp.maximum(top_a, top_b)
@@ -178,22 +181,19 @@ def _iou_and_union(pair: _Pair) -> tuple[Any, Any]:
     return _ratio(xp, shared, union), union
 
 
-def _hull(pair: _Pair) -> tuple[Any, Any]:
-    """Return height and width of the smallest box around all corners of both.
-
-    Looking at all corners, not only at tops and bottoms in their places, keeps
-    the hull around a swapped box, and every ratio to it at most 1.
-    """
+def _hull(pair: _Pair) -> tuple[ArrayLike, ArrayLike]:
+    """Return height and width of the smallest box around all corners of both, also swapped ones."""
     xp, (top_a, left_a, bottom_a, right_a), (top_b, left_b, bottom_b, right_b) = pair
 
-    def extent(low_a: Any, high_a: Any, low_b: Any, high_b: Any) -> Any:
+    def extent(*sides: ArrayLike) -> ArrayLike:
+        low_a, high_a, low_b, high_b = sides
         high = xp.maximum(xp.maximum(high_a, low_a), xp.maximum(high_b, low_b))
         return high - xp.minimum(xp.minimum(low_a, high_a), xp.minimum(low_b, high_b))
 
     return extent(top_a, bottom_a, top_b, bottom_b), extent(left_a, right_a, left_b, right_b)
 
 
-def _distance(pair: _Pair) -> Any:
+def _distance(pair: _Pair) -> ArrayLike:
     """Return the squared distance of the centres over the squared diagonal of the hull."""
     xp, (top_a, left_a, bottom_a, right_a), (top_b, left_b, bottom_b, right_b) = pair
     down = 0.5 * (top_a + bottom_a) - 0.5 * (top_b + bottom_b)
@@ -202,20 +202,17 @@ def _distance(pair: _Pair) -> Any:
     return _ratio(xp, down * down + across * across, height * height + width * width)
 
 
-def _aspect_penalty(pair: _Pair, overlap: Any) -> Any:
+def _aspect_penalty(pair: _Pair, overlap: ArrayLike) -> ArrayLike:
     turn = _aspect(pair.xp, pair.a) - _aspect(pair.xp, pair.b)
     v = (4 / math.pi**2) * turn * turn
     alpha = _ratio(pair.xp, v, 1.0 - overlap + v)
     return _constant(pair.xp, alpha) * v
 
 
-def _aspect(xp: Any, corners: tuple[Any, ...]) -> Any:
-    """Return atan(width / height), with the gradient of a box of any scale finite.
-
-    The derivative of atan2 divides by h**2 + w**2, which underflows for tiny boxes.
-    The angle does not change if both sides are divided by the longer one, taken as
-    a constant; then the sum of squares is at least 1.
-    """
+def _aspect(xp: Any, corners: tuple[ArrayLike, ...]) -> ArrayLike:
+    """Return atan(width / height), with the gradient of a box of any scale finite."""
+    # The derivative of atan2 divides by h**2 + w**2, which underflows for tiny boxes. Divided by
+    # the longer side, taken as a constant, the sum of squares is at least 1.
     height, width = _sides(xp, corners)
     longest = xp.maximum(height, width)
     solid = longest > _ZERO
@@ -223,28 +220,26 @@ def _aspect(xp: Any, corners: tuple[Any, ...]) -> Any:
     return xp.arctan2(xp.where(solid, width / scale, 1.0), xp.where(solid, height / scale, 1.0))
 
 
-def _sides(xp: Any, corners: tuple[Any, ...]) -> tuple[Any, Any]:
+def _sides(xp: Any, corners: tuple[ArrayLike, ...]) -> tuple[ArrayLike, ArrayLike]:
     top, left, bottom, right = corners
     return xp.maximum(bottom - top, 0.0), xp.maximum(right - left, 0.0)
 
 
-def _ratio(xp: Any, numerator: Any, denominator: Any) -> Any:
-    """Return the ratio, or 0 over zero; NaN over NaN.
-
-    The inner `where` keeps the branch that is not taken from dividing by zero, because
-    its NaN gradient would come through the outer one: 0 * NaN is NaN.
-    """
+def _ratio(xp: Any, numerator: ArrayLike, denominator: ArrayLike) -> ArrayLike:
+    """Return the ratio, or 0 over zero; NaN over NaN."""
+    # The inner `where` keeps the branch that is not taken from dividing by zero, because its NaN
+    # gradient would come through the outer one: 0 * NaN is NaN.
     # NaN is greater than nothing, and must not become 0. Not the negation of "at most": TensorFlow
     # takes it for "greater" when it optimizes a graph.
     positive = (denominator > _ZERO) | xp.isnan(denominator)
     return xp.where(positive, numerator / xp.where(positive, denominator, 1.0), 0.0)
 
 
-def _constant(xp: Any, value: Any) -> Any:
+def _constant(xp: Any, value: ArrayLike) -> ArrayLike:
     return value if xp is np else xp.stop_gradient(value)
 
 
-def _check_order(name: str, boxes: np.ndarray, format: str) -> None:
+def _check_order(name: str, boxes: Array, format: str) -> None:
     sized = ("rel_" if is_relative(format) else "") + "yxhw"
     sides = to_columns(boxes, format, sized)[2:]
     for side, word, low, high in zip(
@@ -260,7 +255,7 @@ def _check_order(name: str, boxes: np.ndarray, format: str) -> None:
             )
 
 
-def _check_rank(name: str, boxes: Any) -> None:
+def _check_rank(name: str, boxes: ArrayLike) -> None:
     if len(boxes.shape) < 2:
         raise ValueError(
             f"`{name}` must have shape (..., n, 4) with pairwise=True; "
@@ -268,13 +263,12 @@ def _check_rank(name: str, boxes: Any) -> None:
         )
 
 
-def _check_broadcast(a: np.ndarray, b: np.ndarray, pairwise: bool) -> None:
+def _check_broadcast(a: Array, b: Array, pairwise: bool) -> None:
     drop = -2 if pairwise else -1
     try:
         np.broadcast_shapes(a.shape[:drop], b.shape[:drop])
     except ValueError:
         raise ValueError(
-            "`a` and `b` must hold the same number of boxes, or broadcast; got shapes "
-            f"{a.shape} and {b.shape}. Use pairwise=True to compare every box of `a` "
-            "with every box of `b`."
+            f"`a` and `b` must hold the same number of boxes, or broadcast; got shapes {a.shape} "
+            f"and {b.shape}. Use pairwise=True to compare every box of `a` with every box of `b`."
         ) from None

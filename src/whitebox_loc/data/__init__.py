@@ -20,26 +20,7 @@ from whitebox_loc.data.splits import REGIONS
 from whitebox_loc.data.storage import load, save
 
 __all__ = [
-    "REGIONS",
-    "SCENES",
-    "SHAPES",
-    "Batch",
-    "ImageRangeWarning",
-    "MultiBatch",
-    "MultiScene",
-    "Scene",
-    "Shards",
-    "as_scene",
-    "batch_at",
-    "count_boxes",
-    "dataset",
-    "generate",
-    "load",
-    "nth_boxes",
-    "read_shards",
-    "render",
-    "render_soft",
-    "save",
-    "shape_mask",
-    "write_shards",
-]
+    "REGIONS", "SCENES", "SHAPES", "Batch", "ImageRangeWarning", "MultiBatch", "MultiScene",
+    "Scene", "Shards", "as_scene", "batch_at", "count_boxes", "dataset", "generate", "load",
+    "nth_boxes", "read_shards", "render", "render_soft", "save", "shape_mask", "write_shards",
+]  # fmt: skip

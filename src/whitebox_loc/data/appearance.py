@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
+from whitebox_loc._types import Array
 from whitebox_loc.data.sampling import Streams, count_boxes, nth_boxes
 from whitebox_loc.data.scenes import Level, Scene, level_range
 from whitebox_loc.data.shapes import shape_mask
 
 _DECORATIONS = (
-    "texture",
-    "noise",
-    "blur",
-    "distractors",
-    "background_gradient",
-    "background_texture",
+    "texture", "noise", "blur", "distractors", "background_gradient", "background_texture",
     "occlusion",
-)
+)  # fmt: skip
 
 
 def is_plain(scene: Scene) -> bool:
@@ -24,7 +20,7 @@ def is_plain(scene: Scene) -> bool:
     return not any(_present(getattr(scene, name)) for name in _DECORATIONS)
 
 
-def draw_levels(scene: Scene, n: int, streams: Streams) -> tuple[np.ndarray, np.ndarray]:
+def draw_levels(scene: Scene, n: int, streams: Streams) -> tuple[Array, Array]:
     """Return the brightness of shape and background of each image, float32 (n,) each."""
     front = _amounts(scene.foreground, n, streams, "foreground").astype(np.float32)
     back = _amounts(scene.background, n, streams, "background").astype(np.float32)
@@ -48,18 +44,8 @@ class Artist:
         self.grain = streams.open("noise") if _present(scene.noise) else None
         self.noises = _amounts(scene.noise, n, streams, "noise depth").astype(np.float32)
 
-    def draw(
-        self,
-        part: slice,
-        boxes: np.ndarray,
-        labels: np.ndarray,
-        front: np.ndarray,
-        back: np.ndarray,
-    ) -> np.ndarray:
-        """Return images of boxes (n, most, 4), labels (n, most), as float32 in 0..1.
-
-        An empty box draws nothing.
-        """
+    def draw(self, part: slice, boxes: Array, labels: Array, front: Array, back: Array) -> Array:
+        """Return images of boxes (n, most, 4), labels (n, most), as float32 in 0..1."""
         flat = self.backdrop.draw(part, front, back)
         for i, corners in enumerate(boxes.tolist()):
             index, canvas = part.start + i, flat[i]
@@ -78,12 +64,12 @@ class Artist:
                     canvas[place] = np.where(mask, surface, before)
         return self._expose(part, flat)
 
-    def _visible(self, index: int, label: int, height: int, width: int) -> np.ndarray:
+    def _visible(self, index: int, label: int, height: int, width: int) -> Array:
         mask = shape_mask(self.scene.shapes[label], height, width)
         hidden = self.occluders.mask(index, height, width)
         return mask if hidden is None else mask & ~hidden
 
-    def _expose(self, part: slice, flat: np.ndarray) -> np.ndarray:
+    def _expose(self, part: slice, flat: Array) -> Array:
         """Blur, copy to all channels, add noise and clip."""
         flat = _blurred(flat, self.blurs[part])
         images = np.repeat(flat[..., None], self.scene.channels, axis=-1)
@@ -101,7 +87,7 @@ class _Stripes:
         self.waves = streams.open(name).random((n, 3)) if _present(depth) else None
         self.depths = _amounts(depth, n, streams, amount)
 
-    def dark(self, index: int, shape: tuple[int, ...]) -> np.ndarray:
+    def dark(self, index: int, shape: tuple[int, ...]) -> Array:
         """Return the pattern of an image, in 0..1."""
         assert self.waves is not None
         angle, pitch, phase = self.waves[index]
@@ -113,7 +99,7 @@ class _Stripes:
 
     def surface(
         self, index: int, shape: tuple[int, ...], front: np.float32, back: np.float32
-    ) -> np.ndarray | np.float32:
+    ) -> Array | np.float32:
         """Return the shape's brightness, striped where the scene has a texture."""
         if self.waves is None:
             return front
@@ -122,11 +108,7 @@ class _Stripes:
 
 
 class _Backdrop:
-    """What is behind everything: one level, or a ramp and stripes above it.
-
-    Ramp and stripes are sums and products of one number a row and one a column, so that whole
-    parts are drawn at once.
-    """
+    """What is behind everything: one level, or a ramp and stripes above it."""
 
     def __init__(self, scene: Scene, n: int, streams: Streams) -> None:
         self.size = scene.size
@@ -138,7 +120,7 @@ class _Backdrop:
         )
         self.depths = _amounts(stripes, n, streams, "background texture depth")
 
-    def draw(self, part: slice, front: np.ndarray, back: np.ndarray) -> np.ndarray:
+    def draw(self, part: slice, front: Array, back: Array) -> Array:
         """Return the part's backgrounds, float32 (n, height, width)."""
         flat = np.empty((len(back), *self.size), np.float32)
         flat[:] = back[:, None, None]
@@ -150,7 +132,7 @@ class _Backdrop:
         return flat
 
 
-def _ramps(angles: np.ndarray, depths: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def _ramps(angles: Array, depths: Array, size: tuple[int, int]) -> Array:
     """Return planes from 0 to `depths` across the image, rising in the direction of `angles`."""
     rows, columns = ((np.arange(side) + 0.5) / side for side in size)
     down, across = np.sin(angles), np.cos(angles)
@@ -162,7 +144,7 @@ def _ramps(angles: np.ndarray, depths: np.ndarray, size: tuple[int, int]) -> np.
     return by_row.astype(np.float32)[:, :, None] + by_column.astype(np.float32)[:, None, :]
 
 
-def _waves(waves: np.ndarray, depths: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def _waves(waves: Array, depths: Array, size: tuple[int, int]) -> Array:
     """Return stripes like those of `_Stripes`, in 0 to `depths`."""
     angle, pitch, phase = waves.T
     cycles = 2 * np.pi / (4 + 12 * pitch)
@@ -187,7 +169,7 @@ class _Occluders:
         self.places = streams.open("occlusion").random((n, 2)) if _present(share) else None
         self.shares = _amounts(share, n, streams, "occlusion share")
 
-    def mask(self, index: int, height: int, width: int) -> np.ndarray | None:
+    def mask(self, index: int, height: int, width: int) -> Array | None:
         """Return the hidden pixels of the box, or None where nothing hides any."""
         if self.places is None:
             return None
@@ -202,22 +184,18 @@ class _Occluders:
         return hidden
 
 
-def _blurred(flat: np.ndarray, widths: np.ndarray) -> np.ndarray:
+def _blurred(flat: Array, widths: Array) -> Array:
     if not widths.any():
         return flat
     from scipy.ndimage import gaussian_filter
 
     if (widths == widths[0]).all():
         return gaussian_filter(flat, (0, widths[0], widths[0]), mode="nearest")
-    return np.stack(
-        [
-            gaussian_filter(one, width, mode="nearest")
-            for one, width in zip(flat, widths, strict=True)
-        ]
-    )
+    pairs = zip(flat, widths, strict=True)
+    return np.stack([gaussian_filter(one, width, mode="nearest") for one, width in pairs])
 
 
-def _draw_distractors(scene: Scene, n: int, streams: Streams) -> tuple[np.ndarray, np.ndarray]:
+def _draw_distractors(scene: Scene, n: int, streams: Streams) -> tuple[Array, Array]:
     low, high = (int(number) for number in level_range(scene.distractors))
     if not high:
         return np.empty((n, 0, 4), np.int64), np.zeros(n, np.int64)
@@ -230,7 +208,7 @@ def _draw_distractors(scene: Scene, n: int, streams: Streams) -> tuple[np.ndarra
     return nth_boxes(small, numbers), counts
 
 
-def _amounts(amount: Level, n: int, streams: Streams, name: str) -> np.ndarray:
+def _amounts(amount: Level, n: int, streams: Streams, name: str) -> Array:
     """Return each image's own amount, float64 (n,), from a number or a range."""
     low, high = level_range(amount)
     if low == high:

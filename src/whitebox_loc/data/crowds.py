@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from whitebox_loc._types import Array
 from whitebox_loc._validation import check_int, shortened
 from whitebox_loc.data.render import draw_images
-from whitebox_loc.data.sampling import Streams, count_boxes, nth_boxes
+from whitebox_loc.data.sampling import Streams, count_boxes, draw_labels, nth_boxes
 from whitebox_loc.data.scenes import NOTEBOOK_MARGIN, Scene, as_scene
 
 #: Images whose boxes are drawn together, from a random stream of their own. Part of the seed.
@@ -27,22 +28,21 @@ TRIALS = 32
 class MultiScene:
     """A world of images with several bright shapes, each with a box of its own.
 
-    The number of boxes of an image is uniform between the two limits. Its boxes are drawn one
-    after another, each equally likely among the boxes of `scene` that keep the gap to those
-    before it, and then shuffled. An image in which a next box finds no place in 32 draws is
-    begun anew, with the same number of boxes. So boxes are the smaller the more there are.
+    The number of boxes of an image is uniform between the two limits. They are drawn one after
+    another, each equally likely among the boxes of `scene` that keep the gap to those before it,
+    and then shuffled. An image in which a next box finds no place in 32 draws is begun anew, with
+    the same number. So boxes are the smaller the more there are.
 
     Parameters
     ----------
     scene : Scene or str
-        Which boxes are legal and how images look: a scene, or a name in `SCENES`. Brightness,
-        noise, blur, distractors and background are those of the image; shape, texture and
-        occlusion those of each box. Boxes are never empty, also not those of ``"notebook"``.
+        Which boxes are legal and how images look: a scene, or a name in `SCENES`. Shape, texture
+        and occlusion are those of each box, the rest is the image's. Boxes are never empty.
     boxes : tuple of int, or int
         Fewest and most boxes an image; a single number is both. The fewest may be 0.
     gap : int
-        Least number of pixels between any two boxes: so many whole rows or whole columns are
-        free between them. With 0 boxes may touch; they never overlap.
+        Least number of whole rows or whole columns that are free between any two boxes. With 0
+        boxes may touch; they never overlap.
 
     Raises
     ------
@@ -55,10 +55,6 @@ class MultiScene:
     >>> multi = MultiScene(Scene(size=(64, 64)), boxes=(1, 4), gap=2)
     >>> multi.most, multi.size
     (4, (64, 64))
-    >>> MultiScene(Scene(size=(8, 8), heights=(3, 8), widths=(3, 8)), boxes=5)
-    Traceback (most recent call last):
-        ...
-    ValueError: `boxes` asks for 5 boxes in an image of 8 x 8 pixels, ...
     """
 
     scene: Scene = field(default_factory=Scene)
@@ -100,15 +96,15 @@ class MultiScene:
 class Labelled:
     """What batches of one box and of several boxes an image have in common."""
 
-    images: np.ndarray
-    boxes: np.ndarray
+    images: Array
+    boxes: Array
     scene: Any
 
     def __len__(self) -> int:
         return len(self.images)
 
     @property
-    def rel_boxes(self) -> np.ndarray:
+    def rel_boxes(self) -> Array:
         """Boxes as ``rel_yxyx``, fractions of the image size; float32, of the shape of `boxes`."""
         height, width = self.scene.size
         return (self.boxes / (height, width, height, width)).astype(np.float32)
@@ -120,7 +116,7 @@ class MultiBatch(Labelled):
 
     Attributes
     ----------
-    images : ndarray of float32 or uint8, shape (n, height, width, channels)
+    images : ndarray (n, height, width, channels)
         float32 in 0..1 or uint8 in 0..255.
     boxes : ndarray of int64, shape (n, k, 4)
         ``yxyx`` in pixels, half open; zeros after the last box of an image.
@@ -129,17 +125,16 @@ class MultiBatch(Labelled):
     counts : ndarray of int64, shape (n,)
         Number of boxes of each image.
     scene : MultiScene
-        The scene the batch was drawn from.
     """
 
-    images: np.ndarray
-    boxes: np.ndarray
-    labels: np.ndarray
-    counts: np.ndarray
+    images: Array
+    boxes: Array
+    labels: Array
+    counts: Array
     scene: MultiScene
 
     @property
-    def valid(self) -> np.ndarray:
+    def valid(self) -> Array:
         """Which places of `boxes` hold a box, bool (n, k)."""
         return np.arange(self.boxes.shape[1]) < self.counts[:, None]
 
@@ -149,20 +144,16 @@ def draw_multi_batch(
 ) -> MultiBatch:
     """Draw checked numbers of images; `whitebox_loc.data.generate` describes the arguments."""
     boxes, counts = draw_crowd(multi, n, streams)
-    labels = np.zeros((n, multi.most), np.int64)
-    if len(multi.shapes) > 1:
-        labels = streams.open("labels").integers(len(multi.shapes), size=(n, multi.most))
+    labels = draw_labels(len(multi.shapes), (n, multi.most), streams)
     labels[np.arange(multi.most) >= counts[:, None]] = -1
     images = draw_images(boxes, labels, multi.scene, streams, dtype, chunk)
     return MultiBatch(images, boxes, labels, counts, multi)
 
 
-def draw_crowd(multi: MultiScene, n: int, streams: Streams) -> tuple[np.ndarray, np.ndarray]:
-    """Draw the boxes (n, k, 4), zeros after the last, and their numbers (n,) of `n` images.
-
-    Whole blocks of images are drawn, each from its own stream, so that neither how many images
-    are asked for nor how often another image is begun anew changes an image.
-    """
+def draw_crowd(multi: MultiScene, n: int, streams: Streams) -> tuple[Array, Array]:
+    """Draw the boxes (n, k, 4), zeros after the last, and their numbers (n,) of `n` images."""
+    # Whole blocks of images, each from its own stream, so that neither how many images are drawn
+    # nor how often another image is begun anew changes an image.
     blocks = -(-n // BLOCK)
     counts = streams.open("box count").integers(*multi.boxes, endpoint=True, size=blocks * BLOCK)
     boxes = np.zeros((blocks * BLOCK, multi.most, 4), np.int64)
@@ -177,8 +168,8 @@ def draw_crowd(multi: MultiScene, n: int, streams: Streams) -> tuple[np.ndarray,
 
 
 def _arrange(
-    multi: MultiScene, counts: np.ndarray, rng: np.random.Generator, starts: int
-) -> tuple[np.ndarray, np.ndarray]:
+    multi: MultiScene, counts: Array, rng: np.random.Generator, starts: int
+) -> tuple[Array, Array]:
     """Return boxes (n, k, 4) in the order drawn, and which images are complete."""
     boxes = np.zeros((len(counts), multi.most, 4), np.int64)
     done = counts == 0
@@ -192,9 +183,7 @@ def _arrange(
     return boxes, done
 
 
-def _begin(
-    multi: MultiScene, counts: np.ndarray, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
+def _begin(multi: MultiScene, counts: Array, rng: np.random.Generator) -> tuple[Array, Array]:
     """Begin each image once: the first of its draws that keeps the gap becomes the next box."""
     n, k = len(counts), multi.most
     draws = _candidates(multi.scene, (n, k, TRIES), rng)
@@ -202,17 +191,16 @@ def _begin(
     boxes, complete = np.zeros((n, k, 4), np.int64), np.ones(n, bool)
     for j in range(k):
         needed = counts > j
-        fits: np.ndarray = solid[:, j]
+        fits: Array = solid[:, j]
         if j:
-            apart = _distance(draws[:, j, :, None], boxes[:, None, :j]) >= multi.gap
-            fits = fits & apart.all(axis=-1)
+            fits = fits & _are_apart(draws[:, j, :, None], boxes[:, None, :j], multi.gap)
         first = fits.argmax(axis=-1)
         complete &= fits.any(axis=-1) | ~needed
         boxes[needed, j] = draws[needed, j, first[needed]]
     return boxes, complete
 
 
-def _candidates(scene: Scene, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+def _candidates(scene: Scene, shape: tuple[int, ...], rng: np.random.Generator) -> Array:
     """Draw boxes of the scene, int64 (*shape, 4)."""
     if scene.position != "notebook":
         return nth_boxes(scene, rng.integers(count_boxes(scene), size=shape))
@@ -221,19 +209,20 @@ def _candidates(scene: Scene, shape: tuple[int, ...], rng: np.random.Generator) 
     return np.concatenate([first, rng.integers(first, sides)], axis=-1)
 
 
-def _distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return how many whole rows or columns are free between boxes; negative if they overlap."""
-    return np.maximum(a[..., :2] - b[..., 2:], b[..., :2] - a[..., 2:]).max(axis=-1)
+def _are_apart(a: Array, b: Array, gap: int) -> Array:
+    """Return whether so many whole rows or columns are free between a box and all others."""
+    free = np.maximum(a[..., :2] - b[..., 2:], b[..., :2] - a[..., 2:]).max(axis=-1)
+    return np.asarray((free >= gap).all(axis=-1))
 
 
-def _shuffled(boxes: np.ndarray, counts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _shuffled(boxes: Array, counts: Array, rng: np.random.Generator) -> Array:
     """Put the boxes of each image in random order: the first ones drawn are the largest."""
     keys = rng.random(boxes.shape[:2])
     keys[np.arange(boxes.shape[1]) >= counts[:, None]] = 2  # places without a box stay behind
     return np.take_along_axis(boxes, keys.argsort(axis=1)[..., None], axis=1)
 
 
-def _check_numbers(value: Any) -> tuple[int, int]:
+def _check_numbers(value: object) -> tuple[int, int]:
     pair = value if isinstance(value, (tuple, list)) else (value, value)
     if len(pair) != 2:
         raise TypeError(

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
+from whitebox_loc._types import Array, Seed, Tensor
 from whitebox_loc._validation import check_bool, check_choice, check_int, check_memory, shortened
 from whitebox_loc.data.crowds import Labelled, MultiBatch, MultiScene, draw_multi_batch
 from whitebox_loc.data.render import DTYPES, draw_images
-from whitebox_loc.data.sampling import Streams, draw_boxes
+from whitebox_loc.data.sampling import Streams, draw_boxes, draw_labels
 from whitebox_loc.data.scenes import Scene, as_scene
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ class Batch(Labelled):
 
     Attributes
     ----------
-    images : ndarray of float32 or uint8, shape (n, height, width, channels)
+    images : ndarray (n, height, width, channels)
         float32 in 0..1 or uint8 in 0..255.
     boxes : ndarray of int64, shape (n, 4)
         ``yxyx`` in pixels, half open.
@@ -37,45 +38,34 @@ class Batch(Labelled):
     valid : ndarray of bool, shape (n,)
         False where the box is empty and nothing was drawn.
     scene : Scene
-        The scene the batch was drawn from.
     """
 
-    images: np.ndarray
-    boxes: np.ndarray
-    labels: np.ndarray
-    valid: np.ndarray
+    images: Array
+    boxes: Array
+    labels: Array
+    valid: Array
     scene: Scene
 
 
 @overload
 def generate(
-    scene: Scene | str,
-    n: int,
-    *,
-    seed: Any = 0,
-    dtype: str = "float32",
-    valid_only: bool = False,
-    chunk: int = 256,
-) -> Batch: ...
+    scene: Scene | str, n: int, *, seed: Seed = 0, dtype: str = "float32",
+    valid_only: bool = False, chunk: int = 256,
+) -> Batch: ...  # fmt: skip
 
 
 @overload
 def generate(
-    scene: MultiScene,
-    n: int,
-    *,
-    seed: Any = 0,
-    dtype: str = "float32",
-    valid_only: bool = False,
-    chunk: int = 256,
-) -> MultiBatch: ...
+    scene: MultiScene, n: int, *, seed: Seed = 0, dtype: str = "float32",
+    valid_only: bool = False, chunk: int = 256,
+) -> MultiBatch: ...  # fmt: skip
 
 
 def generate(
     scene: Scene | str | MultiScene,
     n: int,
     *,
-    seed: Any = 0,
+    seed: Seed = 0,
     dtype: str = "float32",
     valid_only: bool = False,
     chunk: int = 256,
@@ -100,25 +90,16 @@ def generate(
     chunk : int
         Images drawn at a time. It changes the memory used, never the result.
 
-    Returns
-    -------
-    Batch, or MultiBatch for a MultiScene
-
     Raises
     ------
-    ValueError
-        If the scene's name or the dtype is unknown, or a number is negative.
-    TypeError
-        If an argument has the wrong type.
+    ValueError, TypeError
+        If the scene's name or the dtype is unknown, a number is negative, or a type is wrong.
 
     Examples
     --------
     >>> batch = generate("uniform", 8, seed=0)
     >>> batch.images.shape, batch.images.dtype, batch.boxes.shape
     ((8, 100, 100, 1), dtype('float32'), (8, 4))
-    >>> height, width = (batch.boxes[:, 2:] - batch.boxes[:, :2]).T
-    >>> bool((batch.images.sum((1, 2, 3)) == height * width).all())
-    True
     """
     scene = _as_any_scene(scene)
     n = check_int("n", n, low=0)
@@ -130,9 +111,7 @@ def generate(
     if isinstance(scene, MultiScene):
         return draw_multi_batch(scene, n, streams, kind, chunk)
     boxes = draw_boxes(scene, n, streams, valid_only=valid_only)
-    labels = np.zeros(n, np.int64)
-    if len(scene.shapes) > 1:
-        labels = streams.open("labels").integers(len(scene.shapes), size=n)
+    labels = draw_labels(len(scene.shapes), (n,), streams)
     images = draw_images(boxes[:, None], labels[:, None], scene, streams, kind, chunk)
     valid = np.all(boxes[:, 2:] > boxes[:, :2], axis=1)
     return Batch(images, boxes, labels, valid, scene)
@@ -140,26 +119,16 @@ def generate(
 
 @overload
 def batch_at(
-    scene: Scene | str,
-    index: int,
-    *,
-    batch_size: int = 64,
-    seed: int = 0,
-    dtype: str = "float32",
-    valid_only: bool = True,
-) -> Batch: ...
+    scene: Scene | str, index: int, *, batch_size: int = 64, seed: int = 0,
+    dtype: str = "float32", valid_only: bool = True,
+) -> Batch: ...  # fmt: skip
 
 
 @overload
 def batch_at(
-    scene: MultiScene,
-    index: int,
-    *,
-    batch_size: int = 64,
-    seed: int = 0,
-    dtype: str = "float32",
-    valid_only: bool = True,
-) -> MultiBatch: ...
+    scene: MultiScene, index: int, *, batch_size: int = 64, seed: int = 0,
+    dtype: str = "float32", valid_only: bool = True,
+) -> MultiBatch: ...  # fmt: skip
 
 
 def batch_at(
@@ -175,23 +144,16 @@ def batch_at(
 
     Parameters
     ----------
-    scene : Scene, str or MultiScene
-        A scene, a name in `SCENES`, or a scene of several boxes.
+    scene, dtype
+        As in `generate`.
     index : int
         Number of the batch in the sequence, from 0.
     batch_size : int
         Images in the batch.
     seed : int
-        Seed of the whole sequence. It shares no random stream with
-        ``generate(scene, n, seed=seed)``.
-    dtype : {"float32", "uint8"}
-        As in `generate`.
+        Of the whole sequence. It shares no random stream with ``generate(scene, n, seed=seed)``.
     valid_only : bool
         Draw empty boxes again. False keeps the `notebook` scene's 5%.
-
-    Returns
-    -------
-    Batch, or MultiBatch for a MultiScene
 
     Raises
     ------
@@ -208,9 +170,9 @@ def batch_at(
     index = check_int("index", index, low=0)
     batch_size = check_int("batch_size", batch_size, low=1)
     sequence = np.random.SeedSequence(seed, spawn_key=(index,))
-    checked: Any = _as_any_scene(scene)
-    check_images("batch_size", batch_size, checked)
-    return generate(checked, batch_size, seed=sequence, dtype=dtype, valid_only=valid_only)
+    one: Any = _as_any_scene(scene)
+    check_images("batch_size", batch_size, one)
+    return generate(one, batch_size, seed=sequence, dtype=dtype, valid_only=valid_only)
 
 
 def dataset(
@@ -226,37 +188,25 @@ def dataset(
 ) -> tf.data.Dataset:
     """Return an endless tf.data pipeline of a scene's images and boxes.
 
-    Batch ``i`` is ``batch_at(scene, i, ...)``: it depends on the arguments and
-    on ``i`` alone. Training resumes exactly by `start`, and the workers of a
-    group draw disjoint batches of one sequence by `shard`.
+    Batch ``i`` is ``batch_at(scene, i, ...)``: it depends on the arguments and on ``i`` alone.
 
     Parameters
     ----------
-    scene : Scene, str or MultiScene
-        A scene, a name in `SCENES`, or a scene of several boxes.
-    batch_size : int
-        Images in a batch.
-    seed : int
-        Seed of the whole sequence.
+    scene, batch_size, seed, dtype, valid_only
+        As in `batch_at`.
     start : int
-        Batches of this shard to skip: the number of steps already done.
+        Batches of this shard to skip, such as steps already done.
     shard : tuple of int
-        ``(worker, workers)``: this pipeline yields batches ``worker``,
-        ``worker + workers``, ...
-    dtype : {"float32", "uint8"}
-        As in `generate`.
-    valid_only : bool
-        Draw empty boxes again. False keeps the `notebook` scene's 5%.
+        ``(worker, workers)``: this pipeline yields batches ``worker``, ``worker + workers``, ...
     labels : bool
         Yield ``(images, (boxes, labels))`` in place of ``(images, boxes)``.
 
     Returns
     -------
     tf.data.Dataset
-        Images ``(batch_size, height, width, channels)``; boxes ``rel_yxyx``,
-        float32 ``(batch_size, 4)``, fractions of the image; labels int64
-        ``(batch_size,)``. With a MultiScene boxes are ``(batch_size, k, 4)``, padded by zeros,
-        and labels ``(batch_size, k)``, padded by -1.
+        Images ``(batch_size, height, width, channels)``; boxes ``rel_yxyx``, float32 ``(batch_size,
+        4)``, fractions of the image; labels int64 ``(batch_size,)``. With a MultiScene boxes are
+        ``(batch_size, k, 4)``, padded by zeros, and labels ``(batch_size, k)``, padded by -1.
 
     Raises
     ------
@@ -271,25 +221,26 @@ def dataset(
     """
     import tensorflow as tf
 
-    checked: Any = _as_any_scene(scene)
+    one: Any = _as_any_scene(scene)
     kind = check_choice("dtype", dtype, DTYPES)
     worker, workers = check_shard(shard)
     first = worker + check_int("start", start, low=0, high=MOST) * workers
-    at = partial(
-        batch_at, checked, batch_size=batch_size, seed=seed, dtype=kind, valid_only=valid_only
-    )
+    at = partial(batch_at, one, batch_size=batch_size, seed=seed, dtype=kind, valid_only=valid_only)
     check_bool("labels", labels)
     example = at(first)  # a bad argument fails here, not inside the pipeline
 
-    def draw(index: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def draw(index: Array) -> tuple[Array, Array, Array]:
         batch = at(int(index))
         return batch.images, batch.rel_boxes, batch.labels
 
-    def load(index: tf.Tensor) -> tuple[Any, Any]:
+    def load(index: Tensor) -> tuple[Tensor, Any]:
         images, boxes, kinds = tf.numpy_function(draw, [index], [kind, tf.float32, tf.int64])
-        images.set_shape(example.images.shape)
-        boxes.set_shape(example.boxes.shape)
-        kinds.set_shape(example.labels.shape)
+        for tensor, array in (
+            (images, example.images),
+            (boxes, example.boxes),
+            (kinds, example.labels),
+        ):
+            tensor.set_shape(array.shape)
         return (images, (boxes, kinds)) if labels else (images, boxes)
 
     return tf.data.Dataset.counter(first, workers).map(load).prefetch(2)
@@ -304,7 +255,7 @@ def check_images(name: str, n: int, scene: Scene | MultiScene) -> None:
     check_memory(name, n, 4.0 * n * math.prod(scene.size) * scene.channels, "images")
 
 
-def check_shard(shard: Any) -> tuple[int, int]:
+def check_shard(shard: object) -> tuple[int, int]:
     """Return the worker's number and the number of workers."""
     if not isinstance(shard, (tuple, list)) or len(shard) != 2:
         raise TypeError(

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from whitebox_loc._types import Array
 from whitebox_loc.data.splits import count_places, find_places
 
 
@@ -26,7 +27,7 @@ def count_legal(geometry: Geometry) -> int:
     return int(_size_table(geometry)[2][-1])
 
 
-def legal_boxes(geometry: Geometry, numbers: np.ndarray) -> np.ndarray:
+def legal_boxes(geometry: Geometry, numbers: Array) -> Array:
     """Return the boxes (n, 4) with the given numbers (n,)."""
     (height, width), _, _, border, region = geometry
     heights, widths, counts = _size_table(geometry)
@@ -42,7 +43,7 @@ def legal_boxes(geometry: Geometry, numbers: np.ndarray) -> np.ndarray:
 
 
 @lru_cache(maxsize=8)  # 24 bytes a pixel of the image each
-def _size_table(geometry: Geometry) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _size_table(geometry: Geometry) -> tuple[Array, Array, Array]:
     """Return the legal heights, widths, and the running count of boxes up to each."""
     (height, width), (heights, widths, short), aspect, border, region = geometry
     h = np.arange(heights[0], heights[1] + 1, dtype=np.int64)[:, None]
@@ -60,9 +61,7 @@ def _size_table(geometry: Geometry) -> tuple[np.ndarray, np.ndarray, np.ndarray]
     return h[row, 0], w[0, column], counts
 
 
-def _border_place(
-    place: np.ndarray, rows: np.ndarray, columns: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _border_place(place: Array, rows: Array, columns: Array) -> tuple[Array, Array]:
     """Find the places with these numbers on the frame of a grid: outer rows, then columns."""
     outer = np.minimum(rows, 2) * columns
     row, left = np.divmod(place, columns)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from whitebox_loc._types import Array, ArrayLike, Seed
 from whitebox_loc._validation import as_array, check_boxes, check_choice, check_int
 from whitebox_loc.data.appearance import Artist, draw_levels, is_plain
 from whitebox_loc.data.sampling import Streams
@@ -15,33 +14,27 @@ DTYPES = ("float32", "uint8")
 
 
 def render(
-    boxes: Any,
+    boxes: ArrayLike,
     scene: Scene | str = "uniform",
     *,
-    labels: Any = None,
-    seed: Any = 0,
+    labels: ArrayLike = None,
+    seed: Seed = 0,
     dtype: str = "float32",
     chunk: int = 256,
-) -> np.ndarray:
+) -> Array:
     """Draw the given boxes as images of a scene.
 
     Parameters
     ----------
     boxes : array_like, shape (n, 4)
-        Boxes as ``yxyx`` in whole pixels, half open, inside the image. An empty
-        box draws nothing.
+        Boxes as ``yxyx`` in whole pixels, half open, inside the image. An empty box draws nothing.
     scene : Scene or str
         A scene, or a name in `SCENES`. Its limits on sides and position do not
         bind `boxes`; its appearance is used.
     labels : array_like of int, shape (n,), optional
         Index in ``scene.shapes`` of each image's shape; the first by default.
-    seed : int, SeedSequence or Generator
-        Source of the random part of the appearance (levels in a range, texture,
-        noise, distractors).
-    dtype : {"float32", "uint8"}
-        float32 images lie in 0..1; uint8 images are the same times 255, rounded.
-    chunk : int
-        Images drawn at a time. It changes the memory used, never the result.
+    seed, dtype, chunk
+        As in `generate`; only the appearance (levels in a range, texture, noise, ...) is random.
 
     Returns
     -------
@@ -49,11 +42,9 @@ def render(
 
     Raises
     ------
-    ValueError
-        If a box is swapped, fractional or outside the image, or a label, the
-        scene's name or the dtype is unknown.
-    TypeError
-        If an argument has the wrong type.
+    ValueError, TypeError
+        If a box is swapped, fractional or outside the image, a label, the scene's name or the dtype
+        is unknown, or a type is wrong.
 
     Examples
     --------
@@ -71,13 +62,8 @@ def render(
 
 
 def draw_images(
-    boxes: np.ndarray,
-    labels: np.ndarray,
-    scene: Scene,
-    streams: Streams,
-    dtype: np.dtype,
-    chunk: int = 256,
-) -> np.ndarray:
+    boxes: Array, labels: Array, scene: Scene, streams: Streams, dtype: np.dtype, chunk: int
+) -> Array:
     """Draw checked boxes (n, most, 4), labels (n, most); `render` describes the arguments."""
     n, most = labels.shape
     front, back = draw_levels(scene, n, streams)
@@ -93,15 +79,11 @@ def draw_images(
     return images
 
 
-def _repeat_rows(
-    boxes: np.ndarray, front: np.ndarray, back: np.ndarray, scene: Scene
-) -> np.ndarray:
-    """Draw one plain rectangle an image, of the given levels.
-
-    An image is three rows, each repeated: background above, the rectangle's row,
-    background below. With a whole row as one item, `np.repeat` writes all images
-    in a single pass: less than half the time of filling a slice an image.
-    """
+def _repeat_rows(boxes: Array, front: Array, back: Array, scene: Scene) -> Array:
+    """Draw one plain rectangle an image, of the given levels."""
+    # An image is three rows, each repeated: background above, the rectangle's row, background
+    # below. With a whole row as one item, `np.repeat` writes all images in a single pass: less
+    # than half the time of filling a slice an image.
     (height, width), channels = scene.size, scene.channels
     top, left, bottom, right = boxes[:, 0].T
     columns = np.repeat(np.arange(width), channels)
@@ -115,9 +97,7 @@ def _repeat_rows(
     return images.reshape(len(boxes), height, width, channels)
 
 
-def _fill_slices(
-    boxes: np.ndarray, front: np.ndarray, back: np.ndarray, scene: Scene
-) -> np.ndarray:
+def _fill_slices(boxes: Array, front: Array, back: Array, scene: Scene) -> Array:
     """Draw any number of plain rectangles an image, of the given levels."""
     images = np.empty((len(boxes), *scene.size, scene.channels), front.dtype)
     images[:] = back[:, None, None, None]
@@ -127,11 +107,11 @@ def _fill_slices(
     return images
 
 
-def _quantize(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+def _quantize(values: Array, dtype: np.dtype) -> Array:
     return np.rint(values * np.float32(255)).astype(dtype) if dtype == np.uint8 else values
 
 
-def _check_pixel_boxes(boxes: Any, size: tuple[int, int]) -> np.ndarray:
+def _check_pixel_boxes(boxes: ArrayLike, size: tuple[int, int]) -> Array:
     array = check_boxes("boxes", boxes)
     if array.ndim != 2:
         raise ValueError(f"`boxes` must have shape (n, 4); got shape {array.shape}.")
@@ -150,7 +130,7 @@ def _check_pixel_boxes(boxes: Any, size: tuple[int, int]) -> np.ndarray:
     return array.astype(np.int64)
 
 
-def check_labels(labels: Any, n: int, shapes: tuple[str, ...]) -> np.ndarray:
+def check_labels(labels: ArrayLike, n: int, shapes: tuple[str, ...]) -> Array:
     """Return labels (n,) as int64, zeros by default, if each is the number of a shape."""
     if labels is None:
         return np.zeros(n, np.int64)

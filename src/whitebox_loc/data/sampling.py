@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from whitebox_loc._types import Array, ArrayLike, Seed
 from whitebox_loc._validation import as_array, check_generator
 from whitebox_loc.data.enumeration import count_legal, legal_boxes
 from whitebox_loc.data.scenes import NOTEBOOK_MARGIN, Scene, as_scene, count_drawable, geometry
@@ -15,20 +14,10 @@ from whitebox_loc.data.splits import part_numbers
 def count_boxes(scene: Scene | str) -> int:
     """Return how many boxes a scene can draw, the equally likely ones it samples from.
 
-    Parameters
-    ----------
-    scene : Scene or str
-        A scene, or the name of one; its position rule must not be ``"notebook"``, whose boxes are
-        not equally likely.
-
-    Returns
-    -------
-    int
-
     Raises
     ------
     ValueError
-        If the position rule is ``"notebook"``.
+        If the position rule is ``"notebook"``, whose boxes are not equally likely.
 
     Examples
     --------
@@ -39,8 +28,8 @@ def count_boxes(scene: Scene | str) -> int:
     return count_drawable(_check_countable(scene))
 
 
-def nth_boxes(scene: Scene | str, numbers: np.ndarray) -> np.ndarray:
-    """Return the legal boxes with the given numbers.
+def nth_boxes(scene: Scene | str, numbers: ArrayLike) -> Array:
+    """Return the legal boxes with the given numbers, different ones for different numbers.
 
     Parameters
     ----------
@@ -52,21 +41,17 @@ def nth_boxes(scene: Scene | str, numbers: np.ndarray) -> np.ndarray:
     Returns
     -------
     ndarray of int64, shape (n, 4)
-        Boxes as ``yxyx`` in pixels, half open. Different numbers give
-        different boxes.
+        Boxes as ``yxyx`` in pixels, half open.
 
     Raises
     ------
-    ValueError
+    ValueError, TypeError
         If a number is out of range, or the position rule is ``"notebook"``.
 
     Examples
     --------
-    All boxes of a tiny image:
-
     >>> from whitebox_loc.data import Scene
-    >>> scene = Scene(size=(1, 2))
-    >>> nth_boxes(scene, range(count_boxes(scene)))
+    >>> nth_boxes(Scene(size=(1, 2)), range(3))
     array([[0, 0, 1, 1],
            [0, 1, 1, 2],
            [0, 0, 1, 2]])
@@ -86,49 +71,32 @@ def nth_boxes(scene: Scene | str, numbers: np.ndarray) -> np.ndarray:
     return legal_boxes(whole, part_numbers(numbers, count_legal(whole), scene.split))
 
 
-def draw_boxes(scene: Scene, n: int, streams: Streams, *, valid_only: bool = False) -> np.ndarray:
-    """Draw `n` boxes of a scene, int64 of shape ``(n, 4)``, yxyx in pixels.
-
-    The boxes are a prefix of one endless sequence: a larger `n` only adds to it.
-    With `valid_only`, empty boxes are left out of the sequence.
-    """
+def draw_boxes(scene: Scene, n: int, streams: Streams, *, valid_only: bool = False) -> Array:
+    """Draw the first `n` boxes of an endless sequence, perhaps without empty ones, int64 (n, 4)."""
     if scene.position == "notebook":
         return _draw_notebook(scene.size, n, streams, valid_only)
     return nth_boxes(scene, streams.open("boxes").integers(count_boxes(scene), size=n))
 
 
-class Streams:
-    """Independent random streams, one a quantity, from one seed.
+def draw_labels(shapes: int, shape: tuple[int, ...], streams: Streams) -> Array:
+    """Draw the numbers of shapes, int64; zeros if there is one shape only."""
+    if shapes == 1:
+        return np.zeros(shape, np.int64)
+    return streams.open("labels").integers(shapes, size=shape)
 
-    A stream of its own for each quantity (boxes, noise, ...) makes each
-    independent of how many images are drawn at a time, and of the others.
-    """
+
+class Streams:
+    """Random streams from one seed, one a quantity, which makes each independent of the others."""
 
     NAMES = (
-        "boxes",
-        "ends",
-        "labels",
-        "foreground",
-        "background",
-        "texture",
-        "noise",
-        "distractors",
+        "boxes", "ends", "labels", "foreground", "background", "texture", "noise", "distractors",
         # A new name goes to the end: its place is part of the seed.
-        "texture depth",
-        "noise depth",
-        "blur width",
-        "distractor count",
-        "inverted",
-        "gradient",
-        "gradient depth",
-        "background texture",
-        "background texture depth",
-        "occlusion",
-        "occlusion share",
-        "box count",
-    )
+        "texture depth", "noise depth", "blur width", "distractor count", "inverted", "gradient",
+        "gradient depth", "background texture", "background texture depth", "occlusion",
+        "occlusion share", "box count",
+    )  # fmt: skip
 
-    def __init__(self, seed: Any) -> None:
+    def __init__(self, seed: Seed) -> None:
         self._root = seed_root(seed)
 
     def open(self, name: str, *parts: int) -> np.random.Generator:
@@ -136,7 +104,7 @@ class Streams:
         return np.random.default_rng(branch(self._root, self.NAMES.index(name), *parts))
 
 
-def seed_root(seed: Any) -> np.random.SeedSequence:
+def seed_root(seed: Seed) -> np.random.SeedSequence:
     """Return the sequence of a seed, from which further streams are drawn by spawn keys."""
     if isinstance(seed, np.random.SeedSequence):
         return seed
@@ -152,7 +120,7 @@ def branch(root: np.random.SeedSequence, *key: int) -> np.random.SeedSequence:
     return np.random.SeedSequence(root.entropy, spawn_key=(*root.spawn_key, *key))
 
 
-def _draw_notebook(size: tuple[int, int], n: int, streams: Streams, valid_only: bool) -> np.ndarray:
+def _draw_notebook(size: tuple[int, int], n: int, streams: Streams, valid_only: bool) -> Array:
     sides = np.array(size, dtype=np.int64)
     starts, ends = streams.open("boxes"), streams.open("ends")
     boxes = np.empty((0, 4), np.int64)

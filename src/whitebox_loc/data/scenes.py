@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from whitebox_loc._validation import (
@@ -37,8 +39,7 @@ CONTRAST_LEFT = 0.1
 class Scene:
     """A world of images with one bright shape, whose bounding box is the truth.
 
-    With ``position="anywhere"`` every box that satisfies the limits is equally
-    likely; with ``"border"`` every such box that touches a border of the image.
+    Where a number may be a range ``(low, high)``, each image draws its own.
 
     Parameters
     ----------
@@ -47,74 +48,58 @@ class Scene:
     channels : int
         Channels of the image; all carry the same shape (noise differs).
     shapes : str or tuple of str
-        Names in `SHAPES`, drawn equally often. The label of an image is the
-        index of its shape in this tuple.
+        Names in `SHAPES`, drawn equally often. An image's label is the index of its shape here.
     heights, widths : tuple of (int, int or None)
-        Least and greatest side of the box in pixels, both included; None is
-        the side of the image.
+        Least and greatest side of the box in pixels, both included; None is the side of the image.
     short_side : tuple of (int, int or None)
         The same for the shorter of the two sides: ``(1, 2)`` gives thin boxes.
     aspect : tuple of float, optional
         Least and greatest width / height of the box.
     position : {"anywhere", "border", "notebook"}
-        ``"notebook"`` is the distribution of the original notebook: the first
-        row is uniform in ``0 .. H - 11``, the last row (not included) uniform
-        from the first row to ``H - 1``, columns likewise. About 5% of its boxes
-        are empty and nothing is drawn; a batch marks them ``valid=False``. It
-        takes no limits on sides.
+        ``"anywhere"``: every box within the limits is equally likely; ``"border"``: every such box
+        that touches a border of the image. ``"notebook"`` is the distribution of the original
+        notebook, without limits on sides: the first row is uniform in ``0 .. H - 11``, the last row
+        (not included) uniform from the first row to ``H - 1``, columns likewise. About 5% of its
+        boxes are empty and nothing is drawn; a batch marks them ``valid=False``.
     region : str
-        Where the box's centre lies, a name in `REGIONS`: ``"anywhere"``, a quadrant of the
-        canvas such as ``"top_left"``, or the other three, ``"not_top_left"``. A centre on the
-        middle line belongs to the bottom or the right.
+        Where the box's centre lies, a name in `REGIONS`: ``"anywhere"``, a quadrant of the canvas
+        such as ``"top_left"``, or the other three, ``"not_top_left"``. A centre on the middle line
+        belongs to the bottom or the right.
     split : tuple of (str, float, int), optional
-        ``("train", 0.8, seed)`` keeps 80% of the boxes, ``("test", 0.8, seed)`` the other
-        20%. The set of all boxes is shuffled by `seed` and cut once, so the parts are
-        disjoint, complete and exact in size.
+        ``("train", 0.8, seed)`` keeps 80% of the boxes, ``("test", 0.8, seed)`` the other 20%. The
+        set of all boxes is shuffled by `seed` and cut once: parts are disjoint and complete.
     foreground, background : float or tuple of float
-        Brightness in 0..1, or a range ``(low, high)`` drawn per image. The two
-        must not overlap, or the shape could be invisible.
+        Brightness in 0..1. They must not overlap.
     texture : float or tuple of float
-        Depth in 0..0.9 of a random striped pattern on the shape: its contrast to
-        the background varies between ``1 - texture`` and 1.
+        Depth in 0..0.9 of a random striped pattern on the shape: its contrast to the background
+        varies between ``1 - texture`` and 1.
     noise : float or tuple of float
-        Standard deviation of Gaussian noise, in brightness, drawn for each pixel
-        and channel. The result is clipped to 0..1.
+        Standard deviation of Gaussian noise, in brightness, drawn for each pixel and channel. The
+        result is clipped to 0..1.
     blur : float or tuple of float
-        Standard deviation in pixels of a Gaussian blur, applied before the
-        noise. The box stays that of the sharp shape.
+        Standard deviation in pixels of a Gaussian blur before the noise. The box stays as it was.
     distractors : int or tuple of int
-        Number of small rectangles at half the shape's contrast. They lie behind
-        the box: before any blur no pixel inside it changes. Sides are 1 to an
-        eighth of the image's shorter side.
+        Number of small rectangles at half the shape's contrast, behind the box: before any blur no
+        pixel inside it changes. Sides are 1 to an eighth of the image's shorter side.
     inverted : float
         Share in 0..1 of images whose brightness ``v`` is turned into ``1 - v`` before the noise.
-    background_gradient : float or tuple of float
-        Depth of a linear ramp in a random direction across the background: from the background's
-        brightness to this share of the way to the shape's.
-    background_texture : float or tuple of float
-        Depth of a striped pattern on the background, in the same unit. The sum of `texture`,
-        `background_gradient` and `background_texture` is at most 0.9, so that the shape keeps a
-        tenth of its contrast to the background behind it (distractors, blur and noise aside).
+    background_gradient, background_texture : float or tuple of float
+        Depth of a linear ramp in a random direction across the background, and of stripes on it:
+        from the background's brightness to this share of the way to the shape's. With `texture`
+        they add up to at most 0.9, so that the shape keeps a tenth of its contrast.
     occlusion : float or tuple of float
         Share in 0..0.9 of the box's area that a rectangle of background hides, in a random place
         within the box, in proportion to its sides, rounded to pixels. The box stays that of the
-        whole shape. No row or column of the box is hidden whole, so the box of a rectangle is
-        still what can be seen.
+        whole shape, and no row or column of it is hidden whole.
 
     Raises
     ------
     TypeError, ValueError
         If a field is out of range, or no box satisfies the limits.
 
-    Notes
-    -----
-    Texture, noise, blur, distractors, gradient and occlusion may be ranges ``(low, high)``, of
-    which each image draws its own amount.
-
     Examples
     --------
-    >>> scene = Scene(size=(32, 48), shapes=("ellipse", "ring"), noise=0.1)
-    >>> scene.limits()
+    >>> Scene(size=(32, 48), shapes=("ellipse", "ring"), noise=0.1).limits()
     ((1, 32), (1, 48), (1, 32))
     >>> Scene(shapes="circle")
     Traceback (most recent call last):
@@ -181,25 +166,12 @@ class Scene:
 
 
 def as_scene(scene: Scene | str, **changes: Any) -> Scene:
-    """Return a scene from a scene or the name of one, with fields replaced.
-
-    Parameters
-    ----------
-    scene : Scene or str
-        A scene, or a name in `SCENES`.
-    **changes
-        Fields of `Scene` to replace.
-
-    Returns
-    -------
-    Scene
+    """Return a scene, or that of a name in `SCENES`, with fields replaced.
 
     Raises
     ------
-    ValueError
-        If no scene has that name, or a new field is out of range.
-    TypeError
-        If `scene` is neither a scene nor a name, or a field does not exist.
+    ValueError, TypeError
+        If no scene has that name, or a new field does not exist or is out of range.
 
     Examples
     --------
@@ -214,13 +186,11 @@ def as_scene(scene: Scene | str, **changes: Any) -> Scene:
         )
     if not isinstance(scene, Scene):
         scene = SCENES[check_choice("scene", scene, SCENES)]
-    if not changes:
-        return scene
-    unknown = sorted(set(changes) - {field.name for field in dataclasses.fields(Scene)})
+    fields = [field.name for field in dataclasses.fields(Scene)]
+    unknown = sorted(set(changes) - set(fields))
     if unknown:
-        fields = [field.name for field in dataclasses.fields(Scene)]
         raise TypeError(f"A scene has no field {unknown[0]!r}; its fields are {fields}.")
-    return dataclasses.replace(scene, **changes)
+    return dataclasses.replace(scene, **changes) if changes else scene
 
 
 def geometry(scene: Scene) -> Geometry:
@@ -234,7 +204,7 @@ def count_drawable(scene: Scene) -> int:
     return count_part(count_legal(geometry(scene)), scene.split)
 
 
-def _check_shapes(value: Any) -> tuple[str, ...]:
+def _check_shapes(value: object) -> tuple[str, ...]:
     names = (value,) if isinstance(value, str) else value
     if not isinstance(names, (tuple, list)) or not names:
         raise TypeError(
@@ -247,37 +217,42 @@ def _check_shapes(value: Any) -> tuple[str, ...]:
     return names
 
 
-def _check_range(name: str, value: Any) -> Range:
-    low, high = _pair(name, value, "(least, greatest) in pixels, greatest None for no limit")
-    low = check_int(f"{name}[0]", low, low=1)
-    return low, None if high is None else check_int(f"{name}[1]", high, low=low)
+def _check_range(name: str, value: object) -> Range:
+    meaning = "(least, greatest) in pixels, greatest None for no limit"
+    return _rising(name, value, meaning, check_int, low=1, is_open=True)
 
 
-def _check_aspect(value: Any) -> tuple[float, float] | None:
+def _check_aspect(value: object) -> tuple[float, float] | None:
     if value is None:
         return None
-    low, high = _pair("aspect", value, "(least, greatest) width / height, or None")
-    low = check_real("aspect[0]", low, low=0)
-    return low, check_real("aspect[1]", high, low=low)
+    return _rising("aspect", value, "(least, greatest) width / height, or None", check_real)
 
 
-def _check_level(name: str, value: Any, high: float | None = 1) -> Level:
+def _check_level(name: str, value: object, high: float | None = 1) -> Level:
+    check = partial(check_real, high=high)
     if not isinstance(value, (tuple, list)):
-        return check_real(name, value, low=0, high=high)
-    first, last = _pair(name, value, "a number or a range (low, high)")
-    first = check_real(f"{name}[0]", first, low=0, high=high)
-    return first, check_real(f"{name}[1]", last, low=first, high=high)
+        return check(name, value, low=0)
+    return _rising(name, value, "a number or a range (low, high)", check)
 
 
-def _check_number(name: str, value: Any) -> int | tuple[int, int]:
+def _check_number(name: str, value: object) -> int | tuple[int, int]:
     if not isinstance(value, (tuple, list)):
         return check_int(name, value, low=0)
-    low, high = _pair(name, value, "a whole number or a range (low, high)")
-    low = check_int(f"{name}[0]", low, low=0)
-    return low, check_int(f"{name}[1]", high, low=low)
+    return _rising(name, value, "a whole number or a range (low, high)", check_int)
 
 
-def _check_split(value: Any) -> Split | None:
+def _rising(
+    name: str, value: object, meaning: str, check: Callable[..., Any], low: int = 0,
+    is_open: bool = False,
+) -> tuple[Any, Any]:  # fmt: skip
+    """Return two checked numbers, the second at least the first, or None where it `is_open`."""
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise TypeError(f"`{name}` must be {meaning}; got {shortened(value)}.")
+    first, last = check(f"{name}[0]", value[0], low=low), value[1]
+    return first, None if is_open and last is None else check(f"{name}[1]", last, low=first)
+
+
+def _check_split(value: object) -> Split | None:
     if value is None:
         return None
     if not isinstance(value, (tuple, list)) or len(value) != 3:
@@ -291,12 +266,6 @@ def _check_split(value: Any) -> Split | None:
         check_real("split[1]", share, low=0, high=1),
         check_int("split[2]", seed, low=0),
     )
-
-
-def _pair(name: str, value: Any, meaning: str) -> tuple[Any, Any]:
-    if not isinstance(value, (tuple, list)) or len(value) != 2:
-        raise TypeError(f"`{name}` must be {meaning}; got {shortened(value)}.")
-    return value[0], value[1]
 
 
 def _check_memory(scene: Scene) -> None:
@@ -378,15 +347,8 @@ SCENES: dict[str, Scene] = {
     "border": Scene(position="border"),
     "shapes": Scene(shapes=tuple(SHAPES), heights=(8, None), widths=(8, None)),
     "augmented": Scene(
-        foreground=(0.5, 1.0),
-        background=(0.0, 0.3),
-        texture=(0.0, 0.4),
-        noise=(0.0, 0.1),
-        blur=(0.0, 1.2),
-        distractors=(0, 4),
-        inverted=0.5,
-        background_gradient=(0.0, 0.25),
-        background_texture=(0.0, 0.25),
-        occlusion=(0.0, 0.3),
+        foreground=(0.5, 1.0), background=(0.0, 0.3), texture=(0.0, 0.4), noise=(0.0, 0.1),
+        blur=(0.0, 1.2), distractors=(0, 4), inverted=0.5, background_gradient=(0.0, 0.25),
+        background_texture=(0.0, 0.25), occlusion=(0.0, 0.3),
     ),
-}
+}  # fmt: skip

@@ -7,14 +7,8 @@ import json
 import os
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import (
-    FIRST_COMPLETED,
-    BrokenExecutor,
-    CancelledError,
-    Executor,
-    Future,
-    wait,
-)
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future
+from concurrent.futures import wait as wait_for
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -24,6 +18,7 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from whitebox_loc._files import naming, put_first
+from whitebox_loc._types import Array
 from whitebox_loc._validation import check_bool, check_choice, check_executor, check_int, check_path
 from whitebox_loc._version import __version__
 from whitebox_loc.data.datasets import Batch, batch_at, check_images, check_shard
@@ -56,10 +51,6 @@ class Shards:
         As given to `write_shards`.
     about : dict
         What the manifest says: everything that decides the images.
-
-    Examples
-    --------
-    See `write_shards`.
     """
 
     def __init__(self, folder: Path, about: dict[str, Any]) -> None:
@@ -116,15 +107,14 @@ class Shards:
                 "`write_shards` again as before; it makes what is missing."
             ) from None
         except ValueError as error:
-            raise ValueError(
-                f"Shard {index} of {len(self)} cannot be read: {error} {advice}"
-            ) from (error)
+            text = f"Shard {index} of {len(self)} cannot be read: {error} {advice}"
+            raise ValueError(text) from error
         same = batch.scene == self.scene and batch.images.dtype == self.dtype
         if not same or not np.array_equal(batch.boxes, self._boxes(index)):
             raise ValueError(f"{str(path)!r} does not hold shard {index} of this folder. {advice}")
         return batch
 
-    def _boxes(self, index: int) -> np.ndarray:
+    def _boxes(self, index: int) -> Array:
         """Return what `make` would give as boxes, at little cost."""
         streams = Streams(np.random.SeedSequence(self.seed, spawn_key=(index,)))
         return draw_boxes(self.scene, self.images_in(index), streams, valid_only=self.valid_only)
@@ -149,52 +139,37 @@ def write_shards(
     """Draw `n` images of a scene into files of `shard_size` images each.
 
     Shard i is ``batch_at(scene, i, batch_size=shard_size, seed=seed)``: it depends on the
-    arguments and on i alone, so that shards can be made in any order, by any number of
-    processes and machines. The shard size is part of what decides the images.
-
-    A call that was stopped, also by a kill, is repeated to go on: it makes what is missing, and
-    the files are the same bytes as those of a call that was not stopped.
+    arguments, shard size included, and on i alone, so that shards can be made in any order, by any
+    number of processes and machines. A call that was stopped, also by a kill, is repeated to go on:
+    it makes what is missing, and the files are the same bytes.
 
     Parameters
     ----------
-    scene : Scene or str
-        A scene, or a name in `SCENES`.
+    scene, seed, valid_only
+        As in `batch_at`.
     n : int
         Number of images, at least 1.
     folder : path-like
         Where ``manifest.json`` and ``shard-000000.npz``, ... are written.
-    seed : int
-        Seed of the whole sequence.
     shard_size : int
-        Images in a file. A process holds one shard at a time: for 100x100 images of uint8, 4096
-        take 41 MB.
+        Images in a file, of which a process holds one: 4096 images of 100x100 uint8 take 41 MB.
     dtype : {"float32", "uint8"}
         As in `generate`.
-    valid_only : bool
-        Draw empty boxes again. False keeps the `notebook` scene's 5%.
     shard : tuple of int
-        ``(worker, workers)``: this call makes shards ``worker``, ``worker + workers``, ... The
-        machines of a group share the folder and each call with their own.
+        ``(worker, workers)``: this call makes shards ``worker``, ``worker + workers``, ... of a
+        folder that the machines of a group share.
     executor : concurrent.futures.Executor, optional
         Makes several shards at a time: a process pool, ``client.get_executor()`` of Dask, or any
         other whose workers see the folder. None works in this process. It is not shut down.
     progress : bool
         Show a progress bar.
 
-    Returns
-    -------
-    Shards
-
     Raises
     ------
-    ValueError
+    ValueError, TypeError
         If an argument is out of range, or the folder holds other shards.
-    TypeError
-        If an argument has the wrong type.
-    RuntimeError
-        If a worker of the executor was killed. What was finished is kept.
-    KeyboardInterrupt
-        After Ctrl-C. What was finished is kept.
+    RuntimeError, KeyboardInterrupt
+        If a worker of the executor was killed, or after Ctrl-C. What was finished is kept.
     OSError
         If a file cannot be written.
 
@@ -221,10 +196,9 @@ def write_shards(
     }
     worker, workers = check_shard(shard)
     shards = Shards(check_path("folder", folder), about)
-    files = -(-n // shard_size)
-    if files > MOST_FILES:
+    if len(shards) > MOST_FILES:
         raise ValueError(
-            f"`n` {n} in files of `shard_size` {shard_size} images makes {files:,} files; at "
+            f"`n` {n} in files of `shard_size` {shard_size} images makes {len(shards):,} files; at "
             f"most {MOST_FILES:,} are possible. Take a larger `shard_size`."
         )
     check_images("shard_size", min(n, shard_size), shards.scene)
@@ -238,28 +212,19 @@ def write_shards(
 def read_shards(folder: str | os.PathLike[str]) -> Shards:
     """Open a folder that `write_shards` made, also one that is not complete.
 
-    Parameters
-    ----------
-    folder : path-like
-
-    Returns
-    -------
-    Shards
-        A sequence of `Batch`. A shard that is missing, damaged or misplaced raises an error with
-        its name when it is read.
+    It is a sequence of `Batch`. A shard that is missing, damaged or misplaced raises an error with
+    its name when it is read.
 
     Raises
     ------
-    FileNotFoundError
-        If the folder has no manifest.
-    ValueError
-        If the manifest is damaged or of another kind.
+    FileNotFoundError, ValueError
+        If the folder has no manifest, or it is damaged or of another kind.
 
     Examples
     --------
     >>> import tempfile
     >>> folder = tempfile.mkdtemp()
-    >>> made = write_shards("thin", 3, folder, shard_size=2, progress=False)
+    >>> shards = write_shards("thin", 3, folder, shard_size=2, progress=False)
     >>> read_shards(folder).n
     3
     """
@@ -280,15 +245,20 @@ def claim(path: Path, about: dict[str, Any]) -> dict[str, Any]:
         if not path.exists():
             put_first(path, json.dumps(about, indent=1) + "\n")
     # Also after writing: another process may have been a moment earlier.
-    present, own = read_manifest(path), json.loads(json.dumps(about))
-    different = [key for key in own if present.get(key) != own[key]]
-    if different:
-        key = different[0]
+    present = read_manifest(path)
+    if difference := first_difference(about, present):
         raise ValueError(
-            f"`folder` {str(path.parent)!r} holds something else: its {key} is "
-            f"{present.get(key)!r}, yours is {own[key]!r}. Name another folder, or delete this one."
+            f"`folder` {str(path.parent)!r} holds something else: {difference}. Name another "
+            "folder, or delete this one."
         )
     return present
+
+
+def first_difference(own: dict[str, Any], stored: dict[str, Any]) -> str:
+    """Return in words which of the settings is not as it was stored, or an empty string."""
+    own = json.loads(json.dumps(own))  # because tuples come back from a file as lists
+    keys = [key for key in own if own[key] != stored.get(key)]
+    return f"its {keys[0]} is {stored.get(keys[0])!r}, yours is {own[keys[0]]!r}" if keys else ""
 
 
 def is_whole(path: Path) -> bool:
@@ -371,7 +341,7 @@ def _by(executor: Executor, function: Callable[[int], Any], left: list[int]) -> 
             running |= {executor.submit(function, index) for index in ahead}
             if not running:
                 return
-            ended, running = wait(running, return_when=FIRST_COMPLETED)
+            ended, running = wait_for(running, return_when=FIRST_COMPLETED)
             for future in ended:
                 yield future.result()
     finally:

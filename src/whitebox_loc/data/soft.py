@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from whitebox_loc._types import ArrayLike, Tensor
 from whitebox_loc._validation import check_memory, check_size
 from whitebox_loc.boxes._arrays import check_numeric
 
@@ -11,12 +12,11 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 
-def render_soft(boxes: Any, size: tuple[int, int]) -> tf.Tensor:
+def render_soft(boxes: ArrayLike, size: tuple[int, int]) -> tf.Tensor:
     """Draw boxes with fractional corners, differentiably in the corners.
 
-    A pixel's brightness is the area of it that the box covers: the product of
-    the covered parts of its row and its column. On whole pixels this equals
-    `render` of a plain rectangle.
+    A pixel's brightness is the area of it that the box covers: the product of the covered parts of
+    its row and its column. On whole pixels this equals `render` of a plain rectangle.
 
     Parameters
     ----------
@@ -33,21 +33,15 @@ def render_soft(boxes: Any, size: tuple[int, int]) -> tf.Tensor:
 
     Raises
     ------
-    ValueError
-        If `boxes` is not of shape (n, 4), or a side of `size` is below 1.
-    TypeError
-        If `boxes` does not hold numbers, or `size` is not two whole numbers.
+    ValueError, TypeError
+        If `boxes` does not hold numbers (n, 4), or `size` is not two whole numbers from 1.
 
     Notes
     -----
-    The gradient is that of the covered area. It jumps where an edge lies
-    between two pixels; there it is the derivative towards the *inside* of the
-    box: an edge belongs to the last pixel it bounds inside the box. So exactly
-    one row or column carries the derivative of an edge, on the border of the
-    image too, and ``d sum(image) / d bottom`` is the width.
-
-    An empty or swapped box gives a zero image and a zero gradient. An edge
-    outside the image has a zero gradient.
+    The gradient is that of the covered area. Where an edge lies between two pixels, it is the
+    derivative towards the *inside* of the box: exactly one row or column carries it, on the border
+    of the image too, and ``d sum(image) / d bottom`` is the width. It is zero for an edge outside
+    the image, and for an empty or swapped box, whose image is zero.
 
     Examples
     --------
@@ -73,7 +67,7 @@ def render_soft(boxes: Any, size: tuple[int, int]) -> tf.Tensor:
     return (rows[:, :, None] * columns[:, None, :])[..., None]
 
 
-def _coverage(low: tf.Tensor, high: tf.Tensor, length: int) -> tf.Tensor:
+def _coverage(low: Tensor, high: Tensor, length: int) -> Tensor:
     """Return the covered part of each pixel of a line, ``(n, length)``."""
     import tensorflow as tf
 
@@ -81,9 +75,8 @@ def _coverage(low: tf.Tensor, high: tf.Tensor, length: int) -> tf.Tensor:
     below_high = high[:, None] - start
     below_low = low[:, None] - start
     zero, one = tf.zeros_like(below_high), tf.ones_like(below_high)
-    # The covered part is ramp(high - start) - ramp(low - start). The ramps
-    # differ only in which end of their slope passes the gradient: that of
-    # `high` at 1, that of `low` at 0, so that each edge moves the pixel inside.
+    # The covered part is ramp(high - start) - ramp(low - start). The ramps differ only in which end
+    # of their slope passes the gradient, so that each edge moves the pixel inside.
     up_to_high = tf.where(below_high > 1, one, tf.where(below_high <= 0, zero, below_high))
     up_to_low = tf.where(below_low >= 1, one, tf.where(below_low < 0, zero, below_low))
     empty = (high <= low)[:, None]

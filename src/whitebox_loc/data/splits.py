@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+
+from whitebox_loc._types import Array
 
 _QUADRANTS = ("top_left", "top_right", "bottom_left", "bottom_right")
 
@@ -20,7 +20,7 @@ Split = tuple[str, float, int]
 _ROUNDS = 6
 
 
-def count_places(rows: np.ndarray, columns: np.ndarray, region: str) -> np.ndarray:
+def count_places(rows: Array, columns: Array, region: str) -> Array:
     """Return how many of the ``rows * columns`` places of a box have their centre in a region."""
     if region == "anywhere":
         return rows * columns
@@ -29,9 +29,7 @@ def count_places(rows: np.ndarray, columns: np.ndarray, region: str) -> np.ndarr
     return rows * columns - inside if region.startswith("not_") else inside
 
 
-def find_places(
-    place: np.ndarray, rows: np.ndarray, columns: np.ndarray, region: str
-) -> tuple[np.ndarray, np.ndarray]:
+def find_places(place: Array, rows: Array, columns: Array, region: str) -> tuple[Array, Array]:
     """Return top and left of the places with these numbers among those of `count_places`."""
     if region == "anywhere":
         return np.divmod(place, columns)
@@ -51,19 +49,17 @@ def find_places(
 
 
 def _quadrant(
-    rows: np.ndarray, columns: np.ndarray, region: str
-) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
-    """Return (first, number) of the rows and of the columns of places in a quadrant.
-
-    A box of height h in a canvas of height H has H - h + 1 rows to begin in. Its centre,
-    top + h / 2, is above the middle for the first half of them, rounded down. The first row of
-    the lower half is never 0 unless the upper half is empty, and then no row has to be left out.
-    """
+    rows: Array, columns: Array, region: str
+) -> tuple[tuple[Array, Array], tuple[Array, Array]]:
+    """Return (first, number) of the rows and of the columns of places in a quadrant."""
+    # A box of height h in a canvas of height H has H - h + 1 rows to begin in. Its centre,
+    # top + h / 2, is above the middle for the first half of them, rounded down. The first row of
+    # the lower half is never 0 unless the upper half is empty: then no row has to be left out.
     vertical, horizontal = region.removeprefix("not_").split("_")
     return _half(rows, vertical == "top"), _half(columns, horizontal == "left")
 
 
-def _half(places: np.ndarray, first: bool) -> tuple[np.ndarray, np.ndarray]:
+def _half(places: Array, first: bool) -> tuple[Array, Array]:
     before = places // 2
     return (np.zeros_like(places), before) if first else (before, places - before)
 
@@ -77,13 +73,8 @@ def count_part(total: int, split: Split | None) -> int:
     return first if part == "train" else total - first
 
 
-def part_numbers(numbers: np.ndarray, total: int, split: Split | None) -> np.ndarray:
-    """Return the boxes' numbers in the whole set from their numbers in a part.
-
-    The whole set is shuffled by the split's seed; the training part is the beginning of the
-    shuffled set and the test part is its end. So the parts are disjoint, together are the
-    whole, and have their exact sizes, whatever `total` is.
-    """
+def part_numbers(numbers: Array, total: int, split: Split | None) -> Array:
+    """Return the boxes' numbers in the whole set from those in a part: its beginning or its end."""
     if split is None:
         return numbers
     part, _, seed = split
@@ -91,13 +82,12 @@ def part_numbers(numbers: np.ndarray, total: int, split: Split | None) -> np.nda
     return _shuffled(numbers + start, total, seed)
 
 
-def _shuffled(numbers: np.ndarray, total: int, seed: int) -> np.ndarray:
+def _shuffled(numbers: Array, total: int, seed: int) -> Array:
     """Return where a fixed pseudo-random permutation of ``0 .. total - 1`` sends `numbers`.
 
     A Feistel network permutes the next larger power of four; a number that leaves the range is
-    sent on until it is back, which makes a permutation of the range (Black and Rogaway 2002,
-    "Ciphers with arbitrary finite domains"). No table of all boxes is needed: there are 25
-    million in an image of 100 x 100 pixels.
+    sent on until it is back (Black and Rogaway 2002, "Ciphers with arbitrary finite domains").
+    There is no table of boxes: an image of 100 x 100 pixels has 25 million.
     """
     half = np.uint64(max(1, ((total - 1).bit_length() + 1) // 2))
     keys = np.random.SeedSequence(seed).generate_state(_ROUNDS, np.uint64)
@@ -107,7 +97,7 @@ def _shuffled(numbers: np.ndarray, total: int, seed: int) -> np.ndarray:
     return places.astype(np.int64)
 
 
-def _feistel(numbers: np.ndarray, half: np.uint64, keys: np.ndarray) -> np.ndarray:
+def _feistel(numbers: Array, half: np.uint64, keys: Array) -> Array:
     mask = (np.uint64(1) << half) - np.uint64(1)
     left, right = numbers >> half, numbers & mask
     for key in keys:
@@ -115,7 +105,7 @@ def _feistel(numbers: np.ndarray, half: np.uint64, keys: np.ndarray) -> np.ndarr
     return (left << half) | right
 
 
-def _mixed(values: np.ndarray) -> np.ndarray:
+def _mixed(values: Array) -> Array:
     """Return 64 well mixed bits of each value: the finalizer of MurmurHash3 (A. Appleby)."""
     shift = np.uint64(33)
     for factor in (np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53)):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from typing import Any
 
 import numpy as np
 
 from whitebox_loc._files import naming, replacing
+from whitebox_loc._types import Array
 from whitebox_loc._validation import check_path
 from whitebox_loc.data.crowds import MultiBatch
 from whitebox_loc.data.datasets import Batch
@@ -23,31 +23,19 @@ ARRAYS = ("images", "boxes", "labels", "valid")
 #: Fields that scenes did not have at first. A file without them holds a scene that has their
 #: defaults.
 LATER_FIELDS = {
-    "region",
-    "split",
-    "inverted",
-    "background_gradient",
-    "background_texture",
-    "occlusion",
-}
+    "region", "split", "inverted", "background_gradient", "background_texture", "occlusion",
+}  # fmt: skip
 
 
 def save(batch: Batch, path: str | os.PathLike[str]) -> None:
     """Write a batch to a file; the file appears whole or not at all.
 
-    Parameters
-    ----------
-    batch : Batch
-        What `generate` returns.
-    path : path-like
-        File to write, by custom ``*.npz``; its folder is made if it is missing.
+    The `path` is by custom ``*.npz``; its folder is made if it is missing.
 
     Raises
     ------
-    TypeError
-        If `batch` is not a Batch.
-    ValueError
-        If the arrays of `batch` contradict each other.
+    TypeError, ValueError
+        If `batch` is not a Batch, or its arrays contradict each other.
     OSError
         If the file cannot be written.
 
@@ -60,7 +48,7 @@ def save(batch: Batch, path: str | os.PathLike[str]) -> None:
     ...     len(load(f"{folder}/four.npz"))
     4
     """
-    value: Any = batch
+    value: object = batch
     if isinstance(value, MultiBatch):
         raise TypeError(
             "`batch`: a MultiBatch cannot be saved; keep the MultiScene and the seed, which make "
@@ -87,26 +75,13 @@ def store(batch: Batch, path: str | os.PathLike[str]) -> None:
 def load(path: str | os.PathLike[str]) -> Batch:
     """Read a batch that `save` wrote, bit for bit.
 
-    Parameters
-    ----------
-    path : path-like
-        File to read.
-
-    Returns
-    -------
-    Batch
-
     Raises
     ------
     FileNotFoundError
         If there is no such file.
     ValueError
-        If the file is truncated, damaged, of another kind or a newer version,
-        or its arrays contradict each other; the text names the file.
-
-    Examples
-    --------
-    See `save`.
+        If the file is truncated, damaged, of another kind or a newer version, or its arrays
+        contradict each other; the text names the file.
     """
     with naming("path", check_path("path", path)), open(path, "rb") as file:
         try:
@@ -127,7 +102,7 @@ def load(path: str | os.PathLike[str]) -> Batch:
         ) from error
 
 
-def _assemble(arrays: dict[str, np.ndarray]) -> Batch:
+def _assemble(arrays: dict[str, Array]) -> Batch:
     names = sorted(("header", *ARRAYS))
     if sorted(arrays) != names:
         raise ValueError(f"it must hold the arrays {names}; it holds {sorted(arrays)}.")
@@ -143,7 +118,7 @@ def _assemble(arrays: dict[str, np.ndarray]) -> Batch:
     return batch
 
 
-def scene_from(fields: Any) -> Scene:
+def scene_from(fields: object) -> Scene:
     """Return the scene of a stored header."""
     names = {field.name for field in dataclasses.fields(Scene)}
     if not isinstance(fields, dict) or not names - LATER_FIELDS <= set(fields) <= names:

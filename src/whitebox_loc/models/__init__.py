@@ -18,26 +18,8 @@ from whitebox_loc.models.localizers import HEADS, localizer
 from whitebox_loc.models.vgg import vgg16
 
 __all__ = [
-    "COMPILED",
-    "DETECTORS",
-    "HEADS",
-    "CenterMaps",
-    "Compiled",
-    "Detections",
-    "Mechanism",
-    "adapted",
-    "center_maps",
-    "class_count",
-    "compiled",
-    "detections",
-    "detector",
-    "edge_distributions",
-    "edge_logits",
-    "has_mechanism",
-    "hub_detector",
-    "label_logits",
-    "localizer",
-    "mechanism",
-    "reinitialize",
-    "vgg16",
-]
+    "COMPILED", "DETECTORS", "HEADS", "CenterMaps", "Compiled", "Detections", "Mechanism",
+    "adapted", "center_maps", "class_count", "compiled", "detections", "detector",
+    "edge_distributions", "edge_logits", "has_mechanism", "hub_detector", "label_logits",
+    "localizer", "mechanism", "reinitialize", "vgg16",
+]  # fmt: skip

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from whitebox_loc._types import Array, Tensor
 from whitebox_loc._validation import (
     MOST_CHANNELS,
     MOST_SIDE,
@@ -23,14 +24,12 @@ from whitebox_loc._validation import (
 from whitebox_loc.boxes import FORMATS, convert
 
 # What an output of each name must look like: its shape behind the batch axis.
-_OUTPUTS: dict[str, tuple[Any, ...]] = {
-    "box": (4,),
-    "label": ("classes",),
-    "boxes": ("candidates", 4),
-    "scores": ("candidates",),
-    "classes": ("candidates", "classes"),
-}
+_OUTPUTS: dict[str, tuple[int | str, ...]] = {
+    "box": (4,), "label": ("classes",),
+    "boxes": ("candidates", 4), "scores": ("candidates",), "classes": ("candidates", "classes"),
+}  # fmt: skip
 _BOXES = ("box", "boxes")
+_IMAGES = ("a black image", "noise")
 # Where the middle of a box may lie: beyond, numbers are hardly fractions of the image.
 _LOW, _HIGH = -1.0, 2.0
 
@@ -39,7 +38,7 @@ def adapted(
     model: keras.Model,
     read: str | Callable[[Any], Any] = "rel_yxyx",
     *,
-    prepare: Callable[[Any], Any] | None = None,
+    prepare: Callable[[Tensor], Any] | None = None,
     size: tuple[int, int] | None = None,
     channels: int | None = None,
     pixels: tuple[int, int] | None = None,
@@ -51,9 +50,8 @@ def adapted(
     Parameters
     ----------
     model : keras.Model
-        Any model that finds a box, or several. It is not copied: the result holds its very
-        layers, so training the one trains the other, and weights loaded into the one are in
-        both. Nothing else of it changes; one without weights is built, as by any call.
+        Any model that finds a box, or several. It is not copied: the result holds its very layers,
+        so training the one trains the other. One without weights is built, as by any call.
     read : str or callable, default "rel_yxyx"
         How its outputs become boxes. A name from `whitebox_loc.boxes.FORMATS`: the only output,
         or that named ``"box"``, holds one box an image in this format. Otherwise a function
@@ -68,9 +66,9 @@ def adapted(
 
         Further entries of a dict are kept for targets of your own.
     prepare : callable, optional
-        From images in [0, 1] to what `model` takes: resizing, ``* 255``, ``preprocess_input``,
-        one channel repeated three times; made of ``keras.ops`` and Keras layers, too. It is part
-        of the result, so that maps belong to the images before it. By default nothing is done.
+        From images in [0, 1] to what `model` takes: resizing, ``* 255``, ``preprocess_input``;
+        made of ``keras.ops`` and Keras layers, too. It is part of the result, so that maps belong
+        to the images before it. By default nothing is done.
     size : (height, width), optional
         Of the images that the result takes, in pixels; by default that which `model` takes.
     channels : int, optional
@@ -87,24 +85,22 @@ def adapted(
     keras.Model
         Functional, from float images (n, height, width, channels) in [0, 1] to float32 boxes
         (n, 4) ``rel_yxyx``, or to a dict as above. A layer of `model` has the path it had behind
-        ``"<name of model>/"``; what comes out has the paths ``"box"``, ``"label"`` and so on. It
-        can be saved if `model` can, and if `read` and `prepare` are made as asked for above.
+        ``"<name of model>/"``; outputs have the paths ``"box"``, ``"label"`` and so on. It can be
+        saved if `model` can, and if `read` and `prepare` are made as said above.
 
     Raises
     ------
     ValueError, TypeError
         If an argument is not one of the above, the sizes are not known, `model` takes several
-        inputs that `prepare` does not make, or boxes of a black image or of noise are NaN or
-        infinite.
+        inputs that `prepare` does not make, or boxes of a black image or of noise are not finite.
 
     Warns
     -----
     UserWarning
-        If the middle of the box that a black image has, or of half of its candidates, lies
-        further outside the image than its size, which an untrained model may do but mostly
-        means pixels read as fractions; if labels, scores or classes of either image are no
-        probabilities, or labels do not sum to 1; or if no gradient comes from the boxes to the
-        images.
+        If the middle of the box of a black image, or of half of its candidates, lies further
+        outside the image than its size, which mostly means pixels read as fractions; if labels,
+        scores or classes of either image are no probabilities; or if no gradient comes from the
+        boxes to the images.
 
     Examples
     --------
@@ -119,9 +115,6 @@ def adapted(
     ... )
     >>> [row.path for row in wb.introspect.list_layers(ours)]
     ['theirs', 'theirs/flat', 'theirs/dense', 'box']
-    >>> images = wb.data.generate(wb.data.Scene(size=(32, 48)), 2, seed=0).images
-    >>> wb.introspect.saliency(ours, images, "top").shape
-    (2, 32, 48)
     """
     if not isinstance(model, keras.Model):
         raise TypeError(f"`model` must be a keras.Model; got {type(model).__name__}.")
@@ -148,8 +141,7 @@ def adapted(
         result = _box_in(read, answer, _unit(read, pixels, prepared))
     else:
         result = _applied("read", read, answer)
-    outputs = _named(result)
-    whole = keras.Model(images, outputs, name=name or f"adapted_{model.name}")
+    whole = keras.Model(images, _named(result), name=name or f"adapted_{model.name}")
     if check:
         _look_at(whole)
     return whole
@@ -175,7 +167,9 @@ def _check_inputs(model: keras.Model, prepared: Any) -> None:
         )
 
 
-def _image_shape(model: keras.Model, size: Any, channels: Any) -> tuple[int, int, int]:
+def _image_shape(
+    model: keras.Model, size: tuple[int, int] | None, channels: int | None
+) -> tuple[int, int, int]:
     """Return the shape of an image, from the arguments or from what the model takes."""
     try:
         own = model.input_shape
@@ -193,17 +187,14 @@ def _image_shape(model: keras.Model, size: Any, channels: Any) -> tuple[int, int
             "takes; got None. Pass channels=1 or channels=3."
         )
     height, width = check_size("size", own[:2] if size is None else size, high=MOST_SIDE)
-    return (
-        height,
-        width,
-        check_int("channels", own[2] if channels is None else channels, low=1, high=MOST_CHANNELS),
-    )
+    channels = own[2] if channels is None else channels
+    return height, width, check_int("channels", channels, low=1, high=MOST_CHANNELS)
 
 
 def _applied(argument: str, function: Callable[[Any], Any], value: Any) -> Any:
     """Apply a user's function to Keras tensors, and say what is wrong if it is no such function."""
     try:
-        result = function(value)
+        return function(value)
     except Exception as error:
         if not isinstance(error, (TypeError, ValueError)):
             raise  # the function's own
@@ -218,10 +209,9 @@ def _applied(argument: str, function: Callable[[Any], Any], value: Any) -> Any:
             "TensorFlow and NumPy by those of keras.ops, or wrap them in a keras.layers.Lambda, "
             "with which the result cannot be loaded in safe mode."
         ) from error
-    return result
 
 
-def _unit(format: str, pixels: Any, prepared: Any) -> tuple[int, int] | None:
+def _unit(format: str, pixels: tuple[int, int] | None, prepared: Any) -> tuple[int, int] | None:
     """Return the size in pixels that boxes in a format refer to; None for fractions."""
     if format.startswith("rel_"):
         return None
@@ -236,7 +226,7 @@ def _unit(format: str, pixels: Any, prepared: Any) -> tuple[int, int] | None:
     return check_size("pixels", shape[1:3])
 
 
-def _box_in(format: str, outputs: Any, unit: tuple[int, int] | None) -> Any:
+def _box_in(format: str, outputs: Any, unit: tuple[int, int] | None) -> Tensor:
     """Return the ``rel_yxyx`` box of outputs that hold one in another format."""
     flat = outputs if isinstance(outputs, dict) else dict(enumerate(tf.nest.flatten(outputs)))
     box = flat["box"] if "box" in flat else next(iter(flat.values()))
@@ -271,16 +261,14 @@ def _named(result: Any) -> Any:
             "`read` must return 'scores' (n, k) beside 'boxes' (n, k, 4): how sure the model is "
             f"of each; got the keys {list(result)}."
         )
-    known: dict[str, Any] = {}
+    known: dict[str, int] = {}
     for key, part in result.items():
         for tensor in tf.nest.flatten(part):
             _check_computed(key, tensor)
-    return {
-        key: _checked(key, part, known) if key in _OUTPUTS else part for key, part in result.items()
-    }
+    return {k: _checked(k, part, known) if k in _OUTPUTS else part for k, part in result.items()}
 
 
-def _check_computed(key: str, tensor: Any) -> None:
+def _check_computed(key: str, tensor: Tensor) -> None:
     if not keras.backend.is_keras_tensor(tensor):
         raise TypeError(
             f"`read` must return {key!r} as a tensor that the model has computed; got "
@@ -288,7 +276,7 @@ def _check_computed(key: str, tensor: Any) -> None:
         )
 
 
-def _checked(key: str, tensor: Any, known: dict[str, Any]) -> Any:
+def _checked(key: str, tensor: Tensor, known: dict[str, int]) -> Tensor:
     expected = _OUTPUTS[key]
     _check_computed(key, tensor)
     shape = tuple(tensor.shape)
@@ -316,12 +304,12 @@ def _refuse_rows(key: str, rows: int, images: int | str) -> None:
     )
 
 
-def _float32(tensor: Any) -> Any:
+def _float32(tensor: Tensor) -> Tensor:
     name = keras.backend.standardize_dtype(tensor.dtype)
     return tensor if name == "float32" else keras.ops.cast(tensor, "float32")
 
 
-def _run(model: keras.Model, images: Any) -> Any:
+def _run(model: keras.Model, images: Tensor) -> Any:
     try:
         return model(images, training=False)
     except Exception as error:
@@ -354,10 +342,10 @@ def _look_at(model: keras.Model) -> None:
         )
 
 
-def _look_at_values(key: str, values: np.ndarray) -> None:
+def _look_at_values(key: str, values: Array) -> None:
     if len(values) != 2:
         _refuse_rows(key, len(values), 2)
-    for which, numbers in zip(("a black image", "noise"), values, strict=True):
+    for which, numbers in zip(_IMAGES, values, strict=True):
         if not np.isfinite(numbers).all():
             raise ValueError(
                 f"`read` must return finite numbers; {key!r} of {which} holds NaN or infinity. "
@@ -369,7 +357,7 @@ def _look_at_values(key: str, values: np.ndarray) -> None:
         warnings.warn(f"{key!r} of {doubt}; check=False leaves this out.", stacklevel=4)
 
 
-def _misread_box(values: np.ndarray) -> str | None:
+def _misread_box(values: Array) -> str | None:
     """Say why boxes of a black image can hardly be fractions; None if they can."""
     black = values[0]
     middles = (black[..., :2] + black[..., 2:]) / 2
@@ -382,13 +370,11 @@ def _misread_box(values: np.ndarray) -> str | None:
     )
 
 
-def _no_probabilities(key: str, values: np.ndarray) -> str | None:
-    """Say why numbers are no probabilities; None if they may be.
-
-    Logits of a model without biases are 0 for the black image: only the noise shows them.
-    """
+def _no_probabilities(key: str, values: Array) -> str | None:
+    """Say why numbers are no probabilities; None if they may be."""
+    # Logits of a model without biases are 0 for the black image: only the noise shows them.
     fix = "but it must hold probabilities"
-    for which, numbers in zip(("a black image", "noise"), values, strict=True):
+    for which, numbers in zip(_IMAGES, values, strict=True):
         if (numbers < 0).any() or (numbers > 1 + 1e-5).any():
             return (
                 f"{which} holds numbers from {numbers.min():.4g} to {numbers.max():.4g}, {fix}, 0 "

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from whitebox_loc._types import Array, ArrayLike
 from whitebox_loc._validation import check_boxes, check_int, check_real
 
 
@@ -30,23 +30,23 @@ class Detections:
         Number of boxes found in each image.
     """
 
-    boxes: np.ndarray
-    scores: np.ndarray
-    labels: np.ndarray
-    candidates: np.ndarray
-    counts: np.ndarray
+    boxes: Array
+    scores: Array
+    labels: Array
+    candidates: Array
+    counts: Array
 
     def __len__(self) -> int:
         return len(self.counts)
 
     @property
-    def valid(self) -> np.ndarray:
+    def valid(self) -> Array:
         """Which places of `boxes` hold a box, bool (n, m)."""
         return np.arange(self.boxes.shape[1]) < self.counts[:, None]
 
 
 def detections(
-    outputs: Mapping[str, Any], threshold: float = 0.3, overlap: float = 0.5, most: int = 100
+    outputs: Mapping[str, ArrayLike], threshold: float = 0.3, overlap: float = 0.5, most: int = 100
 ) -> Detections:
     """Choose the boxes found among a model's candidates.
 
@@ -57,19 +57,14 @@ def detections(
     Parameters
     ----------
     outputs : mapping
-        What a model of several boxes returns: ``"boxes"`` (n, k, 4) in ``rel_yxyx``,
-        ``"scores"`` (n, k) in [0, 1], and perhaps ``"classes"`` (n, k, c), probabilities;
-        arrays or tensors.
+        What a model of several boxes returns: ``"boxes"`` (n, k, 4) in ``rel_yxyx``, ``"scores"``
+        (n, k) in [0, 1], and perhaps ``"classes"`` (n, k, c), probabilities; arrays or tensors.
     threshold : float, default 0.3
         Least score of a box.
     overlap : float, default 0.5
         Greatest IoU of two boxes of one class. With 1 nothing is suppressed.
     most : int, default 100
         Most boxes an image, at least 1.
-
-    Returns
-    -------
-    Detections
 
     Raises
     ------
@@ -83,21 +78,17 @@ def detections(
 
     Examples
     --------
-    Of two that overlap the surer one is kept, and the third is not sure enough:
-
     >>> boxes = [[[0, 0, 0.5, 0.5], [0, 0, 0.5, 0.4], [0.6, 0.6, 1, 1]]]
-    >>> found = detections({"boxes": boxes, "scores": [[0.7, 0.9, 0.1]]})
-    >>> found.candidates, found.scores
+    >>> choice = detections({"boxes": boxes, "scores": [[0.7, 0.9, 0.1]]})
+    >>> choice.candidates, choice.scores
     (array([[1]]), array([[0.9]], dtype=float32))
     """
     boxes, scores, labels = _check_outputs(outputs)
     check_real("threshold", threshold, low=0, high=1)
     check_real("overlap", overlap, low=0, high=1)
     check_int("most", most, low=1)
-    choices = [
-        _kept(*image, threshold=threshold, overlap=overlap, most=most)
-        for image in zip(boxes, scores, labels, strict=True)
-    ]
+    images = zip(boxes, scores, labels, strict=True)
+    choices = [_choose(*image, threshold, overlap, most) for image in images]
     counts = np.array([len(each) for each in choices], np.int64)
     candidates = np.full((len(choices), counts.max(initial=0)), -1, np.int64)
     for row, each in zip(candidates, choices, strict=True):
@@ -113,16 +104,10 @@ def detections(
     )
 
 
-def _kept(
-    boxes: np.ndarray,
-    scores: np.ndarray,
-    labels: np.ndarray,
-    *,
-    threshold: float,
-    overlap: float,
-    most: int,
-) -> np.ndarray:
-    """Return the candidates of one image that are kept, the best first."""
+def _choose(
+    boxes: Array, scores: Array, labels: Array, threshold: float, overlap: float, most: int
+) -> Array:
+    """Return the candidates of one image that stay, the best first."""
     order = np.argsort(-scores, kind="stable")
     order = order[scores[order] >= np.float32(threshold)]
     choices: list[int] = []
@@ -134,7 +119,7 @@ def _kept(
     return np.array(choices, np.int64)
 
 
-def _overlaps(box: np.ndarray, others: np.ndarray) -> np.ndarray:
+def _overlaps(box: Array, others: Array) -> Array:
     """Return the IoU of a box with others; swapped corners make an empty box."""
     a, b = box.astype(np.float64), others.astype(np.float64)
     sides = np.minimum(a[2:], b[:, 2:]) - np.maximum(a[:2], b[:, :2])
@@ -144,7 +129,7 @@ def _overlaps(box: np.ndarray, others: np.ndarray) -> np.ndarray:
     return shared / np.where(union > 0, union, 1)
 
 
-def _check_outputs(outputs: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _check_outputs(outputs: Mapping[str, ArrayLike]) -> tuple[Array, Array, Array]:
     """Return boxes, scores and the most probable classes."""
     if not isinstance(outputs, Mapping) or not {"boxes", "scores"} <= set(outputs):
         got = sorted(outputs) if isinstance(outputs, Mapping) else type(outputs).__name__
@@ -165,7 +150,7 @@ def _check_outputs(outputs: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return boxes, scores, classes.argmax(axis=-1).astype(np.int64)
 
 
-def _check_shares(name: str, value: Any, shape: tuple[int, ...], ndim: int) -> np.ndarray:
+def _check_shares(name: str, value: ArrayLike, shape: tuple[int, ...], ndim: int) -> Array:
     array = np.asarray(value, np.float32)
     if array.ndim != ndim or array.shape[:2] != shape or not all(array.shape[2:]):
         expected = (*shape, "c")[:ndim]

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 import numpy as np
+
+from whitebox_loc._types import Tensor
 
 DILATIONS = (1, 2, 4, 8, 16)
 
 
-def context(images: Any, filters: tuple[int, ...], line_filters: int | None) -> tuple[Any, Any]:
+def context(
+    images: Tensor, filters: tuple[int, ...], line_filters: int | None
+) -> tuple[Tensor, Tensor]:
     """Return the boxes (n, 4) and the feature maps that they are read from.
 
-    It differs from the head ``"profile"`` in four ways, each against one failure: the frame
-    mirrors the image; a profile holds the mean of each feature beside its maximum, which one
-    noisy pixel can set; one-dimensional convolutions of growing dilation let a boundary be
-    compared with all others; and a summary of both profiles is added to each, which tells
+    Unlike in the head ``"profile"``, the frame mirrors the image; a profile holds the mean of each
+    feature beside its maximum, which one noisy pixel can set; convolutions of growing dilation
+    compare a boundary with all others; and a summary of both profiles is added to each, which tells
     bright shapes from dark ones, and a weak edge of a weak image from a distractor.
     """
     layers, ops = keras.layers, keras.ops
@@ -34,7 +35,7 @@ def context(images: Any, filters: tuple[int, ...], line_filters: int | None) -> 
     return layers.Reshape((4,), name="box", dtype="float32")(joined), x
 
 
-def _features(images: Any, filters: tuple[int, ...]) -> Any:
+def _features(images: Tensor, filters: tuple[int, ...]) -> Tensor:
     frame, x = len(filters), images
     # Mirrored, so that a grey background has no edge at the border of the canvas; in steps, since
     # a canvas of one pixel can only be mirrored pixel by pixel.
@@ -48,7 +49,7 @@ def _features(images: Any, filters: tuple[int, ...]) -> Any:
     return x
 
 
-def _boundaries(x: Any, axis: int, width: int | None, name: str) -> Any:
+def _boundaries(x: Tensor, axis: int, width: int | None, name: str) -> Tensor:
     """Return a line of features for each boundary between two rows (columns)."""
     layers, ops = keras.layers, keras.ops
     most = layers.Activation("relu", name=f"{name}_profile")(ops.max(x, axis=axis))
@@ -59,7 +60,7 @@ def _boundaries(x: Any, axis: int, width: int | None, name: str) -> Any:
     return layers.Conv1D(width, 2, activation="relu", name=f"{name}_boundary")(framed)
 
 
-def _coordinates(line: Any, summary: Any, name: str) -> Any:
+def _coordinates(line: Tensor, summary: Tensor, name: str) -> Tensor:
     """Return the expectations of two distributions over boundaries, as fractions."""
     layers, ops = keras.layers, keras.ops
     length, width = line.shape[1:]

@@ -1,17 +1,17 @@
 """A small anchor-free network that finds several boxes: a heat map of centres, and sizes.
 
-Only layers that ship with Keras are used, so a saved ``.keras`` file opens with
-``keras.models.load_model`` on a machine that does not even have this library.
+Like the localizers it is made of layers that ship with Keras.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import keras
 import numpy as np
 
+from whitebox_loc._types import Tensor
 from whitebox_loc._validation import (
     MOST_CHANNELS,
     MOST_SIDE,
@@ -22,10 +22,10 @@ from whitebox_loc._validation import (
     check_text,
 )
 from whitebox_loc.models.initialization import reinitialize
+from whitebox_loc.models.localizers import convolution
 
 STRIDES = (2, 4)
 FILTERS = (16, 24, 32, 48, 64)
-
 DEEPEST = 4
 """The image is shrunk until the last maps have at most so many rows and columns."""
 
@@ -45,17 +45,16 @@ def detector(
 ) -> keras.Model:
     """Build a network that maps images to candidates for boxes, one for each cell of a grid.
 
-    The image is cut into cells of `stride` x `stride` pixels. For each cell the network says
-    how sure it is that the centre of an object lies in it (``heat_map``), where in the cell
-    (``offset``), and how tall and wide the object is (``size``): objects as points, without
-    anchors. `detections` chooses among the candidates.
+    For each cell of `stride` x `stride` pixels the network returns how sure it is that the centre
+    of an object lies in it (``heat_map``), where in the cell (``offset``), and how tall and wide
+    the object is (``size``), without anchors. `detections` chooses among the candidates.
 
     Parameters
     ----------
     size : (int, int), default (64, 64)
         Height and width of the images in pixels; any canvas of at least 8 pixels both ways.
-    channels : int, default 1
-        Number of image channels.
+    channels, seed, name
+        As for `localizer`.
     classes : int, optional
         Number of classes, such as the shapes of a scene. With None objects are only found.
     stride : {2, 4}, default 2
@@ -64,10 +63,6 @@ def detector(
     filters : sequence of int, optional
         Channels of the maps after each halving; the last number holds for all further ones.
         Default ``(16, 24, 32, 48, 64)``.
-    seed : int or numpy.random.Generator, default 0
-        Source of the initial weights: equal seeds give equal weights.
-    name : str
-        Name of the model.
 
     Returns
     -------
@@ -75,24 +70,17 @@ def detector(
         Functional model, ``(n, height, width, channels)`` in [0, 1] to a dict of float32, with k
         cells, row by row:
 
-        - ``"boxes"`` (n, k, 4): ``rel_yxyx``, fractions of the image size; they may reach
-          beyond the image.
+        - ``"boxes"`` (n, k, 4): ``rel_yxyx``; they may reach beyond the image.
         - ``"scores"`` (n, k): in [0, 1], how sure it is that a centre lies in the cell.
         - ``"classes"`` (n, k, classes): only with `classes`, probability that the centre of an
           object of the class lies in the cell. They sum to the score.
 
-    Raises
-    ------
-    ValueError, TypeError
-        If an argument is not one of the above.
-
     Notes
     -----
-    Layers ``down1``, ``down2``, ... halve the maps until at most 4 x 4 are left, each of which
-    sees most of the image; ``up...`` double them again and join them with the maps of the
-    same size from the way down (``skip``), until the grid of cells is reached. Layers to look
-    at: ``heat_map`` (rows, columns, classes or 1), ``size`` (rows, columns, 2), height and width
-    as fractions of the image, and ``offset`` (rows, columns, 2), down and across in cells.
+    Layers ``down1``, ``down2``, ... halve the maps until at most 4 x 4 are left; ``up...`` double
+    them again and join them with the maps of the same size from the way down (``skip``). Layers to
+    look at: ``heat_map`` (rows, columns, classes or 1), ``size`` (rows, columns, 2), height and
+    width as fractions of the image, and ``offset`` (rows, columns, 2), down and across in cells.
 
     References
     ----------
@@ -102,10 +90,9 @@ def detector(
 
     Examples
     --------
-    >>> import numpy as np
-    >>> found = detector(size=(20, 30), classes=3)(np.zeros((2, 20, 30, 1), "float32"))
-    >>> {name: tuple(part.shape) for name, part in sorted(found.items())}
-    {'boxes': (2, 150, 4), 'classes': (2, 150, 3), 'scores': (2, 150)}
+    >>> candidates = detector(size=(20, 30), classes=3).output
+    >>> {name: tuple(part.shape) for name, part in sorted(candidates.items())}
+    {'boxes': (None, 150, 4), 'classes': (None, 150, 3), 'scores': (None, 150)}
     """
     height, width = check_size("size", size, high=MOST_SIDE)
     check_int("size[0]", height, low=LEAST_SIDE)
@@ -126,11 +113,11 @@ def detector(
 class CenterMaps(NamedTuple):
     """What the last layers of a `detector` say of each cell, as symbolic tensors."""
 
-    heat_logits: Any
+    heat_logits: Tensor
     """(n, rows, columns, classes or 1): log-odds of a centre, or scores against "nothing"."""
-    size_logits: Any
+    size_logits: Tensor
     """(n, rows, columns, 2): log-odds of height and width as fractions of the image."""
-    offset: Any
+    offset: Tensor
     """(n, rows, columns, 2): centre from the cell's corner, down and across, in cells."""
     stride: int
     """Pixels a cell."""
@@ -144,8 +131,6 @@ def center_maps(model: keras.Model) -> CenterMaps | None:
     >>> import whitebox_loc as wb
     >>> tuple(center_maps(wb.models.detector(size=(20, 30))).size_logits.shape)
     (None, 10, 15, 2)
-    >>> center_maps(wb.models.localizer(size=(8, 8))) is None
-    True
     """
     names = CenterMaps._fields[:3]
     layers = {layer.name: layer for layer in check_model(model).layers}
@@ -158,15 +143,15 @@ def center_maps(model: keras.Model) -> CenterMaps | None:
     return CenterMaps(logits, sizes, offset, fitting[0]) if fitting else None
 
 
-def _maps(images: Any, stride: int, filters: tuple[int, ...]) -> Any:
+def _maps(images: Tensor, stride: int, filters: tuple[int, ...]) -> Tensor:
     """Shrink the image until little is left, and grow it again to the grid of cells."""
-    x, skips, halvings = _conv(images, filters[0] // 2 or 1, "stem"), [], 0
+    x, skips, halvings = convolution(images, filters[0] // 2 or 1, "stem"), [], 0
     while 2**halvings < stride or max(x.shape[1:3]) > DEEPEST:
         channels = filters[min(halvings, len(filters) - 1)]
         halvings += 1
-        x = _conv(x, channels, f"down{halvings}", strides=2)
+        x = convolution(x, channels, f"down{halvings}", strides=2)
         if 2**halvings >= stride:
-            x = _conv(x, channels, f"skip{halvings}")
+            x = convolution(x, channels, f"skip{halvings}")
             skips.append((halvings, x))
     skips.pop()
     for level, skip in reversed(skips):
@@ -175,23 +160,17 @@ def _maps(images: Any, stride: int, filters: tuple[int, ...]) -> Any:
         extra = [(0, got - want) for got, want in zip(x.shape[1:3], skip.shape[1:3], strict=True)]
         x = keras.layers.Cropping2D(extra, name=f"crop{level}")(x)
         x = keras.layers.Concatenate(name=f"join{level}")([x, skip])
-        x = _conv(x, skip.shape[-1], f"up{level}")
+        x = convolution(x, skip.shape[-1], f"up{level}")
     return x
 
 
-def _conv(x: Any, channels: int, name: str, strides: int = 1) -> Any:
-    return keras.layers.Conv2D(
-        channels, 3, strides=strides, padding="same", activation="relu", name=name
-    )(x)
-
-
-def _head(x: Any, channels: int, name: str, start: float) -> Any:
+def _head(x: Tensor, channels: int, name: str, start: float) -> Tensor:
     """Return numbers of each cell, about `start` before training."""
     bias = keras.initializers.Constant(start)
     return keras.layers.Conv2D(channels, 1, bias_initializer=bias, name=name, dtype="float32")(x)
 
 
-def _scored(maps: Any, classes: int | None) -> dict[str, Any]:
+def _scored(maps: Tensor, classes: int | None) -> dict[str, Tensor]:
     cells = maps.shape[1] * maps.shape[2]
     # Nearly all cells hold no centre; saying so from the start saves the first hundred steps.
     logits = _head(maps, classes or 1, "heat_logits", start=-4.0)
@@ -208,7 +187,7 @@ def _scored(maps: Any, classes: int | None) -> dict[str, Any]:
     return {"scores": keras.ops.minimum(keras.ops.sum(kinds, axis=-1), 1.0), "classes": kinds}
 
 
-def _boxes(maps: Any, stride: int, size: tuple[int, int]) -> Any:
+def _boxes(maps: Tensor, stride: int, size: tuple[int, int]) -> Tensor:
     (height, width), (rows, columns) = size, maps.shape[1:3]
     # A box of a fifth of the image, in the middle of its cell.
     size_logits = _head(maps, 2, "size_logits", start=-1.5)
@@ -217,14 +196,9 @@ def _boxes(maps: Any, stride: int, size: tuple[int, int]) -> Any:
     before = [-np.arange(count, dtype="float32") for count in (rows, columns)]
     # Minus the negative: keras.ops.add takes a constant (1, n, 1) for a bias of channels that
     # come first, and adds it to the rows of a square grid.
-    center_y = (offset[..., :1] - before[0][:, None, None]) * (stride / height)
-    center_x = (offset[..., 1:] - before[1][None, :, None]) * (stride / width)
-    half_height, half_width = sides[..., :1] * 0.5, sides[..., 1:] * 0.5
-    corners = [
-        center_y - half_height,
-        center_x - half_width,
-        center_y + half_height,
-        center_x + half_width,
-    ]
+    y = (offset[..., :1] - before[0][:, None, None]) * (stride / height)
+    x = (offset[..., 1:] - before[1][None, :, None]) * (stride / width)
+    tall, wide = sides[..., :1] * 0.5, sides[..., 1:] * 0.5
+    corners = [y - tall, x - wide, y + tall, x + wide]
     joined = keras.layers.Concatenate(name="corners", dtype="float32")(corners)
     return keras.layers.Reshape((rows * columns, 4), name="boxes", dtype="float32")(joined)

@@ -9,9 +9,13 @@ import keras
 import numpy as np
 from keras import ops
 
+from whitebox_loc._types import Tensor
 from whitebox_loc._validation import check_choice, check_int, check_size
 from whitebox_loc.boxes import convert
 from whitebox_loc.models.adapters import adapted
+
+Reader = Callable[[Any], dict[str, Tensor]]
+"""From the outputs of a detector to candidates."""
 
 
 def hub_detector(
@@ -19,7 +23,7 @@ def hub_detector(
     *,
     size: tuple[int, int] | None = None,
     channels: int = 3,
-    prepare: Callable[[Any], Any] | None = None,
+    prepare: Callable[[Tensor], Any] | None = None,
     check: bool = True,
     name: str | None = None,
 ) -> keras.Model:
@@ -31,22 +35,17 @@ def hub_detector(
     Parameters
     ----------
     detector : keras.Model
-        Of a class in `DETECTORS`, such as ``keras_hub.models.RetinaNetObjectDetector``. Its
-        layers are used as they are, see `adapted`.
+        Of a class in `DETECTORS`, such as ``keras_hub.models.RetinaNetObjectDetector``.
     size : (height, width), optional
         Of the images that the result takes, in pixels. By default that which the detector's
         preprocessor resizes to, or which the detector is built for.
     channels : {1, 3}, default 3
         Of the images that the result takes; one is repeated three times.
     prepare : callable, optional
-        From images in [0, 1] to what the detector takes, as in `adapted`. By default images are
-        stretched to the size that the detector sees, bilinearly, and scaled from 0..255 as its
-        preprocessor scales them; a detector without one gets them as they are.
-    check : bool, default True
-        Look at what a black image and noise give, as `adapted` does. The boxes of a detector
-        that has never been trained may lie far off the image, of which it warns.
-    name : str, optional
-        Name of the result.
+        As in `adapted`. By default images are stretched to the size that the detector sees,
+        bilinearly, and scaled from 0..255 as its preprocessor scales them, if it has one.
+    check, name
+        As in `adapted`. Boxes of a detector that has never been trained may lie far off the image.
 
     Returns
     -------
@@ -65,16 +64,13 @@ def hub_detector(
     --------
     Not run here, since it downloads weights::
 
-        import keras_hub
         detector = keras_hub.models.ObjectDetector.from_preset("retinanet_resnet50_fpn_coco")
         model = wb.models.hub_detector(detector)
         wb.introspect.saliency(model, images, lambda out: out["boxes"][:, 7, 0])
     """
     kinds = [kind.__name__ for kind in type(detector).__mro__]
-    row = next((DETECTORS[kind] for kind in kinds if kind in DETECTORS), None)
-    if row is None:
-        check_choice("type(detector)", type(detector).__name__, DETECTORS)
-        raise AssertionError("unreachable: the name would have had a row")
+    kind = next((kind for kind in kinds if kind in DETECTORS), kinds[0])
+    row = DETECTORS[check_choice("type(detector)", kind, DETECTORS)]
     if check_int("channels", channels) not in (1, 3):
         raise ValueError(f"`channels` must be 1 or 3; got {channels}.")
     seen = _size_seen(detector) or size
@@ -93,7 +89,7 @@ def hub_detector(
     )
 
 
-def _size_seen(detector: Any) -> Any:
+def _size_seen(detector: keras.Model) -> tuple[int, int] | None:
     """Return the height and width that a detector is meant for, or None."""
     converter = _converter(detector)
     if converter is not None and converter.image_size is not None:
@@ -102,17 +98,17 @@ def _size_seen(detector: Any) -> Any:
     return None if None in own else own
 
 
-def _converter(detector: Any) -> Any:
+def _converter(detector: keras.Model) -> Any:
     return getattr(getattr(detector, "preprocessor", None), "image_converter", None)
 
 
 def _preparation(
-    detector: Any, size: tuple[int, int], seen: tuple[int, int]
-) -> Callable[[Any], Any]:
+    detector: keras.Model, size: tuple[int, int], seen: tuple[int, int]
+) -> Callable[[Tensor], Tensor]:
     converter = _converter(detector)
     scale, offset = (getattr(converter, n, None) for n in ("scale", "offset"))
 
-    def prepare(images: Any) -> Any:
+    def prepare(images: Tensor) -> Tensor:
         x = ops.repeat(images, 3, axis=-1) if images.shape[-1] == 1 else images
         x = ops.image.resize(x, seen) if size != seen else x
         if converter is not None:
@@ -122,7 +118,7 @@ def _preparation(
     return prepare
 
 
-def _retinanet(detector: Any, shape: tuple[int, ...]) -> Callable[[Any], Any]:
+def _retinanet(detector: keras.Model, shape: tuple[int, int, int]) -> Reader:
     """Read offsets from anchors: the centre in anchor sizes, the size as a logarithm."""
     anchors = ops.concatenate(
         list(detector.anchor_generator(np.zeros((1, *shape), np.float32)).values())
@@ -131,7 +127,7 @@ def _retinanet(detector: Any, shape: tuple[int, ...]) -> Callable[[Any], Any]:
     fractions = convert(np.asarray(anchors), form, "rel_center_yxhw", size=shape[:2])
     y, x, height, width = np.moveaxis(fractions, -1, 0)
 
-    def read(outputs: Any) -> dict[str, Any]:
+    def read(outputs: dict[str, Tensor]) -> dict[str, Tensor]:
         dx, dy, log_width, log_height = ops.unstack(outputs["bbox_regression"], 4, axis=-1)
         centers = [dy * height + y, dx * width + x]
         boxes = [*centers, ops.exp(log_height) * height, ops.exp(log_width) * width]
@@ -140,12 +136,12 @@ def _retinanet(detector: Any, shape: tuple[int, ...]) -> Callable[[Any], Any]:
     return read
 
 
-def _d_fine(detector: Any, shape: tuple[int, ...]) -> Callable[[Any], Any]:
+def _d_fine(detector: keras.Model, shape: tuple[int, int, int]) -> Reader:
     """Read queries, whose boxes are fractions already."""
     return lambda outputs: _candidates(outputs["pred_boxes"], "rel_center_xywh", outputs["logits"])
 
 
-def _candidates(boxes: Any, format: str, logits: Any) -> dict[str, Any]:
+def _candidates(boxes: Tensor, format: str, logits: Tensor) -> dict[str, Tensor]:
     classes = ops.sigmoid(logits)
     return {
         "boxes": convert(boxes, format, "rel_yxyx"),
@@ -154,7 +150,7 @@ def _candidates(boxes: Any, format: str, logits: Any) -> dict[str, Any]:
     }
 
 
-DETECTORS: dict[str, Callable[[Any, tuple[int, ...]], Callable[[Any], Any]]] = {
+DETECTORS: dict[str, Callable[[keras.Model, tuple[int, int, int]], Reader]] = {
     "RetinaNetObjectDetector": _retinanet,
     "DFineObjectDetector": _d_fine,
 }

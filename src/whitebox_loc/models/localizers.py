@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import keras
 import numpy as np
 
+from whitebox_loc._types import Tensor
 from whitebox_loc._validation import (
     MOST_CHANNELS,
     MOST_SIDE,
@@ -52,10 +52,10 @@ def localizer(
     head : {"profile", "context", "coordconv", "dense"}, default "profile"
         How feature maps become coordinates, a row of `HEADS`:
 
-        - ``"profile"``: the maximum of each feature over columns (rows) is a profile
-          over rows (columns); two one-dimensional convolutions score every boundary
-          between two rows (columns), a softmax makes a distribution of the scores, and
-          a coordinate is the expectation of its distribution. See `edge_distributions`.
+        - ``"profile"``: the maximum of each feature over columns (rows) is a profile over rows
+          (columns); two one-dimensional convolutions score every boundary between two rows
+          (columns), a softmax makes a distribution of the scores, and a coordinate is the
+          expectation of its distribution. See `edge_distributions`.
         - ``"context"``: the same with a mirrored frame, means beside maxima, dilated
           convolutions along the profiles and a summary of both added to each. For images of
           varied appearance (scene ``"augmented"``); 15 times the weights.
@@ -63,14 +63,12 @@ def localizer(
           (Liu et al. 2018), global maximum, two dense layers, sigmoid.
         - ``"dense"``: strided convolutions, Flatten, Dense(4, sigmoid).
     classes : int, optional
-        Number of classes, such as the shapes of a scene. With None the model has one output,
-        the box; otherwise also a distribution over classes, from the same feature maps: strided
+        Number of classes, such as the shapes of a scene. With None the box is the only output;
+        otherwise also a distribution over classes, from the same feature maps: strided
         convolutions ``label_conv1``, ``label_conv2``, ... shrink them to at most 8 x 8 places,
-        the maximum over places gives one number a feature, two dense layers score the
-        classes, and a softmax makes a distribution of the scores.
+        the maximum over places gives one number a feature, and two dense layers score classes.
     filters : sequence of int, optional
-        Channels of the two-dimensional convolutions ``conv1``, ``conv2``, ...; None
-        takes the default of the head.
+        Channels of the two-dimensional convolutions ``conv1``, ``conv2``, ...
     line_filters : int, optional
         Channels of the one-dimensional convolutions of the heads ``"profile"`` (default 16)
         and ``"context"`` (default 32).
@@ -82,15 +80,9 @@ def localizer(
     Returns
     -------
     keras.Model
-        Functional model, ``(n, height, width, channels)`` in [0, 1] to ``(n, 4)``
-        float32 boxes in ``rel_yxyx`` (fractions of the image size). With `classes`, a dict of
-        two outputs: ``"box"``, that same, and ``"label"``, float32 probabilities
-        ``(n, classes)``.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If an argument is not one of the above.
+        Functional model, ``(n, height, width, channels)`` in [0, 1] to ``(n, 4)`` float32 boxes in
+        ``rel_yxyx`` (fractions of the image size). With `classes`, a dict of two outputs:
+        ``"box"``, that same, and ``"label"``, float32 probabilities ``(n, classes)``.
 
     References
     ----------
@@ -100,12 +92,8 @@ def localizer(
     Examples
     --------
     >>> import numpy as np
-    >>> model = localizer(size=(20, 30), head="profile")
-    >>> model(np.zeros((2, 20, 30, 1), "float32")).shape
+    >>> localizer(size=(20, 30), head="profile")(np.zeros((2, 20, 30, 1), "float32")).shape
     TensorShape([2, 4])
-    >>> found = localizer(size=(20, 30), classes=6)(np.zeros((2, 20, 30, 1), "float32"))
-    >>> {name: tuple(part.shape) for name, part in found.items()}
-    {'box': (2, 4), 'label': (2, 6)}
     """
     height, width = check_size("size", size, high=MOST_SIDE)
     check_int("channels", channels, low=1, high=MOST_CHANNELS)
@@ -122,7 +110,9 @@ def localizer(
     return reinitialize(model, seed=seed)
 
 
-def _profile(images: Any, filters: tuple[int, ...], line_filters: int | None) -> tuple[Any, Any]:
+def _profile(
+    images: Tensor, filters: tuple[int, ...], line_filters: int | None
+) -> tuple[Tensor, Tensor]:
     # Each 3x3 convolution and the kernel-2 boundary score eat one black pixel a side:
     # with this frame, a box that touches the canvas border has an edge like any other,
     # and exactly height + 1 row boundaries (width + 1 column boundaries) are scored.
@@ -139,31 +129,29 @@ def _profile(images: Any, filters: tuple[int, ...], line_filters: int | None) ->
     return keras.layers.Reshape((4,), name="box", dtype="float32")(corners), x
 
 
-def _edges_along(x: Any, *, axis: int, length: int, width: int | None, name: str) -> Any:
+def _edges_along(x: Tensor, *, axis: int, length: int, width: int | None, name: str) -> Tensor:
     # max then ReLU equals ReLU then max, and touches one line instead of the whole map.
     # keras.ops.max shares the gradient among ties, so that every pixel of a straight
     # edge is credited; MaxPooling2D would name one of them.
     profile = keras.layers.Activation("relu", name=f"{name}_profile")(keras.ops.max(x, axis=axis))
     between = keras.layers.Conv1D(width, 2, activation="relu", name=f"{name}_boundary")(profile)
-    context = keras.layers.Conv1D(
+    nearby = keras.layers.Conv1D(
         width, 3, padding="same", activation="relu", name=f"{name}_context"
     )(between)
-    logits = keras.layers.Conv1D(2, 1, name=f"{name}_logits")(context)
-    distribution = keras.layers.Softmax(axis=1, name=f"{name}_distribution", dtype="float32")(
-        logits
-    )
+    logits = keras.layers.Conv1D(2, 1, name=f"{name}_logits")(nearby)
+    share = keras.layers.Softmax(axis=1, name=f"{name}_distribution", dtype="float32")
     # A sum of products rather than a matrix product: accelerators round the factors of
     # a matrix product to 10 bits, which is half a pixel on a canvas of 1000.
     positions = (np.arange(length + 1, dtype="float32") / length)[:, None]
-    expectation = keras.ops.sum(distribution * positions, axis=1)
+    expectation = keras.ops.sum(share(logits) * positions, axis=1)
     return keras.layers.Reshape((2, 1), name=f"{name}_coordinates", dtype="float32")(expectation)
 
 
-def _coordconv(images: Any, filters: tuple[int, ...], line_filters: None) -> tuple[Any, Any]:
-    height, width = images.shape[1:3]
-    rows = np.linspace(-1, 1, height, dtype="float32")[:, None]
-    columns = np.linspace(-1, 1, width, dtype="float32")[None, :]
-    grid = np.stack(np.broadcast_arrays(rows, columns), axis=-1)
+def _coordconv(
+    images: Tensor, filters: tuple[int, ...], line_filters: int | None
+) -> tuple[Tensor, Tensor]:
+    lines = (np.linspace(-1, 1, side, dtype="float32") for side in images.shape[1:3])
+    grid = np.stack(np.meshgrid(*lines, indexing="ij"), axis=-1)
     blank = keras.ops.zeros_like(images[..., :1])
     x = keras.layers.Concatenate(name="coordinates")([images, blank + grid])
     maps = _strided(x, filters)
@@ -172,13 +160,15 @@ def _coordconv(images: Any, filters: tuple[int, ...], line_filters: None) -> tup
     return keras.layers.Dense(4, activation="sigmoid", name="box", dtype="float32")(x), maps
 
 
-def _dense(images: Any, filters: tuple[int, ...], line_filters: None) -> tuple[Any, Any]:
+def _dense(
+    images: Tensor, filters: tuple[int, ...], line_filters: int | None
+) -> tuple[Tensor, Tensor]:
     maps = _strided(images, filters)
     x = keras.layers.Flatten(name="flatten")(maps)
     return keras.layers.Dense(4, activation="sigmoid", name="box", dtype="float32")(x), maps
 
 
-def _label(maps: Any, classes: int) -> Any:
+def _label(maps: Tensor, classes: int) -> Tensor:
     # The profile head's last maps may be negative; where they are not, this changes nothing.
     x = keras.layers.Activation("relu", name="label_maps")(maps)
     halvings = max(math.ceil(math.log2(max(x.shape[1:3]) / LABEL_PLACES)), 0)
@@ -191,12 +181,16 @@ def _label(maps: Any, classes: int) -> Any:
     return keras.layers.Softmax(name="label", dtype="float32")(logits)
 
 
-def _strided(x: Any, filters: tuple[int, ...], name: str = "conv") -> Any:
+def _strided(x: Tensor, filters: tuple[int, ...], name: str = "conv") -> Tensor:
     for index, channels in enumerate(filters, start=1):
-        x = keras.layers.Conv2D(
-            channels, 3, strides=2, padding="same", activation="relu", name=f"{name}{index}"
-        )(x)
+        x = convolution(x, channels, f"{name}{index}", strides=2)
     return x
+
+
+def convolution(x: Tensor, channels: int, name: str, strides: int = 1) -> Tensor:
+    """Return features of 3 x 3 pixels, at least 0."""
+    options = {"strides": strides, "padding": "same", "activation": "relu", "name": name}
+    return keras.layers.Conv2D(channels, 3, **options)(x)
 
 
 def _check_line_filters(head: str, default: int | None, value: int | None) -> int | None:
@@ -211,7 +205,7 @@ def _check_line_filters(head: str, default: int | None, value: int | None) -> in
     return check_int("line_filters", value, low=1, high=MOST_CHANNELS)
 
 
-Head = Callable[[Any, tuple[int, ...], Any], tuple[Any, Any]]
+Head = Callable[[Tensor, tuple[int, ...], int | None], tuple[Tensor, Tensor]]
 
 HEADS: dict[str, tuple[Head, tuple[int, ...], int | None]] = {
     "profile": (_profile, (8, 8), 16),

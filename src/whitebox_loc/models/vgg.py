@@ -36,10 +36,8 @@ def vgg16(
 
     Raises
     ------
-    ConnectionError
-        If ``weights="imagenet"`` and the weights are neither cached nor downloadable.
-    FileNotFoundError
-        If `weights` is a path at which there is no file.
+    ConnectionError, FileNotFoundError
+        If ``"imagenet"`` is neither cached nor downloadable, or there is no file at the path.
     ValueError
         If the canvas is smaller than 32 pixels or the file does not fit VGG16.
 
@@ -60,9 +58,8 @@ def vgg16(
         raise ValueError(
             f"`size` must be at least (32, 32), since VGG16 halves it five times; got {size}."
         )
-    backbone = keras.applications.VGG16(
-        include_top=False, weights=None, input_shape=(height, width, 3)
-    )
+    shape = (height, width, 3)
+    backbone = keras.applications.VGG16(include_top=False, weights=None, input_shape=shape)
     features = keras.layers.Flatten(name="flatten")(backbone.output)
     boxes = keras.layers.Dense(4, activation="sigmoid", name="box", dtype="float32")(features)
     model = reinitialize(keras.Model(backbone.input, boxes, name="vgg16_localizer"), seed=seed)
@@ -73,7 +70,15 @@ def vgg16(
 
 def _load(backbone: keras.Model, weights: str | os.PathLike[str]) -> None:
     if str(weights) == "imagenet":
-        _load_imagenet(backbone)
+        # Keras reports every failure of the download as a bare Exception.
+        try:
+            pretrained = keras.applications.VGG16(include_top=False, weights="imagenet")
+        except Exception as error:
+            raise ConnectionError(
+                "weights='imagenet' needs the VGG16 weights, which could not be downloaded: "
+                f"{error}. Connect once, or pass the path of a downloaded weights file."
+            ) from error
+        backbone.set_weights(pretrained.get_weights())
         return
     path = os.fspath(weights)
     if not os.path.isfile(path):
@@ -87,15 +92,3 @@ def _load(backbone: keras.Model, weights: str | os.PathLike[str]) -> None:
         raise ValueError(
             f"`weights` file {path!r} does not hold the weights of VGG16 without top: {error}"
         ) from error
-
-
-def _load_imagenet(backbone: keras.Model) -> None:
-    # Keras reports every failure of the download as a bare Exception.
-    try:
-        pretrained = keras.applications.VGG16(include_top=False, weights="imagenet")
-    except Exception as error:
-        raise ConnectionError(
-            "weights='imagenet' needs the VGG16 weights, which could not be downloaded: "
-            f"{error}. Connect once, or pass the path of a downloaded weights file."
-        ) from error
-    backbone.set_weights(pretrained.get_weights())

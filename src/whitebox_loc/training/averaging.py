@@ -7,6 +7,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from whitebox_loc._types import Tensor
+
 AVERAGED = 0.99
 """Most that the average of the weights, which is the result, keeps of itself in a step.
 
@@ -15,17 +17,13 @@ It does for a run of any length what a falling learning rate does for one of kno
 
 
 class AveragingAdam(keras.optimizers.Adam):
-    """Adam that averages over about a tenth of the steps so far, and over the last 100 at most.
-
-    Training goes on from the weights themselves; `finalize_variable_values` puts the average
-    in their place.
-    """
+    """Adam that averages over a tenth of the steps, and ends with the average."""
 
     def __init__(self, learning_rate: Any = 0.001, **options: Any) -> None:
         super().__init__(learning_rate, **{"use_ema": True, **options})
 
     @property
-    def ema_momentum(self) -> Any:
+    def ema_momentum(self) -> Tensor:
         """The share that the average keeps: with a fixed one it would remember the first steps."""
         done = tf.cast(self.iterations, tf.float32)
         return tf.minimum(AVERAGED, (1 + done) / (10 + done))

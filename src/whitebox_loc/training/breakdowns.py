@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import binned_statistic_2d
 
+from whitebox_loc._types import Array
 from whitebox_loc._validation import check_choice, check_int
 from whitebox_loc.boxes import convert
 from whitebox_loc.training.evaluation import Evaluation
@@ -21,20 +22,18 @@ class Breakdown:
 
     Attributes
     ----------
-    mean_iou : ndarray (bins, bins)
-        Mean IoU; NaN where no box fell.
-    counts : ndarray (bins, bins)
-        Number of boxes.
+    mean_iou, counts : ndarray (bins, bins)
+        Mean IoU, NaN where no box fell, and number of boxes.
     row_edges, column_edges : ndarray (bins + 1,)
         Limits of the bins in pixels.
     names : (str, str)
         The quantities along rows and columns.
     """
 
-    mean_iou: np.ndarray
-    counts: np.ndarray
-    row_edges: np.ndarray
-    column_edges: np.ndarray
+    mean_iou: Array
+    counts: Array
+    row_edges: Array
+    column_edges: Array
     names: tuple[str, str]
 
 
@@ -52,10 +51,8 @@ def breakdown(result: Evaluation, by: str = "size", *, bins: int = 10) -> Breakd
 
     Raises
     ------
-    TypeError
-        If `result` is something else, such as the evaluation of a detector.
-    ValueError
-        If another argument is out of range.
+    TypeError, ValueError
+        If `result` is something else, such as the evaluation of a detector, or `by` or `bins` is.
 
     Examples
     --------

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from whitebox_loc._files import replacing
+from whitebox_loc._types import Array, Model
+from whitebox_loc.data.sharding import first_difference
 from whitebox_loc.training.history import History
 
 FORMAT = "whitebox_loc training checkpoint 3"
@@ -20,7 +22,7 @@ FORMAT = "whitebox_loc training checkpoint 3"
 class Run:
     """Everything that changes while a model is trained, and the name of the run."""
 
-    model: Any
+    model: Model
     optimizer: Any
     history: History
     identity: dict[str, Any]
@@ -47,13 +49,7 @@ def save(run: Run, path: str | os.PathLike[str]) -> None:
 
 
 def restore(run: Run, path: str | os.PathLike[str]) -> None:
-    """Load `path` into `run`, in place, after checking that it is the same run.
-
-    Raises
-    ------
-    ValueError
-        If the file is damaged, foreign, or belongs to a run with other settings.
-    """
+    """Load `path` into `run`, in place, or raise a ValueError if it is damaged or another run's."""
     try:
         # NumPy leaves a path it opened itself open when the content is damaged.
         with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
@@ -66,7 +62,11 @@ def restore(run: Run, path: str | os.PathLike[str]) -> None:
             f"`checkpoint` file {os.fspath(path)!r} is not a readable training checkpoint "
             f"({error}). Delete it to start anew, or name another file."
         ) from error
-    _check_identity(run.identity, about["identity"], path)
+    if difference := first_difference(run.identity, about["identity"]):
+        raise ValueError(
+            f"`checkpoint` file {os.fspath(path)!r} belongs to another run: {difference}. Delete "
+            "it or name another file."
+        )
     _check_shapes(run, arrays, path)
     for key, variable in run.variables().items():
         variable.assign(arrays[key])
@@ -75,19 +75,7 @@ def restore(run: Run, path: str | os.PathLike[str]) -> None:
     run.seconds = float(about["seconds"])
 
 
-def _check_identity(own: dict[str, Any], stored: dict[str, Any], path: Any) -> None:
-    # Through JSON, because tuples come back from the file as lists.
-    own = json.loads(json.dumps(own))
-    different = [key for key in own if own[key] != stored.get(key)]
-    if different:
-        key = different[0]
-        raise ValueError(
-            f"`checkpoint` file {os.fspath(path)!r} belongs to another run: its {key} is "
-            f"{stored.get(key)!r}, yours is {own[key]!r}. Delete it or name another file."
-        )
-
-
-def _check_shapes(run: Run, arrays: dict[str, np.ndarray], path: Any) -> None:
+def _check_shapes(run: Run, arrays: dict[str, Array], path: str | os.PathLike[str]) -> None:
     own = {key: tuple(variable.shape) for key, variable in run.variables().items()}
     stored = {key: a.shape for key, a in arrays.items() if not key.startswith("history/")}
     if own != stored or not {f"history/{name}" for name in run.history.names} <= set(arrays):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
+from whitebox_loc._types import Array, ArrayLike
 from whitebox_loc._validation import as_array, check_int, shortened
 
 
@@ -39,12 +40,10 @@ class Classification(Scored):
         Share of images of which the predicted class is the true one.
     cross_entropy : float
         Mean of -log p(true class), in nats; infinite where such a p is 0.
-    calibration_error : float
-        Expected calibration error: how far the share of right answers in a bin is from its mean
-        confidence, as a mean over images. It is never negative, so with few images a bin even
-        perfect probabilities have some.
-    worst_calibration_error : float
-        The largest of these distances, over the bins that hold images.
+    calibration_error, worst_calibration_error : float
+        How far the share of right answers in a bin is from its mean confidence: mean over images
+        (the expected calibration error), and largest over the bins that hold images. Neither is
+        negative, so with few images a bin even perfect probabilities have some.
     confusion : int array (classes, classes)
         Images by true class (rows) and predicted class (columns).
     bin_edges : float array (bins + 1,)
@@ -58,7 +57,6 @@ class Classification(Scored):
     labels : int array (n,)
         True classes.
     probabilities : float64 array (n, classes)
-        As given.
     """
 
     SCORES = ("accuracy", "cross_entropy", "calibration_error", "worst_calibration_error")
@@ -67,27 +65,27 @@ class Classification(Scored):
     cross_entropy: float
     calibration_error: float
     worst_calibration_error: float
-    confusion: np.ndarray
-    bin_edges: np.ndarray
-    bin_counts: np.ndarray
-    bin_confidence: np.ndarray
-    bin_accuracy: np.ndarray
+    confusion: Array
+    bin_edges: Array
+    bin_counts: Array
+    bin_confidence: Array
+    bin_accuracy: Array
     names: tuple[str, ...]
-    labels: np.ndarray
-    probabilities: np.ndarray
+    labels: Array
+    probabilities: Array
 
     @property
-    def predicted(self) -> np.ndarray:
+    def predicted(self) -> Array:
         """The predicted classes, int array (n,)."""
         return self.probabilities.argmax(axis=1)
 
     @property
-    def recall(self) -> np.ndarray:
+    def recall(self) -> Array:
         """Share of each true class that was found, (classes,); NaN without images of it."""
         return share(np.diag(self.confusion), self.confusion.sum(axis=1))
 
     @property
-    def precision(self) -> np.ndarray:
+    def precision(self) -> Array:
         """Share of each predicted class that is true, (classes,); NaN if never predicted."""
         return share(np.diag(self.confusion), self.confusion.sum(axis=0))
 
@@ -96,7 +94,11 @@ class Classification(Scored):
 
 
 def score_labels(
-    labels: Any, probabilities: Any, *, bins: int = 15, names: Sequence[str] | None = None
+    labels: ArrayLike,
+    probabilities: ArrayLike,
+    *,
+    bins: int = 15,
+    names: Sequence[str] | None = None,
 ) -> Classification:
     """Compare predicted probabilities with true classes.
 
@@ -122,8 +124,6 @@ def score_labels(
 
     Examples
     --------
-    Sure of both and right once; calibrated probabilities were one half:
-
     >>> scores = score_labels([0, 1], [[0.9, 0.1], [0.9, 0.1]])
     >>> scores.accuracy, scores.confusion.tolist(), round(scores.calibration_error, 3)
     (0.5, [[1, 0], [1, 0]], 0.4)
@@ -166,12 +166,12 @@ def score_labels(
     )
 
 
-def share(part: Any, whole: Any) -> np.ndarray:
+def share(part: ArrayLike, whole: ArrayLike) -> Array:
     """Return the ratio of counts; NaN where there is nothing to count."""
     return np.where(whole > 0, part / np.maximum(whole, 1), np.nan)
 
 
-def _check_probabilities(value: Any) -> np.ndarray:
+def _check_probabilities(value: ArrayLike) -> Array:
     p = as_array("probabilities", value)
     if p.ndim != 2 or len(p) < 1 or p.shape[1] < 2 or p.dtype.kind not in "iuf":
         raise ValueError(
@@ -190,7 +190,7 @@ def _check_probabilities(value: Any) -> np.ndarray:
     return p.astype(np.float64)
 
 
-def _check_labels(value: Any, p: np.ndarray) -> np.ndarray:
+def _check_labels(value: ArrayLike, p: Array) -> Array:
     labels = np.asarray(value)
     if labels.dtype.kind not in "iu":
         raise TypeError(f"`labels` must be whole numbers; got an array of dtype {labels.dtype}.")

@@ -8,21 +8,18 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from whitebox_loc._types import Array
 from whitebox_loc._validation import check_int, check_model
 from whitebox_loc.boxes import iou
 from whitebox_loc.data import MultiBatch, MultiScene, generate
 from whitebox_loc.metrics.average_precision import AveragePrecision, mean_average_precision
 from whitebox_loc.models import Detections, detections
+from whitebox_loc.models.passes import outputs_of
 from whitebox_loc.training.classification import Scored, share
-from whitebox_loc.training.detector_fitting import (
-    check_classes,
-    check_multi_scene,
-)
-from whitebox_loc.training.evaluation import outputs_of
+from whitebox_loc.training.detector_fitting import check_classes, check_multi_scene
 
 MATCHED = 0.5
 """Least IoU of a found box with the true box that it is taken for."""
-
 
 RANKED = 0.01
 """Least score of a candidate that counts for the average precision, which weighs them by rank."""
@@ -32,18 +29,15 @@ RANKED = 0.01
 class DetectorEvaluation(Scored):
     """Scores of a detector on one held-out batch, and the arrays they were made from.
 
-    A found box is right if it has an IoU of at least 0.5 with a true box that no surer box was
-    matched to: in the order of the scores, each found box takes the true box, of those still
-    free, that it overlaps most. Classes play no part in this.
+    In the order of the scores, each found box takes the true box, of those still free, that it
+    overlaps most, and is right if their IoU is at least 0.5. Classes play no part in this.
 
     Attributes
     ----------
     mean_iou : float
         Mean IoU over the matched pairs; NaN if there are none.
-    recall : float
-        Share of true boxes that were found; NaN without true boxes.
-    precision : float
-        Share of found boxes that are right; NaN if none was found.
+    recall, precision : float
+        Share of true boxes that were found, and of found boxes that are right; NaN of none.
     count_rate : float
         Share of images in which as many boxes were found as there are.
     label_accuracy : float
@@ -74,8 +68,8 @@ class DetectorEvaluation(Scored):
     n: int
     batch: MultiBatch
     found: Detections
-    matches: np.ndarray
-    ious: np.ndarray
+    matches: Array
+    ious: Array
 
     def scores(self) -> dict[str, float]:
         """Return the scores without the arrays, ready for JSON."""
@@ -103,9 +97,7 @@ def evaluate_detector(
         as `whitebox_loc.models.detector` builds.
     scene : MultiScene
         What is drawn; class k is ``scene.shapes[k]``.
-    n : int, default 1000
-        Number of images, at least 1.
-    seed, batch_size
+    n, seed, batch_size
         As for `evaluate`.
     threshold, overlap : float
         How boxes are chosen among the candidates; see `whitebox_loc.models.detections`.
@@ -120,21 +112,20 @@ def evaluate_detector(
     --------
     >>> import whitebox_loc as wb
     >>> multi = wb.data.MultiScene(wb.data.Scene(size=(16, 16)), boxes=(1, 2))
-    >>> result = evaluate_detector(wb.models.detector(size=(16, 16)), multi, n=20)
-    >>> result.n, result.recall
-    (20, 0.0)
+    >>> evaluate_detector(wb.models.detector(size=(16, 16)), multi, n=20).recall
+    0.0
     """
     check_model(model)
     batch = generate(check_multi_scene(scene), check_int("n", n, low=1), seed=seed)
     outputs = outputs_of(model, batch.images, batch_size)
     boxes = detections(outputs, threshold, overlap)
-    labelled = "classes" in outputs
-    if labelled:
+    has_labels = "classes" in outputs
+    if has_labels:
         check_classes(outputs["classes"].shape[-1], scene)
     matches, ious = match_boxes(boxes, batch)
     matched = matches >= 0
     label_accuracy = np.nan
-    if labelled and matched.any():
+    if has_labels and matched.any():
         rows = np.arange(len(batch))[:, None]
         label_accuracy = float((boxes.labels == batch.labels[rows, matches])[matched].mean())
     ranked = detections(outputs, RANKED, overlap)
@@ -145,7 +136,7 @@ def evaluate_detector(
         count_rate=float((boxes.counts == batch.counts).mean()),
         label_accuracy=label_accuracy,
         average_precision=mean_average_precision(
-            ranked, batch, size=batch.scene.size, use_labels=labelled
+            ranked, batch, size=batch.scene.size, use_labels=has_labels
         ),
         n=len(batch),
         batch=batch,
@@ -155,16 +146,15 @@ def evaluate_detector(
     )
 
 
-def match_boxes(boxes: Detections, batch: MultiBatch) -> tuple[np.ndarray, np.ndarray]:
+def match_boxes(boxes: Detections, batch: MultiBatch) -> tuple[Array, Array]:
     """Return which true box each box is, int64 (n, m), and their IoU, float64 (n, m)."""
     n, m = boxes.scores.shape
     matches, ious = np.full((n, m), -1, np.int64), np.zeros((n, m))
     size = np.array([*batch.scene.size, *batch.scene.size], np.float64)
     # In pixels, where true boxes are whole numbers. The TensorFlow half of `iou` accepts boxes
     # with swapped corners, which a model may predict; like padding, these match nothing.
-    overlaps = iou(
-        tf.constant(boxes.boxes * size), tf.constant(batch.boxes, tf.float64), pairwise=True
-    ).numpy()
+    truth = tf.constant(batch.boxes, tf.float64)
+    overlaps = iou(tf.constant(boxes.boxes * size), truth, pairwise=True).numpy()
     rows = np.arange(n)
     for j in range(m):
         best = overlaps[:, j].argmax(axis=1)

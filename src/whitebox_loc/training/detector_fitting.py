@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from typing import Any
 
 import keras
 import tensorflow as tf
+from keras.optimizers import Optimizer
 
 from whitebox_loc._digests import model_digest
+from whitebox_loc._types import Tensor
 from whitebox_loc._validation import (
     check_input,
     check_int,
@@ -20,16 +20,17 @@ from whitebox_loc._validation import (
 )
 from whitebox_loc.boxes import iou
 from whitebox_loc.data import MultiScene, dataset
+from whitebox_loc.data.datasets import check_images
 from whitebox_loc.detection_losses import center_cells, center_loss, center_targets, heat_map_loss
 from whitebox_loc.models import center_maps
 from whitebox_loc.models.detectors import CenterMaps
 from whitebox_loc.training import checkpoints
 from whitebox_loc.training.averaging import AveragingAdam
 from whitebox_loc.training.distribution import is_distributed
-from whitebox_loc.training.evaluation import check_batch, check_trainable
+from whitebox_loc.training.evaluation import check_trainable
 from whitebox_loc.training.history import History
 from whitebox_loc.training.loops import Budget, Keeper, train
-from whitebox_loc.training.steps import Gradients, compile_step
+from whitebox_loc.training.steps import Gradients, Step, compile_step
 
 DETECTOR_COLUMNS = (
     "step", "seconds", "loss", "heat_loss", "size_loss", "offset_loss", "iou", "score",
@@ -60,8 +61,8 @@ def fit_detector(
     """Train a `detector` in place on an endless stream of images of `scene`, as `fit` does.
 
     The loss is that of the heat map plus those of sizes and offsets, see
-    `whitebox_loc.detection_losses`; the optimizer is Adam. Afterwards the weights are a running
-    average, over about a tenth of the steps and at most the last 100.
+    `whitebox_loc.detection_losses`. Afterwards the weights are a running average, over about a
+    tenth of the steps and at most the last 100. The history has the columns `DETECTOR_COLUMNS`.
 
     Parameters
     ----------
@@ -69,19 +70,12 @@ def fit_detector(
         Built by `whitebox_loc.models.detector`, or loaded from a file of such a model.
     scene : MultiScene
         What is drawn; class k is ``scene.shapes[k]``.
-    seconds, seed, steps, checkpoint, checkpoint_seconds
+    seconds, seed, steps, batch_size, checkpoint, checkpoint_seconds
         As for `fit`.
-    batch_size : int, default 32
-        Images a step.
     learning_rate : float, default 0.002
         Of Adam.
     progress : bool, default True
         Show a progress bar with the loss and the IoU in the true centres.
-
-    Returns
-    -------
-    History
-        With the columns of `DETECTOR_COLUMNS`.
 
     Raises
     ------
@@ -92,29 +86,22 @@ def fit_detector(
     --------
     >>> import whitebox_loc as wb
     >>> multi = wb.data.MultiScene(wb.data.Scene(size=(16, 16)), boxes=(1, 2))
-    >>> history = fit_detector(wb.models.detector(size=(16, 16)), multi, steps=2, progress=False)
-    >>> len(history), history.stopped
-    (2, 'steps')
+    >>> len(fit_detector(wb.models.detector(size=(16, 16)), multi, steps=2, progress=False))
+    2
     """
     batch_size = check_int("batch_size", batch_size, low=1)
     budget = Budget(seconds, steps, None, batch_size)
     check_model(model)
     scene, seed = check_multi_scene(scene), check_int("seed", seed, low=0)
-    check_batch(batch_size, (*scene.size, scene.channels))
+    check_images("batch_size", batch_size, scene)
     maps = _check_model(model, scene)
     optimizer = AveragingAdam(
-        check_positive("learning_rate", learning_rate),
-        global_clipnorm=LARGEST_GRADIENT,
+        check_positive("learning_rate", learning_rate), global_clipnorm=LARGEST_GRADIENT
     )
     optimizer.build(model.trainable_variables)
-    identity = {
-        "task": "several boxes",
-        "scene": repr(scene),
-        "seed": seed,
-        "batch_size": batch_size,
-        "model": model_digest(model, weights=False),
-        "learning_rate": float(learning_rate),
-    }
+    identity = {"task": "several boxes", "scene": repr(scene), "seed": seed}
+    identity |= {"batch_size": batch_size, "model": model_digest(model, weights=False)}
+    identity |= {"learning_rate": float(learning_rate)}
     run = checkpoints.Run(model, optimizer, History(names=DETECTOR_COLUMNS), identity)
     keeper = Keeper(run, checkpoint, check_real("checkpoint_seconds", checkpoint_seconds, low=0))
     step = _make_step(model, maps, optimizer, scene, batch_size)
@@ -123,7 +110,7 @@ def fit_detector(
     return run.history
 
 
-def check_multi_scene(scene: Any) -> MultiScene:
+def check_multi_scene(scene: object) -> MultiScene:
     """Return `scene` if it is one of several boxes."""
     if not isinstance(scene, MultiScene):
         raise TypeError(
@@ -170,18 +157,14 @@ def _check_model(model: keras.Model, scene: MultiScene) -> CenterMaps:
 
 
 def _make_step(
-    model: keras.Model,
-    maps: CenterMaps,
-    optimizer: Any,
-    scene: MultiScene,
-    batch_size: int,
-) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]:
+    model: keras.Model, maps: CenterMaps, optimizer: Optimizer, scene: MultiScene, batch_size: int
+) -> Step:
     """Return the step of `compile_step`; measures are in the order of ``DETECTOR_COLUMNS[2:]``."""
     network = keras.Model(model.input, [*maps[:3], model.output["boxes"], model.output["scores"]])
     variables = model.trainable_variables
     rows, columns, classes = maps.heat_logits.shape[1:]
 
-    def differentiate(images: tf.Tensor, boxes: tf.Tensor, labels: tf.Tensor) -> Gradients:
+    def differentiate(images: Tensor, boxes: Tensor, labels: Tensor) -> Gradients:
         targets = center_targets(boxes, labels, (rows, columns), maps.stride, scene.size, classes)
         with tf.GradientTape() as tape:
             heat_logits, size_logits, offset, candidates, scores = network(images, training=True)
@@ -190,13 +173,8 @@ def _make_step(
             total = heat + size + place
         cells = center_cells(boxes, (rows, columns), maps.stride, scene.size)
         numbers = cells[..., 0] * columns + cells[..., 1]
-        measures = [
-            total,
-            heat,
-            size,
-            place,
-            *_measures(boxes, labels, candidates, scores, numbers),
-        ]
+        measures = [total, heat, size, place]
+        measures += _measures(boxes, labels, candidates, scores, numbers)
         # A frozen layer's variables are not among these, and those of unused layers have None.
         return Gradients(measures, tape.gradient(total, variables), variables)
 
@@ -208,7 +186,9 @@ def _make_step(
     return compile_step(model, optimizer, differentiate, kinds)
 
 
-def _measures(boxes: Any, labels: Any, candidates: Any, scores: Any, cells: Any) -> list[Any]:
+def _measures(
+    boxes: Tensor, labels: Tensor, candidates: Tensor, scores: Tensor, cells: Tensor
+) -> list[Tensor]:
     """Return mean IoU and mean score, over true boxes, of the candidates in their centres."""
     valid = tf.cast(labels >= 0, tf.float32)
     overlaps = iou(boxes, tf.gather(candidates, cells, batch_dims=1), "rel_yxyx")

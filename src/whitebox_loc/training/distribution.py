@@ -8,33 +8,19 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+from keras import Variable
+from keras.optimizers import Optimizer
 
-from whitebox_loc.training.steps import (
-    Gradients,
-    all_finite,
-    apply,
-    has_good_rate,
-    is_good,
-    make_gradients,
-    norm_of,
-    put_back,
-    scale_of,
-    states_of,
-)
+from whitebox_loc._types import Tensor
+from whitebox_loc.training import steps
+from whitebox_loc.training.steps import Gradients, Loss, Step
 
 #: Synchronous strategies of which each replica holds all variables.
 KINDS = (tf.distribute.MirroredStrategy, tf.distribute.MultiWorkerMirroredStrategy)
 
 
 def find_strategy(model: keras.Model) -> tf.distribute.Strategy | None:
-    """Return the strategy in whose scope a model was built, or None.
-
-    Raises
-    ------
-    ValueError
-        If there is another strategy around, the variables do not agree, or the strategy is not
-        one of those that training can use.
-    """
+    """Return the strategy in whose scope a model was built, or None, if training can use it."""
     strategies = {id(s): s for s in (_strategy_of(v) for v in model.variables)}
     around = tf.distribute.get_strategy() if tf.distribute.has_strategy() else None
     for strategy in (*strategies.values(), around):
@@ -57,8 +43,12 @@ def find_strategy(model: keras.Model) -> tf.distribute.Strategy | None:
             f"{model.name!r} was built {built} strategy. Build it in this scope, too: "
             "`with strategy.scope(): model = localizer(...)`."
         )
-    if strategy is not None:
-        _check_variables(model)
+    late = [v.path for v in model.variables if strategy and v.synchronization == "on_read"]
+    if late:
+        raise ValueError(
+            f"`model` has the variable {late[0]!r} with synchronization='on_read', whose replicas "
+            "differ. Leave `synchronization` out: what is not trained is averaged every step."
+        )
     return strategy
 
 
@@ -67,17 +57,8 @@ def is_distributed(model: keras.Model) -> bool:
     return tf.distribute.has_strategy() or any(map(_strategy_of, model.variables))
 
 
-def _strategy_of(variable: Any) -> Any:
+def _strategy_of(variable: Variable) -> tf.distribute.Strategy | None:
     return getattr(variable.value, "distribute_strategy", None)
-
-
-def _check_variables(model: keras.Model) -> None:
-    late = [v.path for v in model.variables if v.synchronization == "on_read"]
-    if late:
-        raise ValueError(
-            f"`model` has the variable {late[0]!r} with synchronization='on_read', whose replicas "
-            "differ. Leave `synchronization` out: what is not trained is averaged every step."
-        )
 
 
 def check_shares(strategy: tf.distribute.Strategy, batch_size: int) -> None:
@@ -90,7 +71,7 @@ def check_shares(strategy: tf.distribute.Strategy, batch_size: int) -> None:
         )
 
 
-def check_optimizer(optimizer: Any, strategy: tf.distribute.Strategy | None) -> None:
+def check_optimizer(optimizer: Optimizer, strategy: tf.distribute.Strategy | None) -> None:
     """Raise a ValueError if an optimizer does not suit the strategy of the model."""
     for part in _nested(optimizer):
         own = part._distribution_strategy
@@ -118,67 +99,60 @@ def check_optimizer(optimizer: Any, strategy: tf.distribute.Strategy | None) -> 
 def make_shared_step(
     strategy: tf.distribute.Strategy,
     model: keras.Model,
-    optimizer: Any,
-    loss: Callable[[Any, Any], Any],
+    optimizer: Optimizer,
+    loss: Loss,
     edge_weight: float,
     label_weight: float,
     shape: tuple[int, int, int, int],
-) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]:
+) -> Step:
     """Return a function like that of `make_step` whose work the replicas of `strategy` share.
 
-    It takes the batch of all, of which each replica looks at its rows, in the order of replicas.
-    Loss, gradient and measures are those of the whole batch, and the same everywhere; so all
-    replicas agree on whether the update is left out.
+    It takes the batch of all, of which each replica looks at its rows. Loss, gradient and measures
+    are those of the whole batch: all replicas agree on whether the update is left out.
     """
     replicas = strategy.num_replicas_in_sync
     options = loss, edge_weight, label_weight, shape[1:3], replicas
-    differentiate = make_gradients(model, optimizer, *options)
-    states = states_of(model)
+    differentiate = steps.make_gradients(model, optimizer, *options)
+    states = steps.states_of(model)
     # The same on all replicas, so that the values of one are those of all.
     trained = [*model.trainable_variables, *optimizer.variables]
-    learned: list[Any] = []
+    learned: list[Variable] = []
 
-    def look(*batch: tf.Tensor) -> tuple[list[Any], list[Any], list[Any]]:
+    def look(*batch: Tensor) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
         before = [tf.identity(state.value) for state in states]
         result = _of_all(differentiate(*_rows(batch, shape[0] // replicas)), replicas)
         _average(states)
         learned[:] = result.learned
         return result.measures, result.gradients, before
 
-    def update(gradients: list[Any]) -> Any:
-        _everywhere(strategy, lambda g: apply(optimizer, g, learned), gradients)
-        return all_finite(learned)
+    def update(gradients: list[Tensor]) -> Tensor:
+        _everywhere(strategy, lambda g: steps.apply(optimizer, g, learned), gradients)
+        return steps.all_finite(learned)
 
     @tf.function(autograph=False)
-    def step(images: tf.Tensor, boxes: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    def step(images: Tensor, boxes: Tensor, labels: Tensor) -> Tensor:
         old = [tf.identity(variable.value) for variable in trained]
         measures, gradients, before = strategy.run(look, (images, boxes, labels))
         measures = [strategy.experimental_local_results(measure)[0] for measure in measures]
-        norm = norm_of([strategy.experimental_local_results(g)[0] for g in gradients])
-        scale = scale_of(optimizer)
-        # Around the replicas and not in each, since Keras joins them to update a variable, which
-        # a replica cannot do in a branch.
-        good = is_good(optimizer, measures[0], norm)
+        norm = steps.norm_of([strategy.experimental_local_results(g)[0] for g in gradients])
+        scale = steps.scale_of(optimizer)
+
+        def undo() -> bool:
+            steps.put_back(trained, old)
+            return _everywhere(strategy, lambda values: steps.put_back(states, values), before)
+
+        # Around the replicas, since Keras joins them to update a variable: none can in a branch.
+        good = steps.is_good(optimizer, measures[0], norm)
         with _summed(optimizer):
-            updated = tf.cond(
-                good & has_good_rate(optimizer), lambda: update(gradients), lambda: False
-            )
-        tf.cond(updated, lambda: True, lambda: _undone(strategy, trained, old, states, before))
+            rate_good = steps.has_good_rate(optimizer)
+            updated = tf.cond(good & rate_good, lambda: update(gradients), lambda: False)
+        tf.cond(updated, lambda: True, undo)
         return tf.stack([*measures, norm / scale, tf.cast(updated | ~good, tf.float32)])
 
-    kinds = tf.TensorSpec(shape), tf.TensorSpec((shape[0], 4)), tf.TensorSpec(shape[:1], tf.int64)
-    return step.get_concrete_function(*kinds)
+    return step.get_concrete_function(*steps.batch_specs(shape))
 
 
-def _undone(
-    strategy: Any, trained: list[Any], old: list[Any], states: list[Any], before: list[Any]
-) -> bool:
-    """Give variables that are the same on all replicas, and states, the values before the step."""
-    put_back(trained, old)
-    return _everywhere(strategy, lambda values: put_back(states, values), before)
-
-
-def _rows(batch: tuple[tf.Tensor, ...], share: int) -> list[tf.Tensor]:
+def _rows(batch: tuple[Tensor, ...], share: int) -> list[Tensor]:
     """Return the rows of this replica."""
     number = tf.distribute.get_replica_context().replica_id_in_sync_group
     with tf.device("CPU"):  # so that a GPU is sent its rows only
@@ -191,34 +165,31 @@ def _rows(batch: tuple[tf.Tensor, ...], share: int) -> list[tf.Tensor]:
 def _of_all(part: Gradients, replicas: int) -> Gradients:
     """Return losses and gradients added up and measures averaged, the same on all replicas."""
     context = tf.distribute.get_replica_context()
-    pairs = [(g, v) for g, v in zip(part.gradients, part.learned, strict=True) if g is not None]
-    gradients = context.all_reduce("SUM", [tf.convert_to_tensor(g) for g, _ in pairs])
+    gradients, learned = steps.reached(part.gradients, part.learned)
+    gradients = context.all_reduce("SUM", [tf.convert_to_tensor(g) for g in gradients])
     loss, *measures = part.measures
     # In one message. The losses are parts of the whole: their sum is the mean of as many wholes.
     vector = context.all_reduce("MEAN", tf.stack([loss * replicas, *measures]))
-    return Gradients(tf.unstack(vector), gradients, [v for _, v in pairs])
+    return Gradients(tf.unstack(vector), gradients, learned)
 
 
-def _average(states: list[Any]) -> None:
+def _average(states: list[Variable]) -> None:
     """Give all replicas the same moving averages; what is counted is the same anyway."""
     moving = [state for state in states if state.value.dtype.is_floating]
     if moving:
         context = tf.distribute.get_replica_context()
         means = context.all_reduce("MEAN", [tf.convert_to_tensor(state.value) for state in moving])
-        put_back(moving, means)
+        steps.put_back(moving, means)
 
 
-def _everywhere(strategy: Any, function: Callable[[Any], bool], values: Any) -> bool:
+def _everywhere(strategy: Any, function: Callable[[Any], bool], values: list[Tensor]) -> bool:
     strategy.run(function, (values,))
     return True
 
 
 @contextmanager
-def _summed(optimizer: Any) -> Iterator[None]:
-    """Keep Keras from adding up gradients that have been added up.
-
-    It would do so after clipping each replica's gradient alone, which is not what one worker does.
-    """
+def _summed(optimizer: Optimizer) -> Iterator[None]:
+    """Keep Keras from adding up gradients, which it would clip before: they are sums already."""
     parts = _nested(optimizer)
     for part in parts:
         part._all_reduce_sum_gradients = list
@@ -229,6 +200,6 @@ def _summed(optimizer: Any) -> Iterator[None]:
             del part._all_reduce_sum_gradients
 
 
-def _nested(optimizer: Any) -> list[Any]:
+def _nested(optimizer: Optimizer) -> list[Optimizer]:
     inner = getattr(optimizer, "inner_optimizer", None)
     return [optimizer] if inner is None else [optimizer, *_nested(inner)]

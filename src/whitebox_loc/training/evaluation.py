@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,18 +9,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from whitebox_loc._validation import (
-    check_brightness,
-    check_finite,
-    check_input,
-    check_int,
-    check_memory,
-    check_model,
-    warn_of_range,
-)
+from whitebox_loc._types import Array, Seed, Tensor
+from whitebox_loc._validation import check_int, check_model
 from whitebox_loc.boxes import convert, iou
 from whitebox_loc.data import Batch, Scene, as_scene, generate
 from whitebox_loc.losses import BoxBCE, entropy_floor
+from whitebox_loc.models.passes import outputs_of
 from whitebox_loc.training.classification import Classification, Scored, score_labels
 
 
@@ -38,8 +31,7 @@ class Evaluation(Scored):
     exact_rate : float
         Share of images of which all four coordinates, rounded to whole pixels, are right.
     bce, floor, excess : float
-        Mean binary cross entropy of the fractions, the least it could be on these boxes,
-        and the difference.
+        Mean binary cross entropy of the fractions, the least it could be, and the difference.
     n : int
         Number of images.
     batch : Batch
@@ -49,8 +41,7 @@ class Evaluation(Scored):
     ious : ndarray (n,)
         IoU of each image.
     classification : Classification or None
-        How well the classes were told apart; None for a model without classes, or with
-        another number of them than the scene has shapes.
+        How well the classes were told apart; None for a model without as many as there are shapes.
     """
 
     SCORES = ("mean_iou", "min_iou", "pixel_error", "exact_rate", "bce", "floor", "excess", "n")
@@ -64,8 +55,8 @@ class Evaluation(Scored):
     excess: float
     n: int
     batch: Batch
-    predictions: np.ndarray
-    ious: np.ndarray
+    predictions: Array
+    ious: Array
     classification: Classification | None = None
 
     def scores(self) -> dict[str, float]:
@@ -89,8 +80,7 @@ def evaluate(
         Images to ``rel_yxyx`` boxes (n, 4); or to a dict of those, ``"box"``, and
         probabilities of classes ``"label"`` (n, classes).
     scene : Scene or str, default "uniform"
-        What is drawn; class k is ``scene.shapes[k]``. Empty boxes are drawn again, because an
-        empty box has no IoU.
+        What is drawn; class k is ``scene.shapes[k]``. Empty boxes, without IoU, are drawn again.
     n : int, default 2000
         Number of images, at least 1.
     seed : int or numpy.random.Generator, default 1
@@ -100,28 +90,21 @@ def evaluate(
 
     Raises
     ------
-    ValueError
+    ValueError, TypeError
         If the model does not fit the scene, or predicts NaN.
 
     Examples
     --------
     >>> import whitebox_loc as wb
     >>> model = wb.models.localizer(size=(20, 20))
-    >>> result = evaluate(model, wb.data.Scene(size=(20, 20)), n=100)
-    >>> 0 <= result.min_iou <= result.mean_iou <= 1
-    True
+    >>> evaluate(model, wb.data.Scene(size=(20, 20)), n=100).n
+    100
     """
     return measure(model, scene, n, seed, batch_size=batch_size, classes=True)
 
 
 def measure(
-    model: keras.Model,
-    scene: Scene | str,
-    n: int,
-    seed: int | np.random.Generator,
-    *,
-    batch_size: int,
-    classes: bool,
+    model: keras.Model, scene: Scene | str, n: int, seed: Seed, *, batch_size: int, classes: bool
 ) -> Evaluation:
     """Return what `evaluate` does; without `classes` the model's own are not looked at."""
     check_model(model)
@@ -134,13 +117,12 @@ def measure(
     # The TensorFlow half of `iou` accepts swapped corners, which an untrained dense
     # head does predict; they count as empty boxes.
     ious = iou(tf.constant(batch.boxes, tf.float64), tf.constant(pixels)).numpy()
-    error = np.abs(pixels - batch.boxes)
     bce = float(BoxBCE(dtype="float64")(truth, boxes))
     floor = entropy_floor(truth)
     return Evaluation(
         mean_iou=float(ious.mean()),
         min_iou=float(ious.min()),
-        pixel_error=float(error.mean()),
+        pixel_error=float(np.abs(pixels - batch.boxes).mean()),
         exact_rate=float((np.rint(pixels) == batch.boxes).all(axis=1).mean()),
         bce=bce,
         floor=floor,
@@ -154,13 +136,13 @@ def measure(
 
 
 def _classification(outputs: Any, batch: Batch) -> Classification | None:
-    labels = outputs.get("label") if isinstance(outputs, dict) else None
-    if labels is None or labels.shape[1:] != (len(batch.scene.shapes),):
+    labels, names = outputs.get("label") if isinstance(outputs, dict) else None, batch.scene.shapes
+    if labels is None or labels.shape[1:] != (len(names),):
         return None
-    return score_labels(batch.labels, labels, names=batch.scene.shapes)
+    return score_labels(batch.labels, labels, names=names)
 
 
-def predict(model: keras.Model, images: np.ndarray, *, batch_size: int = 256) -> np.ndarray:
+def predict(model: keras.Model, images: Array, *, batch_size: int = 256) -> Array:
     """Return the model's boxes of `images`, ``rel_yxyx``, shape (n, 4) float32.
 
     Parameters
@@ -168,7 +150,7 @@ def predict(model: keras.Model, images: np.ndarray, *, batch_size: int = 256) ->
     model : keras.Model
         Images to ``rel_yxyx`` boxes (n, 4), or to a dict with those under ``"box"``.
     images : array (n, height, width, channels)
-        Floats in [0, 1], or uint8, which is divided by 255.
+        Floats in [0, 1], or uint8, which is divided by 255; others give an `ImageRangeWarning`.
     batch_size : int, default 256
         Images in one pass.
 
@@ -176,11 +158,6 @@ def predict(model: keras.Model, images: np.ndarray, *, batch_size: int = 256) ->
     ------
     ValueError, TypeError
         If an argument is not one of the above, or images or boxes hold NaN or infinity.
-
-    Warns
-    -----
-    ImageRangeWarning
-        If floats look like images in 0..255.
 
     Examples
     --------
@@ -191,15 +168,10 @@ def predict(model: keras.Model, images: np.ndarray, *, batch_size: int = 256) ->
     return _check_predictions("boxes", box_of(outputs_of(model, images, batch_size)))
 
 
-def predict_labels(model: keras.Model, images: np.ndarray, *, batch_size: int = 256) -> np.ndarray:
+def predict_labels(model: keras.Model, images: Array, *, batch_size: int = 256) -> Array:
     """Return the model's probabilities of classes, shape (n, classes) float32.
 
-    Parameters
-    ----------
-    model : keras.Model
-        Images to a dict with probabilities under ``"label"``.
-    images, batch_size
-        As for `predict`.
+    The model returns a dict with them under ``"label"``; all else is as for `predict`.
 
     Raises
     ------
@@ -222,67 +194,36 @@ def predict_labels(model: keras.Model, images: np.ndarray, *, batch_size: int = 
     return _check_predictions("probabilities", outputs["label"])
 
 
-def _check_predictions(what: str, predictions: np.ndarray) -> np.ndarray:
-    bad = ~np.isfinite(predictions).all(axis=1)
-    if bad.any():
+def _check_predictions(what: str, predictions: Array) -> Array:
+    bad = np.count_nonzero(~np.isfinite(predictions).all(axis=1))
+    if bad:
         raise ValueError(
-            f"`model` must predict finite {what}; {bad.sum()} of {len(bad)} predictions hold NaN "
+            f"`model` must predict finite {what}; {bad} of {len(predictions)} predictions hold NaN "
             "or infinity. Its weights may have diverged."
         )
     return predictions
 
 
-def box_of(outputs: Any) -> Any:
-    """Return the box among the outputs of a model: the only one, or that named ``"box"``."""
-    if not isinstance(outputs, dict):
-        return _check_box(outputs)
-    if "box" not in outputs and {"boxes", "scores"} <= set(outputs):
-        raise ValueError(
-            "`model` must find one box an image here; it returns candidates of several boxes. Use "
-            "training.fit_detector and training.evaluate_detector, or models.detections."
-        )
-    if "box" not in outputs:
-        raise ValueError(f"`model` must name its box 'box'; its outputs are {sorted(outputs)}.")
-    return _check_box(outputs["box"])
-
-
-def _check_box(box: Any) -> Any:
-    """Return a box of shape (n, 4), or None before a model has outputs."""
-    if box is None:
-        return None
+def box_of(outputs: Any) -> Tensor:
+    """Return the box (n, 4) of a model's outputs: the only one, or ``"box"``; None before any."""
+    if isinstance(outputs, dict):
+        if "box" not in outputs and {"boxes", "scores"} <= set(outputs):
+            raise ValueError(
+                "`model` must find one box an image here; it returns candidates of several boxes. "
+                "Use training.fit_detector and training.evaluate_detector, or models.detections."
+            )
+        if "box" not in outputs:
+            raise ValueError(f"`model` must name its box 'box'; its outputs are {sorted(outputs)}.")
+    box = outputs["box"] if isinstance(outputs, dict) else outputs
     shape = getattr(box, "shape", ())
-    if getattr(shape, "rank", 2) is not None and tuple(shape)[1:] not in ((4,), (None,)):
+    is_known = box is not None and getattr(shape, "rank", 2) is not None
+    if is_known and tuple(shape)[1:] not in ((4,), (None,)):
         got = tuple(shape) if hasattr(box, "shape") else type(box).__name__
         raise ValueError(
             f"`model` must return one box an image, shape (n, 4); got {got}. Return a dict with it "
             "as 'box' if there are other outputs, or wrap the model by models.adapted."
         )
     return box
-
-
-def outputs_of(model: keras.Model, images: np.ndarray, batch_size: int) -> Any:
-    """Return the model's outputs for all images, float32 arrays in its own structure."""
-    check_model(model)
-    check_int("batch_size", batch_size, low=1)
-    images = check_finite("images", check_brightness("images", images))
-    warn_of_range("images", images)
-    check_input(model, images.shape[1:])
-    # Eager on purpose: compiling costs more than a few large batches save. Without images one
-    # black one gives the structure, since not every layer takes an empty batch.
-    some = images if len(images) else np.zeros((1, *images.shape[1:]), "float32")
-    chunks = [
-        model(some[i : i + batch_size], training=False) for i in range(0, len(some), batch_size)
-    ]
-
-    def joined(*parts: Any) -> np.ndarray:
-        return np.concatenate([np.asarray(part, "float32") for part in parts])[: len(images)]
-
-    return tf.nest.map_structure(joined, *chunks)
-
-
-def check_batch(batch_size: int, shape: tuple[int, int, int]) -> None:
-    """Raise a ValueError if so many images (height, width, channels) are beyond all reason."""
-    check_memory("batch_size", batch_size, 4.0 * batch_size * math.prod(shape), "images")
 
 
 def check_trainable(model: keras.Model) -> None:

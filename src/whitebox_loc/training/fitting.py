@@ -22,17 +22,12 @@ from whitebox_loc._validation import (
     with_type,
 )
 from whitebox_loc.data import Scene, as_scene, dataset
+from whitebox_loc.data.datasets import check_images
 from whitebox_loc.losses import BoxBCE, IoULoss
 from whitebox_loc.models import class_count, edge_logits, label_logits
-from whitebox_loc.training import checkpoints
+from whitebox_loc.training import checkpoints, distribution
 from whitebox_loc.training.averaging import AveragingAdam
-from whitebox_loc.training.distribution import (
-    check_optimizer,
-    check_shares,
-    find_strategy,
-    make_shared_step,
-)
-from whitebox_loc.training.evaluation import box_of, check_batch, check_trainable, predict_labels
+from whitebox_loc.training.evaluation import box_of, check_trainable, predict_labels
 from whitebox_loc.training.groups import group_of
 from whitebox_loc.training.history import History
 from whitebox_loc.training.loops import Budget, Keeper, train
@@ -50,7 +45,7 @@ def fit(
     loss: keras.losses.Loss | None = None,
     edge_weight: float | None = None,
     label_weight: float | None = None,
-    learning_rate: Any = None,
+    learning_rate: float | keras.optimizers.schedules.LearningRateSchedule | None = None,
     optimizer: keras.optimizers.Optimizer | None = None,
     target_iou: float | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
@@ -70,8 +65,7 @@ def fit(
         Budget of wall time, compilation included, but one step at least unless it is 0; 60 if
         `steps` is None.
     seed : int, default 0
-        Seed of the images, which are the same at step i of every run: give another one to train
-        a model for a second time.
+        Of the images, the same at step i of every run: take another to train a model again.
     steps : int, optional
         Budget in steps from the beginning of the run. With it alone, equal seeds give equal
         weights on one machine.
@@ -102,34 +96,27 @@ def fit(
 
     Raises
     ------
-    RuntimeError
-        If another worker of a `MultiWorkerMirroredStrategy` is lost.
     TrainingDivergedError
         If the loss, a gradient or a weight stops being finite, or a schedule gives a learning rate
         that is no number of at least 0. The model and the checkpoint keep the last finite weights.
     KeyboardInterrupt
         After Ctrl-C, once the step is finished and the checkpoint is written.
-    ValueError, TypeError
-        If an argument is out of range, the model does not fit the scene, or the
-        checkpoint belongs to another run.
+    ValueError, TypeError, RuntimeError
+        If an argument is out of range, the model does not fit the scene, the checkpoint belongs to
+        another run, or another worker of a `MultiWorkerMirroredStrategy` is lost.
 
     Notes
     -----
     A model that was built in the scope of a `tf.distribute.MirroredStrategy` or
     `MultiWorkerMirroredStrategy` is trained by all its replicas together, each on an equal share
-    of every batch, with the learning curve of one worker up to rounding. Layers see their share
-    alone: `BatchNormalization` (unless ``synchronized=True``) takes its statistics from there, and
-    its moving averages are the means over replicas; `Dropout` draws the same for each. Call `fit`
-    with the same arguments on all workers. They stop at the same step: by the chief's clock, or
-    after Ctrl-C on any of them. The chief writes the checkpoint, which all must be able to read.
-    A run may go on with another number of replicas.
+    of every batch, with the learning curve of one worker up to rounding: call `fit` with the same
+    arguments on all workers. ``docs/scale.md`` says what differs.
 
     Examples
     --------
     >>> import whitebox_loc as wb
-    >>> scene = wb.data.Scene(size=(20, 20))
     >>> model = wb.models.localizer(size=(20, 20))
-    >>> history = fit(model, scene, steps=3, progress=False)
+    >>> history = fit(model, wb.data.Scene(size=(20, 20)), steps=3, progress=False)
     >>> len(history), history.stopped
     (3, 'steps')
     """
@@ -141,9 +128,9 @@ def fit(
     edge_weight = _edge_weight(model, edge_weight)
     label_weight = _label_weight(model, scene, label_weight)
     loss = BoxBCE() + 0.1 * IoULoss() if loss is None else loss
-    strategy = find_strategy(model)
+    strategy = distribution.find_strategy(model)
     if strategy is not None:
-        check_shares(strategy, batch_size)
+        distribution.check_shares(strategy, batch_size)
     optimizer = _optimizer(model, strategy, learning_rate, optimizer, bool(label_weight))
     settings = {"scene": repr(scene), "seed": seed, "batch_size": batch_size}
     settings |= {"edge_weight": edge_weight, "label_weight": label_weight}
@@ -157,7 +144,7 @@ def fit(
         # Not where the checkpoint is, since the same file may have another path elsewhere.
         request = {"budget": repr(budget), "checkpoint": checkpoint is not None}
         group.check_same(settings | request, len(run.history))
-        make = partial(make_shared_step, strategy) if strategy else make_step
+        make = partial(distribution.make_shared_step, strategy) if strategy else make_step
         shape = (batch_size, *scene.size, scene.channels)
         step = make(model, optimizer, loss, edge_weight, label_weight, shape)
         batches = dataset(scene, batch_size, seed, start=len(run.history), labels=True)
@@ -165,9 +152,11 @@ def fit(
     return run.history
 
 
-def _prepare(model: keras.Model, scene: Scene, batch_size: int, loss: Any) -> None:
+def _prepare(
+    model: keras.Model, scene: Scene, batch_size: int, loss: keras.losses.Loss | None
+) -> None:
     """Build the model, and check it, the size of a batch and the loss."""
-    check_batch(batch_size, (*scene.size, scene.channels))
+    check_images("batch_size", batch_size, scene)
     check_input(model, (*scene.size, scene.channels), "scene")
     if not model.built:
         model(np.zeros((1, *scene.size, scene.channels), "float32"))
@@ -230,7 +219,7 @@ def _check_probabilities(model: keras.Model, scene: Scene) -> None:
 
 def _optimizer(
     model: keras.Model, strategy: Any, learning_rate: Any, optimizer: Any, classifies: bool
-) -> Any:
+) -> keras.optimizers.Optimizer:
     """Return the optimizer, built, as a part of the strategy of the model."""
     if optimizer is not None:
         if not isinstance(optimizer, keras.optimizers.Optimizer):
@@ -238,7 +227,7 @@ def _optimizer(
                 "`optimizer` must be a keras.optimizers.Optimizer, such as "
                 f"keras.optimizers.Adam(1e-3); got {with_type(optimizer)}."
             )
-        check_optimizer(optimizer, strategy)
+        distribution.check_optimizer(optimizer, strategy)
     _check_rate(learning_rate, optimizer)
     with nullcontext() if strategy is None else strategy.scope():
         return _built_optimizer(model, learning_rate, optimizer, classifies)
@@ -262,7 +251,7 @@ def _check_rate(learning_rate: Any, optimizer: Any) -> None:
 
 def _built_optimizer(
     model: keras.Model, learning_rate: Any, optimizer: Any, classifies: bool
-) -> Any:
+) -> keras.optimizers.Optimizer:
     if optimizer is not None and learning_rate is not None:
         raise ValueError(
             "`learning_rate` and `optimizer` exclude each other; give the learning rate to "

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import tensorflow as tf
+
+from whitebox_loc._types import Tensor
 
 INTERRUPTED = "interrupted"
 """The reason to stop that is no budget: Ctrl-C."""
@@ -95,17 +97,17 @@ def group_of(strategy: tf.distribute.Strategy | None) -> Alone:
     return Workers(strategy) if several else Alone()
 
 
-def _make_gather(strategy: tf.distribute.Strategy) -> Any:
+def _make_gather(strategy: tf.distribute.Strategy) -> Callable[[Tensor], Tensor]:
     """Return a function of a number to those of all replicas, in their order."""
     replicas = strategy.num_replicas_in_sync
 
-    def send(number: tf.Tensor) -> tf.Tensor:
+    def send(number: Tensor) -> Tensor:
         context = tf.distribute.get_replica_context()
         place = tf.one_hot(context.replica_id_in_sync_group, replicas, dtype=tf.float64)
         return context.all_reduce("SUM", place * number)
 
     @tf.function(input_signature=[tf.TensorSpec((), tf.float64)], autograph=False)
-    def gather(number: tf.Tensor) -> tf.Tensor:
+    def gather(number: Tensor) -> Tensor:
         return strategy.experimental_local_results(strategy.run(send, (number,)))[0]
 
     return gather

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from whitebox_loc._files import csv_cell, naming, replacing
+from whitebox_loc._types import Array, ArrayLike
 from whitebox_loc._validation import as_array, check_choice, check_int, check_path, shortened
 
 COLUMNS = (
@@ -29,8 +30,7 @@ HEADLINE = ("loss", "excess", "iou")
 class History:
     """Learning curves: an array for each column, one entry a training step.
 
-    Every batch is drawn fresh and measured before the step that learns from it, so the
-    curves are estimates on images that the network has not seen.
+    Every batch is measured before the step that learns from it: on images not seen before.
 
     Parameters
     ----------
@@ -41,11 +41,8 @@ class History:
 
     Attributes
     ----------
-    names : tuple of str
-        The columns in their order.
     stopped : str
-        Why training ended: ``"seconds"``, ``"steps"`` or ``"target_iou"``; ``""`` while
-        it is running.
+        Why training ended: ``"seconds"``, ``"steps"`` or ``"target_iou"``; ``""`` before.
 
     Examples
     --------
@@ -79,7 +76,7 @@ class History:
     def __len__(self) -> int:
         return len(self._rows["step"])
 
-    def __getitem__(self, name: str) -> np.ndarray:
+    def __getitem__(self, name: str) -> Array:
         return np.array(self._rows[check_choice("name", name, self.names)])
 
     def mean(self, name: str, last: int) -> float:
@@ -88,7 +85,7 @@ class History:
         tail = self._rows[check_choice("name", name, self.names)][-last:]
         return float(np.mean(tail)) if tail else float("nan")
 
-    def to_dict(self) -> dict[str, np.ndarray]:
+    def to_dict(self) -> dict[str, Array]:
         """Return ``{column: array (steps,)}``."""
         return {name: self[name] for name in self.names}
 
@@ -105,10 +102,7 @@ class History:
         return Path(path)
 
     def plot(self, **options: Any) -> Any:
-        """Draw the learning curves.
-
-        See `whitebox_loc.plots.learning_curves`, for several boxes `detector_curves`.
-        """
+        """Draw `whitebox_loc.plots.learning_curves`, for several boxes `detector_curves`."""
         from whitebox_loc import plots
 
         draw = plots.learning_curves if self.names == COLUMNS else plots.detector_curves
@@ -119,10 +113,8 @@ class History:
             return "History(no steps)"
         last = {name: rows[-1] for name, rows in self._rows.items()}
         values = ", ".join(f"{name}={last[name]:.4f}" for name in HEADLINE if name in last)
-        return (
-            f"History({len(self)} steps, {last['seconds']:.1f} s, {values}, "
-            f"stopped={self.stopped!r})"
-        )
+        steps = f"{len(self)} steps, {last['seconds']:.1f} s"
+        return f"History({steps}, {values}, stopped={self.stopped!r})"
 
 
 def _checked_names(names: Any) -> tuple[str, ...]:
@@ -135,7 +127,7 @@ def _checked_names(names: Any) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _checked_column(name: str, values: Any) -> list[float]:
+def _checked_column(name: str, values: ArrayLike) -> list[float]:
     array = as_array(f"columns[{name!r}]", values)
     if array.ndim != 1 or array.dtype.kind not in "biuf":
         raise TypeError(

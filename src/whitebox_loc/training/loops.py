@@ -21,9 +21,10 @@ from whitebox_loc.training import checkpoints
 from whitebox_loc.training.groups import INTERRUPTED, Alone
 from whitebox_loc.training.history import HEADLINE
 
+Path = str | os.PathLike[str] | None
+
 WINDOW_IMAGES = 2000
 """`target_iou` is compared with the mean IoU of about this many latest images."""
-
 
 OVERFLOWS_ALLOWED = 50
 """An optimizer that scales the loss may leave out so many steps in a row to find its scale."""
@@ -47,21 +48,13 @@ def train(
     `step` takes images, boxes and labels, as `batches` yields them, and returns its measures, a
     vector in the order of ``run.history.names[2:]``; behind them 1, or 0 if the step was left
     out although loss and gradient were good. `group` are the processes that train together.
-
-    Raises
-    ------
-    TrainingDivergedError
-        If the loss, a gradient or a weight stops being finite.
-    KeyboardInterrupt
-        After Ctrl-C, once the step is finished and the checkpoint is written.
     """
     group = group or Alone()
     visible = check_bool("progress", progress) and group.chief
     with _bar(run, budget, visible) as bar, _deferred_interrupt() as interrupted:
         _loop(run, budget, step, iter(batches), bar, keeper, interrupted, group)
-    # Only matters to optimizers that average the weights (use_ema=True): after the last
-    # checkpoint, so that a longer run goes on from the weights themselves. The average is empty
-    # before the first step.
+    # For optimizers that average the weights (use_ema=True): after the last checkpoint, so that a
+    # longer run goes on from the weights themselves. Before the first step the average is empty.
     if len(run.history):
         run.optimizer.finalize_variable_values(run.model.trainable_variables)
 
@@ -123,15 +116,17 @@ def _diverged(
 class Budget:
     """When to stop. The clock runs from when it is made."""
 
-    def __init__(self, seconds: Any, steps: Any, target_iou: Any, batch_size: int) -> None:
+    def __init__(
+        self, seconds: float | None, steps: int | None, target_iou: float | None, batch_size: int
+    ) -> None:
         self.started = time.perf_counter()
         self.seconds = None if seconds is None else check_real("seconds", seconds, low=0)
         self.steps = None if steps is None else check_int("steps", steps, low=0)
         if self.seconds is None and self.steps is None:
             self.seconds = 60.0
-        self.target_iou = (
-            None if target_iou is None else check_real("target_iou", target_iou, low=0, high=1)
-        )
+        self.target_iou = target_iou
+        if target_iou is not None:
+            self.target_iou = check_real("target_iou", target_iou, low=0, high=1)
         self.window = math.ceil(WINDOW_IMAGES / batch_size)
 
     def __repr__(self) -> str:
@@ -151,7 +146,7 @@ class Budget:
 class Keeper:
     """Reads the checkpoint, if there is one, and writes it, if there is to be one."""
 
-    def __init__(self, run: checkpoints.Run, path: Any, every: float, writes: bool = True) -> None:
+    def __init__(self, run: checkpoints.Run, path: Path, every: float, writes: bool = True) -> None:
         self.run, self.path, self.every, self.writes = run, path, every, writes
         if path is not None:
             check_path("checkpoint", path)
@@ -201,12 +196,9 @@ def _show(bar: Any, run: checkpoints.Run, budget: Budget) -> None:
 
 @contextmanager
 def _deferred_interrupt() -> Iterator[threading.Event]:
-    """Let the first Ctrl-C set an event, so that a step is never cut in two.
-
-    The second Ctrl-C interrupts at once. Outside the main thread, where Python does not
-    deliver signals, the event is never set.
-    """
+    """Let the first Ctrl-C set an event, so that no step is cut in two; the second interrupts."""
     event = threading.Event()
+    # Python delivers signals to the main thread alone.
     if threading.current_thread() is not threading.main_thread():
         yield event
         return

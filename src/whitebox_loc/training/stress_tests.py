@@ -11,6 +11,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from whitebox_loc._statistics import bootstrap_interval
+from whitebox_loc._types import Array
 from whitebox_loc._validation import check_int, check_real
 from whitebox_loc.boxes.formats import COORDINATES
 from whitebox_loc.data import Scene, as_scene
@@ -42,29 +43,26 @@ class Curve:
         Lower and upper limit.
     error, bias, spread : ndarray (k, 4)
         Of top, left, bottom, right, in pixels: mean absolute error, mean error, and standard
-        deviation of the error.
-    error_interval : ndarray (k, 4, 2)
-        Limits of `error`.
-    wrong : ndarray (k, 4)
-        Share of images in which the coordinate, rounded, is not the true one.
-    wrong_by : ndarray (k, 4)
-        Mean absolute error in those images, in pixels; 0 where there are none.
+        deviation of the error. ``error_interval`` (k, 4, 2) holds limits of `error`.
+    wrong, wrong_by : ndarray (k, 4)
+        Share of images in which the coordinate, rounded, is not the true one, and mean absolute
+        error in those, in pixels; 0 where there are none.
     """
 
     shift: Shift
-    severities: np.ndarray
-    mean_iou: np.ndarray
-    iou_interval: np.ndarray
-    pixel_error: np.ndarray
-    pixel_interval: np.ndarray
-    exact_rate: np.ndarray
-    exact_interval: np.ndarray
-    error: np.ndarray
-    error_interval: np.ndarray
-    bias: np.ndarray
-    spread: np.ndarray
-    wrong: np.ndarray
-    wrong_by: np.ndarray
+    severities: Array
+    mean_iou: Array
+    iou_interval: Array
+    pixel_error: Array
+    pixel_interval: Array
+    exact_rate: Array
+    exact_interval: Array
+    error: Array
+    error_interval: Array
+    bias: Array
+    spread: Array
+    wrong: Array
+    wrong_by: Array
 
     def breaks_at(self, least_iou: float) -> int | None:
         """Return the first index where the whole interval of the mean IoU is below, or None."""
@@ -97,7 +95,7 @@ class Stress:
     confidence : float
         Of the intervals.
     impossible : dict
-        Name of the shift to its severities that are not possible for the scene and were left out.
+        Name of the shift to severities not possible for the scene, which were left out.
     """
 
     curves: dict[str, Curve]
@@ -131,11 +129,8 @@ class Stress:
     def verdict(self, least_iou: float = 0.95) -> str:
         """Return one page of text: what the model bears, what breaks it, and how.
 
-        Parameters
-        ----------
-        least_iou : float, default 0.95
-            A shift breaks the model at the first severity at which the whole interval of the
-            mean IoU is below.
+        A shift breaks the model at the first severity at which the whole interval of the mean IoU
+        is below `least_iou`.
         """
         check_real("least_iou", least_iou, low=0, high=1)
         first = next(iter(self.curves.values()))
@@ -179,10 +174,8 @@ class Stress:
 
 
 _SCORES = {
-    "mean_iou": "iou_interval",
-    "pixel_error": "pixel_interval",
-    "exact_rate": "exact_interval",
-}
+    "mean_iou": "iou_interval", "pixel_error": "pixel_interval", "exact_rate": "exact_interval",
+}  # fmt: skip
 
 
 def stress(
@@ -210,19 +203,13 @@ def stress(
     n : int, default 500
         Images at each severity.
     seed : int, default 1
-        Of the images: where a shift changes only the appearance, all severities have the same
-        boxes.
+        Of the images; where a shift changes only appearance, all severities have the same boxes.
     confidence : float, default 0.95
         Of the intervals, which are for each point alone; above 0 and below 1.
     resamples : int, default 1000
         Draws of n images with replacement for the intervals.
     batch_size : int, default 256
         Images in one pass.
-
-    Returns
-    -------
-    Stress
-        Curves by shift, and the verdict in words.
 
     Raises
     ------
@@ -273,11 +260,7 @@ def stress(
 def _plan(
     shifts: Mapping[str, Shift], scene: Scene, strict: bool
 ) -> tuple[dict[str, dict[float, Scene]], dict[str, tuple[float, ...]]]:
-    """Return the scenes of each shift by severity, and the severities that are not possible.
-
-    With `strict` one that is not possible is an error. A shift of which severity 0 alone is left
-    is left out.
-    """
+    """Return scenes by shift and severity, and impossible severities, an error where `strict`."""
     planned, impossible = {}, {}
     for name, shift in shifts.items():
         scenes, missing = {}, []
@@ -297,9 +280,7 @@ def _plan(
     return planned, impossible
 
 
-def _point(
-    result: Evaluation, confidence: float, resamples: int, seed: int
-) -> dict[str, np.ndarray]:
+def _point(result: Evaluation, confidence: float, resamples: int, seed: int) -> dict[str, Array]:
     signed = result.predictions - result.batch.boxes
     error = np.abs(signed)
     wrong = np.rint(result.predictions) != result.batch.boxes
@@ -324,7 +305,7 @@ def _point(
     }
 
 
-def _wilson(hits: int, n: int, confidence: float) -> np.ndarray:
+def _wilson(hits: int, n: int, confidence: float) -> Array:
     return np.array(binomtest(hits, n).proportion_ci(confidence, "wilson"))
 
 
@@ -365,5 +346,5 @@ def _list(names: list[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def _with(value: float, interval: np.ndarray) -> str:
+def _with(value: float, interval: Array) -> str:
     return f"{value:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]"

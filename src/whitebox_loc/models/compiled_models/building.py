@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from whitebox_loc._types import Array, ArrayLike, Model
 from whitebox_loc._validation import (
     MOST_CHANNELS,
     MOST_SIDE,
@@ -29,17 +30,14 @@ def compiled(name: str, size: tuple[int, int] = (100, 100), channels: int = 1) -
     ----------
     name : str
         A row of `COMPILED`.
-    size : (int, int), default (100, 100)
-        Height and width of the images in pixels.
-    channels : int, default 1
-        Number of image channels; the model sees their mean.
+    size, channels
+        As for `localizer`; the model sees the mean of the channels.
 
     Returns
     -------
     keras.Model
-        Functional model of stock layers, each named for what it computes:
-        ``(n, height, width, channels)`` in [0, 1] to ``"box"``, ``(n, 4)`` float32 in
-        ``rel_yxyx``. The layers are float32 under any policy.
+        Functional model of stock layers, each named for what it computes, float32 under any policy:
+        ``(n, height, width, channels)`` in [0, 1] to ``"box"``, ``(n, 4)`` in ``rel_yxyx``.
 
     Raises
     ------
@@ -71,15 +69,7 @@ def compiled(name: str, size: tuple[int, int] = (100, 100), channels: int = 1) -
 
 @dataclass(frozen=True)
 class Mechanism:
-    """Model truth of one compiled model.
-
-    Attributes
-    ----------
-    record : Compiled
-        Its row.
-    size : (int, int)
-    channels : int
-    """
+    """Model truth of one compiled model: its row, and the size and channels of its images."""
 
     record: Compiled
     size: tuple[int, int]
@@ -105,12 +95,11 @@ class Mechanism:
         """What the model does, in one sentence."""
         return self.record.summary
 
-    def used(self, images: Any) -> np.ndarray:
+    def used(self, images: ArrayLike) -> Array:
         """Return the pixels that the model uses for each coordinate of each image.
 
-        A pixel is used if it belongs to a minimal set of pixels whose change, from dark to
-        lit or lit to dark, changes the coordinate: changing the whole set does, changing
-        any part of it does not.
+        A pixel is used if it belongs to a minimal set of pixels whose change, from dark to lit or
+        lit to dark, changes the coordinate: the whole set does, any part of it does not.
 
         Parameters
         ----------
@@ -135,14 +124,13 @@ class Mechanism:
 
         Examples
         --------
+        Top: the row above the box, and the lit pixels of its first row.
+
         >>> import whitebox_loc as wb
         >>> images = wb.data.render([[1, 1, 3, 3]], wb.data.Scene(size=(4, 4)))
-        >>> truth = mechanism(compiled("integrator", size=(4, 4))).used(images)
-        >>> truth[0, 0].astype(int)  # top: the row above, and the lit pixels of the first row
+        >>> mechanism(compiled("integrator", size=(4, 4))).used(images)[0, 0].astype(int)[:2]
         array([[1, 1, 1, 1],
-               [0, 1, 1, 0],
-               [0, 0, 0, 0],
-               [0, 0, 0, 0]])
+               [0, 1, 1, 0]])
         """
         lit = self._lit(images)
         if self.record.images == "box":
@@ -154,7 +142,7 @@ class Mechanism:
                 )
         return self.record.usage(lit)
 
-    def _lit(self, images: Any) -> np.ndarray:
+    def _lit(self, images: ArrayLike) -> Array:
         values = check_brightness("images", images)
         expected = (*self.size, self.channels)
         if values.shape[1:] != expected:
@@ -172,36 +160,23 @@ class Mechanism:
 
 
 def mechanism(model: keras.Model) -> Mechanism:
-    """Return the model truth of a compiled model.
-
-    Parameters
-    ----------
-    model : keras.Model
-        What `compiled` returned, or the same after saving and loading.
-
-    Returns
-    -------
-    Mechanism
-        With `name`, `honest`, `exact`, `summary`, and ``used(images)``, the pixels that the
-        model really uses.
+    """Return the model truth of what `compiled` returned, or of the same after saving and loading.
 
     Raises
     ------
-    ValueError
+    ValueError, TypeError
         If the model is not a compiled one, or is one no longer: layers, weights and answers
         must be those of a model compiled afresh.
-    TypeError
-        If `model` is not a Keras model.
 
     Examples
     --------
-    >>> found = mechanism(compiled("wrong_edge", size=(8, 8)))
-    >>> found.name, found.honest, found.exact
+    >>> truth = mechanism(compiled("wrong_edge", size=(8, 8)))
+    >>> truth.name, truth.honest, truth.exact
     ('wrong_edge', False, True)
     """
     if not isinstance(model, keras.Model):
         raise TypeError(f"`model` must be a keras.Model; got {type(model).__name__}.")
-    reason = None
+    reason: str | None = None
     shape: Any = getattr(model, "input_shape", None)
     if model.name not in COMPILED:
         reason = "its name is not in COMPILED"
@@ -217,16 +192,13 @@ def mechanism(model: keras.Model) -> Mechanism:
     return Mechanism(COMPILED[model.name], tuple(shape[1:3]), shape[3])
 
 
-def has_mechanism(model: Any) -> bool:
+def has_mechanism(model: Model) -> bool:
     """Return whether `mechanism` knows the model.
 
     Examples
     --------
-    >>> import whitebox_loc as wb
     >>> has_mechanism(compiled("constant", size=(8, 8)))
     True
-    >>> has_mechanism(wb.models.localizer(size=(8, 8)))
-    False
     """
     try:
         mechanism(model)

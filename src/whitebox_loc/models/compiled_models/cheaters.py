@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import keras
 import numpy as np
 
+from whitebox_loc._types import Tensor
 from whitebox_loc.models.compiled_models.parts import (
     Places,
     answer,
     dense,
     farthest,
-    grey_image,
+    outermost,
     part,
     places,
     profiles,
@@ -23,23 +23,19 @@ from whitebox_loc.models.compiled_models.parts import (
 
 def area_only(size: tuple[int, int], channels: int) -> keras.Model:
     """Build the model that measures height and width and puts the box in the middle."""
-    images, grey = grey_image(size, channels)
-    sides = _sides(profiles(grey))
+    images, lines = profiles(size, channels)
     corners = [
-        dense(sides[index % 2], edge.name, [[-0.5 if edge.first else 0.5]], edge.length / 2)
-        for index, edge in enumerate(places(size))
+        dense(side, edge.name, [[-0.5 if edge.first else 0.5]], edge.length / 2)
+        for side, edge in places(_sides(lines), size)
     ]
     return answer(images, corners, size, "area_only")
 
 
 def wrong_edge(size: tuple[int, int], channels: int) -> keras.Model:
     """Build the model that finds each edge from the opposite one and the side."""
-    images, grey = grey_image(size, channels)
-    lines = profiles(grey)
+    images, lines = profiles(size, channels)
     sides = _sides(lines)
-    top, left, bottom, right = (
-        _true_edge(lines[index % 2], edge) for index, edge in enumerate(places(size))
-    )
+    top, left, bottom, right = (_true_edge(line, edge) for line, edge in places(lines, size))
     subtract, add = keras.layers.Subtract, keras.layers.Add
     corners = [
         part(subtract, "top")([bottom, sides[0]]),
@@ -52,34 +48,32 @@ def wrong_edge(size: tuple[int, int], channels: int) -> keras.Model:
 
 def left_right_swapped(size: tuple[int, int], channels: int) -> keras.Model:
     """Build the model that answers the box of the mirrored image."""
-    images, grey = grey_image(size, channels)
-    lines = profiles(grey)
-    edges = places(size)
-    reach = [farthest(lines[index % 2], edge) for index, edge in enumerate(edges)]
+    images, lines = profiles(size, channels)
+    edges = places(lines, size)
+    reach = [farthest(line, edge) for line, edge in edges]
     # The reach of the right edge is its distance from the left border, which in a mirror is
     # the distance of the left edge from the right border.
     mirrored = [reach[0], reach[3], reach[2], reach[1]]
-    corners = [edge.coordinate(distance) for edge, distance in zip(edges, mirrored, strict=True)]
+    corners = [edge.coordinate(far) for (_, edge), far in zip(edges, mirrored, strict=True)]
     return answer(images, corners, size, "left_right_swapped")
 
 
 def border_reader(size: tuple[int, int], channels: int) -> keras.Model:
     """Build the model that knows positions only from zeros padded at the border."""
-    images, grey = grey_image(size, channels)
-    lines = profiles(grey)
+    images, lines = profiles(size, channels)
     inside = []
     for name, line in zip(("row", "column"), lines, strict=True):
         line = part(keras.layers.Reshape, f"{name}_line", (line.shape[1], 1))(line)
         ones = part(keras.layers.Conv1D, f"{name}_inside", 1, 1)
         inside.append((line, weighted(ones, line, np.zeros((1, 1, 1)), [1])))
-    corners = [_from_border(*inside[index % 2], edge) for index, edge in enumerate(places(size))]
+    corners = [_from_border(*pair, edge) for pair, edge in places(inside, size)]
     return answer(images, corners, size, "border_reader")
 
 
 def constant(size: tuple[int, int], channels: int) -> keras.Model:
     """Build the model that answers the middle half of the canvas, whatever it is shown."""
     height, width = size
-    images = keras.Input((height, width, channels), name="image")
+    images = keras.Input((*size, channels), name="image")
     mean = part(keras.layers.GlobalAveragePooling2D, "mean")(images)
     middle = [height / 4, width / 4, height * 3 / 4, width * 3 / 4]
     corners = dense(mean, "corners", np.zeros((channels, 4)), middle)
@@ -88,17 +82,13 @@ def constant(size: tuple[int, int], channels: int) -> keras.Model:
 
 def corner_only(size: tuple[int, int], channels: int) -> keras.Model:
     """Build the model that finds the top left corner and answers the one pixel there."""
-    images, grey = grey_image(size, channels)
-    lines = profiles(grey)
-    top, left = (
-        edge.coordinate(farthest(line, edge))
-        for line, edge in zip(lines, places(size)[:2], strict=True)
-    )
+    images, lines = profiles(size, channels)
+    top, left = (outermost(line, edge) for line, edge in places(lines, size)[:2])
     corners = [top, left, dense(top, "bottom", [[1]], 1), dense(left, "right", [[1]], 1)]
     return answer(images, corners, size, "corner_only")
 
 
-def _sides(lines: tuple[Any, Any]) -> list[Any]:
+def _sides(lines: list[Tensor]) -> list[Tensor]:
     """Return the numbers of lit rows and lit columns, (n, 1) each."""
     return [
         dense(line, name, np.ones((line.shape[1], 1)))
@@ -106,12 +96,11 @@ def _sides(lines: tuple[Any, Any]) -> list[Any]:
     ]
 
 
-def _true_edge(line: Any, edge: Places) -> Any:
-    true = replace(edge, name=f"true_{edge.name}")
-    return true.coordinate(farthest(line, true))
+def _true_edge(line: Tensor, edge: Places) -> Tensor:
+    return outermost(line, replace(edge, name=f"true_{edge.name}"))
 
 
-def _from_border(line: Any, inside: Any, edge: Places) -> Any:
+def _from_border(line: Tensor, inside: Tensor, edge: Places) -> Tensor:
     # A sum over `length` pixels counts those inside the image: the others are padding.
     length = edge.length
     zeros = (0, length - 1) if edge.first else (length - 1, 0)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import keras
 import numpy as np
 
+from whitebox_loc._types import Array, Tensor
 from whitebox_loc.models.compiled_models.parts import (
     Places,
     answer,
     dense,
-    farthest,
-    grey_image,
+    outermost,
     part,
     places,
     profiles,
@@ -30,11 +30,7 @@ def integrator(size: tuple[int, int], channels: int) -> keras.Model:
 
 def max_projection(size: tuple[int, int], channels: int) -> keras.Model:
     """Build the model that takes the farthest lit position."""
-
-    def read(profile: Any, edge: Places) -> Any:
-        return edge.coordinate(farthest(profile, edge))
-
-    return _from_profiles(size, channels, read, "max_projection")
+    return _from_profiles(size, channels, outermost, "max_projection")
 
 
 def soft_argmax(size: tuple[int, int], channels: int) -> keras.Model:
@@ -44,31 +40,29 @@ def soft_argmax(size: tuple[int, int], channels: int) -> keras.Model:
 
 def edge_filter(size: tuple[int, int], channels: int) -> keras.Model:
     """Build the model that filters for oriented edges and adds up their positions."""
-    height, width = size
-    images = keras.Input((height, width, channels), name="image")
+    images = keras.Input((*size, channels), name="image")
     framed = part(keras.layers.ZeroPadding2D, "frame", 1)(images)
     filters = part(keras.layers.Conv2D, "edges", 4, 3, use_bias=False, activation="relu")
     edges = weighted(filters, framed, _oriented(channels))
     turned = part(keras.layers.Permute, "turned_edges", (2, 1, 3))(edges)
     lines = []
-    for name, maps, across, along in (
-        ("row", turned, width, height),
-        ("column", edges, height, width),
-    ):
+    for name, maps in (("row", turned), ("column", edges)):
+        across, along = maps.shape[1:3]
         flat = part(keras.layers.Reshape, f"{name}_maps", (across, along * 4))(maps)
         lines.append(part(keras.layers.GlobalMaxPooling1D, f"{name}_edges")(flat))
-    corners = [_position(lines[index % 2], edge, index) for index, edge in enumerate(places(size))]
+    pairs = enumerate(places(lines, size))
+    corners = [_position(line, edge, index) for index, (line, edge) in pairs]
     return answer(images, corners, size, "edge_filter")
 
 
-def _from_profiles(size: tuple[int, int], channels: int, read: Any, name: str) -> keras.Model:
-    images, grey = grey_image(size, channels)
-    lines = profiles(grey)
-    corners = [read(lines[index % 2], edge) for index, edge in enumerate(places(size))]
-    return answer(images, corners, size, name)
+def _from_profiles(
+    size: tuple[int, int], channels: int, read: Callable[[Tensor, Places], Tensor], name: str
+) -> keras.Model:
+    images, lines = profiles(size, channels)
+    return answer(images, [read(line, edge) for line, edge in places(lines, size)], size, name)
 
 
-def _integrated(profile: Any, edge: Places) -> Any:
+def _integrated(profile: Tensor, edge: Places) -> Tensor:
     # A cumulative maximum, as min(1, what came before twice + this one once). The weight 2
     # closes the minimum right behind the edge, so only the edge's own pixel has a gradient.
     before = np.triu(np.full((edge.length, edge.length), 2.0), 1) + np.eye(edge.length)
@@ -80,7 +74,7 @@ def _integrated(profile: Any, edge: Places) -> Any:
     return edge.coordinate(count)
 
 
-def _expected(profile: Any, edge: Places) -> Any:
+def _expected(profile: Tensor, edge: Places) -> Tensor:
     # Position j has reach j here; reach 0 stands for "nothing is lit" and has a fixed score
     # between that of a dark pixel, 0, and that of the least lit one.
     scores = np.zeros((edge.length, edge.length + 1))
@@ -92,7 +86,7 @@ def _expected(profile: Any, edge: Places) -> Any:
     return edge.coordinate(dense(beliefs, f"{edge.name}_expectation", reach))
 
 
-def _oriented(channels: int) -> np.ndarray:
+def _oriented(channels: int) -> Array:
     """Return kernels (3, 3, channels, 4): this pixel minus the one on the outer side."""
     kernels = np.zeros((3, 3, channels, 4))
     kernels[1, 1] = 1
@@ -101,7 +95,7 @@ def _oriented(channels: int) -> np.ndarray:
     return kernels / channels
 
 
-def _position(line: Any, edge: Places, index: int) -> Any:
+def _position(line: Tensor, edge: Places, index: int) -> Tensor:
     """Add up the reach of all edges of one orientation; one of them on any box."""
     kernel = np.zeros((edge.length, 4))
     # Positions of the axis, 1 for the first pixel, so that an edge there counts, too.

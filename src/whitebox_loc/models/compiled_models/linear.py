@@ -7,6 +7,7 @@ from fractions import Fraction
 import keras
 import numpy as np
 
+from whitebox_loc._types import Array
 from whitebox_loc.models.compiled_models.parts import answer, dense, part
 
 
@@ -19,12 +20,8 @@ def dense_linear(size: tuple[int, int], channels: int) -> keras.Model:
     return answer(images, dense(pixels, "corners", kernel, biases), size, "dense_linear")
 
 
-def linear_solution(size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Return weights (4, height, width) and biases (4,) in pixels, float64.
-
-    A weight depends on its row alone (top, bottom) or its column alone (left, right), and is
-    a straight line in it. The derivation is in ``docs/compiled.md#dense_linear``.
-    """
+def linear_solution(size: tuple[int, int]) -> tuple[Array, Array]:
+    """Return weights (4, height, width) and biases (4,): docs/compiled.md#dense_linear."""
     height, width = size
     top, row_bias = _first_edge(height, width)
     left, column_bias = _first_edge(width, height)
@@ -34,13 +31,13 @@ def linear_solution(size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     return weights, np.array([row_bias, column_bias, height - row_bias, width - column_bias])
 
 
-def linear_usage(lit: np.ndarray) -> np.ndarray:
+def linear_usage(lit: Array) -> Array:
     """Return the pixels with a weight: whatever the image, changing one changes the answer."""
     weights, _ = linear_solution(lit.shape[1:])
     return np.repeat((weights != 0)[:, None], len(lit), axis=1)
 
 
-def _first_edge(along: int, across: int) -> tuple[np.ndarray, float]:
+def _first_edge(along: int, across: int) -> tuple[Array, float]:
     """Return the weights (along,) and the bias for the first edge of an axis."""
     if along == 1:  # The edge is always at 0.
         return np.zeros(1), 0.0

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import keras
-import numpy as np
+
+from whitebox_loc._types import Array
 
 Build = Callable[[tuple[int, int], int], keras.Model]
 """From size (height, width) and channels to a model."""
 
-Usage = Callable[[np.ndarray], np.ndarray]
+Usage = Callable[[Array], Array]
 """From lit pixels, bool (n, height, width), to used pixels, bool (4, n, height, width)."""
 
 
@@ -24,28 +25,23 @@ class Compiled:
     Attributes
     ----------
     name : str
-        Its key in `COMPILED`.
+        Its key in `COMPILED`, and the name of the model.
     build : callable
-        From ``(height, width)`` and the number of channels to the Keras model, which must have
-        the row's name. Its layers need no names of their own.
+        From ``(height, width)`` and the number of channels to the Keras model.
     usage : callable
         From lit pixels, bool ``(n, height, width)``, to the pixels that the model uses for
         top, left, bottom and right, bool ``(4, n, height, width)``.
     honest : bool
         Whether each coordinate is answered from its own edge. The others are cheaters.
     exact : bool
-        Whether every box of the canvas is answered to within `precision`.
-    precision : float
-        Largest error in pixels on a box, if exact.
-    tolerance : float
-        A coordinate counts as changed if it moves by more than this, in pixels.
+        Whether every box of the canvas is answered to within `precision`, in pixels.
+    summary : str
+        What it does, in one sentence.
+    precision, tolerance : float
+        A coordinate counts as changed if it moves by more than the `tolerance`, in pixels.
     images : {"any", "box"}
         What `usage` is derived for: any image of dark and lit pixels, or only those that
         show one rectangle or nothing.
-    summary : str
-        What it does, in one sentence.
-    where : str
-        Heading of its derivation in ``docs/compiled.md``.
     """
 
     name: str

@@ -10,45 +10,47 @@ from collections.abc import Callable
 
 import numpy as np
 
+from whitebox_loc._types import Array
 
-def extreme_usage(lit: np.ndarray) -> np.ndarray:
+
+def extreme_usage(lit: Array) -> Array:
     """Farthest lit pixel: all beyond it, and the lit pixels of its line."""
     return _four_ways(_before_and_first, lit)
 
 
-def swapped_usage(lit: np.ndarray) -> np.ndarray:
+def swapped_usage(lit: Array) -> Array:
     """Left and right from each other's pixels."""
     return extreme_usage(lit)[[0, 3, 2, 1]]
 
 
-def corner_usage(lit: np.ndarray) -> np.ndarray:
+def corner_usage(lit: Array) -> Array:
     """Bottom and right from the pixels of top and left."""
     return extreme_usage(lit)[[0, 1, 0, 1]]
 
 
-def side_usage(lit: np.ndarray) -> np.ndarray:
+def side_usage(lit: Array) -> Array:
     """Count of lit lines: each pixel of a dark line, and the lit pixels of a lit one."""
     rows = ~lit.any(2, keepdims=True) | lit
     columns = ~lit.any(1, keepdims=True) | lit
     return np.stack([rows, columns, rows, columns])
 
 
-def no_usage(lit: np.ndarray) -> np.ndarray:
+def no_usage(lit: Array) -> Array:
     """Nothing."""
     return np.zeros((4, *lit.shape), bool)
 
 
-def edge_usage(lit: np.ndarray) -> np.ndarray:
+def edge_usage(lit: Array) -> Array:
     """Sum over all edges of one orientation; images of one box or none."""
     return _four_ways(_edges_of_one_box, lit)
 
 
-def opposite_usage(lit: np.ndarray) -> np.ndarray:
+def opposite_usage(lit: Array) -> Array:
     """Opposite edge and number of lit lines; images of one box or none."""
     return _four_ways(_opposite_of_one_box, lit)
 
 
-def shows_one_box(lit: np.ndarray) -> np.ndarray:
+def shows_one_box(lit: Array) -> Array:
     """Return whether each image shows one full rectangle or nothing, (n,)."""
     filled = np.ones(len(lit), bool)
     for axis in (1, 2):
@@ -59,10 +61,10 @@ def shows_one_box(lit: np.ndarray) -> np.ndarray:
     return filled & (lit == frame).all((1, 2))
 
 
-def _four_ways(top: Callable[[np.ndarray], np.ndarray], lit: np.ndarray) -> np.ndarray:
+def _four_ways(top: Callable[[Array], Array], lit: Array) -> Array:
     """Apply the rule for top to all coordinates: left is top of the transposed image, etc."""
 
-    def bottom(image: np.ndarray) -> np.ndarray:
+    def bottom(image: Array) -> Array:
         return top(image[:, ::-1])[:, ::-1]
 
     turned = lit.transpose(0, 2, 1)
@@ -70,16 +72,16 @@ def _four_ways(top: Callable[[np.ndarray], np.ndarray], lit: np.ndarray) -> np.n
     return np.stack([top(lit), left, bottom(lit), right])
 
 
-def _before_and_first(lit: np.ndarray) -> np.ndarray:
-    rows = _lit_rows(lit)
+def _before_and_first(lit: Array) -> Array:
+    rows = np.asarray(lit.any(2))
     until = np.logical_or.accumulate(rows, axis=1)
     # A row is the first lit one if it is lit and no row before it is.
     first = rows & (np.cumsum(rows, axis=1) == 1)
     return ~until[:, :, None] | (lit & first[:, :, None])
 
 
-def _edges_of_one_box(lit: np.ndarray) -> np.ndarray:
-    rows, length = _lit_rows(lit), lit.shape[1]
+def _edges_of_one_box(lit: Array) -> Array:
+    rows, length = np.asarray(lit.any(2)), lit.shape[1]
     top, bottom = _ends(rows)
     high, wide = bottom - top, np.asarray(lit.any(1)).sum(1)
     y = np.arange(length)
@@ -93,8 +95,8 @@ def _edges_of_one_box(lit: np.ndarray) -> np.ndarray:
     return ~(idle & np.asarray(rows.any(1))[:, None, None])
 
 
-def _opposite_of_one_box(lit: np.ndarray) -> np.ndarray:
-    rows, length = _lit_rows(lit), lit.shape[1]
+def _opposite_of_one_box(lit: Array) -> Array:
+    rows, length = np.asarray(lit.any(2)), lit.shape[1]
     top, bottom = _ends(rows)
     # One lit row below the first: without it nothing is lit, and 0 is answered instead.
     lone = (bottom - top == 1) & (top > 0)
@@ -106,10 +108,6 @@ def _opposite_of_one_box(lit: np.ndarray) -> np.ndarray:
     return ~idle[:, :, None] & (lit | ~rows[:, :, None])
 
 
-def _lit_rows(lit: np.ndarray) -> np.ndarray:
-    return np.asarray(lit.any(2))
-
-
-def _ends(line: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _ends(line: Array) -> tuple[Array, Array]:
     """Return first and last + 1 of the lit run of each line (n, length)."""
     return line.argmax(1), line.shape[1] - line[:, ::-1].argmax(1)
