@@ -131,9 +131,9 @@ def _part(answer: Any, scene: Scene, start: int) -> dict[str, Any]:
 
 def _overlap(answers: Array, boxes: Array) -> Array:
     """Return the IoU, 0 where an answer is no box."""
-    proper = (answers[:, 2:] > answers[:, :2]).all(-1)  # False for NaN
-    ious: Array = iou(np.where(proper[:, None], answers, boxes), boxes)
-    return np.where(proper, ious, 0.0)
+    proper = (answers[:, 2:] - answers[:, :2]).min(-1, keepdims=True) > 0  # False for NaN
+    ious: Array = iou(np.where(proper, answers, boxes), boxes)
+    return np.where(proper[:, 0], ious, 0.0)
 
 
 def _together(parts: Iterable[dict[str, Any]]) -> Findings:
