@@ -63,6 +63,13 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--quick", action="store_true", help="few small images: minutes")
     bench.add_argument("--workers", type=int, default=os.cpu_count(), help="processes")
     bench.set_defaults(run=_bench)
+    prove = command("prove", "prove that a localizer is right on every box; status 0 if it is")
+    prove.add_argument("model", help="file of a localizer, such as tour/model.keras")
+    prove.add_argument("--scene", default="uniform", help="named scene of one plain rectangle")
+    prove.add_argument("--how", default="auto", help="auto, symmetry or enumeration")
+    prove.add_argument("--any-canvas", action="store_true", help="all canvases, not the model's")
+    prove.add_argument("--up-to", type=int, default=4096, help="longest side of a canvas")
+    prove.set_defaults(run=_prove)
     return parser
 
 
@@ -100,8 +107,36 @@ def _bench(options: argparse.Namespace) -> int:
     return 0
 
 
+def _prove(options: argparse.Namespace) -> int:
+    _quiet_tensorflow()
+    from pathlib import Path
+
+    from whitebox_loc import models, verification
+
+    proof = verification.prove(
+        models.load(options.model),
+        options.scene,
+        options.how,
+        canvas="any" if options.any_canvas else None,
+        up_to=options.up_to,
+        out=options.out,
+        progress=not options.quiet,
+    )
+    path = proof.save(Path(options.out) / "proof.json")
+    print(f"{proof}\n{path}")
+    return 0 if proof.holds else 1
+
+
 def _report() -> types.ModuleType:
-    """Import the reports, and hide what TensorFlow's C++ half prints; exceptions still come."""
+    """Import the reports."""
+    _quiet_tensorflow()
+    from whitebox_loc import report
+
+    return report
+
+
+def _quiet_tensorflow() -> None:
+    """Import TensorFlow, and hide what its C++ half prints; exceptions still come."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     sys.stderr.flush()
     stderr = os.dup(2)
@@ -112,9 +147,6 @@ def _report() -> types.ModuleType:
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)
-    from whitebox_loc import report
-
-    return report
 
 
 if __name__ == "__main__":

@@ -33,6 +33,10 @@ def box_model(model: Model) -> Model:
                 f"`model` must have an output 'box'; got outputs {sorted(output)}."
             )
         output = output["box"]
+    if not hasattr(output, "shape"):
+        raise UnsupportedModelError(
+            f"`model` must have one output, the boxes; got {len(model.outputs)} outputs."
+        )
     return keras.Model(model.input, output)
 
 

@@ -235,14 +235,23 @@ def _every_canvas(model: Model, drawn: Scene, scene: Any, how: str, up_to: int) 
 
 
 def _canvas(model: Model) -> dict[str, Any]:
-    height, width, channels = box_model(model).input.shape[1:]
+    boxes = box_model(model)
+    if len(boxes.inputs) != 1 or len(boxes.input.shape) != 4 or boxes.output.shape[1:] != (4,):
+        raise ValueError(
+            "`model` must make boxes (n, 4) of images (n, height, width, channels); got inputs "
+            f"{[x.shape for x in boxes.inputs]} and output {boxes.output.shape}."
+        )
+    height, width, channels = boxes.input.shape[1:]
+    if None in (height, width, channels):
+        raise ValueError(
+            f"`model` must take images of one size; got {boxes.input.shape[1:]}. Build it with a "
+            "size."
+        )
     return {"size": (height, width), "channels": channels}
 
 
 def _scene_of(model: Model, scene: Scene | str | None) -> Scene:
     shape = _canvas(model)
-    if None in shape["size"]:
-        raise ValueError(f"`model` must take images of one size; got {shape['size']}.")
     if isinstance(scene, Scene):
         drawn = scene
     else:
