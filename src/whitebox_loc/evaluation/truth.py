@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from whitebox_loc._types import Array, ArrayLike
 from whitebox_loc._validation import check_boxes, check_choice, check_int, check_memory, check_size
 from whitebox_loc.data import SHAPES, Scene, render
 
@@ -29,13 +30,13 @@ EVIDENCE = {coordinate: tuple(signs) for coordinate, signs in EDGE_SIGNS.items()
 
 
 def evidence_mask(
-    boxes: Any,
+    boxes: ArrayLike,
     size: tuple[int, int],
     coordinate: str = "top",
     *,
     shape: Any = "rectangle",
     thickness: int = 1,
-) -> np.ndarray:
+) -> Array:
     """Return the pixels on both sides of a coordinate's edge.
 
     For ``top``, within the columns of the box:
@@ -117,7 +118,7 @@ def evidence_mask(
     return mask
 
 
-def _edge_evidence(lit: np.ndarray, boxes: np.ndarray, edge: str, thickness: int) -> np.ndarray:
+def _edge_evidence(lit: Array, boxes: Array, edge: str, thickness: int) -> Array:
     """Return the evidence of ``top`` or ``bottom`` in images whose `lit` pixels are the shape."""
     rows, columns = np.arange(lit.shape[1])[:, None], np.arange(lit.shape[2])
     top, left, bottom, right = boxes.T[:, :, None, None]
@@ -132,7 +133,7 @@ def _edge_evidence(lit: np.ndarray, boxes: np.ndarray, edge: str, thickness: int
     return extent & (outside | (inside & lit))
 
 
-def _draw(boxes: np.ndarray, size: tuple[int, int], shape: Any) -> np.ndarray:
+def _draw(boxes: Array, size: tuple[int, int], shape: Any) -> Array:
     """Return the lit pixels (n, height, width) of the sharp shapes; check boxes and shapes."""
     several = isinstance(shape, (list, tuple, np.ndarray))
     names = list(shape) if several else [shape]

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from whitebox_loc._types import Array, ArrayLike
 from whitebox_loc._validation import (
     as_array,
     check_bool,
@@ -65,14 +66,14 @@ class AveragePrecision:
     """
 
     map: float
-    by_threshold: np.ndarray
+    by_threshold: Array
     by_class: Mapping[int, float]
     by_area: Mapping[str, float]
     recall: Mapping[int, float]
     recall_by_area: Mapping[str, float]
-    thresholds: np.ndarray
-    classes: np.ndarray
-    precision: np.ndarray
+    thresholds: Array
+    classes: Array
+    precision: Array
 
     @property
     def map50(self) -> float:
@@ -105,7 +106,7 @@ class AveragePrecision:
 
 def mean_average_precision(
     found: Any,
-    truth: Any,
+    truth: ArrayLike,
     *,
     format: str = "rel_yxyx",
     truth_format: str = "yxyx",
@@ -217,20 +218,18 @@ def mean_average_precision(
 class _Matches:
     """What became of an image's detections of a class, in the order of their scores."""
 
-    scores: np.ndarray  # (d,)
-    hit: np.ndarray  # (areas, thresholds, d)
-    ignored: np.ndarray  # (areas, thresholds, d)
-    wanted: np.ndarray  # (areas,), true boxes that are not ignored
+    scores: Array  # (d,)
+    hit: Array  # (areas, thresholds, d)
+    ignored: Array  # (areas, thresholds, d)
+    wanted: Array  # (areas,), true boxes that are not ignored
 
 
-def _sorted(boxes: np.ndarray, scores: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+def _sorted(boxes: Array, scores: Array, most: int) -> tuple[Array, Array]:
     order = np.argsort(-scores, kind="stable")[:most]
     return boxes[order], scores[order]
 
 
-def _match(
-    detections: tuple[np.ndarray, np.ndarray], truth: np.ndarray, bounds: np.ndarray
-) -> _Matches:
+def _match(detections: tuple[Array, Array], truth: Array, bounds: Array) -> _Matches:
     """Give each detection the free true box it overlaps most, for all areas and thresholds."""
     boxes, scores = detections
     shape = (len(bounds), len(_THRESHOLDS), len(boxes))
@@ -253,18 +252,18 @@ def _match(
     return _Matches(scores, hit, ignored, (~outside).sum(1))
 
 
-def _last_largest(values: np.ndarray) -> np.ndarray:
+def _last_largest(values: Array) -> Array:
     """Return the index of the largest on the last axis; of equal ones, COCO takes the last."""
     return values.shape[-1] - 1 - np.argmax(values[..., ::-1], axis=-1)
 
 
-def _within(boxes: np.ndarray, bounds: np.ndarray) -> np.ndarray:
+def _within(boxes: Array, bounds: Array) -> Array:
     """Tell which boxes have an area within which bounds, (areas, boxes)."""
     area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     return (area >= bounds[:, :1]) & (area <= bounds[:, 1:])
 
 
-def _curves(pairs: list[_Matches], counts: list[int]) -> tuple[np.ndarray, np.ndarray]:
+def _curves(pairs: list[_Matches], counts: list[int]) -> tuple[Array, Array]:
     """Return precision (areas, thresholds, 101) and recall (counts, areas, thresholds).
 
     NaN in areas without true boxes.
@@ -287,7 +286,7 @@ def _curves(pairs: list[_Matches], counts: list[int]) -> tuple[np.ndarray, np.nd
     return precision, recall
 
 
-def _at_recalls(good: np.ndarray, counted: np.ndarray, total: int) -> np.ndarray:
+def _at_recalls(good: Array, counted: Array, total: int) -> Array:
     """Return the precision at the 101 recalls: the greatest from there on."""
     hits, seen = np.cumsum(good), np.cumsum(counted)
     precision = hits / np.maximum(seen, 1)
@@ -296,7 +295,7 @@ def _at_recalls(good: np.ndarray, counted: np.ndarray, total: int) -> np.ndarray
 
 
 def _summary(
-    classes: np.ndarray, areas: list[str], counts: list[int], tables: list[Any]
+    classes: Array, areas: list[str], counts: list[int], tables: list[Any]
 ) -> AveragePrecision:
     shape = (0, len(areas), len(_THRESHOLDS))
     precision = np.stack([p for p, _ in tables]) if tables else np.zeros((*shape, len(_RECALLS)))
@@ -315,13 +314,13 @@ def _summary(
     )
 
 
-def _mean(values: np.ndarray) -> float:
+def _mean(values: Array) -> float:
     """Return the mean of what is defined, NaN of nothing."""
     defined = values[~np.isnan(values)]
     return float(defined.mean()) if defined.size else float("nan")
 
 
-def _found(found: Any, format: str, size: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _found(found: Any, format: str, size: Any) -> tuple[Array, Array, Array]:
     """Return boxes (n, m, 4) in pixels, scores (n, m), labels (n, m)."""
     if isinstance(found, (tuple, list)) and len(found) in (2, 3):
         boxes, scores, labels = (*found, None)[:3]
@@ -346,7 +345,7 @@ def _found(found: Any, format: str, size: Any) -> tuple[np.ndarray, np.ndarray, 
     return boxes, scores, labels
 
 
-def _true(truth: Any, format: str, size: Any) -> tuple[np.ndarray, np.ndarray]:
+def _true(truth: ArrayLike, format: str, size: Any) -> tuple[Array, Array]:
     if hasattr(truth, "boxes") and hasattr(truth, "labels"):
         boxes, labels = truth.boxes, truth.labels
     elif isinstance(truth, tuple) and len(truth) == 2:
@@ -361,8 +360,8 @@ def _true(truth: Any, format: str, size: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _boxes(
-    name: str, boxes: Any, labels: Any, keyword: str, format: str, size: Any
-) -> tuple[np.ndarray, np.ndarray]:
+    name: str, boxes: ArrayLike, labels: ArrayLike, keyword: str, format: str, size: Any
+) -> tuple[Array, Array]:
     """Return boxes (n, m, 4) in float64 pixels, zeros for padding, and labels (n, m)."""
     check_choice(keyword, format, FORMATS)
     boxes = as_array(name, boxes)

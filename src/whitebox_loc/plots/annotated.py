@@ -9,10 +9,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 
+from whitebox_loc._types import Array
+from whitebox_loc.plots.style import color_bar
+
 
 def annotated_matrix(
-    ax: Axes, values: np.ndarray, text: Callable[[int, int], str], label: str, norm: Normalize,
-    *, cmap: str = "viridis", fontsize: float = 7, square: bool = False,
+    ax: Axes, values: Array, text: Callable[[int, int], str], label: str, norm: Normalize,
+    *, title: str = "", cmap: str = "viridis", fontsize: float = 7, square: bool = False,
 ) -> None:  # fmt: skip
     """Draw `values` as colours, NaN in grey, and write ``text(row, column)`` into each cell.
 
@@ -28,8 +31,8 @@ def annotated_matrix(
         if words:
             ax.text(column, row, words, ha="center", va="center", fontsize=fontsize,
                     color="white" if dark else "black")  # fmt: skip
-    bar = ax.figure.colorbar(image, ax=ax, label=label)
-    bar.ax.tick_params(labelsize=7)
+    color_bar(image, ax, label)
+    ax.set_title(title, fontsize=10)
 
 
 def name_cells(ax: Axes, rows: Sequence[Any], columns: Sequence[Any], rotation: float = 0) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
+from whitebox_loc._types import Array
 from whitebox_loc._validation import as_array, check_boxes, shortened
 
 MOST_AXES = 1000
@@ -17,7 +18,7 @@ MOST_AXES = 1000
 
 def check_table(
     name: str, value: Any, shape: tuple[int | str, ...], why: str = "", *, nan: bool = True
-) -> np.ndarray:
+) -> Array:
     """Return an array of numbers as float64; lengths given by a name may be any but 0.
 
     NaN, which is drawn as a gap, is refused on request; infinity always.
@@ -38,7 +39,7 @@ def check_table(
     return array
 
 
-def check_image(name: str, value: Any) -> np.ndarray:
+def check_image(name: str, value: Any) -> Array:
     """Return an image (height, width) or (height, width, channels); uint8 is divided by 255."""
     ndim = np.ndim(as_array(name, value))
     shape = ("height", "width", "channels") if ndim == 3 else ("height", "width")
@@ -48,7 +49,7 @@ def check_image(name: str, value: Any) -> np.ndarray:
     return image / 255 if getattr(value, "dtype", None) == np.uint8 else image
 
 
-def check_box(name: str, value: Any) -> np.ndarray:
+def check_box(name: str, value: Any) -> Array:
     """Return one box (4,), finite."""
     box = check_boxes(name, value)
     if box.shape != (4,):

@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-import numpy as np
 from matplotlib.axes import Axes
 
+from whitebox_loc._types import Array, ArrayLike
 from whitebox_loc._validation import check_real
 from whitebox_loc.plots.checks import check_box, check_count, check_labels, check_table
 from whitebox_loc.plots.style import COLORS, attribution_bar, axes_grid, crop, outline, signed_norm
 
 
 def saliency_grid(
-    maps: Any,
+    maps: ArrayLike,
     rows: Sequence[str],
     columns: Sequence[str],
-    axes: Any = None,
+    axes: ArrayLike = None,
     *,
-    box: Any = None,
+    box: ArrayLike = None,
     margin: float | None = None,
     labels: Sequence[str] | None = None,
-) -> np.ndarray:
+) -> Array:
     """Draw a table of signed maps, each row with a colour scale of its own, centred on 0.
 
     Parameters
@@ -53,8 +52,7 @@ def saliency_grid(
     rows, columns = check_labels("rows", rows), check_labels("columns", columns)
     shape = (len(rows), len(columns), "height", "width")
     maps = check_table("maps", maps, shape, ", a map for each of `rows` and `columns`")
-    if box is not None:
-        box = check_box("box", box)
+    box = None if box is None else check_box("box", box)
     if margin is not None:
         check_real("margin", margin, low=0)
     if labels is not None:
@@ -77,9 +75,8 @@ def saliency_grid(
     return axes
 
 
-def _frame(ax: Axes, box: Any, margin: float | None) -> None:
-    ax.set_xticks([])
-    ax.set_yticks([])
+def _frame(ax: Axes, box: ArrayLike, margin: float | None) -> None:
+    ax.set(xticks=[], yticks=[])
     if box is None:
         return
     outline(ax, box, color=COLORS["reference"], linewidth=0.6)

@@ -9,22 +9,23 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from whitebox_loc._types import Array, ArrayLike
 from whitebox_loc.plots.checks import check_count, check_labels, check_table
 from whitebox_loc.plots.style import COLORS, axes_grid
 
 
 def leaderboard(
-    means: Any,
-    lows: Any,
-    highs: Any,
+    means: ArrayLike,
+    lows: ArrayLike,
+    highs: ArrayLike,
     rows: Sequence[str],
     columns: Sequence[str],
-    axes: Any = None,
+    axes: ArrayLike = None,
     *,
     baselines: Collection[str] = (),
-    incomplete: Any = None,
+    incomplete: ArrayLike = None,
     notes: Sequence[str] | None = None,
-) -> np.ndarray:
+) -> Array:
     """Draw a panel a metric, a line a method: the mean and its interval.
 
     Parameters
@@ -64,11 +65,9 @@ def leaderboard(
     """
     rows, columns = check_labels("rows", rows), check_labels("columns", columns)
     shape = (len(rows), len(columns))
-    arrays = ("means", means), ("lows", lows), ("highs", highs)
-    tables = [
-        check_table(n, each, shape, ", a value for each of `rows` and `columns`")
-        for n, each in arrays
-    ]
+    arrays = {"means": means, "lows": lows, "highs": highs}
+    each = ", a value for each of `rows` and `columns`"
+    tables = [check_table(name, array, shape, each) for name, array in arrays.items()]
     marked = _marked(baselines)
     if notes is not None:
         notes = check_labels("notes", notes, len(columns))
@@ -97,7 +96,7 @@ def _marked(baselines: Any) -> list[str]:
     return [] if known_empty else check_labels("baselines", baselines)
 
 
-def _panel(ax: Axes, columns: list[np.ndarray], marks: np.ndarray, hollow: np.ndarray) -> None:
+def _panel(ax: Axes, columns: list[Array], marks: Array, hollow: Array) -> None:
     means, lows, highs = columns
     places = np.arange(len(means))
     styles = ((~marks, COLORS["line"], "o"), (marks, COLORS["predicted"], "D"))
@@ -109,8 +108,8 @@ def _panel(ax: Axes, columns: list[np.ndarray], marks: np.ndarray, hollow: np.nd
     for chosen, color, marker in styles:
         rows = chosen & np.isfinite(means)
         # One image has a mean and no interval.
-        ends = [np.where(np.isfinite(end), end, means)[rows] for end in (lows, highs)]
-        ax.hlines(places[rows], *ends, color=color, linewidth=2.2, alpha=0.45)
+        left, right = (np.where(np.isfinite(end), end, means)[rows] for end in (lows, highs))
+        ax.hlines(places[rows], left, right, color=color, linewidth=2.2, alpha=0.45)
         for part, face in ((rows & ~hollow, color), (rows & hollow, "white")):
             ax.plot(means[part], places[part], marker, color=color, mfc=face, markersize=3.5)
     for place in places[~np.isfinite(means)]:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 
+from whitebox_loc._types import Array, ArrayLike
 from whitebox_loc.plots.annotated import annotated_matrix
 from whitebox_loc.plots.checks import check_labels, check_table, check_text
 from whitebox_loc.plots.style import one_axes
 
 
 def heat_map(
-    values: np.ndarray,
-    row_edges: np.ndarray,
-    column_edges: np.ndarray,
+    values: Array,
+    row_edges: Array,
+    column_edges: Array,
     ax: Axes | None = None,
     *,
     labels: tuple[str, str] = ("", ""),
@@ -41,10 +40,6 @@ def heat_map(
     limits : (float, float), optional
         Ends of the colour scale; default the range of the values.
 
-    Returns
-    -------
-    matplotlib.axes.Axes
-
     Examples
     --------
     >>> ax = heat_map(np.array([[1.0, np.nan]]), [0, 1], [0, 5, 10], labels=("height", "width"))
@@ -65,16 +60,14 @@ def heat_map(
         value = values[row, column]
         return f"{value:.3f}" if np.isfinite(value) else ""
 
-    annotated_matrix(ax, values, text, bar, Normalize(low, high), fontsize=6)
+    annotated_matrix(ax, values, text, bar, Normalize(low, high), title=title, fontsize=6)
     for set_ticks, edges in ((ax.set_yticks, row_edges), (ax.set_xticks, column_edges)):
         set_ticks(np.arange(len(edges)) - 0.5, [f"{edge:g}" for edge in edges], fontsize=7)
-    ax.set_ylabel(row_label)
-    ax.set_xlabel(column_label)
-    ax.set_title(title, fontsize=10)
+    ax.set(xlabel=column_label, ylabel=row_label)
     return ax
 
 
-def _limits(values: np.ndarray, limits: Any) -> tuple[float, float]:
+def _limits(values: Array, limits: ArrayLike) -> tuple[float, float]:
     """Return the ends of the colour scale; without numbers that of shares."""
     if limits is None:
         known = values[np.isfinite(values)]

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from whitebox_loc import evaluation, introspect, plots
 from whitebox_loc._files import replacing
+from whitebox_loc._types import Array
 from whitebox_loc.boxes.formats import COORDINATES
 from whitebox_loc.models import edge_distributions, edge_logits
 from whitebox_loc.plots.style import crop
@@ -100,7 +101,7 @@ def _predictions(subject: Subject) -> Figure:
     return figure
 
 
-def _zoom(ax: Any, box: np.ndarray, size: tuple[int, int]) -> str:
+def _zoom(ax: Any, box: Array, size: tuple[int, int]) -> str:
     """Show the surroundings of a box that would vanish under its outlines."""
     top, left, bottom, right = box
     side = max(bottom - top, right - left) + 8

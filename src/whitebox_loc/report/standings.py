@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from whitebox_loc._types import Array
 from whitebox_loc.evaluation.benchmarking.results import Results
 from whitebox_loc.evaluation.scores.record import Metric
 
@@ -30,14 +31,14 @@ class Standing:
 
     methods: list[str]
     metrics: list[str]
-    means: np.ndarray
-    lows: np.ndarray
-    highs: np.ndarray
-    counts: np.ndarray
+    means: Array
+    lows: Array
+    highs: Array
+    counts: Array
     most: int
     baselines: list[str]
 
-    def beaten(self, rows: Mapping[str, Metric], below: Sequence[str]) -> np.ndarray:
+    def beaten(self, rows: Mapping[str, Metric], below: Sequence[str]) -> Array:
         """Return where a method is better than all the baselines in `below`, bool array."""
         known = [self.methods.index(name) for name in below if name in self.methods]
         signs = np.array([1 if rows[name].higher_is_better else -1 for name in self.metrics])

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from whitebox_loc._types import Array
 from whitebox_loc.boxes.formats import COORDINATES
 from whitebox_loc.data import Scene, generate, render
 from whitebox_loc.evaluation.scores.record import Metric, Trial
@@ -18,7 +19,7 @@ from whitebox_loc.models import compiled, mechanism
 SIZE = (16, 16)
 
 
-Exact = Callable[[Any, np.ndarray], np.ndarray]
+Exact = Callable[[Any, Array], Array]
 """From a model and images to the truth that the oracle gets."""
 
 
@@ -81,7 +82,7 @@ def linear_world(row: Metric, coordinate: str, n: int, seed: int) -> tuple[Trial
     images = render(boxes, scene)
     index = COORDINATES.index(coordinate)
 
-    def exact(model: keras.Model, images: np.ndarray) -> np.ndarray:
+    def exact(model: keras.Model, images: Array) -> Array:
         kernel = model.get_layer("box").get_weights()[0][:, index]
         slope = np.broadcast_to(kernel.reshape(1, *SIZE), images.shape[:3])
         if row.oracle == "slope":

@@ -16,6 +16,7 @@ import numpy as np
 
 from whitebox_loc._digests import describe, digest, model_digest
 from whitebox_loc._statistics import mean_interval
+from whitebox_loc._types import Array, ArrayLike, Model
 from whitebox_loc._version import __version__
 from whitebox_loc.boxes.formats import COORDINATES
 from whitebox_loc.data import Scene, generate
@@ -26,7 +27,7 @@ from whitebox_loc.introspect import saliency
 from whitebox_loc.introspect.attribution.choices import choose
 from whitebox_loc.models import Mechanism
 
-Truth = Callable[[Any, np.ndarray], np.ndarray]
+Truth = Callable[[Any, Array], Array]
 """From a model and images to the truth that a control is made from."""
 
 Cell = list[dict[str, Any]]
@@ -113,8 +114,8 @@ class Subject:
         self.job = job
         self.model = _model(job.model)
         self.batch = generate(job.scene, job.n, seed=job.seed, valid_only=True)
-        self.maps: np.ndarray | None = None
-        self.gap: np.ndarray | None = None
+        self.maps: Array | None = None
+        self.gap: Array | None = None
         if not job.method.control:
             self.maps, info = self._saliency(
                 self.model, self.batch.images, list(job.coordinates), return_info=True
@@ -149,13 +150,13 @@ class Subject:
             used=used, gap=gap, seed=job.seed, batch_size=job.batch_size,
         )  # fmt: skip
 
-    def _used(self, coordinate: str) -> tuple[np.ndarray | None, str]:
+    def _used(self, coordinate: str) -> tuple[Array | None, str]:
         """Return model truth (n, height, width), or None and why the mechanism is not known."""
         used, reason = self._all_used
         return None if used is None else used[COORDINATES.index(coordinate)], reason
 
     @cached_property
-    def _all_used(self) -> tuple[np.ndarray | None, str]:
+    def _all_used(self) -> tuple[Array | None, str]:
         mechanism, images = self.job.model.mechanism, self.batch.images
         if mechanism is None:
             return None, NO_MECHANISM
@@ -163,7 +164,7 @@ class Subject:
         key = (self.job.model.digest, mechanism, zlib.crc32(images.tobytes()), images.shape)
         return _kept(_truths, key, lambda: _measure_used(mechanism, images))
 
-    def _saliency(self, model: keras.Model, images: Any, target: Any, **more: Any) -> Any:
+    def _saliency(self, model: keras.Model, images: ArrayLike, target: Any, **more: Any) -> Any:
         method = self.job.method
         options = {**self._about_images(), **method.options, **more}
         return saliency(
@@ -187,8 +188,13 @@ class Subject:
         return {name: value for name, value in values.items() if name in names}
 
     def _control(
-        self, coordinate: str, truth: Truth, rng: np.random.Generator, model: Any, images: Any
-    ) -> np.ndarray:
+        self,
+        coordinate: str,
+        truth: Truth,
+        rng: np.random.Generator,
+        model: Model,
+        images: ArrayLike,
+    ) -> Array:
         job = self.job
         return job.method.row.function(
             images, self.batch.boxes, coordinate, job.scene, truth(model, images), rng,
@@ -206,21 +212,21 @@ class Subject:
             raise NotApplicableError(reason)
         return lambda model, images: used
 
-    def _evidence(self, coordinate: str, model: Any, images: Any) -> np.ndarray:
+    def _evidence(self, coordinate: str, model: Model, images: ArrayLike) -> Array:
         scene, batch = self.job.scene, self.batch
         shapes = [scene.shapes[label] for label in batch.labels]
         return evidence_mask(batch.boxes, scene.size, coordinate, shape=shapes)
 
-    def _moved(self, coordinate: str, model: Any, images: Any) -> np.ndarray:
+    def _moved(self, coordinate: str, model: Model, images: ArrayLike) -> Array:
         if model is self.model and images is self.batch.images:
             return self._moved_here[self.job.coordinates.index(coordinate)]
         return self._moves(model, images, coordinate)
 
     @cached_property
-    def _moved_here(self) -> np.ndarray:
+    def _moved_here(self) -> Array:
         return self._moves(self.model, self.batch.images, list(self.job.coordinates))
 
-    def _moves(self, model: Any, images: Any, target: Any) -> np.ndarray:
+    def _moves(self, model: Model, images: ArrayLike, target: Any) -> Array:
         batch, job = self.batch, self.job
         try:
             return saliency(
@@ -270,7 +276,7 @@ def _short(value: float) -> float:
 
 
 _loaded: OrderedDict[str, keras.Model] = OrderedDict()
-_truths: OrderedDict[tuple[Any, ...], tuple[np.ndarray | None, str]] = OrderedDict()
+_truths: OrderedDict[tuple[Any, ...], tuple[Array | None, str]] = OrderedDict()
 _lock = threading.RLock()
 
 KEPT = 4
@@ -298,7 +304,7 @@ def _load(spec: ModelSpec) -> keras.Model:
     return model
 
 
-def _measure_used(mechanism: Mechanism, images: np.ndarray) -> tuple[np.ndarray | None, str]:
+def _measure_used(mechanism: Mechanism, images: Array) -> tuple[Array | None, str]:
     try:
         return mechanism.used(images), ""
     except ValueError as error:

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from whitebox_loc._statistics import bootstrap_interval
+from whitebox_loc._types import Array
 from whitebox_loc._validation import (
     check_choice,
     check_int,
@@ -39,7 +40,7 @@ RESAMPLES = 2000
 NOT_FINITE = "not finite"
 """Note of a check on maps that hold a NaN or an infinity."""
 
-Explain = Callable[[keras.Model, np.ndarray, str], Any]
+Explain = Callable[[keras.Model, Array, str], Any]
 
 
 def certify(
@@ -134,7 +135,7 @@ def certify(
 
 
 def _certify_one(
-    explain: Callable[..., np.ndarray], name: str, images: Mapping[str, np.ndarray], seed: int
+    explain: Callable[..., Array], name: str, images: Mapping[str, Array], seed: int
 ) -> list[Check]:
     every = np.concatenate(list(images.values()))
     model = _model(COMPILED[name], every.shape[1:3])
@@ -161,9 +162,7 @@ def _certify_one(
     return rows
 
 
-def _checks(
-    maps: np.ndarray, used: np.ndarray, where: tuple[str, str, str], seed: int
-) -> list[Check]:
+def _checks(maps: Array, used: Array, where: tuple[str, str, str], seed: int) -> list[Check]:
     """Compare maps (n, height, width) with used pixels of the same shape."""
     size = np.abs(maps.astype(np.float64))
     area = used.mean((1, 2))
@@ -189,9 +188,9 @@ def _checks(
 
 
 def _share(
-    size: np.ndarray,
-    used: np.ndarray,
-    blank: np.ndarray,
+    size: Array,
+    used: Array,
+    blank: Array,
     where: tuple[str, str, str],
     seed: int,
 ) -> Check:
@@ -214,7 +213,7 @@ def _share(
     return Check(*where, "share", float(share.mean()), low, high, threshold, passed, note)
 
 
-def _blank_note(blank: np.ndarray) -> str:
+def _blank_note(blank: Array) -> str:
     return f"blank on {blank.sum()} of {len(blank)} images"
 
 
@@ -266,7 +265,7 @@ def _check_scenes(scenes: Mapping[str, Scene]) -> dict[str, Scene]:
 
 def _explainer(
     method: Any, options: dict[str, Any], seed: int, batch_size: int
-) -> tuple[Callable[..., np.ndarray], str]:
+) -> tuple[Callable[..., Array], str]:
     """Return a function from model and images to maps (4, n, height, width), and its name."""
     if callable(method):
         if options:
@@ -281,13 +280,13 @@ def _explainer(
     if "seed" in choice.options:
         options = {"seed": seed, **options}
 
-    def explain(model: keras.Model, images: np.ndarray) -> np.ndarray:
+    def explain(model: keras.Model, images: Array) -> Array:
         return saliency(model, images, COORDINATES, name, batch_size=batch_size, **options)
 
     return explain, name
 
 
-def _stacked(method: Explain, model: keras.Model, images: np.ndarray) -> np.ndarray:
+def _stacked(method: Explain, model: keras.Model, images: Array) -> Array:
     maps = np.stack([np.asarray(method(model, images, each)) for each in COORDINATES])
     if maps.shape != (4, *images.shape[:3]):
         raise ValueError(

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from whitebox_loc._types import Array, ArrayLike, Seed
 from whitebox_loc._validation import (
     check_bool,
     check_choice,
@@ -31,8 +32,8 @@ FARTHEST = 3
 
 def infidelity(
     model: keras.Model,
-    images: Any,
-    maps: Any,
+    images: ArrayLike,
+    maps: ArrayLike,
     target: Any = "top",
     *,
     perturbation: str = "noise",
@@ -41,12 +42,12 @@ def infidelity(
     side: int | None = None,
     scaled: bool = False,
     relative: bool = False,
-    boxes: Any = None,
+    boxes: ArrayLike = None,
     scene: Any = None,
-    labels: Any = None,
-    seed: Any = 0,
+    labels: ArrayLike = None,
+    seed: Seed = 0,
     batch_size: int = 256,
-) -> np.ndarray:
+) -> Array:
     """Return how badly a map predicts the target's change under random changes of the image.
 
     The mean over random I of the square of I·a - (f(x) - f(x - I)).
@@ -140,7 +141,7 @@ def infidelity(
     return ratio(error, (seen**2).mean(1))
 
 
-def completeness_gap(maps: Any, gap: Any) -> np.ndarray:
+def completeness_gap(maps: ArrayLike, gap: ArrayLike) -> Array:
     r"""Return the completeness gap as a share of the difference that the map should add up to.
 
     Parameters
@@ -177,7 +178,7 @@ def completeness_gap(maps: Any, gap: Any) -> np.ndarray:
     return ratio(np.abs(gap), np.abs(maps.sum((1, 2), dtype=np.float64) - gap))
 
 
-def _mean_square(expected: np.ndarray, seen: np.ndarray, scaled: bool) -> np.ndarray:
+def _mean_square(expected: Array, seen: Array, scaled: bool) -> Array:
     if scaled:
         power = (expected**2).sum(1)
         factor = (expected * seen).sum(1) / np.where(power > 0, power, 1)
@@ -186,8 +187,8 @@ def _mean_square(expected: np.ndarray, seen: np.ndarray, scaled: bool) -> np.nda
 
 
 def _edited(
-    images: np.ndarray, kind: str, noise: float, side: int | None, rng: np.random.Generator
-) -> Iterator[np.ndarray]:
+    images: Array, kind: str, noise: float, side: int | None, rng: np.random.Generator
+) -> Iterator[Array]:
     """Yield the images with noise or a black square."""
     n, height, width = images.shape[:3]
     noise = check_real("noise", noise, above=0)
@@ -204,7 +205,7 @@ def _edited(
         yield np.where((inside[0][:, :, None] & inside[1][:, None])[..., None], 0, images)
 
 
-def _edge_moves(boxes: np.ndarray, scene: Any, labels: Any, seed: int) -> Iterator[np.ndarray]:
+def _edge_moves(boxes: Array, scene: Any, labels: ArrayLike, seed: int) -> Iterator[Array]:
     """Yield images with one edge moved by 1 to `FARTHEST` pixels, as far as is legal."""
     rng, rows = np.random.default_rng(seed), np.arange(len(boxes))
     limits = np.stack(edge_limits(boxes, scene.size))

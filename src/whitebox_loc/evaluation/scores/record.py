@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from whitebox_loc._types import Array, ArrayLike
 from whitebox_loc._validation import check_choice, check_names, shortened
 
 if TYPE_CHECKING:
@@ -64,16 +65,16 @@ class Trial:
     (2, ['model'])
     """
 
-    maps: np.ndarray
-    images: np.ndarray
-    boxes: np.ndarray
+    maps: Array
+    images: Array
+    boxes: Array
     coordinate: str
     scene: Scene
-    labels: np.ndarray
+    labels: Array
     model: keras.Model | None = None
     explain: Callable[[Any, Any], Any] | None = None
-    used: np.ndarray | None = None
-    gap: np.ndarray | None = None
+    used: Array | None = None
+    gap: Array | None = None
     seed: int = 0
     batch_size: int = 256
 
@@ -122,7 +123,7 @@ class Metric:
     """
 
     name: str
-    function: Callable[..., np.ndarray]
+    function: Callable[..., Array]
     kind: str
     truth: str
     higher_is_better: bool
@@ -140,7 +141,7 @@ class Metric:
         check_choice("kind", self.kind, KINDS)
         check_choice("truth", self.truth, TRUTHS)
 
-    def score(self, trial: Trial, **options: Any) -> np.ndarray:
+    def score(self, trial: Trial, **options: Any) -> Array:
         """Return ``function(trial)`` with the row's options, after checking what it needs.
 
         Raises
@@ -161,7 +162,7 @@ class Metric:
         return self.function(trial, **{**self.options, **options})
 
 
-def check_values(name: str, values: Any, n: int) -> np.ndarray:
+def check_values(name: str, values: ArrayLike, n: int) -> Array:
     """Return what a metric returned as float64 array (n,), if it is such.
 
     Parameters

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from whitebox_loc._types import Array, ArrayLike, Seed
 from whitebox_loc._validation import check_bool, check_choice, check_generator, check_int
 from whitebox_loc.data.render import render
 from whitebox_loc.evaluation.scores.checking import flat
@@ -24,18 +25,18 @@ SPACINGS = ("log", "linear")
 
 def deletion(
     model: keras.Model,
-    images: Any,
-    maps: Any,
+    images: ArrayLike,
+    maps: ArrayLike,
     target: Any = "top",
     *,
     fill: str = "black",
     spacing: str = "log",
     steps: int = 16,
-    boxes: Any = None,
+    boxes: ArrayLike = None,
     scene: Any = None,
-    labels: Any = None,
+    labels: ArrayLike = None,
     move: int = 1,
-    seed: Any = 0,
+    seed: Seed = 0,
     batch_size: int = 256,
     return_curve: bool = False,
 ) -> Any:
@@ -113,18 +114,18 @@ def deletion(
 
 def insertion(
     model: keras.Model,
-    images: Any,
-    maps: Any,
+    images: ArrayLike,
+    maps: ArrayLike,
     target: Any = "top",
     *,
     fill: str = "black",
     spacing: str = "log",
     steps: int = 16,
-    boxes: Any = None,
+    boxes: ArrayLike = None,
     scene: Any = None,
-    labels: Any = None,
+    labels: ArrayLike = None,
     move: int = 1,
-    seed: Any = 0,
+    seed: Seed = 0,
     batch_size: int = 256,
     return_curve: bool = False,
 ) -> Any:
@@ -180,13 +181,13 @@ def insertion(
 
 def _replaced(
     responses: Responses,
-    maps: Any,
+    maps: ArrayLike,
     target: Any,
     fill: str,
     spacing: str,
     steps: int,
     world: tuple[Any, Any, Any, int],
-    seed: Any,
+    seed: Seed,
     return_curve: bool,
     *,
     insert: bool,
@@ -202,7 +203,7 @@ def _replaced(
     rank = _ranks(maps, seed)
     filled = FILLS[fill](responses.images)
 
-    def variants(rows: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    def variants(rows: Array, numbers: Array) -> Array:
         first = (rank[rows] < counts[numbers, None, None])[..., None]
         return np.where(first != insert, filled[rows], responses.images[rows])
 
@@ -215,14 +216,14 @@ def _replaced(
 
 def _edges_replaced(
     responses: Responses,
-    maps: np.ndarray,
-    boxes: Any,
+    maps: Array,
+    boxes: ArrayLike,
     scene: Any,
-    labels: Any,
+    labels: ArrayLike,
     move: int,
-    seed: Any,
+    seed: Seed,
     insert: bool,
-) -> np.ndarray:
+) -> Array:
     boxes, scene = check_world(boxes, scene, responses.images)
     check_int("move", move, low=1, high=max(scene.size))
     check_int("seed", seed, low=0)
@@ -235,7 +236,7 @@ def _edges_replaced(
     return np.where(legal, area, np.nan)
 
 
-def _counts(pixels: int, spacing: str, steps: int) -> tuple[np.ndarray, np.ndarray]:
+def _counts(pixels: int, spacing: str, steps: int) -> tuple[Array, Array]:
     """Return the numbers of pixels at which a curve is read, and their places on its axis."""
     check_int("steps", steps, low=1)
     if check_choice("spacing", spacing, SPACINGS) == "linear":
@@ -249,7 +250,7 @@ def _counts(pixels: int, spacing: str, steps: int) -> tuple[np.ndarray, np.ndarr
     return counts, np.log2(np.maximum(counts, 0.5))
 
 
-def _ranks(maps: np.ndarray, seed: Any) -> np.ndarray:
+def _ranks(maps: Array, seed: Seed) -> Array:
     """Return each pixel's place by decreasing |a|, equal ones in random order."""
     size = np.abs(flat(maps))
     chance = check_generator(seed).random(size.shape)
@@ -257,14 +258,14 @@ def _ranks(maps: np.ndarray, seed: Any) -> np.ndarray:
     return np.lexsort((chance, -size), axis=1).argsort(axis=1).reshape(maps.shape)
 
 
-def _blur(images: np.ndarray) -> np.ndarray:
+def _blur(images: Array) -> Array:
     from scipy.ndimage import gaussian_filter
 
     sigma = min(images.shape[1:3]) / 8
     return gaussian_filter(images, (0, sigma, sigma, 0), mode="nearest")
 
 
-FILLS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+FILLS: dict[str, Callable[[Array], Array]] = {
     "black": np.zeros_like,
     "mean": lambda images: np.broadcast_to(images.mean((1, 2), keepdims=True), images.shape),
     "blur": _blur,

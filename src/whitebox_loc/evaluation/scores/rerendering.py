@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from whitebox_loc._types import Array, ArrayLike
 from whitebox_loc._validation import check_boxes
 from whitebox_loc.boxes.moves import are_legal
 from whitebox_loc.data.scenes import Scene
@@ -19,7 +20,7 @@ from whitebox_loc.introspect.targets import COORDINATES
 ORDERS = tuple(itertools.permutations(range(4)))
 
 
-def check_world(boxes: Any, scene: Any, images: np.ndarray) -> tuple[np.ndarray, Scene]:
+def check_world(boxes: ArrayLike, scene: Any, images: Array) -> tuple[Array, Scene]:
     """Return boxes and scene, which drawing anew needs, if they fit the images."""
     if boxes is None or not isinstance(scene, Scene):
         raise ValueError(
@@ -40,9 +41,7 @@ def check_world(boxes: Any, scene: Any, images: np.ndarray) -> tuple[np.ndarray,
     return boxes.astype(np.int64), scene
 
 
-def edge_states(
-    boxes: np.ndarray, size: tuple[int, int], step: int
-) -> tuple[np.ndarray, np.ndarray]:
+def edge_states(boxes: Array, size: tuple[int, int], step: int) -> tuple[Array, Array]:
     """Return boxes (n, 16, 4) with every subset of edges moved, and which images allow it (n,).
 
     Bit e of a state tells whether edge e (top, left, bottom, right) has moved. An edge moves
@@ -56,11 +55,11 @@ def edge_states(
     bits = (np.arange(16)[:, None] >> np.arange(4)) & 1
     states = boxes[:, None] + bits * moves[:, None]
     # State 0 is the box itself.
-    legal: np.ndarray = np.all(are_legal(states, size), axis=1)
+    legal: Array = np.all(are_legal(states, size), axis=1)
     return np.where(legal[:, None, None], states, boxes[:, None]), legal
 
 
-def edge_mass(maps: np.ndarray, boxes: np.ndarray, scene: Scene, labels: Any) -> np.ndarray:
+def edge_mass(maps: Array, boxes: Array, scene: Scene, labels: ArrayLike) -> Array:
     """Return the mass |a| (n, 4) that maps have on the evidence of each edge."""
     size = np.abs(maps.astype(np.float64))
     return np.stack(
@@ -69,7 +68,7 @@ def edge_mass(maps: np.ndarray, boxes: np.ndarray, scene: Scene, labels: Any) ->
     )
 
 
-def edge_order_area(responses: np.ndarray, mass: np.ndarray, *, insert: bool) -> np.ndarray:
+def edge_order_area(responses: Array, mass: Array, *, insert: bool) -> Array:
     """Return the mean response (n,) while edges move one by one, by decreasing mass.
 
     Parameters

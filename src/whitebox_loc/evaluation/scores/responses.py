@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from whitebox_loc._types import Array, ArrayLike
 from whitebox_loc._validation import check_int, check_model
 from whitebox_loc.evaluation.scores.checking import check_maps, check_shown
 from whitebox_loc.introspect.targets import as_target
@@ -27,7 +28,7 @@ class Responses:
         Most images in one pass.
     """
 
-    def __init__(self, model: keras.Model, images: Any, target: Any, batch_size: int) -> None:
+    def __init__(self, model: keras.Model, images: ArrayLike, target: Any, batch_size: int) -> None:
         self.images = check_shown(images)
         check_int("batch_size", batch_size, low=1)
         inputs = Inputs(self.images, (), 0)
@@ -37,7 +38,7 @@ class Responses:
     def __len__(self) -> int:
         return len(self.images)
 
-    def check_maps(self, maps: Any) -> np.ndarray:
+    def check_maps(self, maps: ArrayLike) -> Array:
         """Return maps if there is one for each image."""
         maps = check_maps(maps)
         if maps.shape != self.images.shape[:3]:
@@ -47,11 +48,11 @@ class Responses:
             )
         return maps
 
-    def at(self, images: np.ndarray) -> np.ndarray:
+    def at(self, images: Array) -> Array:
         """Return the target, float64 (n,), at one variant of each image."""
         return self.of(lambda rows, _: images[rows], 1)[:, 0]
 
-    def of(self, make: Callable[[np.ndarray, np.ndarray], np.ndarray], count: int) -> np.ndarray:
+    def of(self, make: Callable[[Array, Array], Array], count: int) -> Array:
         """Return the target, float64 (n, count), at `count` variants of each image.
 
         ``make(rows, numbers)`` draws the variants of these numbers of the images `rows`.

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from whitebox_loc._types import Array, ArrayLike, Seed
 from whitebox_loc._validation import (
     check_bool,
     check_callable,
@@ -23,7 +24,7 @@ from whitebox_loc.evaluation.scores.stability import explained
 from whitebox_loc.introspect.tracing.layers import named_layers
 from whitebox_loc.models.initialization import kept_random_state, reinitialize
 
-Explain = Callable[[keras.Model, np.ndarray], Any]
+Explain = Callable[[keras.Model, Array], Any]
 
 ORDERS = ("top_down", "bottom_up")
 
@@ -33,7 +34,7 @@ RANDOM_WEIGHTS = 1
 
 def randomization(
     model: keras.Model,
-    images: Any,
+    images: ArrayLike,
     explain: Explain,
     *,
     similarity: str = "spearman",
@@ -41,7 +42,7 @@ def randomization(
     order: str = "top_down",
     samples: int = 1,
     noise: float = 0.1,
-    seed: Any = 0,
+    seed: Seed = 0,
     return_layers: bool = False,
 ) -> Any:
     r"""Return how alike maps stay while layer after layer gets random weights (MPRT).
@@ -109,7 +110,7 @@ def randomization(
     rng = _generator(seed)
     noises = _noises(rng, samples, noise)
 
-    def maps_of(any_model: keras.Model) -> np.ndarray:
+    def maps_of(any_model: keras.Model) -> Array:
         maps = np.mean([_maps(explain, any_model, images + grain(images)) for grain in noises], 0)
         return np.abs(maps) if absolute else maps
 
@@ -123,8 +124,8 @@ def randomization(
 
 
 def efficient_randomization(
-    model: keras.Model, images: Any, explain: Explain, *, bins: int = 100, seed: Any = 0
-) -> np.ndarray:
+    model: keras.Model, images: ArrayLike, explain: Explain, *, bins: int = 100, seed: Seed = 0
+) -> Array:
     """Return by how much maps get more complex when all weights are random (efficient MPRT).
 
     (h' - h) / h, with h the entropy of the histogram of a map's values for the model itself, and
@@ -192,14 +193,14 @@ def _cascade(
         yield name, changed
 
 
-def _generator(seed: Any) -> np.random.Generator:
+def _generator(seed: Seed) -> np.random.Generator:
     """Return a generator that no model draws its first weights from, whatever its seed."""
     return np.random.default_rng(branch(seed_root(seed), RANDOM_WEIGHTS))
 
 
 def _randomized(
     model: keras.Model, rng: np.random.Generator
-) -> tuple[keras.Model, dict[str, list[np.ndarray]]]:
+) -> tuple[keras.Model, dict[str, list[Array]]]:
     """Return a copy with random weights, and those of each layer that they change."""
     changed = _copy(model)
     layers = {name: own for name, layer in named_layers(changed).items() if (own := _own(layer))}
@@ -253,17 +254,17 @@ def _noises(rng: np.random.Generator, samples: int, noise: float) -> list[Callab
     return [grain(int(seed)) for seed in seeds]
 
 
-def _maps(explain: Explain, model: keras.Model, images: np.ndarray) -> np.ndarray:
+def _maps(explain: Explain, model: keras.Model, images: Array) -> Array:
     return explained(lambda shown: explain(model, shown), images)
 
 
-def _histogram_entropy(maps: np.ndarray, bins: int) -> np.ndarray:
+def _histogram_entropy(maps: Array, bins: int) -> Array:
     counts = np.stack([np.histogram(_span(m), bins)[0] for m in flat(maps)])
     share = counts / counts.sum(1, keepdims=True)
     return -(share * np.log(np.where(share > 0, share, 1))).sum(1) + 0.0
 
 
-def _span(values: np.ndarray) -> np.ndarray:
+def _span(values: Array) -> Array:
     """Shift and stretch to 0..1, which moves no value to another bin; tiny ranges would fail."""
     low, high = values.min(), values.max()
     return (values - low) / (high - low) if high > low else np.zeros_like(values)

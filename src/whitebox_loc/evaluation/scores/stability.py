@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from whitebox_loc._types import Array, ArrayLike, Seed
 from whitebox_loc._validation import (
     check_bool,
     check_callable,
@@ -24,14 +25,14 @@ from whitebox_loc.evaluation.scores.checking import (
 
 
 def max_sensitivity(
-    explain: Callable[[np.ndarray], Any],
-    images: Any,
+    explain: Callable[[Array], Any],
+    images: ArrayLike,
     *,
     radius: float = 0.02,
     samples: int = 8,
     relative: bool = True,
-    seed: Any = 0,
-) -> np.ndarray:
+    seed: Seed = 0,
+) -> Array:
     """Return the largest change of a map over random tiny changes of the image.
 
     Parameters
@@ -88,7 +89,7 @@ def max_sensitivity(
     return ratio(change, _norm(maps)) if relative else change
 
 
-def explained(explain: Callable[[np.ndarray], Any], images: np.ndarray) -> np.ndarray:
+def explained(explain: Callable[[Array], Any], images: Array) -> Array:
     """Return ``explain(images)`` as float64, after checking that there is a map an image."""
     maps = check_maps(explain(images), "explain(images)")
     if maps.shape != images.shape[:3]:
@@ -98,5 +99,5 @@ def explained(explain: Callable[[np.ndarray], Any], images: np.ndarray) -> np.nd
     return maps.astype(np.float64)
 
 
-def _norm(maps: np.ndarray) -> np.ndarray:
+def _norm(maps: Array) -> Array:
     return np.linalg.norm(flat(maps), axis=1)
