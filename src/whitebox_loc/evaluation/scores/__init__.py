@@ -84,39 +84,26 @@ _ROWS = (
         mass_accuracy, "task", _MASS, _ARRAS,
         _FEW + "signs turned round; a faithful map of a model that looks elsewhere scores low",
     ),
+    _location(mass_accuracy, "model", _MASS, _ARRAS, _FEW + "signs turned round"),
     _location(
-        mass_accuracy, "model", _MASS, _ARRAS, _FEW + "signs turned round",
-    ),
-    _location(
-        mass_accuracy, "task", _SIGNED_MASS, _ARRAS,
-        _FEW + "maps relative to a baseline brighter than the image have the other sign there",
-        signed=True,
+        mass_accuracy, "task", _SIGNED_MASS, _ARRAS, signed=True, fooled_by=_FEW
+        + "maps relative to a baseline brighter than the image have the other sign there",
     ),
     _location(
         rank_accuracy, "task", _RANK, _ARRAS,
         "any rescaling that keeps the order: it does not see how strong the false pixels are",
     ),
-    _location(
-        rank_accuracy, "model", _RANK, _ARRAS,
-        "any rescaling that keeps the order; a mask of most of the image is met by any map",
-    ),
-    _location(
-        rank_accuracy, "task", _SIGNED_RANK, _ARRAS,
-        "any rescaling that keeps order and signs",
-        signed=True,
-    ),
+    _location(rank_accuracy, "model", _RANK, _ARRAS,
+              "any rescaling that keeps the order; a mask of most of the image is met by any map"),
+    _location(rank_accuracy, "task", _SIGNED_RANK, _ARRAS,
+              "any rescaling that keeps order and signs", signed=True),
     _location(
         pointing_game, "task", _POINT, _ZHANG,
         "all pixels but one: noise with a single lucky maximum is perfect, and blur costs little",
     ),
-    _location(
-        pointing_game, "model", _POINT, _ZHANG,
-        "all pixels but one; a mask of most of the image is met by any map",
-    ),
-    _location(
-        pointing_game, "task", _SIGNED_POINT, _ZHANG, "all pixels but one",
-        signed=True,
-    ),
+    _location(pointing_game, "model", _POINT, _ZHANG,
+              "all pixels but one; a mask of most of the image is met by any map"),
+    _location(pointing_game, "task", _SIGNED_POINT, _ZHANG, "all pixels but one", signed=True),
     _faithful(
         "deletion", deletion, _CURVE, _PETSIUK,
         "images that no scene can draw: it may measure how the model fails on them. With black, "

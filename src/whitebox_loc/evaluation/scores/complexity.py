@@ -53,12 +53,7 @@ def entropy(maps: ArrayLike) -> Array:
     -------
     float64 array (n,)
         0 for a single pixel, log(pixels) for a constant map; NaN for a map that is zero
-        everywhere.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If a map is not finite or has another shape.
+        everywhere. Errors as `gini`.
 
     References
     ----------

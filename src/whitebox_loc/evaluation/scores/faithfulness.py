@@ -18,10 +18,11 @@ from whitebox_loc._validation import (
     check_real,
 )
 from whitebox_loc.boxes.moves import edge_limits
+from whitebox_loc.data import Scene
 from whitebox_loc.data.render import render
 from whitebox_loc.evaluation.scores.checking import MOST_SAMPLES, check_maps, ratio
 from whitebox_loc.evaluation.scores.rerendering import check_world
-from whitebox_loc.evaluation.scores.responses import Responses, pixels_per_unit
+from whitebox_loc.evaluation.scores.responses import Responses
 
 PERTURBATIONS = ("noise", "square", "render")
 """Kinds of change that `infidelity` makes."""
@@ -43,7 +44,7 @@ def infidelity(
     scaled: bool = False,
     relative: bool = False,
     boxes: ArrayLike = None,
-    scene: Any = None,
+    scene: Scene | None = None,
     labels: ArrayLike = None,
     seed: Seed = 0,
     batch_size: int = 256,
@@ -137,7 +138,7 @@ def infidelity(
         seen[:, sample] = before - responses.at(changed)
     error = np.where(changed_once, _mean_square(expected, seen, scaled), np.nan)
     if not relative:
-        return pixels_per_unit(target, maps.shape[1:]) ** 2 * error
+        return responses.pixels_per_unit**2 * error
     return ratio(error, (seen**2).mean(1))
 
 
@@ -205,7 +206,7 @@ def _edited(
         yield np.where((inside[0][:, :, None] & inside[1][:, None])[..., None], 0, images)
 
 
-def _edge_moves(boxes: Array, scene: Any, labels: ArrayLike, seed: int) -> Iterator[Array]:
+def _edge_moves(boxes: Array, scene: Scene, labels: ArrayLike, seed: int) -> Iterator[Array]:
     """Yield images with one edge moved by 1 to `FARTHEST` pixels, as far as is legal."""
     rng, rows = np.random.default_rng(seed), np.arange(len(boxes))
     limits = np.stack(edge_limits(boxes, scene.size))

@@ -39,8 +39,7 @@ def mass_accuracy(maps: ArrayLike, masks: ArrayLike, *, signs: ArrayLike = None)
 
     References
     ----------
-    L. Arras et al., "CLEVR-XAI: a benchmark dataset for the ground truth evaluation of neural
-    network explanations", 2022, doi:10.1016/j.inffus.2021.11.008.
+    L. Arras et al., "CLEVR-XAI", 2022, doi:10.1016/j.inffus.2021.11.008.
 
     Examples
     --------
@@ -52,10 +51,9 @@ def mass_accuracy(maps: ArrayLike, masks: ArrayLike, *, signs: ArrayLike = None)
     maps, hits = _hits(maps, masks, signs)
     # Over the greatest value first, so that the sum of a huge map stays finite.
     size = np.abs(flat(maps).astype(np.float64))
-    largest = size.max(1)
-    share = size / np.where(largest, largest, 1)[:, None]
-    total = share.sum(1)
-    return _defined(masks, (share * flat(hits)).sum(1), total)
+    largest = size.max(1, keepdims=True)
+    share = size / np.where(largest, largest, 1)
+    return _defined(masks, (share * flat(hits)).sum(1), share.sum(1))
 
 
 def rank_accuracy(maps: ArrayLike, masks: ArrayLike, *, signs: ArrayLike = None) -> Array:
@@ -76,11 +74,7 @@ def rank_accuracy(maps: ArrayLike, masks: ArrayLike, *, signs: ArrayLike = None)
     Raises
     ------
     ValueError, TypeError
-        As `mass_accuracy`.
-
-    References
-    ----------
-    L. Arras et al., 2022, doi:10.1016/j.inffus.2021.11.008.
+        As `mass_accuracy`, of whose paper it is.
 
     Examples
     --------

@@ -89,9 +89,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Metric:
-    """A row of METRICS.
-
-    A kind or truth that is not known raises a ValueError or TypeError.
+    """A row of METRICS; a kind or truth that is not known raises a ValueError or TypeError.
 
     Attributes
     ----------
@@ -163,31 +161,7 @@ class Metric:
 
 
 def check_values(name: str, values: ArrayLike, n: int) -> Array:
-    """Return what a metric returned as float64 array (n,), if it is such.
-
-    Parameters
-    ----------
-    name : str
-        Of the metric.
-    values : array_like
-    n : int
-        Number of images.
-
-    Returns
-    -------
-    float64 array (n,)
-        NaN where the metric is undefined.
-
-    Raises
-    ------
-    ValueError
-        If there is not one number an image, or one is infinite.
-
-    Examples
-    --------
-    >>> check_values("mine", [0.5, np.nan], 2)
-    array([0.5, nan])
-    """
+    """Return what a metric returned as float64 array (n,), finite or NaN where undefined."""
     array = np.asarray(values, np.float64)
     if array.shape != (n,):
         raise ValueError(

@@ -42,11 +42,10 @@ def check_world(boxes: ArrayLike, scene: Any, images: Array) -> tuple[Array, Sce
 
 
 def edge_states(boxes: Array, size: tuple[int, int], step: int) -> tuple[Array, Array]:
-    """Return boxes (n, 16, 4) with every subset of edges moved, and which images allow it (n,).
+    """Return boxes (n, 16, 4) with every subset of edges moved, and whether all have area (n,).
 
-    Bit e of a state tells whether edge e (top, left, bottom, right) has moved. An edge moves
-    outwards by `step` pixels, inwards where the border leaves no room. An image does not allow
-    it if that would leave one of the 16 boxes without area.
+    Bit e of a state tells whether edge e (top, left, bottom, right) has moved: outwards by `step`
+    pixels, inwards where the border leaves no room.
     """
     height, width = size
     room = np.stack([boxes[:, 0], boxes[:, 1], height - boxes[:, 2], width - boxes[:, 3]], axis=1)
@@ -62,23 +61,15 @@ def edge_states(boxes: Array, size: tuple[int, int], step: int) -> tuple[Array, 
 def edge_mass(maps: Array, boxes: Array, scene: Scene, labels: ArrayLike) -> Array:
     """Return the mass |a| (n, 4) that maps have on the evidence of each edge."""
     size = np.abs(maps.astype(np.float64))
-    return np.stack(
-        [(size * evidence_of(boxes, scene, edge, labels)).sum((1, 2)) for edge in COORDINATES],
-        axis=1,
-    )
+    masks = [evidence_of(boxes, scene, edge, labels) for edge in COORDINATES]
+    return np.stack([(size * mask).sum((1, 2)) for mask in masks], axis=1)
 
 
 def edge_order_area(responses: Array, mass: Array, *, insert: bool) -> Array:
-    """Return the mean response (n,) while edges move one by one, by decreasing mass.
+    """Return the mean response (n,) while edges move, or `insert` moves back, one by one.
 
-    Parameters
-    ----------
-    responses : array (n, 16)
-        Response in each state of `edge_states`.
-    mass : array (n, 4)
-        Edges of equal mass come in every order; the result is the mean over them.
-    insert : bool
-        Start with all edges moved and move them back, by decreasing mass.
+    From the responses (n, 16) in each state of `edge_states`, by decreasing mass (n, 4); edges of
+    equal mass come in every order, and the result is the mean over them.
     """
     largest = mass.max(1, keepdims=True)
     # Sums of equal values may differ in their last bits; that makes no order.

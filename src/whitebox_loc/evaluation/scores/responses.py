@@ -17,15 +17,9 @@ from whitebox_loc.introspect.tracing.inputs import Inputs
 
 
 class Responses:
-    """One target of a model, at variants of some images.
+    """One target of a model, whatever `saliency` takes as one, at variants of some images.
 
-    Parameters
-    ----------
-    model : keras.Model
-    images : float array (n, height, width, channels)
-    target : whatever `saliency` takes as one target
-    batch_size : int
-        Most images in one pass.
+    ``pixels_per_unit`` turns a target in fractions into pixels; 1 if it is no coordinate.
     """
 
     def __init__(self, model: keras.Model, images: ArrayLike, target: Any, batch_size: int) -> None:
@@ -34,6 +28,7 @@ class Responses:
         inputs = Inputs(self.images, (), 0)
         self._query = Query(check_model(model), inputs, [as_target(target)], "identity", batch_size)
         self._batch = batch_size
+        self.pixels_per_unit = _pixels_per_unit(target, self.images.shape[1:3])
 
     def __len__(self) -> int:
         return len(self.images)
@@ -66,8 +61,7 @@ class Responses:
         return values.reshape(len(self), count)
 
 
-def pixels_per_unit(target: Any, size: tuple[int, int]) -> float:
-    """Return what turns a target in fractions into pixels; 1 for targets that are no coordinate."""
+def _pixels_per_unit(target: Any, size: tuple[int, int]) -> float:
     height, width = size
     if not isinstance(target, str):
         return 1.0

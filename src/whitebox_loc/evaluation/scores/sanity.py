@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import keras
@@ -111,7 +112,8 @@ def randomization(
     noises = _noises(rng, samples, noise)
 
     def maps_of(any_model: keras.Model) -> Array:
-        maps = np.mean([_maps(explain, any_model, images + grain(images)) for grain in noises], 0)
+        points = (images + draw(images.shape) for draw in noises)
+        maps = np.mean([explained(partial(explain, any_model), each) for each in points], 0)
         return np.abs(maps) if absolute else maps
 
     before = maps_of(model)
@@ -133,12 +135,10 @@ def efficient_randomization(
 
     Parameters
     ----------
-    model, images, explain
+    model, images, explain, seed
         As for `randomization`.
     bins : int, default 100
         Equal bins between each map's least and greatest value.
-    seed : int or Generator, default 0
-        As for `randomization`.
 
     Returns
     -------
@@ -148,11 +148,7 @@ def efficient_randomization(
     Raises
     ------
     ValueError, TypeError
-        As `randomization`.
-
-    References
-    ----------
-    A. Hedström et al., "A fresh look at sanity checks for saliency maps", 2024, arXiv:2405.02383.
+        As `randomization`, where the paper is named, too.
 
     Examples
     --------
@@ -166,8 +162,8 @@ def efficient_randomization(
     check_int("bins", bins, low=2, high=MOST_SAMPLES)
     _check_explain(explain)
     random, _ = _randomized(model, _generator(seed))
-    before = _histogram_entropy(_maps(explain, model, images), bins)
-    after = _histogram_entropy(_maps(explain, random, images), bins)
+    maps = (explained(partial(explain, each), images) for each in (model, random))
+    before, after = (_histogram_entropy(each, bins) for each in maps)
     return ratio(after - before, before)
 
 
@@ -237,25 +233,18 @@ def _copy(model: keras.Model) -> keras.Model:
     return copy
 
 
-def _noises(rng: np.random.Generator, samples: int, noise: float) -> list[Callable[..., Any]]:
-    """Return functions that draw the noise of each sample, the same at every call."""
+def _noises(rng: np.random.Generator, samples: int, noise: float) -> list[Callable[..., Array]]:
+    """Return functions from a shape to the noise of each sample, the same at every call."""
     check_int("samples", samples, low=1, high=MOST_SAMPLES)
     check_real("noise", noise, low=0)
     if samples == 1:
-        return [lambda images: np.float32(0)]
-    seeds = rng.integers(2**32, size=samples)
+        return [partial(np.zeros, dtype=np.float32)]
 
-    def grain(seed: int) -> Callable[..., Any]:
-        return lambda images: (
-            np.float32(noise)
-            * np.random.default_rng(seed).standard_normal(images.shape, dtype=np.float32)
-        )
+    def grain(seed: int, shape: tuple[int, ...]) -> Array:
+        draw = np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
+        return np.float32(noise) * draw
 
-    return [grain(int(seed)) for seed in seeds]
-
-
-def _maps(explain: Explain, model: keras.Model, images: Array) -> Array:
-    return explained(lambda shown: explain(model, shown), images)
+    return [partial(grain, int(seed)) for seed in rng.integers(2**32, size=samples)]
 
 
 def _histogram_entropy(maps: Array, bins: int) -> Array:

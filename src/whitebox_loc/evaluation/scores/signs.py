@@ -41,8 +41,8 @@ def evidence_signs(
 
     Raises
     ------
-    ValueError
-        If the coordinate is unknown, or as `evidence_mask`.
+    ValueError, TypeError
+        As `evidence_mask`.
 
     Examples
     --------
@@ -54,11 +54,8 @@ def evidence_signs(
     """
     edges = EDGE_SIGNS[check_choice("coordinate", coordinate, EDGE_SIGNS)]
     scene = as_scene(scene)
-    total = np.sum(
-        [sign * evidence_of(boxes, scene, edge, labels) for edge, sign in edges.items()],
-        axis=0,
-        dtype=np.int8,
-    )
+    masks = [sign * evidence_of(boxes, scene, edge, labels) for edge, sign in edges.items()]
+    total = np.sum(masks, axis=0, dtype=np.int8)
     return (np.sign(total) * polarity(boxes, scene, images)[:, None, None]).astype(np.int8)
 
 

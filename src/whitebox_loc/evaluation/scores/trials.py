@@ -41,17 +41,10 @@ def against_evidence(score: Score, signed: bool, trial: Trial, **options: Any) -
 def of_variants(score: Score, trial: Trial, **options: Any) -> Array:
     """Return a score of maps against the model's targets at variants of the images."""
     return score(
-        model=trial.model,
-        images=trial.images,
-        maps=trial.maps,
-        target=trial.coordinate,
-        boxes=trial.boxes,
-        scene=trial.scene,
-        labels=trial.labels,
-        seed=trial.seed,
-        batch_size=trial.batch_size,
-        **options,
-    )
+        model=trial.model, images=trial.images, maps=trial.maps, target=trial.coordinate,
+        boxes=trial.boxes, scene=trial.scene, labels=trial.labels, seed=trial.seed,
+        batch_size=trial.batch_size, **options,
+    )  # fmt: skip
 
 
 def of_method(score: Score, trial: Trial, **options: Any) -> Array:
