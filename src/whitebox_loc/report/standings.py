@@ -14,19 +14,10 @@ from whitebox_loc.evaluation.scores.record import Metric
 
 @dataclass(frozen=True)
 class Standing:
-    """One table: what is compared with one truth only.
+    """One table, of one truth: means (methods, metrics) over `counts` of at most `most` rows.
 
-    Attributes
-    ----------
-    methods, metrics : lists of str
-    means, lows, highs : arrays (methods, metrics)
-        Means over the rows that are defined, and of the ends of their intervals: as wide as if
-        all rows erred together, which they may, since they share images.
-    counts : int array (methods, metrics)
-        How many rows that is.
-    most : int
-        How many there could be.
-    baselines : list of str
+    `lows` and `highs` are means of the ends of the intervals: as wide as if all rows erred
+    together, which they may, since they share images.
     """
 
     methods: list[str]
@@ -47,15 +38,7 @@ class Standing:
 
 
 def standing(results: Results, metrics: Sequence[str]) -> Standing | None:
-    """Return the table of some metrics, of one truth, over all models and coordinates given.
-
-    None if no row is defined; metrics without a defined row are left out.
-
-    Raises
-    ------
-    ValueError
-        If the metrics do not compare with the same truth.
-    """
+    """Return the table of the metrics, of one truth, that have a defined row; None if none has."""
     chosen = results.select(metric=list(metrics))
     truths = chosen.names("truth")
     if len(truths) > 1:

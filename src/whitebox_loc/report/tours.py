@@ -105,10 +105,9 @@ def tour(
 
     Raises
     ------
-    ValueError, TypeError
-        If an argument is not one of the above, before anything is written.
-    OSError
-        If something cannot be written into `out`.
+    ValueError, TypeError, OSError
+        If an argument is not one of the above, before anything is written; if `out` cannot be
+        written to.
 
     Examples
     --------
@@ -140,13 +139,9 @@ def _tour(
         model, scene, seconds, seed, target_iou=TARGET_IOU, checkpoint=checkpoint,
         progress=progress,
     )  # fmt: skip
-    paths = {
-        "report": folder / "report.html",
-        "model": folder / "model.keras",
-        "metrics": folder / "metrics.json",
-        "history": folder / "history.csv",
-        "figures": folder / "figures",
-    }
+    names = {"report": "report.html", "model": "model.keras", "metrics": "metrics.json",
+             "history": "history.csv", "figures": "figures"}  # fmt: skip
+    paths = {key: folder / name for key, name in names.items()}
     with _stages(progress) as stage:
         evaluations = _evaluate(model, scene, n, seed, stage)
         result = Tour(model, history, evaluations, paths)
@@ -159,13 +154,8 @@ def _tour(
             part.write_text(json.dumps(metrics, indent=2) + "\n")
         drawings = figures.draw_all(result.model, history, evaluations, paths["figures"], stage)
         stage("report")
-        html.write_page(
-            paths["report"],
-            "tour.html.j2",
-            summary=result.summary(),
-            metrics=metrics,
-            drawings=drawings,
-        )
+        content = {"summary": result.summary(), "metrics": metrics, "drawings": drawings}
+        html.write_page(paths["report"], "tour.html.j2", **content)
     checkpoint.unlink(missing_ok=True)
     return result
 
@@ -187,18 +177,12 @@ def _evaluate(
 def _metrics(result: Tour, scene: Scene, head: str, seed: int) -> dict[str, Any]:
     history = result.history
     return {
-        "whitebox_loc": whitebox_loc.__version__,
-        "scene": _describe(scene),
-        "head": head,
-        "seed": seed,
-        "weights": result.model.count_params(),
-        "training": {
-            "seconds": _seconds(history),
-            "steps": len(history),
-            "stopped_by": history.stopped,
-        },
+        "whitebox_loc": whitebox_loc.__version__, "scene": _describe(scene), "head": head,
+        "seed": seed, "weights": result.model.count_params(),
+        "training": {"seconds": _seconds(history), "steps": len(history),
+                     "stopped_by": history.stopped},
         "held_out": {name: each.scores() for name, each in result.evaluations.items()},
-    }
+    }  # fmt: skip
 
 
 def _seconds(history: History) -> float:

@@ -109,13 +109,9 @@ def sign_flipped(*arguments: Any) -> Array:
 
 _ROWS = (
     Control("oracle", oracle, "the truth", "the truth with its signs"),
-    Control(
-        "blurred_oracle", blurred_oracle, "the truth", "the oracle, blurred by 1.5 pixels"
-    ),
-    Control(
-        "edge_detector", edge_detector, "the image",
-        "Sobel magnitude: all edges alike, whatever the coordinate and the model",
-    ),
+    Control("blurred_oracle", blurred_oracle, "the truth", "the oracle, blurred by 1.5 pixels"),
+    Control("edge_detector", edge_detector, "the image",
+            "Sobel magnitude: all edges alike, whatever the coordinate and the model"),
     Control("constant", constant, "nothing", "1 everywhere"),
     Control("random", random, "nothing", "Gaussian noise, drawn anew for each map"),
     Control("one_pixel", one_pixel, "nothing", "1 at a random pixel, drawn anew for each map"),

@@ -18,10 +18,8 @@ from whitebox_loc.models import compiled, mechanism
 
 SIZE = (16, 16)
 
-
 Exact = Callable[[Any, Array], Array]
 """From a model and images to the truth that the oracle gets."""
-
 
 World = Callable[[Metric, str, int, int], tuple[Trial, Exact]]
 """From a metric, a coordinate, a number of images and a seed to a trial and its truth."""
@@ -32,13 +30,9 @@ def crossed_lines(size: tuple[int, int] = SIZE, channels: int = 1) -> keras.Mode
 
     It adds up the brightness of half a line: ``top`` is height / 2 minus the sum over the upper
     half of the middle column, ``bottom`` height / 2 plus that of the lower half; ``left`` and
-    ``right`` use the middle row. Slopes are -1 or 1 pixel per unit of brightness there and 0
-    elsewhere, so that everything about it is certain.
+    ``right`` use the middle row. Slopes are -1 or 1 pixel per unit of brightness there, 0 else.
 
-    Examples
-    --------
-    >>> scene = Scene(size=(8, 16))
-    >>> crossed_lines((8, 16))(render([[1, 2, 7, 12]], scene)).numpy()
+    >>> crossed_lines((8, 16))(render([[1, 2, 7, 12]], Scene(size=(8, 16)))).numpy()
     array([[0.125, 0.125, 0.875, 0.75 ]], dtype=float32)
     """
     height, width = size

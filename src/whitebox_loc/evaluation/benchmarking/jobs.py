@@ -22,7 +22,7 @@ from whitebox_loc.boxes.formats import COORDINATES
 from whitebox_loc.data import Scene, generate
 from whitebox_loc.evaluation.benchmarking.specs import MethodSpec, MetricSpec, ModelSpec
 from whitebox_loc.evaluation.scores.record import Trial, check_values
-from whitebox_loc.evaluation.truth import evidence_mask
+from whitebox_loc.evaluation.scores.signs import evidence_of
 from whitebox_loc.introspect import saliency
 from whitebox_loc.introspect.attribution.choices import choose
 from whitebox_loc.models import Mechanism
@@ -84,11 +84,7 @@ class NotApplicableError(Exception):
 
 
 def run(job: Job) -> Outcome:
-    """Do a job here, in this process.
-
-    An error of the method or of a metric is part of the outcome: the dict of each coordinate
-    has ``status`` ``"failed"`` and the ``error``.
-    """
+    """Do a job here, in this process; an error of the method or of a metric is in the outcome."""
     start = time.perf_counter()
     try:
         subject = Subject(job)
@@ -117,9 +113,8 @@ class Subject:
         self.maps: Array | None = None
         self.gap: Array | None = None
         if not job.method.control:
-            self.maps, info = self._saliency(
-                self.model, self.batch.images, list(job.coordinates), return_info=True
-            )
+            targets, images = list(job.coordinates), self.batch.images
+            self.maps, info = self._saliency(self.model, images, targets, return_info=True)
             self.gap = info.gap
 
     def trial(self, index: int, metric: MetricSpec) -> Trial:
@@ -167,9 +162,8 @@ class Subject:
     def _saliency(self, model: keras.Model, images: ArrayLike, target: Any, **more: Any) -> Any:
         method = self.job.method
         options = {**self._about_images(), **method.options, **more}
-        return saliency(
-            model, images, target, method.row, batch_size=self.job.batch_size, **options
-        )
+        size = self.job.batch_size
+        return saliency(model, images, target, method.row, batch_size=size, **options)
 
     def _about_images(self) -> dict[str, Any]:
         """Return the options of the method that take boxes, scene and labels of the images.
@@ -204,18 +198,15 @@ class Subject:
     def _truth(self, metric: MetricSpec, coordinate: str) -> Truth:
         """Return the truth that a control gets, of the same kind as the metric's."""
         if metric.row.truth != "model" or self.job.method.row.knows in ("the image", "nothing"):
-            return partial(self._evidence, coordinate)
+            batch, scene = self.batch, self.job.scene
+            evidence = evidence_of(batch.boxes, scene, coordinate, batch.labels)
+            return lambda model, images: evidence
         if metric.row.kind != "location":
             return partial(self._moved, coordinate)
         used, reason = self._used(coordinate)
         if used is None:
             raise NotApplicableError(reason)
         return lambda model, images: used
-
-    def _evidence(self, coordinate: str, model: Model, images: ArrayLike) -> Array:
-        scene, batch = self.job.scene, self.batch
-        shapes = [scene.shapes[label] for label in batch.labels]
-        return evidence_mask(batch.boxes, scene.size, coordinate, shape=shapes)
 
     def _moved(self, coordinate: str, model: Model, images: ArrayLike) -> Array:
         if model is self.model and images is self.batch.images:

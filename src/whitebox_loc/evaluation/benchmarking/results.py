@@ -142,14 +142,8 @@ class Results:
         ``-`` or ``@`` (behind apostrophes or not), gets an apostrophe in front. Take it away
         from such text to read the file, or read the JSON, which needs none.
         """
-        with (
-            naming("path", check_path("path", path)),
-            replacing(path) as part,
-            open(part, "w", newline="", encoding="utf-8") as file,
-        ):
-            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows({k: csv_cell(_written(row[k])) for k in COLUMNS} for row in self.rows)
+        rows = ([_written(row[k]) for k in COLUMNS] for row in self.rows)
+        write_csv("path", check_path("path", path), COLUMNS, rows)
 
     def to_json(self, path: str | os.PathLike[str]) -> None:
         """Write the rows as JSON with their checksum, whole or not at all; NaN is null."""
@@ -157,6 +151,17 @@ class Results:
         content = {"whitebox_loc": __version__, "checksum": digest(rows), "rows": rows}
         with naming("path", check_path("path", path)), replacing(path) as part:
             part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+def write_csv(name: str, path: Path, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
+    """Write a table, whole or not at all; errors of the disk name the argument."""
+    with (
+        naming(name, path),
+        replacing(path) as part,
+        open(part, "w", newline="", encoding="utf-8") as file,
+    ):
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerows([csv_cell(cell) for cell in row] for row in (columns, *rows))
 
 
 def read_results(path: str | os.PathLike[str]) -> Results:
@@ -260,10 +265,7 @@ def _text(
     head = len(corner)
     text = []
     for line in table:
-        left = [cell.ljust(width) for cell, width in zip(line[:head], widths, strict=False)]
-        right = [
-            cell.rjust(max(width, 19))
-            for cell, width in zip(line[head:], widths[head:], strict=True)
-        ]
-        text.append("  ".join(left + right).rstrip())
+        cells = enumerate(zip(line, widths, strict=True))
+        row = [c.ljust(w) if i < head else c.rjust(max(w, 19)) for i, (c, w) in cells]
+        text.append("  ".join(row).rstrip())
     return "\n".join(text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import errno
 import os
 import tempfile
@@ -15,12 +14,12 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from whitebox_loc._files import csv_cell, make_folder, naming, replacing
+from whitebox_loc._files import make_folder, naming
 from whitebox_loc._validation import check_bool, check_executor, check_int, check_names, check_path
 from whitebox_loc.boxes.formats import COORDINATES
 from whitebox_loc.evaluation.benchmarking import jobs, specs
 from whitebox_loc.evaluation.benchmarking.jobs import Cell, Job, Outcome
-from whitebox_loc.evaluation.benchmarking.results import Results
+from whitebox_loc.evaluation.benchmarking.results import Results, write_csv
 from whitebox_loc.evaluation.benchmarking.stores import load_cells, save_cells
 from whitebox_loc.evaluation.scores.checking import check_drawing
 
@@ -232,9 +231,8 @@ def _take_one(
     if future.cancelled():
         return CancelledError()
     error = future.exception()
-    if isinstance(error, (BrokenExecutor, CancelledError)) or not isinstance(
-        error, (Exception, type(None))
-    ):
+    ordinary = error is None or isinstance(error, Exception)
+    if not ordinary or isinstance(error, (BrokenExecutor, CancelledError)):
         return error  # also the KeyboardInterrupt of a worker that got Ctrl-C
     take(index, future.result() if error is None else jobs.failed(left[index], error))
     return None
@@ -265,13 +263,6 @@ def _rows(plan: list[Job], cells: list[dict[str, Cell]]) -> list[dict[str, Any]]
 def _write(results: Results, folder: Path) -> None:
     results.to_csv(folder / "results.csv")
     results.to_json(folder / "results.json")
-    path = folder / "timings.csv"
-    with (
-        naming("out", path),
-        replacing(path) as part,
-        open(part, "w", newline="", encoding="utf-8") as file,
-    ):
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["model", "method", "scene", "seconds"])
-        for key, value in results.seconds.items():
-            writer.writerow([*map(csv_cell, key), f"{value:.3f}"])
+    columns = ("model", "method", "scene", "seconds")
+    rows = ((*key, f"{value:.3f}") for key, value in results.seconds.items())
+    write_csv("out", folder / "timings.csv", columns, rows)

@@ -46,12 +46,16 @@ class ModelSpec:
 
 
 @dataclass(frozen=True)
-class MethodSpec:
-    """A method or control by its name in the table, its row and its options."""
+class _RowSpec:
+    """A row of a table by its name in the results, and its options."""
 
     label: str
     row: Any
     options: Mapping[str, Any] = field(default_factory=dict)
+
+
+class MethodSpec(_RowSpec):
+    """A method or control."""
 
     @property
     def control(self) -> bool:
@@ -59,13 +63,8 @@ class MethodSpec:
         return isinstance(self.row, Control)
 
 
-@dataclass(frozen=True)
-class MetricSpec:
-    """A metric by its name in the table, its row and its options."""
-
-    label: str
-    row: Metric
-    options: Mapping[str, Any] = field(default_factory=dict)
+class MetricSpec(_RowSpec):
+    """A metric."""
 
     @property
     def key(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import keras
@@ -67,15 +67,10 @@ def certify(
       map must not be blank.
     - ``"silence"``, where none is used: the map must be 0, but for rounding.
 
-    The thresholds follow from what a map must not be able to do. **Half**: the pixels used
-    for left by ``max_projection`` and by ``left_right_swapped`` are disjoint, on the same
-    images, whenever the box is at least two pixels wide. So a map that does not depend on the
-    model cannot pass on both; no lower threshold has this property. The same holds for maps
-    that do not depend on the coordinate, by top and bottom of ``integrator``. **Their share of
-    the image** is what a uniform map reaches. **0**: what uses nothing has nothing to show.
-
-    Passing is necessary for a map to be true, not sufficient: signs and sizes are not
-    judged, nor whether all used pixels have a part in the map.
+    Half, because no lower threshold makes sure that a map that does not depend on the model, or
+    on the coordinate, fails somewhere; the share of the image, because a uniform map reaches it.
+    Passing is necessary for a map to be true, not sufficient: signs and sizes are not judged, nor
+    whether all used pixels have a part in the map.
 
     Parameters
     ----------
@@ -187,13 +182,7 @@ def _checks(maps: Array, used: Array, where: tuple[str, str, str], seed: int) ->
     return rows
 
 
-def _share(
-    size: Array,
-    used: Array,
-    blank: Array,
-    where: tuple[str, str, str],
-    seed: int,
-) -> Check:
+def _share(size: Array, used: Array, blank: Array, where: tuple[str, str, str], seed: int) -> Check:
     """Check that used pixels have most of the map, and more of it than by chance."""
     if not np.isfinite(size).all():
         return Check(*where, "share", np.nan, np.nan, np.nan, MAJORITY, False, NOT_FINITE)
@@ -251,11 +240,8 @@ def _check_scenes(scenes: Mapping[str, Scene]) -> dict[str, Scene]:
         )
     for name, scene in by_name.items():
         images = generate(scene, 4, seed=0).images
-        if (
-            scene.shapes != ("rectangle",)
-            or images.shape[3] != 1
-            or set(np.unique(images)) - {0, 1}
-        ):
+        two_levels = images.shape[3] == 1 and set(np.unique(images)) <= {0, 1}
+        if scene.shapes != ("rectangle",) or not two_levels:
             raise ValueError(
                 f"`scenes` must be plain: rectangles of brightness 1 on 0 in one channel; "
                 f"{name!r} is {scene}."
@@ -272,9 +258,8 @@ def _explainer(
             raise TypeError(
                 f"A callable `method` takes no options; got {sorted(options)}. Bind them to it."
             )
-        return lambda model, images: _stacked(method, model, images), getattr(
-            method, "__name__", type(method).__name__
-        )
+        name = getattr(method, "__name__", type(method).__name__)
+        return partial(_stacked, method), name
     choice = choose(check_choice("method", method, METHODS), options)
     name = choice.row.name
     if "seed" in choice.options:

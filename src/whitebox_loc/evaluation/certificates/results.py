@@ -95,8 +95,7 @@ class Certificate:
             return "passed"
         if failed[0].check == "error":
             return f"error: {failed[0].note}"
-        parts = [f"failed {len(failed)} of {len(rows)}", *_worst(failed)]
-        return "; ".join(parts)
+        return "; ".join([f"failed {len(failed)} of {len(rows)}", *_worst(failed)])
 
     def table(self) -> str:
         """Return one line of text a mechanism."""
