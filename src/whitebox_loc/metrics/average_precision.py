@@ -133,9 +133,8 @@ def mean_average_precision(
     ----------
     found : Detections, or tuple of arrays (boxes, scores) or (boxes, scores, labels)
         Boxes (n, m, 4) of n images, scores (n, m), whole-numbered labels (n, m); -1 marks
-        padding. Without labels, or with None, all boxes are of class 0. Detections as COCO
-        counts them include the unsure ones: choose them with ``detections(outputs,
-        threshold=0.01)``, as `whitebox_loc.training.evaluate_detector` does.
+        padding. Without labels, or with None, all boxes are of class 0. COCO counts unsure ones,
+        too: choose them with ``detections(outputs, threshold=0.01)``.
     truth : MultiBatch, array of boxes (n, k, 4), or tuple (boxes, labels)
         Likewise; without labels, boxes of four zeros are padding.
     format : str, default "rel_yxyx"
@@ -149,8 +148,7 @@ def mean_average_precision(
     areas : dict of str to (low, high), optional
         Ranges in square pixels, both ends inclusive; `AREAS` by default.
     use_labels : bool, default True
-        False takes all boxes for class 0, as for a model without classes on a
-        scene of several shapes; -1 still marks padding.
+        False takes all boxes for class 0, as for a model without classes.
 
     Returns
     -------
@@ -166,11 +164,10 @@ def mean_average_precision(
     Notes
     -----
     The area of a true box is that of the box, where COCO's own files give the area of a mask. A
-    found box with swapped corners is an empty one, which overlaps nothing.
-    Equal scores keep their order: images as given, boxes as given. Numbers agree with
-    pycocotools up to its guard in the precision, ``hits / (all + 2.2e-16)``: here a perfect
-    detector has exactly 1. IoUs are computed in float64 in pixels, but fractions in float32
-    are no whole pixels, so an IoU of exactly a threshold may fall on either side of it.
+    found box with swapped corners is an empty one, which overlaps nothing. Equal scores keep their
+    order. Numbers agree with pycocotools up to its guard in the precision, ``hits / (all +
+    2.2e-16)``: here a perfect detector has exactly 1. An IoU of exactly a threshold may fall on
+    either side of it, since fractions in float32 are no whole pixels.
 
     References
     ----------
@@ -202,13 +199,11 @@ def mean_average_precision(
     bounds = np.array(list(ranges.values()))
     classes = np.unique(true_labels[true_labels >= 0])
     counts = sorted({c for c in (1, 10) if c < most} | {most})
-    tables = []
+    tables, images = [], (boxes, scores, labels, true_boxes, true_labels)
     for label in classes:
         pairs = [
-            _match(_sorted(b[own == label], s[own == label], most), t[true == label], bounds)
-            for b, s, own, t, true in zip(
-                boxes, scores, labels, true_boxes, true_labels, strict=True
-            )
+            _match(b[own == label], s[own == label], most, t[true == label], bounds)
+            for b, s, own, t, true in zip(*images, strict=True)
         ]
         tables.append(_curves(pairs, counts))
     return _summary(classes, list(ranges), counts, tables)
@@ -224,14 +219,10 @@ class _Matches:
     wanted: Array  # (areas,), true boxes that are not ignored
 
 
-def _sorted(boxes: Array, scores: Array, most: int) -> tuple[Array, Array]:
-    order = np.argsort(-scores, kind="stable")[:most]
-    return boxes[order], scores[order]
-
-
-def _match(detections: tuple[Array, Array], truth: Array, bounds: Array) -> _Matches:
+def _match(boxes: Array, scores: Array, most: int, truth: Array, bounds: Array) -> _Matches:
     """Give each detection the free true box it overlaps most, for all areas and thresholds."""
-    boxes, scores = detections
+    order = np.argsort(-scores, kind="stable")[:most]
+    boxes, scores = boxes[order], scores[order]
     shape = (len(bounds), len(_THRESHOLDS), len(boxes))
     hit, ignored = np.zeros(shape, bool), np.zeros(shape, bool)
     outside = ~_within(truth, bounds)
@@ -264,10 +255,7 @@ def _within(boxes: Array, bounds: Array) -> Array:
 
 
 def _curves(pairs: list[_Matches], counts: list[int]) -> tuple[Array, Array]:
-    """Return precision (areas, thresholds, 101) and recall (counts, areas, thresholds).
-
-    NaN in areas without true boxes.
-    """
+    """Return precision (areas, thresholds, 101), recall (counts, areas, thresholds), or NaN."""
     totals = np.sum([p.wanted for p in pairs], axis=0)
     order = np.argsort(-np.concatenate([p.scores for p in pairs]), kind="stable")
     hit = np.concatenate([p.hit for p in pairs], axis=-1)[..., order]
@@ -280,9 +268,8 @@ def _curves(pairs: list[_Matches], counts: list[int]) -> tuple[Array, Array]:
         for row, count in enumerate(counts):
             recall[row, area] = (good & (ranks < count)).sum(-1) / totals[area]
         for threshold in range(hit.shape[1]):
-            precision[area, threshold] = _at_recalls(
-                good[threshold], counted[area, threshold], int(totals[area])
-            )
+            seen = counted[area, threshold]
+            precision[area, threshold] = _at_recalls(good[threshold], seen, totals[area])
     return precision, recall
 
 

@@ -15,18 +15,14 @@ from whitebox_loc.boxes.formats import RELATIVE_FORMATS
 
 
 class _MeanOverBoxes(keras.metrics.Metric):
-    """Mean of one number a box over everything seen since the last reset.
-
-    Sum and weight are float64 variables: a float32 sum stops growing at 2**24 boxes.
-    Because boxes are counted, not batches, an uneven last batch has its proper share.
-    Before the first box the result is NaN: no number would be true.
-    """
+    """Mean of one number a box since the last reset, in float64; NaN before the first box."""
 
     #: Whether the number means something only if the true boxes are fractions of the image.
     fractions = True
 
     def __init__(self, name: str, dtype: Any = None) -> None:
         super().__init__(name=check_text("name", name), dtype=check_dtype("dtype", dtype))
+        # A float32 sum stops growing at 2**24 boxes.
         self.total = self.add_variable((), "zeros", dtype="float64", name="total")
         self.weight = self.add_variable((), "zeros", dtype="float64", name="weight")
 

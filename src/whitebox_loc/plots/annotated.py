@@ -35,6 +35,11 @@ def annotated_matrix(
     ax.set_title(title, fontsize=10)
 
 
+def numbers(values: Array, spec: str) -> Callable[[int, int], str]:
+    """Return the texts of cells: their numbers in a format, nothing where they are not finite."""
+    return lambda *cell: format(values[cell], spec) if np.isfinite(values[cell]) else ""
+
+
 def name_cells(ax: Axes, rows: Sequence[Any], columns: Sequence[Any], rotation: float = 0) -> None:
     """Write the names of rows and columns beside their cells."""
     align = "right" if rotation else "center"

@@ -28,7 +28,6 @@ def confusion_matrix(
     names : sequence of str, optional
         Names of the classes; their numbers by default.
     ax : matplotlib axes, optional
-        Where to draw; None makes a figure.
 
     Raises
     ------
@@ -79,7 +78,6 @@ def reliability_diagram(
     counts : array (bins,)
         Images in each bin, written above it.
     ax : matplotlib axes, optional
-        Where to draw; None makes a figure.
 
     References
     ----------

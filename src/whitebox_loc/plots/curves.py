@@ -35,12 +35,7 @@ def learning_curves(columns: Mapping[str, Array], axes: ArrayLike = None) -> Arr
     ----------
     columns : mapping
         Arrays by name, as from `whitebox_loc.training.History.to_dict`.
-    axes : array of six matplotlib axes, optional
-        Where to draw; None makes a figure.
-
-    Returns
-    -------
-    ndarray of matplotlib.axes.Axes, shape (2, 3)
+    axes : array of matplotlib axes, shape (2, 3), optional
 
     Raises
     ------
@@ -76,7 +71,6 @@ def edge_distributions(
     true : array (4,), optional
         True box in ``yxyx`` pixels, drawn as dotted lines.
     ax : matplotlib axes, optional
-        Where to draw; None makes a figure.
 
     Examples
     --------

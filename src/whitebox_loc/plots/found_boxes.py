@@ -44,13 +44,9 @@ def detections(
         The true boxes: anything with ``boxes`` (n, k, 4), ``yxyx`` in pixels, and ``counts``
         (n,).
     ax : matplotlib axes, or array of n of them, optional
-        One an image; None makes a figure of at most four columns.
+        One an image; None makes rows of at most four columns, shape (rows, columns).
     scores : bool, default True
         Write the score of each found box at its upper left corner.
-
-    Returns
-    -------
-    ndarray of matplotlib.axes.Axes, shape (rows, columns)
 
     Raises
     ------
@@ -103,16 +99,8 @@ def detector_curves(columns: Mapping[str, Array], axes: ArrayLike = None) -> Arr
     Parameters
     ----------
     columns, axes
-        As for `learning_curves`, from `whitebox_loc.training.fit_detector`; four axes.
-
-    Returns
-    -------
-    ndarray of matplotlib.axes.Axes, shape (1, 4)
-
-    Raises
-    ------
-    ValueError
-        As `learning_curves`.
+        As for `learning_curves`, with the same error, from `whitebox_loc.training.fit_detector`;
+        four axes, shape (1, 4).
 
     Examples
     --------

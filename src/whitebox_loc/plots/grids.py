@@ -30,7 +30,7 @@ def saliency_grid(
         Signed attributions, such as those of several methods for several coordinates.
     rows, columns : sequences of str
         Names of the rows (methods) and of the columns (targets).
-    axes : array of matplotlib axes, optional
+    axes : array of matplotlib axes, shape (rows, columns), optional
         ``rows * columns`` axes; None makes a figure.
     box : array (4,), optional
         True box in ``yxyx`` pixels, outlined in grey.
@@ -38,10 +38,6 @@ def saliency_grid(
         Show only the box and so many pixels around it.
     labels : sequence of str, optional
         What the colour bar of each row measures.
-
-    Returns
-    -------
-    ndarray of matplotlib.axes.Axes, shape (rows, columns)
 
     Examples
     --------

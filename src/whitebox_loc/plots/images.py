@@ -42,7 +42,6 @@ def boxes(
     true, predicted : array (4,), optional
         Boxes in ``yxyx`` pixels; the edges lie between pixels.
     ax : matplotlib axes, optional
-        Where to draw; None makes a figure.
     title : str
     legend : bool
         Name the two outlines.
@@ -80,14 +79,10 @@ def feature_maps(maps: Array, axes: ArrayLike = None, *, title: str = "") -> Arr
     ----------
     maps : array (height, width, channels)
         Activations of one image.
-    axes : array of matplotlib axes, optional
+    axes : array of matplotlib axes, shape (rows, columns), optional
         One a channel; None makes a figure of at most eight columns.
     title : str
         Title of the figure.
-
-    Returns
-    -------
-    ndarray of matplotlib.axes.Axes, shape (rows, columns)
 
     Examples
     --------
@@ -116,14 +111,10 @@ def kernels(weights: Array, axes: ArrayLike = None, *, title: str = "") -> Array
     ----------
     weights : array (height, width, inputs, outputs)
         Kernels as Keras stores them.
-    axes : array of matplotlib axes, optional
+    axes : array of matplotlib axes, shape (inputs, outputs), optional
         ``inputs * outputs`` axes; None makes a figure.
     title : str
         Title of the figure.
-
-    Returns
-    -------
-    ndarray of matplotlib.axes.Axes, shape (inputs, outputs)
 
     Examples
     --------
@@ -164,7 +155,6 @@ def saliency(
     values : array (height, width)
         Signed attribution; red raises the target, blue lowers it.
     ax : matplotlib axes, optional
-        Where to draw; None makes a figure.
     box : array (4,), optional
         True box in ``yxyx`` pixels, outlined in grey.
     title : str

@@ -35,7 +35,7 @@ def leaderboard(
         are all positive and span more than a factor of 300 has a logarithmic axis.
     rows, columns : sequences of str
         Names of the methods, from above, and titles of the metrics.
-    axes : array of matplotlib axes, optional
+    axes : array of matplotlib axes, shape (columns,), optional
         One a column; None makes a figure.
     baselines : collection of str
         Rows that are baselines: drawn in another colour and shape, on a grey band, each with a
@@ -45,10 +45,6 @@ def leaderboard(
         hollow.
     notes : sequence of str, optional
         A line beneath each panel.
-
-    Returns
-    -------
-    ndarray of matplotlib.axes.Axes, shape (columns,)
 
     Raises
     ------

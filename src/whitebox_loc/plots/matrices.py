@@ -35,7 +35,6 @@ def response_matrix(
     interval : array (2, 4, 4), optional
         Lower and upper ends, written below the values.
     ax : matplotlib axes, optional
-        Where to draw; None makes a figure.
     rows, columns : sequences of str
         Names of the coordinates and of the edges.
     title : str

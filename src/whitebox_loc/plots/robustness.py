@@ -24,19 +24,16 @@ def stress_curves(
 ) -> Array:
     """Draw mean IoU and exact rate against severity, one panel a shift.
 
+    Bands are the intervals of the curve; a grey bar marks the moderate severity.
+
     Parameters
     ----------
     curves : mapping
         Name of the shift to its curve, as in `whitebox_loc.training.Stress.curves`.
-    axes : array of matplotlib axes, optional
-        Where to draw, rows of four with one a shift and the last row full; None makes a figure.
+    axes : array of matplotlib axes, shape (rows, 4), optional
+        One a shift, and the last row full.
     least_iou : float, default 0.95
         Drawn as a dotted line.
-
-    Returns
-    -------
-    ndarray of matplotlib.axes.Axes, shape (rows, 4)
-        Bands are the intervals of the curve; a grey bar marks the moderate severity.
 
     Raises
     ------
@@ -77,10 +74,6 @@ def stress_coordinates(curves: Mapping[str, Any], axes: ArrayLike = None) -> Arr
     ----------
     curves, axes
         As in `stress_curves`, with the same errors.
-
-    Returns
-    -------
-    ndarray of matplotlib.axes.Axes, shape (rows, 4)
 
     Examples
     --------

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 
 from whitebox_loc._types import Array, ArrayLike
-from whitebox_loc.plots.annotated import annotated_matrix
+from whitebox_loc.plots.annotated import annotated_matrix, numbers
 from whitebox_loc.plots.checks import check_labels, check_table, check_text
 from whitebox_loc.plots.style import one_axes
 
@@ -32,7 +32,6 @@ def heat_map(
     row_edges, column_edges : arrays (rows + 1,), (columns + 1,)
         Limits of the bins.
     ax : matplotlib axes, optional
-        Where to draw; None makes a figure.
     labels : (str, str)
         Names of the row variable and of the column variable, with units.
     title, bar : str
@@ -54,13 +53,8 @@ def heat_map(
     row_label, column_label = check_labels("labels", labels, 2)
     check_text("title", title), check_text("bar", bar)
     low, high = _limits(values, limits)
-    ax = one_axes(ax, (5.2, 4.4))
-
-    def text(row: int, column: int) -> str:
-        value = values[row, column]
-        return f"{value:.3f}" if np.isfinite(value) else ""
-
-    annotated_matrix(ax, values, text, bar, Normalize(low, high), title=title, fontsize=6)
+    ax, texts = one_axes(ax, (5.2, 4.4)), numbers(values, ".3f")
+    annotated_matrix(ax, values, texts, bar, Normalize(low, high), title=title, fontsize=6)
     for set_ticks, edges in ((ax.set_yticks, row_edges), (ax.set_xticks, column_edges)):
         set_ticks(np.arange(len(edges)) - 0.5, [f"{edge:g}" for edge in edges], fontsize=7)
     ax.set(xlabel=column_label, ylabel=row_label)

@@ -12,7 +12,7 @@ from matplotlib.colors import Normalize
 from whitebox_loc._types import Array, ArrayLike
 from whitebox_loc._validation import check_ints
 from whitebox_loc.boxes.formats import COORDINATES
-from whitebox_loc.plots.annotated import annotated_matrix, name_cells
+from whitebox_loc.plots.annotated import annotated_matrix, name_cells, numbers
 from whitebox_loc.plots.checks import (
     ANY_NAME,
     check_box,
@@ -53,16 +53,12 @@ def tuning_curves(
         Names of the factors.
     std : array of the shape of `mean`, optional
         Standard deviations, drawn as a band.
-    axes : array of matplotlib axes, optional
+    axes : array of matplotlib axes, shape (1, factors), optional
         One a factor; None makes a figure.
     channels : sequence of int, optional
         Channels to draw; all by default.
     title : str
         Title of the figure.
-
-    Returns
-    -------
-    ndarray of matplotlib.axes.Axes, shape (1, factors)
 
     Examples
     --------
@@ -121,7 +117,6 @@ def probe_table(
     layers, factors : sequences of str
         Names of the rows and of the columns.
     ax : matplotlib axes, optional
-        Where to draw; None makes a figure.
     title : str
 
     Examples
@@ -154,7 +149,6 @@ def ablation_matrix(
     rows, columns : sequences
         Names of the rows (channels, layers, places) and of the columns (coordinates).
     ax : matplotlib axes, optional
-        Where to draw; None makes a figure.
     label : str
         What the colour bar measures, with its unit.
     title : str
@@ -192,14 +186,10 @@ def maximized_images(
         the first is shown.
     labels : sequence of str
         Texts above the images.
-    axes : array of matplotlib axes, optional
+    axes : array of matplotlib axes, shape (rows, columns), optional
         Rows times columns axes; None makes a figure.
     title : str
         Title of the figure.
-
-    Returns
-    -------
-    ndarray of matplotlib.axes.Axes, shape (rows, columns)
 
     Examples
     --------
@@ -244,7 +234,6 @@ def receptive_field(
     window : array (4,)
         ``yxyx`` in pixels, half open.
     ax : matplotlib axes, optional
-        Where to draw; None makes a figure.
     label : str, optional
         What a strength measures; None means that `background` is an image.
     title : str
@@ -290,12 +279,7 @@ def _matrix(
     size: tuple[float, float], colors: tuple[str, Normalize], label: str, title: str,
 ) -> Axes:  # fmt: skip
     check_text("label", label), check_text("title", title)
-    ax = one_axes(ax, size)
-
-    def text(row: int, column: int) -> str:
-        value = values[row, column]
-        return f"{value:z.2f}" if np.isfinite(value) else ""
-
-    annotated_matrix(ax, values, text, label, colors[1], title=title, cmap=colors[0])
+    ax, texts = one_axes(ax, size), numbers(values, "z.2f")
+    annotated_matrix(ax, values, texts, label, colors[1], title=title, cmap=colors[0])
     name_cells(ax, rows, columns, rotation=30)
     return ax

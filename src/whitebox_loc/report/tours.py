@@ -34,10 +34,8 @@ class Tour:
 
     Attributes
     ----------
-    model : keras.Model
-        The trained localizer, also in ``paths["model"]``.
-    history : History
-        Its learning curves.
+    model, history : keras.Model, History
+        The trained localizer and its learning curves.
     evaluations : dict
         Held-out `Evaluation` by scene name; the first is the scene trained on.
     paths : dict of Path

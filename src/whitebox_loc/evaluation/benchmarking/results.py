@@ -103,18 +103,8 @@ class Results:
     def table(self, metric: str, **wanted: Any) -> str:
         """Return one metric as text: a line a model, method and scene, a column a coordinate.
 
-        Parameters
-        ----------
-        metric : str
-            One metric; so task truth and model truth never share a table.
-        **wanted
-            As for `select`: for example ``model="localizer"``.
-
-        Returns
-        -------
-        str
-            Means with their intervals. Baselines are marked by a star; names that are the same
-            in every line are left out.
+        It has means with their intervals. Baselines are marked by a star; names that are the same
+        in every line are left out. `wanted` is as for `select`: for example ``model="localizer"``.
 
         Raises
         ------
@@ -165,16 +155,7 @@ def write_csv(name: str, path: Path, columns: Iterable[str], rows: Iterable[Iter
 
 
 def read_results(path: str | os.PathLike[str]) -> Results:
-    """Return the results that `Results.to_json` wrote.
-
-    Parameters
-    ----------
-    path : path
-
-    Returns
-    -------
-    Results
-        Equal rows; no times.
+    """Return the results that `Results.to_json` wrote: equal rows, no times.
 
     Raises
     ------

@@ -60,15 +60,13 @@ def benchmark(
         Names in `evaluation.METRICS` or rows like those in it; or a dict of label to one of these
         or to ``(name, options)``.
     executor : concurrent.futures.Executor, optional
-        Runs the jobs: a process pool (of the ``spawn`` or ``forkserver`` kind, since TensorFlow
-        does not survive a fork), ``dask.distributed.Client(...).get_executor()``,
-        ``mpi4py.futures.MPIPoolExecutor()`` or any other. None works in this process. It is
-        not shut down. Workers must see the folder `out`, where they find the models.
+        Runs the jobs, and is not shut down: a process pool (``spawn`` or ``forkserver``, since
+        TensorFlow does not survive a fork), dask's, mpi4py's or any other. None works in this
+        process. Workers must see the folder `out`, where they find the models.
     out : path, optional
         Folder for ``results.csv``, ``results.json``, ``timings.csv`` and ``jobs/``, a file for
-        each finished job. A call with the same `out` takes from there what has been done with
-        equal settings, and does the rest, and what failed, now. What does not hold its checksum
-        or its form is done again, with a `DamagedCellWarning`.
+        each finished job. A call with the same `out` takes from there what was done with equal
+        settings, and does the rest, what failed, and (with a `DamagedCellWarning`) what is damaged.
     n : int, default 64
         Images a scene; empty boxes are drawn again.
     seed : int, default 0
@@ -84,18 +82,15 @@ def benchmark(
 
     Raises
     ------
-    RuntimeError
-        If the executor broke down: a worker of a process pool was killed. What was finished is
-        kept in `out`, and the same call goes on from there.
-    KeyboardInterrupt
-        After Ctrl-C; what was finished is kept in `out`.
+    RuntimeError, KeyboardInterrupt
+        If the executor broke down (a worker of a process pool was killed), or after Ctrl-C. What
+        was finished is kept in `out`, and the same call goes on from there.
     ValueError, TypeError
         If an argument is not one of the above.
 
     Examples
     --------
     >>> import whitebox_loc as wb
-    >>> from whitebox_loc.evaluation.benchmarking.running import benchmark
     >>> scene = wb.data.Scene(size=(8, 8))
     >>> results = benchmark(
     ...     {"untrained": wb.models.localizer(size=(8, 8))}, ["gradient"], {"tiny": scene},

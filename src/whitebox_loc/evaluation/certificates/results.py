@@ -15,11 +15,8 @@ class Check:
 
     Attributes
     ----------
-    mechanism : str
-        Name of the compiled model.
-    scene : str
-        Name of the scene; empty if the method failed before any was looked at.
-    coordinate : str
+    mechanism, scene, coordinate : str
+        Names; the last two are empty if the method failed before any scene was looked at.
     check : {"share", "shown", "silence", "error"}
         See `certify`.
     value : float
