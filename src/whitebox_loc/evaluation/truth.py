@@ -87,12 +87,6 @@ def evidence_mask(
            [0, 0, 0, 0, 0],
            [0, 0, 0, 0, 0],
            [0, 0, 0, 0, 0]])
-    >>> evidence_mask([[1, 1, 4, 4]], (5, 5), "left", shape="cross")[0].astype(int)
-    array([[0, 0, 0, 0, 0],
-           [1, 0, 0, 0, 0],
-           [1, 1, 0, 0, 0],
-           [1, 0, 0, 0, 0],
-           [0, 0, 0, 0, 0]])
     """
     height, width = check_size("size", size)
     edges = EVIDENCE[check_choice("coordinate", coordinate, EVIDENCE)]
@@ -108,13 +102,9 @@ def evidence_mask(
             mask |= _edge_evidence(lit, corners, edge, thickness)
         else:
             # Columns are the rows of the transposed image.
-            turned = _edge_evidence(
-                lit.transpose(0, 2, 1),
-                corners[:, [1, 0, 3, 2]],
-                {"left": "top", "right": "bottom"}[edge],
-                thickness,
-            )
-            mask |= turned.transpose(0, 2, 1)
+            turned, row = lit.transpose(0, 2, 1), {"left": "top", "right": "bottom"}[edge]
+            evidence = _edge_evidence(turned, corners[:, [1, 0, 3, 2]], row, thickness)
+            mask |= evidence.transpose(0, 2, 1)
     return mask
 
 

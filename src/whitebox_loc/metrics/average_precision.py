@@ -216,7 +216,7 @@ class _Matches:
     scores: Array  # (d,)
     hit: Array  # (areas, thresholds, d)
     ignored: Array  # (areas, thresholds, d)
-    wanted: Array  # (areas,), true boxes that are not ignored
+    total: Array  # (areas,), true boxes that are not ignored
 
 
 def _match(boxes: Array, scores: Array, most: int, truth: Array, bounds: Array) -> _Matches:
@@ -235,10 +235,10 @@ def _match(boxes: Array, scores: Array, most: int, truth: Array, bounds: Array) 
         regular = possible & ~outside[:, None]
         some = regular.any(-1)
         choice = _last_largest(np.where(np.where(some[..., None], regular, possible), overlap, -1))
-        taken = possible.any(-1)
-        hit[..., index], ignored[..., index] = taken, taken & ~some
-        area, threshold = np.nonzero(taken)
-        free[area, threshold, choice[taken]] = False
+        match = possible.any(-1)
+        hit[..., index], ignored[..., index] = match, match & ~some
+        area, threshold = np.nonzero(match)
+        free[area, threshold, choice[match]] = False
     ignored |= ~hit & ~_within(boxes, bounds)[:, None]
     return _Matches(scores, hit, ignored, (~outside).sum(1))
 
@@ -256,7 +256,7 @@ def _within(boxes: Array, bounds: Array) -> Array:
 
 def _curves(pairs: list[_Matches], counts: list[int]) -> tuple[Array, Array]:
     """Return precision (areas, thresholds, 101), recall (counts, areas, thresholds), or NaN."""
-    totals = np.sum([p.wanted for p in pairs], axis=0)
+    totals = np.sum([p.total for p in pairs], axis=0)
     order = np.argsort(-np.concatenate([p.scores for p in pairs]), kind="stable")
     hit = np.concatenate([p.hit for p in pairs], axis=-1)[..., order]
     counted = ~np.concatenate([p.ignored for p in pairs], axis=-1)[..., order]
@@ -268,15 +268,15 @@ def _curves(pairs: list[_Matches], counts: list[int]) -> tuple[Array, Array]:
         for row, count in enumerate(counts):
             recall[row, area] = (good & (ranks < count)).sum(-1) / totals[area]
         for threshold in range(hit.shape[1]):
-            seen = counted[area, threshold]
-            precision[area, threshold] = _at_recalls(good[threshold], seen, totals[area])
+            both = good[threshold], counted[area, threshold]
+            precision[area, threshold] = _at_recalls(*both, totals[area])
     return precision, recall
 
 
 def _at_recalls(good: Array, counted: Array, total: int) -> Array:
     """Return the precision at the 101 recalls: the greatest from there on."""
-    hits, seen = np.cumsum(good), np.cumsum(counted)
-    precision = hits / np.maximum(seen, 1)
+    hits, counts = np.cumsum(good), np.cumsum(counted)
+    precision = hits / np.maximum(counts, 1)
     highest = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)
     return highest[np.searchsorted(hits / total, _RECALLS, side="left")]
 

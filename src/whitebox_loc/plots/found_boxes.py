@@ -115,11 +115,11 @@ def detector_curves(columns: Mapping[str, Array], axes: ArrayLike = None) -> Arr
     return axes
 
 
-def _check(name: str, value: Any, needed: tuple[str, ...], allowed: str) -> None:
-    missing = [each for each in needed if not hasattr(value, each)]
+def _check(name: str, value: Any, names: tuple[str, ...], allowed: str) -> None:
+    missing = [each for each in names if not hasattr(value, each)]
     if missing:
         raise TypeError(
-            f"`{name}` must be {allowed}, with the arrays {list(needed)}; got "
+            f"`{name}` must be {allowed}, with the arrays {list(names)}; got "
             f"{type(value).__name__} without {missing}."
         )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -64,7 +63,9 @@ def leaderboard(
     arrays = {"means": means, "lows": lows, "highs": highs}
     each = ", a value for each of `rows` and `columns`"
     tables = [check_table(name, array, shape, each) for name, array in arrays.items()]
-    marked = _marked(baselines)
+    # There may be no baselines.
+    empty = isinstance(baselines, Collection) and not len(baselines)
+    baseline_names = [] if empty else check_labels("baselines", baselines)
     if notes is not None:
         notes = check_labels("notes", notes, len(columns))
     check_count("columns", len(columns), "columns")
@@ -73,10 +74,9 @@ def leaderboard(
     if own:
         # The names at the left belong to the first panel and must not be cut.
         axes[0].figure.set_figwidth(1.9 * len(columns) + 1.6)
-    marks = np.array([row in marked for row in rows])
-    hollow = np.zeros(shape, bool)
-    if incomplete is not None:
-        hollow = check_table("incomplete", incomplete, shape, nan=False) > 0
+    marks = np.array([row in baseline_names for row in rows])
+    incomplete = np.zeros(shape) if incomplete is None else incomplete
+    hollow = check_table("incomplete", incomplete, shape, nan=False) > 0
     for index, (ax, title) in enumerate(zip(axes, columns, strict=True)):
         _panel(ax, [table[:, index] for table in tables], marks, hollow[:, index])
         ax.set_title(title, fontsize=8)
@@ -84,12 +84,6 @@ def leaderboard(
         if notes is not None:
             ax.set_xlabel(notes[index], fontsize=7)
     return axes
-
-
-def _marked(baselines: Any) -> list[str]:
-    """Return the names of baselines, which may be none."""
-    known_empty = isinstance(baselines, Collection) and not len(baselines)
-    return [] if known_empty else check_labels("baselines", baselines)
 
 
 def _panel(ax: Axes, columns: list[Array], marks: Array, hollow: Array) -> None:
@@ -101,8 +95,8 @@ def _panel(ax: Axes, columns: list[Array], marks: Array, hollow: Array) -> None:
     for value in means[marks]:
         if np.isfinite(value):
             ax.axvline(value, color=COLORS["predicted"], linewidth=0.7, linestyle=":", zorder=1)
-    for chosen, color, marker in styles:
-        rows = chosen & np.isfinite(means)
+    for group, color, marker in styles:
+        rows = group & np.isfinite(means)
         # One image has a mean and no interval.
         left, right = (np.where(np.isfinite(end), end, means)[rows] for end in (lows, highs))
         ax.hlines(places[rows], left, right, color=color, linewidth=2.2, alpha=0.45)

@@ -64,8 +64,8 @@ def heat_map(
 def _limits(values: Array, limits: ArrayLike) -> tuple[float, float]:
     """Return the ends of the colour scale; without numbers that of shares."""
     if limits is None:
-        known = values[np.isfinite(values)]
-        return (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
+        finite = values[np.isfinite(values)]
+        return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
     low, high = check_table("limits", limits, (2,), ", (least, greatest)", nan=False)
     if low > high:
         raise ValueError(f"`limits` must be (least, greatest); got ({low:g}, {high:g}).")

@@ -74,13 +74,13 @@ def tuning_curves(
     edges = check_table("edges", edges, shape, ", one more than the bins of `mean`", nan=False)
     if std is not None:
         std = check_table("std", std, mean.shape, ", as `mean`")
-    chosen = list(range(mean.shape[-1]))
+    indices = list(range(mean.shape[-1]))
     if channels is not None:
-        chosen = check_ints("channels", channels, low=-mean.shape[-1], high=mean.shape[-1] - 1)
+        indices = check_ints("channels", channels, low=-mean.shape[-1], high=mean.shape[-1] - 1)
     axes = axes_grid(axes, 1, len(factors), (2.7, 2.8))
     for index, (ax, factor) in enumerate(zip(axes.flat, factors, strict=True)):
         centres = (edges[index, :-1] + edges[index, 1:]) / 2
-        for number, channel in enumerate(chosen):
+        for number, channel in enumerate(indices):
             color = _CHANNEL_COLORS[number % len(_CHANNEL_COLORS)]
             line = _CHANNEL_LINES[number // len(_CHANNEL_COLORS) % len(_CHANNEL_LINES)]
             middle = mean[index, :, channel]
@@ -166,9 +166,9 @@ def ablation_matrix(
         "values", values, (len(rows), len(columns)), NAMED.format("rows", "columns")
     )
     colors: tuple[str, Normalize] = ("RdBu_r", signed_norm(values))
-    known = values[np.isfinite(values)]
-    high = float(known.max()) if known.size else 1.0
-    if not known.size or known.min() > -0.005 * high:
+    finite = values[np.isfinite(values)]
+    high = float(finite.max()) if finite.size else 1.0
+    if not finite.size or finite.min() > -0.005 * high:
         # Nothing below zero but rounding: half of a signed scale would stand empty.
         colors = ("viridis", Normalize(0, high))
     return _matrix(values, rows, columns, ax, size, colors, label, title)

@@ -161,7 +161,7 @@ def _tour(
 def _evaluate(
     model: keras.Model, scene: Scene, n: int, seed: int, stage: Callable[[str], None]
 ) -> dict[str, Evaluation]:
-    own = next((name for name, known in SCENES.items() if known == scene), "trained on")
+    own = next((name for name, each in SCENES.items() if each == scene), "trained on")
     scenes = {own: scene}
     if scene.size == SCENES["uniform"].size and scene.channels == 1:
         scenes |= {name: SCENES[name] for name in HELD_OUT_SCENES if name != own}

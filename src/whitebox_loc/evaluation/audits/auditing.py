@@ -247,22 +247,17 @@ def _means(values: list[Array]) -> Array:
 
 
 def _judged(row: Metric, values: Mapping[str, Array], truth: str, level: float, seed: int) -> Audit:
-    wrong, tied, n = [], [], len(values["oracle"])
+    n, scores = len(values["oracle"]), {}
     compare = partial(_order, values, row.higher_is_better, level, seed)
-    for better, worse in _pairs(truth, row.signed):
-        order = compare(better, worse)
-        if order < 0:
-            wrong.append((better, worse))
-        elif order == 0:
-            tied.append((better, worse))
-    scores = {}
+    orders = {pair: compare(*pair) for pair in _pairs(truth, row.signed)}
+    wrong, tied = (tuple(p for p, order in orders.items() if order == o) for o in (-1, 0))
     for name, numbers in values.items():
         defined = numbers[~np.isnan(numbers)]
         interval = mean_interval(defined, level=level, seed=seed)
         mean = float(defined.mean()) if len(defined) else float("nan")
         scores[name] = ControlScore(mean, *interval, len(defined) / n)
     signs = compare("oracle", "sign_flipped") == 1
-    return Audit(row.name, truth, n, scores, tuple(wrong), tuple(tied), signs)
+    return Audit(row.name, truth, n, scores, wrong, tied, signs)
 
 
 def _pairs(truth: str, signed: bool) -> list[tuple[str, str]]:

@@ -157,7 +157,7 @@ class Subject:
             return None, NO_MECHANISM
         # With the row: it may have been edited since.
         key = (self.job.model.digest, mechanism, zlib.crc32(images.tobytes()), images.shape)
-        return _kept(_truths, key, lambda: _measure_used(mechanism, images))
+        return _cached(_truths, key, lambda: _measure_used(mechanism, images))
 
     def _saliency(self, model: keras.Model, images: ArrayLike, target: Any, **more: Any) -> Any:
         method = self.job.method
@@ -270,14 +270,14 @@ _loaded: OrderedDict[str, keras.Model] = OrderedDict()
 _truths: OrderedDict[tuple[Any, ...], tuple[Array | None, str]] = OrderedDict()
 _lock = threading.RLock()
 
-KEPT = 4
+CACHE_SIZE = 4
 """Models, and arrays of model truth, that a worker keeps for later jobs."""
 
 
 def _model(spec: ModelSpec) -> keras.Model:
     if spec.model is not None:
         return spec.model
-    return _kept(_loaded, spec.digest, lambda: _load(spec))
+    return _cached(_loaded, spec.digest, lambda: _load(spec))
 
 
 def _load(spec: ModelSpec) -> keras.Model:
@@ -302,11 +302,11 @@ def _measure_used(mechanism: Mechanism, images: Array) -> tuple[Array | None, st
         return None, f"the mechanism is not derived for such images: {error}"
 
 
-def _kept(cache: OrderedDict[Any, Any], key: Any, make: Callable[[], Any]) -> Any:
+def _cached(cache: OrderedDict[Any, Any], key: Any, make: Callable[[], Any]) -> Any:
     with _lock:
         if key not in cache:
             cache[key] = make()
         cache.move_to_end(key)
-        while len(cache) > KEPT:
+        while len(cache) > CACHE_SIZE:
             cache.popitem(last=False)
         return cache[key]

@@ -112,13 +112,13 @@ class Results:
             If there are no such rows.
         """
         check_choice("metric", metric, self.names("metric"))
-        chosen = self.select(metric=metric, **wanted)
-        if not chosen.rows:
+        part = self.select(metric=metric, **wanted)
+        if not part.rows:
             raise ValueError(f"`wanted` leaves no rows of metric {metric!r}; got {wanted}.")
-        keys = [k for k in ("model", "scene") if len(chosen.names(k)) > 1] + ["method"]
-        columns = chosen.names("coordinate")
+        keys = [k for k in ("model", "scene") if len(part.names(k)) > 1] + ["method"]
+        columns = part.names("coordinate")
         lines: dict[tuple[str, ...], dict[str, str]] = {}
-        for row in chosen:
+        for row in part:
             label = tuple(str(row[k]) for k in keys)
             if row["baseline"] is True:
                 label = (*label[:-1], f"{label[-1]} *")
@@ -128,9 +128,8 @@ class Results:
     def to_csv(self, path: str | os.PathLike[str]) -> None:
         """Write the rows as CSV, whole or not at all; NaN is an empty field.
 
-        Text that a spreadsheet would take for a formula, since it begins with ``=``, ``+``,
-        ``-`` or ``@`` (behind apostrophes or not), gets an apostrophe in front. Take it away
-        from such text to read the file, or read the JSON, which needs none.
+        Text that a spreadsheet would take for a formula, since it begins with ``=``, ``+``, ``-``
+        or ``@`` (behind apostrophes or not), gets an apostrophe in front; the JSON needs none.
         """
         rows = ([_written(row[k]) for k in COLUMNS] for row in self.rows)
         write_csv("path", check_path("path", path), COLUMNS, rows)

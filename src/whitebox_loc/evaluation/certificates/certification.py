@@ -120,9 +120,9 @@ def certify(
     if mechanisms is not None:
         names = check_names("mechanisms", mechanisms, COMPILED)
     seed = check_int("seed", seed, low=0)
-    drawn = _check_scenes(_default_scenes(check_size("size", size)) if scenes is None else scenes)
-    check_drawing(n, drawn.values())
-    images = {key: generate(scene, n, seed=seed).images for key, scene in drawn.items()}
+    by_name = _check_scenes(_default_scenes(check_size("size", size)) if scenes is None else scenes)
+    check_drawing(n, by_name.values())
+    images = {key: generate(scene, n, seed=seed).images for key, scene in by_name.items()}
     rows: list[Check] = []
     for each in names:
         rows += _certify_one(explain, each, images, seed)

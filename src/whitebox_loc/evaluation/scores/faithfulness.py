@@ -129,17 +129,17 @@ def infidelity(
         base = responses.images
         variants = _edited(base, perturbation, noise, side, check_generator(seed))
     before = responses.at(base)
-    expected, seen = np.empty((2, len(maps), samples))
-    changed_once = np.zeros(len(maps), bool)
+    forecasts, answers = np.empty((2, len(maps), samples))
+    some_change = np.zeros(len(maps), bool)
     for sample in range(samples):
-        changed = next(variants)
-        changed_once |= (changed != base).any((1, 2, 3))
-        expected[:, sample] = ((base - changed).mean(-1, dtype=np.float64) * maps).sum((1, 2))
-        seen[:, sample] = before - responses.at(changed)
-    error = np.where(changed_once, _mean_square(expected, seen, scaled), np.nan)
+        variant = next(variants)
+        some_change |= (variant != base).any((1, 2, 3))
+        forecasts[:, sample] = ((base - variant).mean(-1, dtype=np.float64) * maps).sum((1, 2))
+        answers[:, sample] = before - responses.at(variant)
+    error = np.where(some_change, _mean_square(forecasts, answers, scaled), np.nan)
     if not relative:
         return responses.pixels_per_unit**2 * error
-    return ratio(error, (seen**2).mean(1))
+    return ratio(error, (answers**2).mean(1))
 
 
 def completeness_gap(maps: ArrayLike, gap: ArrayLike) -> Array:
@@ -179,12 +179,12 @@ def completeness_gap(maps: ArrayLike, gap: ArrayLike) -> Array:
     return ratio(np.abs(gap), np.abs(maps.sum((1, 2), dtype=np.float64) - gap))
 
 
-def _mean_square(expected: Array, seen: Array, scaled: bool) -> Array:
+def _mean_square(forecasts: Array, answers: Array, scaled: bool) -> Array:
     if scaled:
-        power = (expected**2).sum(1)
-        factor = (expected * seen).sum(1) / np.where(power > 0, power, 1)
-        expected = expected * factor[:, None]
-    return ((expected - seen) ** 2).mean(1)
+        power = (forecasts**2).sum(1)
+        factor = (forecasts * answers).sum(1) / np.where(power > 0, power, 1)
+        forecasts = forecasts * factor[:, None]
+    return ((forecasts - answers) ** 2).mean(1)
 
 
 def _edited(
@@ -214,6 +214,6 @@ def _edge_moves(boxes: Array, scene: Scene, labels: ArrayLike, seed: int) -> Ite
         edge = rng.integers(4, size=len(boxes))
         far = rng.integers(1, FARTHEST + 1, size=len(boxes)) * rng.choice([-1, 1], size=len(boxes))
         low, high = limits[:, rows, edge]
-        place, moved = boxes[rows, edge], boxes.copy()
-        moved[rows, edge] = np.where(low <= high, np.clip(place + far, low, high), place)
-        yield render(moved, scene, labels=labels, seed=seed)
+        place, variants = boxes[rows, edge], boxes.copy()
+        variants[rows, edge] = np.where(low <= high, np.clip(place + far, low, high), place)
+        yield render(variants, scene, labels=labels, seed=seed)

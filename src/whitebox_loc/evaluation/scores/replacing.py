@@ -141,11 +141,6 @@ def insertion(
     >>> scores, counts, curves = insertion(model, images, maps, fill="mean", return_curve=True)
     >>> counts.tolist()
     [0, 1, 2, 4, 8, 16, 32, 64]
-
-    With all pixels back the distance is rounding, of a box in pixels:
-
-    >>> bool((curves[:, -1] < 1e-3).all())
-    True
     """
     responses, world = Responses(model, images, target, batch_size), (boxes, scene, labels, move)
     return _replaced(responses, maps, fill, spacing, steps, world, seed, return_curve, insert=True)

@@ -76,8 +76,8 @@ def edge_order_area(responses: Array, mass: Array, *, insert: bool) -> Array:
     rank = np.round(mass / np.where(largest > 0, largest, 1), 9)
     total, count = np.zeros(len(mass)), np.zeros(len(mass))
     for order in ORDERS:
-        moved = np.cumsum([0, *(1 << edge for edge in order)])
-        curve = responses[:, 15 - moved if insert else moved]
+        states = np.cumsum([0, *(1 << edge for edge in order)])
+        curve = responses[:, 15 - states if insert else states]
         fits = (np.diff(rank[:, order], axis=1) <= 0).all(1)
         total += np.where(fits, np.trapezoid(curve, axis=1) / 4, 0)
         count += fits

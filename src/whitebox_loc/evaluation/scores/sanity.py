@@ -118,9 +118,9 @@ def randomization(
 
     before = maps_of(model)
     names, steps = [], []
-    for name, changed in _cascade(model, order, rng):
+    for name, variant in _cascade(model, order, rng):
         names.append(name)
-        steps.append(compare(before, maps_of(changed)))
+        steps.append(compare(before, maps_of(variant)))
     scores = np.mean(steps, axis=0)
     return (scores, names, np.stack(steps)) if return_layers else scores
 
@@ -180,13 +180,13 @@ def _cascade(
     model: keras.Model, order: str, rng: np.random.Generator
 ) -> Iterator[tuple[str, keras.Model]]:
     """Yield a copy of the model again and again, one more layer randomized each time."""
-    changed, fresh = _randomized(model, rng)
-    changed.set_weights(model.get_weights())
-    layers = named_layers(changed)
+    copy, fresh = _randomized(model, rng)
+    copy.set_weights(model.get_weights())
+    layers = named_layers(copy)
     for name in list(fresh) if order == "bottom_up" else reversed(fresh):
         for variable, value in zip(_own(layers[name]), fresh[name], strict=True):
             variable.assign(value)
-        yield name, changed
+        yield name, copy
 
 
 def _generator(seed: Seed) -> np.random.Generator:
@@ -198,10 +198,10 @@ def _randomized(
     model: keras.Model, rng: np.random.Generator
 ) -> tuple[keras.Model, dict[str, list[Array]]]:
     """Return a copy with random weights, and those of each layer that they change."""
-    changed = _copy(model)
-    layers = {name: own for name, layer in named_layers(changed).items() if (own := _own(layer))}
+    copy = _copy(model)
+    layers = {name: own for name, layer in named_layers(copy).items() if (own := _own(layer))}
     before = {name: [v.numpy() for v in own] for name, own in layers.items()}
-    reinitialize(changed, seed=rng)
+    reinitialize(copy, seed=rng)
     fresh = {name: [v.numpy() for v in own] for name, own in layers.items()}
     fresh = {n: new for n, new in fresh.items() if not all(map(np.array_equal, new, before[n]))}
     if not fresh:
@@ -209,7 +209,7 @@ def _randomized(
             f"`model` {model.name!r} cannot be randomized: the initializers of its layers draw the "
             "weights that it has. Give a layer a random initializer, such as 'glorot_uniform'."
         )
-    return changed, fresh
+    return copy, fresh
 
 
 def _own(layer: keras.Layer) -> list[Any]:

@@ -83,9 +83,9 @@ def max_sensitivity(
     change = np.full(len(images), np.nan)
     for _ in range(samples):
         points = images + rng.uniform(-radius, radius, images.shape).astype(np.float32)
-        moved = _norm(explained(explain, points) - maps)
+        distance = _norm(explained(explain, points) - maps)
         # An image that rounding leaves as it was says nothing.
-        change = np.fmax(change, np.where((points != images).any((1, 2, 3)), moved, np.nan))
+        change = np.fmax(change, np.where((points != images).any((1, 2, 3)), distance, np.nan))
     return ratio(change, _norm(maps)) if relative else change
 
 
