@@ -25,9 +25,6 @@ EDGE_SIGNS: dict[str, dict[str, int]] = {
 brightens. A row above the box that lights up moves the top up; a first row that goes dark moves
 it down: on both sides of the top edge brighter means smaller."""
 
-EVIDENCE = {coordinate: tuple(signs) for coordinate, signs in EDGE_SIGNS.items()}
-"""The edges that each coordinate is made of."""
-
 
 def evidence_mask(
     boxes: ArrayLike,
@@ -89,7 +86,7 @@ def evidence_mask(
            [0, 0, 0, 0, 0]])
     """
     height, width = check_size("size", size)
-    edges = EVIDENCE[check_choice("coordinate", coordinate, EVIDENCE)]
+    edges = EDGE_SIGNS[check_choice("coordinate", coordinate, EDGE_SIGNS)]
     # Thicker than the image is as thick as it.
     thickness = min(check_int("thickness", thickness, low=1), max(height, width))
     boxes = check_boxes("boxes", boxes)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from matplotlib.axes import Axes
-
 from whitebox_loc._types import Array, ArrayLike
 from whitebox_loc._validation import check_real
 from whitebox_loc.plots.checks import check_box, check_count, check_labels, check_table
@@ -63,18 +61,13 @@ def saliency_grid(
         norm = signed_norm(maps[index])
         for ax, values in zip(line, maps[index], strict=True):
             image = ax.imshow(values, cmap="RdBu_r", norm=norm, interpolation="nearest")
-            _frame(ax, box, margin)
+            ax.set(xticks=[], yticks=[])
+            if box is not None:
+                outline(ax, box, color=COLORS["reference"], linewidth=0.6)
+            if box is not None and margin is not None:
+                crop(ax, box, margin)
         line[0].set_ylabel(name, fontsize=9)
         attribution_bar(image, list(line), labels[index] if labels else "attribution")
     for ax, name in zip(axes[0], columns, strict=True):
         ax.set_title(name, fontsize=9)
     return axes
-
-
-def _frame(ax: Axes, box: ArrayLike, margin: float | None) -> None:
-    ax.set(xticks=[], yticks=[])
-    if box is None:
-        return
-    outline(ax, box, color=COLORS["reference"], linewidth=0.6)
-    if margin is not None:
-        crop(ax, box, margin)

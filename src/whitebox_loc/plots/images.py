@@ -62,7 +62,10 @@ def boxes(
     outlines = [(name, check_box(name, b), line) for name, b, line in lines if b is not None]
     check_text("title", title), check_bool("legend", legend)
     ax = one_axes(ax)
-    _show(ax, image)
+    if image.ndim == 3 and image.shape[-1] != 3:
+        # imshow knows grey and RGB; any other number of channels is shown as its mean.
+        image = image.mean(axis=-1)
+    ax.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     for name, box, line in outlines:
         outline(ax, box, color=COLORS[name], linestyle=line, linewidth=1.8, label=name)
     if legend and ax.patches:
@@ -183,13 +186,6 @@ def saliency(
 def _finish(axes: Array, picture: Any, title: str, label: str) -> None:
     color_bar(picture, axes, label, 8, shrink=0.9).locator = MaxNLocator(5, symmetric=True)
     axes.flat[0].figure.suptitle(title, fontsize=10)
-
-
-def _show(ax: Axes, image: Array) -> None:
-    if image.ndim == 3 and image.shape[-1] != 3:
-        # imshow knows grey and RGB; any other number of channels is shown as its mean.
-        image = image.mean(axis=-1)
-    ax.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
 
 
 def _signed(ax: Axes, values: Array, norm: Any) -> Any:

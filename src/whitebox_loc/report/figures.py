@@ -43,20 +43,18 @@ class Subject:
     history: History
     result: Evaluation
 
-    def example(self) -> int:
-        """Return the index of an image whose box is of middle size and inside the canvas."""
+    def example(self) -> tuple[int, Array, Array]:
+        """Return index, image (1, ...) and box where the box is of middle size and inside."""
         boxes, (height, width) = self.result.batch.boxes, self.result.batch.scene.size
         middle = np.array([0.3 * height, 0.25 * width, 0.65 * height, 0.75 * width])
-        return int(np.abs(boxes - middle).sum(axis=1).argmin())
+        index = int(np.abs(boxes - middle).sum(axis=1).argmin())
+        return index, self.result.batch.images[[index]], boxes[index]
 
 
 def draw_all(
-    model: keras.Model,
-    history: History,
-    evaluations: dict[str, Evaluation],
-    folder: Path,
+    model: keras.Model, history: History, evaluations: dict[str, Evaluation], folder: Path,
     stage: Callable[[str], None] = lambda name: None,
-) -> list[Drawn]:
+) -> list[Drawn]:  # fmt: skip
     """Draw every row of `FIGURES` that applies to the model, as PNG files in `folder`.
 
     The figures show the first of the evaluations.
@@ -135,7 +133,7 @@ def _iou_by(subject: Subject) -> Figure:
 
 
 def _activations(subject: Subject) -> Figure:
-    image = subject.result.batch.images[[subject.example()]]
+    _, image, _ = subject.example()
     maps = {
         path: values[0]
         for path, values in introspect.activations(subject.model, image).items()
@@ -164,17 +162,16 @@ def _kernels(subject: Subject) -> Figure:
 def _distributions(subject: Subject) -> Figure | None:
     if edge_logits(subject.model) is None:
         return None
-    batch, index = subject.result.batch, subject.example()
-    distributions = edge_distributions(subject.model, batch.images[[index]])
+    _, image, box = subject.example()
+    distributions = edge_distributions(subject.model, image)
     one = {name: values[0] for name, values in distributions.items()}
     figure, axes = _axes(1, 1, (7.0, 2.8))
-    plots.edge_distributions(one, batch.boxes[index], axes[0, 0])
+    plots.edge_distributions(one, box, axes[0, 0])
     return figure
 
 
 def _saliency(subject: Subject) -> Figure:
-    batch, index = subject.result.batch, subject.example()
-    image, box = batch.images[[index]], batch.boxes[index]
+    index, image, box = subject.example()
     rows: list[tuple[str, str, list[Any], str]] = [
         ("gradient of {}", "d fraction / d brightness", list(COORDINATES), "identity")
     ]
@@ -193,7 +190,7 @@ def _saliency(subject: Subject) -> Figure:
 
 
 def _families(subject: Subject) -> Figure:
-    batch, index = subject.result.batch, subject.example()
+    index, image, box = subject.example()
     last = _convolutions(subject.model)[-1]
     methods: dict[str, dict[str, Any]] = {
         "gradient": {},
@@ -203,7 +200,6 @@ def _families(subject: Subject) -> Figure:
         "lrp": {},
     }
     targets, link, label = _unsaturated(subject, index)
-    image = batch.images[[index]]
     maps = [
         introspect.saliency(subject.model, image, targets, name, link=link, **options)[:, 0]
         for name, options in methods.items()
@@ -212,7 +208,7 @@ def _families(subject: Subject) -> Figure:
     figure.get_layout_engine().set(rect=(0.03, 0, 0.97, 1))  # type: ignore[union-attr, call-arg]
     names = [name.replace("_", "\n") for name in methods]
     columns = [label.format(name) for name in COORDINATES]
-    plots.saliency_grid(maps, names, columns, axes, box=batch.boxes[index], margin=12)
+    plots.saliency_grid(maps, names, columns, axes, box=box, margin=12)
     return figure
 
 

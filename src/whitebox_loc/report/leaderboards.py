@@ -113,10 +113,6 @@ def leaderboard(
     plan : Plan, optional
         In place of both.
 
-    Returns
-    -------
-    Leaderboard
-
     Raises
     ------
     RuntimeError, KeyboardInterrupt, ValueError, TypeError
@@ -146,11 +142,13 @@ def leaderboard(
         name: benchmark(models, methods, scenes, scores, out=folder / name, **shared)
         for name, (models, scores) in arguments.items()
     }
-    audits = _audits(metrics, plan, seed, progress)
-    return _written(folder, plan, seed, parts, audits)
+    with tqdm(metrics, unit="audit", disable=not progress) as bar:
+        # A metric whose audit fails could not be shown beside it: the error goes on.
+        audits = {name: audit(name, n=plan.audit_images, seed=seed) for name in bar}
+    return _write(folder, plan, seed, parts, audits)
 
 
-def _written(
+def _write(
     folder: Path, plan: Plan, seed: int, parts: Mapping[str, Results], audits: dict[str, Audit]
 ) -> Leaderboard:
     results = Results([row for part in parts.values() for row in part])
@@ -187,9 +185,3 @@ def _options(name: str, plan: Plan) -> dict[str, Any]:
     if METHODS[name].family == "perturbation" and name != "sobol":
         options["samples"] = many
     return {key: value for key, value in options.items() if key in METHODS[name].options}
-
-
-def _audits(metrics: list[str], plan: Plan, seed: int, progress: bool) -> dict[str, Audit]:
-    """Return the audit of each metric; one whose audit fails is not shown, so it must not."""
-    with tqdm(metrics, unit="audit", disable=not progress) as bar:
-        return {name: audit(name, n=plan.audit_images, seed=seed) for name in bar}

@@ -97,10 +97,6 @@ def tour(
     progress : bool, default True
         Show progress bars.
 
-    Returns
-    -------
-    Tour
-
     Raises
     ------
     ValueError, TypeError, OSError

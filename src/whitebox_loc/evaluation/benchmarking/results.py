@@ -131,12 +131,12 @@ class Results:
         Text that a spreadsheet would take for a formula, since it begins with ``=``, ``+``, ``-``
         or ``@`` (behind apostrophes or not), gets an apostrophe in front; the JSON needs none.
         """
-        rows = ([_written(row[k]) for k in COLUMNS] for row in self.rows)
+        rows = ([_plain(row[k]) for k in COLUMNS] for row in self.rows)
         write_csv("path", check_path("path", path), COLUMNS, rows)
 
     def to_json(self, path: str | os.PathLike[str]) -> None:
         """Write the rows as JSON with their checksum, whole or not at all; NaN is null."""
-        rows = [{k: _written(row[k], None) for k in COLUMNS} for row in self.rows]
+        rows = [{k: _plain(row[k], None) for k in COLUMNS} for row in self.rows]
         content = {"whitebox_loc": __version__, "checksum": digest(rows), "rows": rows}
         with naming("path", check_path("path", path)), replacing(path) as part:
             part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
@@ -226,7 +226,7 @@ def _damaged(path: Any, fault: str) -> ValueError:
     )
 
 
-def _written(value: Any, missing: Any = "") -> Any:
+def _plain(value: Any, missing: Any = "") -> Any:
     return missing if isinstance(value, float) and math.isnan(value) else value
 
 

@@ -174,7 +174,13 @@ def _run_plan(
                 for index, job in left.items():
                     take(index, jobs.run(job))
         except (KeyboardInterrupt, RuntimeError) as stop:
-            _note_progress(stop, plan, cells, store)
+            rest = len(dict(_left(plan, cells)))
+            where = (
+                "lost, since `out` was not given" if store is None else f"kept in {store.parent}"
+            )
+            stop.add_note(
+                f"{len(plan) - rest} of {len(plan)} jobs were finished; they are {where}."
+            )
             raise
         finally:
             results = Results(_rows(plan, cells), seconds)
@@ -231,14 +237,6 @@ def _take_one(
         return error  # also the KeyboardInterrupt of a worker that got Ctrl-C
     take(index, future.result() if error is None else jobs.failed(left[index], error))
     return None
-
-
-def _note_progress(
-    stop: BaseException, plan: list[Job], cells: list[dict[str, Cell]], store: Path | None
-) -> None:
-    left = len(dict(_left(plan, cells)))
-    where = "lost, since `out` was not given" if store is None else f"kept in {store.parent}"
-    stop.add_note(f"{len(plan) - left} of {len(plan)} jobs were finished; they are {where}.")
 
 
 def _rows(plan: list[Job], cells: list[dict[str, Cell]]) -> list[dict[str, Any]]:

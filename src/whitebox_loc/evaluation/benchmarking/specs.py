@@ -157,19 +157,15 @@ def model_specs(
     for name, model in _filled("models", dict(models)).items():
         if isinstance(model, str) and model in networks.COMPILED:
             for title, scene in scenes.items():
-                specs[name, title] = _compiled_spec(name, model, scene)
+                network = networks.compiled(model, size=scene.size, channels=scene.channels)
+                recipe = (networks.COMPILED[model], scene.size, scene.channels)
+                specs[name, title] = _spec(name, network, compiled=recipe)
             continue
         spec = _own_spec(name, model, folder)
         for title, scene in scenes.items():
             check_input(spec.model, (*scene.size, scene.channels))
             specs[name, title] = spec
     return specs
-
-
-def _compiled_spec(name: str, mechanism: str, scene: Scene) -> ModelSpec:
-    model = networks.compiled(mechanism, size=scene.size, channels=scene.channels)
-    recipe = (networks.COMPILED[mechanism], scene.size, scene.channels)
-    return _spec(name, model, compiled=recipe)
 
 
 def _own_spec(name: str, model: Any, folder: Path | None) -> ModelSpec:
