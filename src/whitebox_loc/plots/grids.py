@@ -39,6 +39,7 @@ def saliency_grid(
 
     Examples
     --------
+    >>> import numpy as np
     >>> axes = saliency_grid(np.zeros((2, 3, 8, 8)), ["a", "b"], ["top", "left", "area"])
     >>> axes.shape, axes[1, 0].get_ylabel(), axes[0, 2].get_title()
     ((2, 3), 'b', 'area')
