@@ -10,9 +10,9 @@ from matplotlib.colors import Normalize
 
 from whitebox_loc._types import ArrayLike
 from whitebox_loc._validation import check_memory
-from whitebox_loc.plots.annotated import annotated_matrix, name_cells
 from whitebox_loc.plots.checks import check_labels, check_table
 from whitebox_loc.plots.style import COLORS, one_axes
+from whitebox_loc.plots.tables import annotated_matrix, name_cells
 
 
 def confusion_matrix(

@@ -29,7 +29,6 @@ def saliency_grid(
     rows, columns : sequences of str
         Names of the rows (methods) and of the columns (targets).
     axes : array of matplotlib axes, shape (rows, columns), optional
-        ``rows * columns`` axes; None makes a figure.
     box : array (4,), optional
         True box in ``yxyx`` pixels, outlined in grey.
     margin : float, optional

@@ -85,7 +85,6 @@ def feature_maps(maps: Array, axes: ArrayLike = None, *, title: str = "") -> Arr
     axes : array of matplotlib axes, shape (rows, columns), optional
         One a channel; None makes a figure of at most eight columns.
     title : str
-        Title of the figure.
 
     Examples
     --------
@@ -115,9 +114,7 @@ def kernels(weights: Array, axes: ArrayLike = None, *, title: str = "") -> Array
     weights : array (height, width, inputs, outputs)
         Kernels as Keras stores them.
     axes : array of matplotlib axes, shape (inputs, outputs), optional
-        ``inputs * outputs`` axes; None makes a figure.
     title : str
-        Title of the figure.
 
     Examples
     --------

@@ -35,7 +35,6 @@ def leaderboard(
     rows, columns : sequences of str
         Names of the methods, from above, and titles of the metrics.
     axes : array of matplotlib axes, shape (columns,), optional
-        One a column; None makes a figure.
     baselines : collection of str
         Rows that are baselines: drawn in another colour and shape, on a grey band, each with a
         dotted line across its panel.

@@ -11,9 +11,9 @@ from matplotlib.colors import Normalize
 
 from whitebox_loc._types import Array, ArrayLike
 from whitebox_loc.boxes.formats import COORDINATES
-from whitebox_loc.plots.annotated import annotated_matrix, name_cells
 from whitebox_loc.plots.checks import check_labels, check_table, check_text
 from whitebox_loc.plots.style import one_axes, signed_norm
+from whitebox_loc.plots.tables import annotated_matrix, name_cells
 
 
 def response_matrix(

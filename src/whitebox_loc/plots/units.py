@@ -12,7 +12,6 @@ from matplotlib.colors import Normalize
 from whitebox_loc._types import Array, ArrayLike
 from whitebox_loc._validation import check_ints
 from whitebox_loc.boxes.formats import COORDINATES
-from whitebox_loc.plots.annotated import annotated_matrix, name_cells, numbers
 from whitebox_loc.plots.checks import (
     ANY_NAME,
     check_box,
@@ -23,6 +22,7 @@ from whitebox_loc.plots.checks import (
     check_text,
 )
 from whitebox_loc.plots.style import axes_grid, color_bar, one_axes, outline, show_each, signed_norm
+from whitebox_loc.plots.tables import annotated_matrix, name_cells, numbers
 
 # Okabe and Ito's eight, the yellow left out: it cannot be seen on white.
 _CHANNEL_COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
@@ -54,11 +54,9 @@ def tuning_curves(
     std : array of the shape of `mean`, optional
         Standard deviations, drawn as a band.
     axes : array of matplotlib axes, shape (1, factors), optional
-        One a factor; None makes a figure.
     channels : sequence of int, optional
         Channels to draw; all by default.
     title : str
-        Title of the figure.
 
     Examples
     --------
@@ -187,9 +185,7 @@ def maximized_images(
     labels : sequence of str
         Texts above the images.
     axes : array of matplotlib axes, shape (rows, columns), optional
-        Rows times columns axes; None makes a figure.
     title : str
-        Title of the figure.
 
     Examples
     --------
