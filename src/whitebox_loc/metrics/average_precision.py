@@ -29,6 +29,8 @@ AREAS: dict[str, tuple[float, float]] = {
 }
 """COCO's ranges of areas in square pixels, both ends inclusive."""
 
+Size = tuple[int, int] | None
+
 _RECALLS = np.linspace(0.0, 1.0, 101)
 _THRESHOLDS = np.linspace(0.5, 0.95, 10)
 # A threshold of 1 could never be met after rounding; COCO caps it here.
@@ -282,7 +284,7 @@ def _at_recalls(good: Array, counted: Array, total: int) -> Array:
 
 
 def _summary(
-    classes: Array, areas: list[str], counts: list[int], tables: list[Any]
+    classes: Array, areas: list[str], counts: list[int], tables: list[tuple[Array, Array]]
 ) -> AveragePrecision:
     shape = (0, len(areas), len(_THRESHOLDS))
     precision = np.stack([p for p, _ in tables]) if tables else np.zeros((*shape, len(_RECALLS)))
@@ -307,7 +309,7 @@ def _mean(values: Array) -> float:
     return float(defined.mean()) if defined.size else float("nan")
 
 
-def _found(found: Any, format: str, size: Any) -> tuple[Array, Array, Array]:
+def _found(found: Any, format: str, size: Size) -> tuple[Array, Array, Array]:
     """Return boxes (n, m, 4) in pixels, scores (n, m), labels (n, m)."""
     if isinstance(found, (tuple, list)) and len(found) in (2, 3):
         boxes, scores, labels = (*found, None)[:3]
@@ -332,7 +334,7 @@ def _found(found: Any, format: str, size: Any) -> tuple[Array, Array, Array]:
     return boxes, scores, labels
 
 
-def _true(truth: ArrayLike, format: str, size: Any) -> tuple[Array, Array]:
+def _true(truth: ArrayLike, format: str, size: Size) -> tuple[Array, Array]:
     if hasattr(truth, "boxes") and hasattr(truth, "labels"):
         boxes, labels = truth.boxes, truth.labels
     elif isinstance(truth, tuple) and len(truth) == 2:
@@ -347,7 +349,7 @@ def _true(truth: ArrayLike, format: str, size: Any) -> tuple[Array, Array]:
 
 
 def _boxes(
-    name: str, boxes: ArrayLike, labels: ArrayLike, keyword: str, format: str, size: Any
+    name: str, boxes: ArrayLike, labels: ArrayLike, keyword: str, format: str, size: Size
 ) -> tuple[Array, Array]:
     """Return boxes (n, m, 4) in float64 pixels, zeros for padding, and labels (n, m)."""
     check_choice(keyword, format, FORMATS)
@@ -382,7 +384,7 @@ def _boxes(
     return pixels, labels
 
 
-def _check_areas(areas: Any) -> dict[str, tuple[float, float]]:
+def _check_areas(areas: object) -> dict[str, tuple[float, float]]:
     if not isinstance(areas, Mapping) or "all" in areas:
         raise TypeError(
             "`areas` must be a dict of names (other than 'all') to (low, high) in square pixels; "

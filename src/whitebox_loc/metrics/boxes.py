@@ -50,7 +50,7 @@ class _MeanOverBoxes(keras.metrics.Metric):
         self.total.assign_add(keras.ops.sum(weights * values))
         self.weight.assign_add(keras.ops.sum(weights))
 
-    def _meant(self, truth: Tensor, prediction: Tensor) -> Any:
+    def _meant(self, truth: Tensor, prediction: Tensor) -> Tensor:
         """Return which pairs are finite and, if they must be, fractions, bool (n,)."""
         ops = keras.ops
         meant = ops.isfinite(truth) & ops.isfinite(prediction)
@@ -58,11 +58,11 @@ class _MeanOverBoxes(keras.metrics.Metric):
             meant = meant & (truth >= -ROUNDING) & (truth <= 1 + ROUNDING)
         return ops.all(meant, axis=-1)
 
-    def per_box(self, truth: Tensor, prediction: Tensor) -> Any:
+    def per_box(self, truth: Tensor, prediction: Tensor) -> Tensor:
         """Return one number a box, shape (n,), from float64 boxes of shape (n, 4)."""
         raise NotImplementedError
 
-    def result(self) -> Any:
+    def result(self) -> Tensor:
         """Return the weighted mean over all boxes so far, a float64 scalar."""
         return self.total / self.weight
 
@@ -84,7 +84,7 @@ class MeanIoU(_MeanOverBoxes):
     def __init__(self, *, name: str = "mean_iou", dtype: Any = None) -> None:
         super().__init__(name=name, dtype=dtype)
 
-    def per_box(self, truth: Tensor, prediction: Tensor) -> Any:
+    def per_box(self, truth: Tensor, prediction: Tensor) -> Tensor:
         """Return the IoU of each pair, shape (n,)."""
         return iou(prediction, truth, "rel_yxyx")
 
@@ -96,7 +96,7 @@ class _InPixels(_MeanOverBoxes):
         self.size = check_size("size", size)
         super().__init__(name=name, dtype=dtype)
 
-    def pixels(self, boxes: Tensor) -> Any:
+    def pixels(self, boxes: Tensor) -> Tensor:
         return convert(boxes, "rel_yxyx", "yxyx", size=self.size)
 
     def get_config(self) -> dict[str, Any]:
@@ -126,7 +126,7 @@ class PixelError(_InPixels):
     ) -> None:
         super().__init__(size, name=name, dtype=dtype)
 
-    def per_box(self, truth: Tensor, prediction: Tensor) -> Any:
+    def per_box(self, truth: Tensor, prediction: Tensor) -> Tensor:
         """Return the mean over four coordinates, shape (n,)."""
         return keras.ops.mean(keras.ops.abs(self.pixels(truth) - self.pixels(prediction)), axis=-1)
 
@@ -156,7 +156,7 @@ class ExactRate(_InPixels):
     ) -> None:
         super().__init__(size, name=name, dtype=dtype)
 
-    def per_box(self, truth: Tensor, prediction: Tensor) -> Any:
+    def per_box(self, truth: Tensor, prediction: Tensor) -> Tensor:
         """Return whether each box is exact, shape (n,)."""
         same = keras.ops.round(self.pixels(truth)) == keras.ops.round(self.pixels(prediction))
         return keras.ops.all(same, axis=-1)
@@ -185,7 +185,7 @@ class ExcessBCE(_MeanOverBoxes):
         super().__init__(name=name, dtype=dtype)
         self.format = check_choice("format", format, RELATIVE_FORMATS)
 
-    def per_box(self, truth: Tensor, prediction: Tensor) -> Any:
+    def per_box(self, truth: Tensor, prediction: Tensor) -> Tensor:
         """Return the mean excess over four coordinates, shape (n,)."""
         truth = convert(truth, "rel_yxyx", self.format)
         prediction = convert(prediction, "rel_yxyx", self.format)

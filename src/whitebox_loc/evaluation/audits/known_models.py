@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import keras
 import numpy as np
 
-from whitebox_loc._types import Array
+from whitebox_loc._types import Array, Model
 from whitebox_loc.boxes.formats import COORDINATES
 from whitebox_loc.data import Scene, generate, render
 from whitebox_loc.evaluation.scores.record import Metric, Trial
@@ -18,7 +17,7 @@ from whitebox_loc.models import compiled, mechanism
 
 SIZE = (16, 16)
 
-Exact = Callable[[Any, Array], Array]
+Exact = Callable[[Model, Array], Array]
 """From a model and images to the truth that the oracle gets."""
 
 World = Callable[[Metric, str, int, int], tuple[Trial, Exact]]

@@ -20,6 +20,7 @@ from whitebox_loc._types import Array, ArrayLike, Model
 from whitebox_loc._version import __version__
 from whitebox_loc.boxes.formats import COORDINATES
 from whitebox_loc.data import Scene, generate
+from whitebox_loc.evaluation.benchmarking.results import Row
 from whitebox_loc.evaluation.benchmarking.specs import MethodSpec, MetricSpec, ModelSpec
 from whitebox_loc.evaluation.scores.record import Trial, check_values
 from whitebox_loc.evaluation.scores.signs import evidence_of
@@ -27,10 +28,12 @@ from whitebox_loc.introspect import saliency
 from whitebox_loc.introspect.attribution.choices import choose
 from whitebox_loc.models import Mechanism
 
-Truth = Callable[[Any, Array], Array]
+Targets = str | list[str]
+
+Truth = Callable[[Model, Array], Array]
 """From a model and images to the truth that a control is made from."""
 
-Cell = list[dict[str, Any]]
+Cell = list[Row]
 """The scores of one metric in one job: a dict a coordinate."""
 
 
@@ -159,7 +162,7 @@ class Subject:
         key = (self.job.model.digest, mechanism, zlib.crc32(images.tobytes()), images.shape)
         return _cached(_truths, key, lambda: _measure_used(mechanism, images))
 
-    def _saliency(self, model: keras.Model, images: ArrayLike, target: Any, **more: Any) -> Any:
+    def _saliency(self, model: Model, images: ArrayLike, target: Targets, **more: Any) -> Any:
         method = self.job.method
         options = {**self._about_images(), **method.options, **more}
         size = self.job.batch_size
@@ -217,7 +220,7 @@ class Subject:
     def _moved_here(self) -> Array:
         return self._moves(self.model, self.batch.images, list(self.job.coordinates))
 
-    def _moves(self, model: Model, images: ArrayLike, target: Any) -> Array:
+    def _moves(self, model: Model, images: ArrayLike, target: Targets) -> Array:
         batch, job = self.batch, self.job
         try:
             return saliency(
@@ -230,7 +233,7 @@ class Subject:
             ) from error
 
 
-def _row(subject: Subject, metric: MetricSpec, index: int) -> dict[str, Any]:
+def _row(subject: Subject, metric: MetricSpec, index: int) -> Row:
     try:
         trial = subject.trial(index, metric)
         scores = metric.row.score(trial, **metric.options)
@@ -253,7 +256,7 @@ NO_MECHANISM = "needs a model whose mechanism is known"
 NO_GAP = "needs a method with a completeness gap"
 
 
-def _empty(status: str, error: BaseException | str) -> dict[str, Any]:
+def _empty(status: str, error: BaseException | str) -> Row:
     nan = float("nan")
     if isinstance(error, BaseException):
         error = f"{type(error).__name__}: {error}"

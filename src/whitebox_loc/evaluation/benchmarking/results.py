@@ -16,6 +16,9 @@ from whitebox_loc._files import csv_cell, naming, replacing
 from whitebox_loc._validation import check_choice, check_path, shortened
 from whitebox_loc._version import __version__
 
+Row = dict[str, Any]
+"""A value for each of `COLUMNS`, or for those that a job computes."""
+
 COLUMNS = (
     "model", "method", "baseline", "scene", "metric", "truth", "coordinate", "seed", "images",
     "n", "mean", "low", "high", "status", "error",
@@ -60,13 +63,13 @@ class Results:
     gradient       0.250 [0.200 0.300]
     """
 
-    rows: list[dict[str, Any]]
+    rows: list[Row]
     seconds: dict[tuple[str, str, str], float] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
+    def __iter__(self) -> Iterator[Row]:
         return iter(self.rows)
 
     def __repr__(self) -> str:
@@ -96,7 +99,7 @@ class Results:
         check_choice("column", column, COLUMNS)
         return list(dict.fromkeys(row[column] for row in self.rows))
 
-    def failures(self) -> list[dict[str, Any]]:
+    def failures(self) -> list[Row]:
         """Return the rows whose method or metric ended with an error."""
         return [row for row in self.rows if row["status"] == "failed"]
 
@@ -183,7 +186,7 @@ def read_results(path: str | os.PathLike[str]) -> Results:
     return Results([{k: nan if row[k] is None else row[k] for k in COLUMNS} for row in rows])
 
 
-def fault_of(row: Any, columns: Iterable[str]) -> str:
+def fault_of(row: object, columns: Iterable[str]) -> str:
     """Return what keeps `row` from being a row of a table with these columns; empty if nothing."""
     if not isinstance(row, dict):
         return f"it must be an object; it is {row!r}"
@@ -201,7 +204,7 @@ def _is_known(value: Any) -> bool:
     return type(value) in (int, float) and math.isfinite(value)
 
 
-def _is_mean(value: Any) -> bool:
+def _is_mean(value: object) -> bool:
     return value is None or _is_known(value) or (isinstance(value, float) and math.isnan(value))
 
 
@@ -219,7 +222,7 @@ FITS: dict[str, Callable[[Any], bool]] = {
 """Column to whether a value can stand in it."""
 
 
-def _damaged(path: Any, fault: str) -> ValueError:
+def _damaged(path: str | os.PathLike[str], fault: str) -> ValueError:
     return ValueError(
         f"`path` {os.fspath(path)!r} holds no benchmark results, or damaged ones: {fault}. Name "
         "the results.json of a benchmark, or call it again with the same `out` to write it anew."
@@ -230,7 +233,7 @@ def _plain(value: Any, missing: Any = "") -> Any:
     return missing if isinstance(value, float) and math.isnan(value) else value
 
 
-def _cell(row: dict[str, Any]) -> str:
+def _cell(row: Row) -> str:
     if row["status"] != "ok":
         return str(row["status"])
     return f"{row['mean']:.3f} [{row['low']:.3f} {row['high']:.3f}]"

@@ -19,7 +19,7 @@ from whitebox_loc._validation import check_bool, check_executor, check_int, chec
 from whitebox_loc.boxes.formats import COORDINATES
 from whitebox_loc.evaluation.benchmarking import jobs, specs
 from whitebox_loc.evaluation.benchmarking.jobs import Cell, Job, Outcome
-from whitebox_loc.evaluation.benchmarking.results import Results, write_csv
+from whitebox_loc.evaluation.benchmarking.results import Results, Row, write_csv
 from whitebox_loc.evaluation.benchmarking.stores import load_cells, save_cells
 from whitebox_loc.evaluation.scores.checking import check_drawing
 
@@ -239,7 +239,7 @@ def _take_one(
     return None
 
 
-def _rows(plan: list[Job], cells: list[dict[str, Cell]]) -> list[dict[str, Any]]:
+def _rows(plan: list[Job], cells: list[dict[str, Cell]]) -> list[Row]:
     return [
         {
             "model": job.model.name, "method": job.method.label, "baseline": job.method.control,

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from whitebox_loc._statistics import bootstrap_interval
-from whitebox_loc._types import Array
+from whitebox_loc._types import Array, ArrayLike
 from whitebox_loc._validation import (
     check_choice,
     check_int,
@@ -40,7 +40,7 @@ RESAMPLES = 2000
 NOT_FINITE = "not finite"
 """Note of a check on maps that hold a NaN or an infinity."""
 
-Explain = Callable[[keras.Model, Array, str], Any]
+Explain = Callable[[keras.Model, Array, str], ArrayLike]
 
 
 def certify(
@@ -250,7 +250,7 @@ def _check_scenes(scenes: Mapping[str, Scene]) -> dict[str, Scene]:
 
 
 def _explainer(
-    method: Any, options: dict[str, Any], seed: int, batch_size: int
+    method: str | Explain, options: dict[str, Any], seed: int, batch_size: int
 ) -> tuple[Callable[..., Array], str]:
     """Return a function from model and images to maps (4, n, height, width), and its name."""
     if callable(method):

@@ -59,7 +59,7 @@ _METHOD = frozenset({"model", "explain"})
 _FEW = "a map that names one true pixel and no other, since what it misses costs nothing; "
 
 
-def _location(score: Any, truth: str, formula: str, paper: str, fooled_by: str,
+def _location(score: trials.Score, truth: str, formula: str, paper: str, fooled_by: str,
               signed: bool = False) -> Metric:  # fmt: skip
     if truth == "task":
         function = trials.Bound(trials.against_evidence, score, signed)
@@ -71,8 +71,8 @@ def _location(score: Any, truth: str, formula: str, paper: str, fooled_by: str,
                   needs, signed)  # fmt: skip
 
 
-def _faithful(name: str, score: Any, formula: str, paper: str, fooled_by: str, **more: Any
-              ) -> Metric:  # fmt: skip
+def _faithful(name: str, score: trials.Score, formula: str, paper: str, fooled_by: str,
+              **more: Any) -> Metric:  # fmt: skip
     function = trials.Bound(trials.of_variants, score)
     settings = {"higher_is_better": False, "range": (0, _INF), "needs": _WORLD, **more}
     return Metric(name, function, "faithfulness", "model", formula=formula, paper=paper,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from whitebox_loc._types import Array, ArrayLike
+from whitebox_loc._types import Array, ArrayLike, Model
 from whitebox_loc._validation import check_choice, check_names, shortened
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Trial:
     scene: Scene
     labels: Array
     model: keras.Model | None = None
-    explain: Callable[[Any, Any], Any] | None = None
+    explain: Callable[[Model, Array], ArrayLike] | None = None
     used: Array | None = None
     gap: Array | None = None
     seed: int = 0

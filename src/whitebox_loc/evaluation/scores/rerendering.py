@@ -6,7 +6,6 @@ One seed gives image i the same levels and noise whatever its box.
 from __future__ import annotations
 
 import itertools
-from typing import Any
 
 import numpy as np
 
@@ -20,7 +19,7 @@ from whitebox_loc.introspect.targets import COORDINATES
 ORDERS = tuple(itertools.permutations(range(4)))
 
 
-def check_world(boxes: ArrayLike, scene: Any, images: Array) -> tuple[Array, Scene]:
+def check_world(boxes: ArrayLike, scene: Scene | None, images: Array) -> tuple[Array, Scene]:
     """Return boxes and scene, which drawing anew needs, if they fit the images."""
     if boxes is None or not isinstance(scene, Scene):
         raise ValueError(

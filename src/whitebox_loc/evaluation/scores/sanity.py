@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from whitebox_loc._types import Array, ArrayLike, Seed
+from whitebox_loc._types import Array, ArrayLike, Seed, Tensor
 from whitebox_loc._validation import (
     check_bool,
     check_callable,
@@ -25,7 +25,7 @@ from whitebox_loc.evaluation.scores.stability import explained
 from whitebox_loc.introspect.tracing.layers import named_layers
 from whitebox_loc.models.initialization import kept_random_state, reinitialize
 
-Explain = Callable[[keras.Model, Array], Any]
+Explain = Callable[[keras.Model, Array], ArrayLike]
 
 ORDERS = ("top_down", "bottom_up")
 
@@ -167,7 +167,7 @@ def efficient_randomization(
     return ratio(after - before, before)
 
 
-def _check_explain(explain: Any) -> None:
+def _check_explain(explain: object) -> None:
     check_callable("explain", explain, 2, "from a model and images to maps")
     if isinstance(explain, keras.layers.Layer):
         raise TypeError(
@@ -212,7 +212,7 @@ def _randomized(
     return copy, fresh
 
 
-def _own(layer: keras.Layer) -> list[Any]:
+def _own(layer: keras.Layer) -> list[Tensor]:
     """Return the weights that a layer holds itself, not those of layers inside it."""
     return list(layer._trainable_variables + layer._non_trainable_variables)
 

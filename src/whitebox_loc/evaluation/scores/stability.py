@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -25,7 +24,7 @@ from whitebox_loc.evaluation.scores.checking import (
 
 
 def max_sensitivity(
-    explain: Callable[[Array], Any],
+    explain: Callable[[Array], ArrayLike],
     images: ArrayLike,
     *,
     radius: float = 0.02,
@@ -89,7 +88,7 @@ def max_sensitivity(
     return ratio(change, _norm(maps)) if relative else change
 
 
-def explained(explain: Callable[[Array], Any], images: Array) -> Array:
+def explained(explain: Callable[[Array], ArrayLike], images: Array) -> Array:
     """Return ``explain(images)`` as float64, after checking that there is a map an image."""
     maps = check_maps(explain(images), "explain(images)")
     if maps.shape != images.shape[:3]:
