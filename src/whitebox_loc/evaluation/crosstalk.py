@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from whitebox_loc._statistics import MOST_RESAMPLES, bootstrap_interval
+from whitebox_loc._types import Array, ArrayLike, Seed
 from whitebox_loc._validation import check_boxes, check_int, check_numbers
 from whitebox_loc.evaluation.truth import evidence_mask
 from whitebox_loc.introspect.targets import COORDINATES
@@ -36,12 +37,12 @@ class CrossTalk:
         Of the intervals.
     """
 
-    matrix: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-    elsewhere: np.ndarray
-    used: np.ndarray
-    shares: np.ndarray
+    matrix: Array
+    low: Array
+    high: Array
+    elsewhere: Array
+    used: Array
+    shares: Array
     confidence: float
 
     @property
@@ -49,7 +50,7 @@ class CrossTalk:
         """Shape of `matrix`."""
         return self.matrix.shape
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
         """Return `matrix`."""
         return np.array(self.matrix, dtype=dtype)
 
@@ -59,14 +60,14 @@ class CrossTalk:
 
 
 def cross_talk(
-    maps: Any,
-    boxes: Any,
+    maps: ArrayLike,
+    boxes: ArrayLike,
     *,
     shape: Any = "rectangle",
     thickness: int = 1,
     resamples: int = 1000,
     confidence: float = 0.95,
-    seed: Any = 0,
+    seed: Seed = 0,
 ) -> CrossTalk:
     """Return which share of each coordinate's map lies on the evidence of which edge.
 
@@ -149,7 +150,7 @@ def cross_talk(
     return CrossTalk(mean[:, :4], low, high, mean[:, 4], used, shares[..., :4], float(confidence))
 
 
-def _shares(maps: np.ndarray, boxes: np.ndarray, shape: Any, thickness: int) -> np.ndarray:
+def _shares(maps: Array, boxes: Array, shape: Any, thickness: int) -> Array:
     """Return shares (n, 4, 5) of each map's mass on the four edges and elsewhere."""
     mass = np.abs(maps.astype(np.float64))
     size = maps.shape[2:]

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from whitebox_loc._types import Array, ArrayLike
 from whitebox_loc._validation import check_boxes, check_choice, check_int, check_memory, check_size
 from whitebox_loc.data import SHAPES, Scene, render
 
@@ -24,18 +25,15 @@ EDGE_SIGNS: dict[str, dict[str, int]] = {
 brightens. A row above the box that lights up moves the top up; a first row that goes dark moves
 it down: on both sides of the top edge brighter means smaller."""
 
-EVIDENCE = {coordinate: tuple(signs) for coordinate, signs in EDGE_SIGNS.items()}
-"""The edges that each coordinate is made of."""
-
 
 def evidence_mask(
-    boxes: Any,
+    boxes: ArrayLike,
     size: tuple[int, int],
     coordinate: str = "top",
     *,
     shape: Any = "rectangle",
     thickness: int = 1,
-) -> np.ndarray:
+) -> Array:
     """Return the pixels on both sides of a coordinate's edge.
 
     For ``top``, within the columns of the box:
@@ -86,15 +84,9 @@ def evidence_mask(
            [0, 0, 0, 0, 0],
            [0, 0, 0, 0, 0],
            [0, 0, 0, 0, 0]])
-    >>> evidence_mask([[1, 1, 4, 4]], (5, 5), "left", shape="cross")[0].astype(int)
-    array([[0, 0, 0, 0, 0],
-           [1, 0, 0, 0, 0],
-           [1, 1, 0, 0, 0],
-           [1, 0, 0, 0, 0],
-           [0, 0, 0, 0, 0]])
     """
     height, width = check_size("size", size)
-    edges = EVIDENCE[check_choice("coordinate", coordinate, EVIDENCE)]
+    edges = EDGE_SIGNS[check_choice("coordinate", coordinate, EDGE_SIGNS)]
     # Thicker than the image is as thick as it.
     thickness = min(check_int("thickness", thickness, low=1), max(height, width))
     boxes = check_boxes("boxes", boxes)
@@ -107,17 +99,13 @@ def evidence_mask(
             mask |= _edge_evidence(lit, corners, edge, thickness)
         else:
             # Columns are the rows of the transposed image.
-            turned = _edge_evidence(
-                lit.transpose(0, 2, 1),
-                corners[:, [1, 0, 3, 2]],
-                {"left": "top", "right": "bottom"}[edge],
-                thickness,
-            )
-            mask |= turned.transpose(0, 2, 1)
+            turned, row = lit.transpose(0, 2, 1), {"left": "top", "right": "bottom"}[edge]
+            evidence = _edge_evidence(turned, corners[:, [1, 0, 3, 2]], row, thickness)
+            mask |= evidence.transpose(0, 2, 1)
     return mask
 
 
-def _edge_evidence(lit: np.ndarray, boxes: np.ndarray, edge: str, thickness: int) -> np.ndarray:
+def _edge_evidence(lit: Array, boxes: Array, edge: str, thickness: int) -> Array:
     """Return the evidence of ``top`` or ``bottom`` in images whose `lit` pixels are the shape."""
     rows, columns = np.arange(lit.shape[1])[:, None], np.arange(lit.shape[2])
     top, left, bottom, right = boxes.T[:, :, None, None]
@@ -132,7 +120,7 @@ def _edge_evidence(lit: np.ndarray, boxes: np.ndarray, edge: str, thickness: int
     return extent & (outside | (inside & lit))
 
 
-def _draw(boxes: np.ndarray, size: tuple[int, int], shape: Any) -> np.ndarray:
+def _draw(boxes: Array, size: tuple[int, int], shape: Any) -> Array:
     """Return the lit pixels (n, height, width) of the sharp shapes; check boxes and shapes."""
     several = isinstance(shape, (list, tuple, np.ndarray))
     names = list(shape) if several else [shape]

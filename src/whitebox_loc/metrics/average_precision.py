@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from whitebox_loc._types import Array, ArrayLike
 from whitebox_loc._validation import (
     as_array,
     check_bool,
@@ -27,6 +28,8 @@ AREAS: dict[str, tuple[float, float]] = {
     "large": (96.0**2, 1e10),
 }
 """COCO's ranges of areas in square pixels, both ends inclusive."""
+
+Size = tuple[int, int] | None
 
 _RECALLS = np.linspace(0.0, 1.0, 101)
 _THRESHOLDS = np.linspace(0.5, 0.95, 10)
@@ -65,14 +68,14 @@ class AveragePrecision:
     """
 
     map: float
-    by_threshold: np.ndarray
+    by_threshold: Array
     by_class: Mapping[int, float]
     by_area: Mapping[str, float]
     recall: Mapping[int, float]
     recall_by_area: Mapping[str, float]
-    thresholds: np.ndarray
-    classes: np.ndarray
-    precision: np.ndarray
+    thresholds: Array
+    classes: Array
+    precision: Array
 
     @property
     def map50(self) -> float:
@@ -105,7 +108,7 @@ class AveragePrecision:
 
 def mean_average_precision(
     found: Any,
-    truth: Any,
+    truth: ArrayLike,
     *,
     format: str = "rel_yxyx",
     truth_format: str = "yxyx",
@@ -132,9 +135,8 @@ def mean_average_precision(
     ----------
     found : Detections, or tuple of arrays (boxes, scores) or (boxes, scores, labels)
         Boxes (n, m, 4) of n images, scores (n, m), whole-numbered labels (n, m); -1 marks
-        padding. Without labels, or with None, all boxes are of class 0. Detections as COCO
-        counts them include the unsure ones: choose them with ``detections(outputs,
-        threshold=0.01)``, as `whitebox_loc.training.evaluate_detector` does.
+        padding. Without labels, or with None, all boxes are of class 0. COCO counts unsure ones,
+        too: choose them with ``detections(outputs, threshold=0.01)``.
     truth : MultiBatch, array of boxes (n, k, 4), or tuple (boxes, labels)
         Likewise; without labels, boxes of four zeros are padding.
     format : str, default "rel_yxyx"
@@ -148,8 +150,7 @@ def mean_average_precision(
     areas : dict of str to (low, high), optional
         Ranges in square pixels, both ends inclusive; `AREAS` by default.
     use_labels : bool, default True
-        False takes all boxes for class 0, as for a model without classes on a
-        scene of several shapes; -1 still marks padding.
+        False takes all boxes for class 0, as for a model without classes.
 
     Returns
     -------
@@ -165,11 +166,10 @@ def mean_average_precision(
     Notes
     -----
     The area of a true box is that of the box, where COCO's own files give the area of a mask. A
-    found box with swapped corners is an empty one, which overlaps nothing.
-    Equal scores keep their order: images as given, boxes as given. Numbers agree with
-    pycocotools up to its guard in the precision, ``hits / (all + 2.2e-16)``: here a perfect
-    detector has exactly 1. IoUs are computed in float64 in pixels, but fractions in float32
-    are no whole pixels, so an IoU of exactly a threshold may fall on either side of it.
+    found box with swapped corners is an empty one, which overlaps nothing. Equal scores keep their
+    order. Numbers agree with pycocotools up to its guard in the precision, ``hits / (all +
+    2.2e-16)``: here a perfect detector has exactly 1. An IoU of exactly a threshold may fall on
+    either side of it, since fractions in float32 are no whole pixels.
 
     References
     ----------
@@ -201,13 +201,11 @@ def mean_average_precision(
     bounds = np.array(list(ranges.values()))
     classes = np.unique(true_labels[true_labels >= 0])
     counts = sorted({c for c in (1, 10) if c < most} | {most})
-    tables = []
+    tables, images = [], (boxes, scores, labels, true_boxes, true_labels)
     for label in classes:
         pairs = [
-            _match(_sorted(b[own == label], s[own == label], most), t[true == label], bounds)
-            for b, s, own, t, true in zip(
-                boxes, scores, labels, true_boxes, true_labels, strict=True
-            )
+            _match(b[own == label], s[own == label], most, t[true == label], bounds)
+            for b, s, own, t, true in zip(*images, strict=True)
         ]
         tables.append(_curves(pairs, counts))
     return _summary(classes, list(ranges), counts, tables)
@@ -217,22 +215,16 @@ def mean_average_precision(
 class _Matches:
     """What became of an image's detections of a class, in the order of their scores."""
 
-    scores: np.ndarray  # (d,)
-    hit: np.ndarray  # (areas, thresholds, d)
-    ignored: np.ndarray  # (areas, thresholds, d)
-    wanted: np.ndarray  # (areas,), true boxes that are not ignored
+    scores: Array  # (d,)
+    hit: Array  # (areas, thresholds, d)
+    ignored: Array  # (areas, thresholds, d)
+    total: Array  # (areas,), true boxes that are not ignored
 
 
-def _sorted(boxes: np.ndarray, scores: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
-    order = np.argsort(-scores, kind="stable")[:most]
-    return boxes[order], scores[order]
-
-
-def _match(
-    detections: tuple[np.ndarray, np.ndarray], truth: np.ndarray, bounds: np.ndarray
-) -> _Matches:
+def _match(boxes: Array, scores: Array, most: int, truth: Array, bounds: Array) -> _Matches:
     """Give each detection the free true box it overlaps most, for all areas and thresholds."""
-    boxes, scores = detections
+    order = np.argsort(-scores, kind="stable")[:most]
+    boxes, scores = boxes[order], scores[order]
     shape = (len(bounds), len(_THRESHOLDS), len(boxes))
     hit, ignored = np.zeros(shape, bool), np.zeros(shape, bool)
     outside = ~_within(truth, bounds)
@@ -245,31 +237,28 @@ def _match(
         regular = possible & ~outside[:, None]
         some = regular.any(-1)
         choice = _last_largest(np.where(np.where(some[..., None], regular, possible), overlap, -1))
-        taken = possible.any(-1)
-        hit[..., index], ignored[..., index] = taken, taken & ~some
-        area, threshold = np.nonzero(taken)
-        free[area, threshold, choice[taken]] = False
+        match = possible.any(-1)
+        hit[..., index], ignored[..., index] = match, match & ~some
+        area, threshold = np.nonzero(match)
+        free[area, threshold, choice[match]] = False
     ignored |= ~hit & ~_within(boxes, bounds)[:, None]
     return _Matches(scores, hit, ignored, (~outside).sum(1))
 
 
-def _last_largest(values: np.ndarray) -> np.ndarray:
+def _last_largest(values: Array) -> Array:
     """Return the index of the largest on the last axis; of equal ones, COCO takes the last."""
     return values.shape[-1] - 1 - np.argmax(values[..., ::-1], axis=-1)
 
 
-def _within(boxes: np.ndarray, bounds: np.ndarray) -> np.ndarray:
+def _within(boxes: Array, bounds: Array) -> Array:
     """Tell which boxes have an area within which bounds, (areas, boxes)."""
     area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     return (area >= bounds[:, :1]) & (area <= bounds[:, 1:])
 
 
-def _curves(pairs: list[_Matches], counts: list[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Return precision (areas, thresholds, 101) and recall (counts, areas, thresholds).
-
-    NaN in areas without true boxes.
-    """
-    totals = np.sum([p.wanted for p in pairs], axis=0)
+def _curves(pairs: list[_Matches], counts: list[int]) -> tuple[Array, Array]:
+    """Return precision (areas, thresholds, 101), recall (counts, areas, thresholds), or NaN."""
+    totals = np.sum([p.total for p in pairs], axis=0)
     order = np.argsort(-np.concatenate([p.scores for p in pairs]), kind="stable")
     hit = np.concatenate([p.hit for p in pairs], axis=-1)[..., order]
     counted = ~np.concatenate([p.ignored for p in pairs], axis=-1)[..., order]
@@ -281,22 +270,21 @@ def _curves(pairs: list[_Matches], counts: list[int]) -> tuple[np.ndarray, np.nd
         for row, count in enumerate(counts):
             recall[row, area] = (good & (ranks < count)).sum(-1) / totals[area]
         for threshold in range(hit.shape[1]):
-            precision[area, threshold] = _at_recalls(
-                good[threshold], counted[area, threshold], int(totals[area])
-            )
+            both = good[threshold], counted[area, threshold]
+            precision[area, threshold] = _at_recalls(*both, totals[area])
     return precision, recall
 
 
-def _at_recalls(good: np.ndarray, counted: np.ndarray, total: int) -> np.ndarray:
+def _at_recalls(good: Array, counted: Array, total: int) -> Array:
     """Return the precision at the 101 recalls: the greatest from there on."""
-    hits, seen = np.cumsum(good), np.cumsum(counted)
-    precision = hits / np.maximum(seen, 1)
+    hits, counts = np.cumsum(good), np.cumsum(counted)
+    precision = hits / np.maximum(counts, 1)
     highest = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)
     return highest[np.searchsorted(hits / total, _RECALLS, side="left")]
 
 
 def _summary(
-    classes: np.ndarray, areas: list[str], counts: list[int], tables: list[Any]
+    classes: Array, areas: list[str], counts: list[int], tables: list[tuple[Array, Array]]
 ) -> AveragePrecision:
     shape = (0, len(areas), len(_THRESHOLDS))
     precision = np.stack([p for p, _ in tables]) if tables else np.zeros((*shape, len(_RECALLS)))
@@ -315,13 +303,13 @@ def _summary(
     )
 
 
-def _mean(values: np.ndarray) -> float:
+def _mean(values: Array) -> float:
     """Return the mean of what is defined, NaN of nothing."""
     defined = values[~np.isnan(values)]
     return float(defined.mean()) if defined.size else float("nan")
 
 
-def _found(found: Any, format: str, size: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _found(found: Any, format: str, size: Size) -> tuple[Array, Array, Array]:
     """Return boxes (n, m, 4) in pixels, scores (n, m), labels (n, m)."""
     if isinstance(found, (tuple, list)) and len(found) in (2, 3):
         boxes, scores, labels = (*found, None)[:3]
@@ -346,7 +334,7 @@ def _found(found: Any, format: str, size: Any) -> tuple[np.ndarray, np.ndarray, 
     return boxes, scores, labels
 
 
-def _true(truth: Any, format: str, size: Any) -> tuple[np.ndarray, np.ndarray]:
+def _true(truth: ArrayLike, format: str, size: Size) -> tuple[Array, Array]:
     if hasattr(truth, "boxes") and hasattr(truth, "labels"):
         boxes, labels = truth.boxes, truth.labels
     elif isinstance(truth, tuple) and len(truth) == 2:
@@ -361,8 +349,8 @@ def _true(truth: Any, format: str, size: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _boxes(
-    name: str, boxes: Any, labels: Any, keyword: str, format: str, size: Any
-) -> tuple[np.ndarray, np.ndarray]:
+    name: str, boxes: ArrayLike, labels: ArrayLike, keyword: str, format: str, size: Size
+) -> tuple[Array, Array]:
     """Return boxes (n, m, 4) in float64 pixels, zeros for padding, and labels (n, m)."""
     check_choice(keyword, format, FORMATS)
     boxes = as_array(name, boxes)
@@ -396,7 +384,7 @@ def _boxes(
     return pixels, labels
 
 
-def _check_areas(areas: Any) -> dict[str, tuple[float, float]]:
+def _check_areas(areas: object) -> dict[str, tuple[float, float]]:
     if not isinstance(areas, Mapping) or "all" in areas:
         raise TypeError(
             "`areas` must be a dict of names (other than 'all') to (low, high) in square pixels; "

@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from whitebox_loc._types import Tensor
 from whitebox_loc._validation import check_choice, check_dtype, check_size, check_text
 from whitebox_loc.boxes import convert, iou
 from whitebox_loc.boxes._arrays import ROUNDING, check_pair, check_weights
@@ -14,22 +15,18 @@ from whitebox_loc.boxes.formats import RELATIVE_FORMATS
 
 
 class _MeanOverBoxes(keras.metrics.Metric):
-    """Mean of one number a box over everything seen since the last reset.
-
-    Sum and weight are float64 variables: a float32 sum stops growing at 2**24 boxes.
-    Because boxes are counted, not batches, an uneven last batch has its proper share.
-    Before the first box the result is NaN: no number would be true.
-    """
+    """Mean of one number a box since the last reset, in float64; NaN before the first box."""
 
     #: Whether the number means something only if the true boxes are fractions of the image.
     fractions = True
 
     def __init__(self, name: str, dtype: Any = None) -> None:
         super().__init__(name=check_text("name", name), dtype=check_dtype("dtype", dtype))
+        # A float32 sum stops growing at 2**24 boxes.
         self.total = self.add_variable((), "zeros", dtype="float64", name="total")
         self.weight = self.add_variable((), "zeros", dtype="float64", name="weight")
 
-    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+    def update_state(self, y_true: Tensor, y_pred: Tensor, sample_weight: Tensor = None) -> None:
         """Add a batch of true and predicted boxes, each of shape (n, 4) in ``rel_yxyx``.
 
         `sample_weight` is None or one weight a box, of shape (n,) or (n, 1).
@@ -53,7 +50,7 @@ class _MeanOverBoxes(keras.metrics.Metric):
         self.total.assign_add(keras.ops.sum(weights * values))
         self.weight.assign_add(keras.ops.sum(weights))
 
-    def _meant(self, truth: Any, prediction: Any) -> Any:
+    def _meant(self, truth: Tensor, prediction: Tensor) -> Tensor:
         """Return which pairs are finite and, if they must be, fractions, bool (n,)."""
         ops = keras.ops
         meant = ops.isfinite(truth) & ops.isfinite(prediction)
@@ -61,11 +58,11 @@ class _MeanOverBoxes(keras.metrics.Metric):
             meant = meant & (truth >= -ROUNDING) & (truth <= 1 + ROUNDING)
         return ops.all(meant, axis=-1)
 
-    def per_box(self, truth: Any, prediction: Any) -> Any:
+    def per_box(self, truth: Tensor, prediction: Tensor) -> Tensor:
         """Return one number a box, shape (n,), from float64 boxes of shape (n, 4)."""
         raise NotImplementedError
 
-    def result(self) -> Any:
+    def result(self) -> Tensor:
         """Return the weighted mean over all boxes so far, a float64 scalar."""
         return self.total / self.weight
 
@@ -87,7 +84,7 @@ class MeanIoU(_MeanOverBoxes):
     def __init__(self, *, name: str = "mean_iou", dtype: Any = None) -> None:
         super().__init__(name=name, dtype=dtype)
 
-    def per_box(self, truth: Any, prediction: Any) -> Any:
+    def per_box(self, truth: Tensor, prediction: Tensor) -> Tensor:
         """Return the IoU of each pair, shape (n,)."""
         return iou(prediction, truth, "rel_yxyx")
 
@@ -99,7 +96,7 @@ class _InPixels(_MeanOverBoxes):
         self.size = check_size("size", size)
         super().__init__(name=name, dtype=dtype)
 
-    def pixels(self, boxes: Any) -> Any:
+    def pixels(self, boxes: Tensor) -> Tensor:
         return convert(boxes, "rel_yxyx", "yxyx", size=self.size)
 
     def get_config(self) -> dict[str, Any]:
@@ -129,7 +126,7 @@ class PixelError(_InPixels):
     ) -> None:
         super().__init__(size, name=name, dtype=dtype)
 
-    def per_box(self, truth: Any, prediction: Any) -> Any:
+    def per_box(self, truth: Tensor, prediction: Tensor) -> Tensor:
         """Return the mean over four coordinates, shape (n,)."""
         return keras.ops.mean(keras.ops.abs(self.pixels(truth) - self.pixels(prediction)), axis=-1)
 
@@ -159,7 +156,7 @@ class ExactRate(_InPixels):
     ) -> None:
         super().__init__(size, name=name, dtype=dtype)
 
-    def per_box(self, truth: Any, prediction: Any) -> Any:
+    def per_box(self, truth: Tensor, prediction: Tensor) -> Tensor:
         """Return whether each box is exact, shape (n,)."""
         same = keras.ops.round(self.pixels(truth)) == keras.ops.round(self.pixels(prediction))
         return keras.ops.all(same, axis=-1)
@@ -188,7 +185,7 @@ class ExcessBCE(_MeanOverBoxes):
         super().__init__(name=name, dtype=dtype)
         self.format = check_choice("format", format, RELATIVE_FORMATS)
 
-    def per_box(self, truth: Any, prediction: Any) -> Any:
+    def per_box(self, truth: Tensor, prediction: Tensor) -> Tensor:
         """Return the mean excess over four coordinates, shape (n,)."""
         truth = convert(truth, "rel_yxyx", self.format)
         prediction = convert(prediction, "rel_yxyx", self.format)

@@ -1,6 +1,7 @@
 """Figures from arrays: everything here draws and nothing computes.
 
-Each function draws on the axes that it is given, or makes a figure, and returns the axes. Where
+Each function draws on the axes that it is given, or makes a figure where they are None, and returns
+the axes: several as an array of the shape that stands beside the argument. Where
 ``matplotlib.pyplot`` has been imported, as in most notebooks, a new figure is shown like any
 other; to save one, take it from the axes: ``axes.flat[0].figure.savefig("curves.png")``.
 """

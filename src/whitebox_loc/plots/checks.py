@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 
+from whitebox_loc._types import Array, ArrayLike
 from whitebox_loc._validation import as_array, check_boxes, shortened
 
 MOST_AXES = 1000
@@ -16,8 +17,8 @@ MOST_AXES = 1000
 
 
 def check_table(
-    name: str, value: Any, shape: tuple[int | str, ...], why: str = "", *, nan: bool = True
-) -> np.ndarray:
+    name: str, value: ArrayLike, shape: tuple[int | str, ...], why: str = "", *, nan: bool = True
+) -> Array:
     """Return an array of numbers as float64; lengths given by a name may be any but 0.
 
     NaN, which is drawn as a gap, is refused on request; infinity always.
@@ -38,7 +39,7 @@ def check_table(
     return array
 
 
-def check_image(name: str, value: Any) -> np.ndarray:
+def check_image(name: str, value: ArrayLike) -> Array:
     """Return an image (height, width) or (height, width, channels); uint8 is divided by 255."""
     ndim = np.ndim(as_array(name, value))
     shape = ("height", "width", "channels") if ndim == 3 else ("height", "width")
@@ -48,7 +49,7 @@ def check_image(name: str, value: Any) -> np.ndarray:
     return image / 255 if getattr(value, "dtype", None) == np.uint8 else image
 
 
-def check_box(name: str, value: Any) -> np.ndarray:
+def check_box(name: str, value: ArrayLike) -> Array:
     """Return one box (4,), finite."""
     box = check_boxes(name, value)
     if box.shape != (4,):
@@ -60,21 +61,15 @@ def check_box(name: str, value: Any) -> np.ndarray:
 
 
 def check_labels(
-    name: str, value: Any, count: int | None = None, *, kinds: tuple[type, ...] = (str,)
+    name: str, value: object, count: int | None = None, *, kinds: tuple[type, ...] = (str,)
 ) -> list[Any]:
     """Return names, at least one or as many as are asked for, as a list."""
     if isinstance(value, str) or not isinstance(value, Iterable):
-        raise TypeError(
-            f"`{name}` must be a sequence of names; got {shortened(value)} of type "
-            f"{type(value).__name__}."
-        )
+        raise TypeError(f"`{name}` must be a sequence of names; got {_typed(value)}.")
     names = list(value)
     for index, each in enumerate(names):
         if not isinstance(each, kinds):
-            raise TypeError(
-                f"`{name}[{index}]` must be a name; got {shortened(each)} of type "
-                f"{type(each).__name__}."
-            )
+            raise TypeError(f"`{name}[{index}]` must be a name; got {_typed(each)}.")
     if len(names) != (count if count is not None else max(len(names), 1)):
         expected = "at least one name" if count is None else f"{count} names"
         raise ValueError(f"`{name}` must hold {expected}; got {len(names)}.")
@@ -85,31 +80,25 @@ ANY_NAME = (str, numbers.Number, tuple)
 """Names of rows that stand for channels and places, too."""
 
 
-def check_text(name: str, value: Any) -> str:
+def check_text(name: str, value: object) -> str:
     """Return a title or a label."""
     if not isinstance(value, str):
-        raise TypeError(
-            f"`{name}` must be a text; got {shortened(value)} of type {type(value).__name__}."
-        )
+        raise TypeError(f"`{name}` must be a text; got {_typed(value)}.")
     return value
 
 
-def check_mapping(name: str, value: Any, what: str) -> Mapping[str, Any]:
+def check_mapping(name: str, value: object, what: str) -> Mapping[str, Any]:
     """Return a mapping whose keys are names."""
     if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
-        raise TypeError(
-            f"`{name}` must be a mapping of names to {what}; got {shortened(value)} of type "
-            f"{type(value).__name__}."
-        )
+        raise TypeError(f"`{name}` must be a mapping of names to {what}; got {_typed(value)}.")
     return value
 
 
-def check_ax(name: str, value: Any) -> Axes:
+def check_ax(name: str, value: object) -> Axes:
     """Return matplotlib axes."""
     if not isinstance(value, Axes):
         raise TypeError(
-            f"`{name}` must be matplotlib axes, or None for a new figure; got {shortened(value)} "
-            f"of type {type(value).__name__}."
+            f"`{name}` must be matplotlib axes, or None for a new figure; got {_typed(value)}."
         )
     return value
 
@@ -121,3 +110,7 @@ def check_count(name: str, count: int, what: str) -> int:
             f"`{name}` holds {count:,} {what}; at most {MOST_AXES:,} are drawn. Take a part of it."
         )
     return count
+
+
+def _typed(value: object) -> str:
+    return f"{shortened(value)} of type {type(value).__name__}"

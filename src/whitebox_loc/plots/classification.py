@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 
+from whitebox_loc._types import ArrayLike
 from whitebox_loc._validation import check_memory
-from whitebox_loc.plots.annotated import annotated_matrix, name_cells
 from whitebox_loc.plots.checks import check_labels, check_table
 from whitebox_loc.plots.style import COLORS, one_axes
+from whitebox_loc.plots.tables import annotated_matrix, name_cells
 
 
 def confusion_matrix(
-    confusion: Any, names: Sequence[str] | None = None, ax: Axes | None = None
+    confusion: ArrayLike, names: Sequence[str] | None = None, ax: Axes | None = None
 ) -> Axes:
     """Draw how often each true class was taken for each class, as counts and shares of its row.
 
@@ -28,11 +28,6 @@ def confusion_matrix(
     names : sequence of str, optional
         Names of the classes; their numbers by default.
     ax : matplotlib axes, optional
-        Where to draw; None makes a figure.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
 
     Raises
     ------
@@ -51,9 +46,7 @@ def confusion_matrix(
     if (counts < 0).any():
         raise ValueError(f"`confusion` must hold numbers of images; got {counts.min():g}.")
     check_memory("confusion", counts.shape, 1e6 * counts.size, "texts")
-    labels: list[Any] = list(range(len(counts)))
-    if names is not None:
-        labels = check_labels("names", names, len(counts))
+    labels = range(len(counts)) if names is None else check_labels("names", names, len(counts))
     # High enough for the colour bar's label where classes are few.
     ax = one_axes(ax, (1.8 + 0.62 * len(counts), max(2.9, 1.2 + 0.55 * len(counts))))
     totals = counts.sum(axis=1, keepdims=True)
@@ -63,14 +56,14 @@ def confusion_matrix(
         Normalize(0, 1), cmap="Blues", fontsize=8, square=True,
     )  # fmt: skip
     name_cells(ax, labels, labels, rotation=35)
-    ax.set_xlabel("predicted class")
-    ax.set_ylabel("true class")
+    ax.set(xlabel="predicted class", ylabel="true class")
     return ax
 
 
 def reliability_diagram(
-    edges: Any, confidence: Any, accuracy: Any, counts: Any, ax: Axes | None = None
-) -> Axes:
+    edges: ArrayLike, confidence: ArrayLike, accuracy: ArrayLike, counts: ArrayLike,
+    ax: Axes | None = None,
+) -> Axes:  # fmt: skip
     """Draw the share of right answers by confidence, and how many images have it.
 
     On the diagonal, probabilities mean what they say. Bars below it are too sure, bars above
@@ -85,11 +78,6 @@ def reliability_diagram(
     counts : array (bins,)
         Images in each bin, written above it.
     ax : matplotlib axes, optional
-        Where to draw; None makes a figure.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
 
     References
     ----------
@@ -120,11 +108,8 @@ def reliability_diagram(
         top = max(accuracy[k], confidence[k])
         ax.text(edges[k] + widths[k] / 2, top + 0.015, f"{counts[k]:.0f}", ha="center",
                 va="bottom", fontsize=6, rotation=90)  # fmt: skip
-    ax.set_xlim(0, 1)
     # Room for the count above a full bar.
-    ax.set_ylim(0, 1.12)
-    ax.set_yticks(np.linspace(0, 1, 6))
-    ax.set_xlabel("confidence: probability of the predicted class")
-    ax.set_ylabel("share of right answers")
+    ax.set(xlim=(0, 1), ylim=(0, 1.12), yticks=np.linspace(0, 1, 6))
+    ax.set(xlabel="confidence: probability of the predicted class", ylabel="share of right answers")
     ax.legend(loc="upper left", fontsize=7)
     return ax

@@ -2,44 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 
+from whitebox_loc._types import Array, ArrayLike
 from whitebox_loc._validation import as_array, shortened
 from whitebox_loc.boxes.formats import COORDINATES
 from whitebox_loc.plots.checks import check_box, check_mapping, check_table
 from whitebox_loc.plots.style import COLORS, axes_grid, one_axes
 
-#: What `learning_curves` draws.
-DRAWN = (
-    "step",
-    "bce",
-    "floor",
-    "excess",
-    "iou",
-    "exact_rate",
-    "pixel_error",
-    "edge_loss",
-    "gradient_norm",
-)
+Panel = tuple[str, str, str, dict[str, str]]
+"""Title, unit, scale ("linear", "share" of 0 to 1, or "log") and the labels of its columns."""
+
+PANELS: tuple[Panel, ...] = (
+    ("Binary cross entropy and its floor", "nats", "linear",
+     {"bce": "BCE of the coordinates", "floor": "floor"}),
+    ("Excess over the floor", "nats", "log", {"excess": "excess"}),
+    ("Overlap", "IoU", "share", {"iou": "mean IoU", "exact_rate": "share exact to the pixel"}),
+    ("Mean error of a coordinate", "pixels", "log", {"pixel_error": "pixel error"}),
+    ("Cross entropy of the edge distributions", "nats", "log", {"edge_loss": "edge loss"}),
+    ("Gradient norm", "norm", "log", {"gradient_norm": "gradient norm"}),
+)  # fmt: skip
 
 
-def learning_curves(columns: Mapping[str, np.ndarray], axes: Any = None) -> np.ndarray:
+def learning_curves(columns: Mapping[str, Array], axes: ArrayLike = None) -> Array:
     """Draw loss against its floor, excess, IoU, pixel error and gradient norm by step.
 
     Parameters
     ----------
     columns : mapping
         Arrays by name, as from `whitebox_loc.training.History.to_dict`.
-    axes : array of six matplotlib axes, optional
-        Where to draw; None makes a figure.
-
-    Returns
-    -------
-    ndarray of matplotlib.axes.Axes, shape (2, 3)
+    axes : array of matplotlib axes, shape (2, 3), optional
 
     Raises
     ------
@@ -53,32 +49,18 @@ def learning_curves(columns: Mapping[str, np.ndarray], axes: Any = None) -> np.n
     >>> [ax.get_ylabel() for ax in axes.flat][:3]
     ['nats', 'nats', 'IoU']
     """
-    columns = check_columns(columns, DRAWN, "fit_detector", "detector_curves")
+    arrays = check_columns(columns, PANELS, "fit_detector", "detector_curves")
+    for _, _, scale, labels in PANELS:
+        if scale == "log":
+            # A log axis has no place for 0; rounding can even make the excess negative.
+            arrays |= {n: np.where(arrays[n] > 0, arrays[n], np.nan) for n in labels}
     axes = axes_grid(axes, 2, 3, (3.6, 2.6))
-    steps = columns["step"]
-    loss, excess, overlap, error, edges, norm = axes.flat
-    _line(loss, steps, columns["bce"], "BCE of the coordinates")
-    loss.plot(steps, columns["floor"], color=COLORS["predicted"], linestyle="--",
-              marker=mark_of(steps), label="floor")  # fmt: skip
-    _label(loss, "Binary cross entropy and its floor", "nats", legend=True)
-    _line(excess, steps, _positive(columns["excess"]), "excess")
-    _label(excess, "Excess over the floor", "nats", log=True)
-    _line(overlap, steps, columns["iou"], "mean IoU")
-    overlap.plot(steps, columns["exact_rate"], color=COLORS["predicted"], linestyle="--",
-                 marker=mark_of(steps), label="share exact to the pixel")  # fmt: skip
-    overlap.set_ylim(-0.02, 1.02)
-    _label(overlap, "Overlap", "IoU", legend=True)
-    _line(error, steps, _positive(columns["pixel_error"]), "pixel error")
-    _label(error, "Mean error of a coordinate", "pixels", log=True)
-    _line(edges, steps, _positive(columns["edge_loss"]), "edge loss")
-    _label(edges, "Cross entropy of the edge distributions", "nats", log=True)
-    _line(norm, steps, _positive(columns["gradient_norm"]), "gradient norm")
-    _label(norm, "Gradient norm", "norm", log=True)
+    draw_panels(axes, arrays, PANELS, {"labelsize": 8})
     return axes
 
 
 def edge_distributions(
-    distributions: Mapping[str, np.ndarray], true: Any = None, ax: Axes | None = None
+    distributions: Mapping[str, Array], true: ArrayLike = None, ax: Axes | None = None
 ) -> Axes:
     """Draw the distribution over positions of each coordinate for one image.
 
@@ -89,11 +71,6 @@ def edge_distributions(
     true : array (4,), optional
         True box in ``yxyx`` pixels, drawn as dotted lines.
     ax : matplotlib axes, optional
-        Where to draw; None makes a figure.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
 
     Examples
     --------
@@ -112,32 +89,29 @@ def edge_distributions(
         name: check_table(f"distributions[{name!r}]", distributions[name], ("positions",))
         for name in names
     }
-    if true is not None:
-        true = check_box("true", true)
+    true = None if true is None else check_box("true", true)
     ax = one_axes(ax, (6.0, 2.6))
     for offset, (name, values) in enumerate(columns.items()):
         # Narrow bars side by side: two edges at one position stay both visible.
         where = np.arange(len(values)) + 0.2 * (offset - 1.5)
         ax.bar(where, values, width=0.9, color=COLORS[name], alpha=0.85, label=name)
         if true is not None:
-            ax.axvline(
-                float(true[COORDINATES.index(name)]), color=COLORS[name], linestyle=":", lw=1
-            )
-    ax.set_ylim(0, 1.05)
-    ax.set_xlabel("boundary between pixels")
-    ax.set_ylabel("probability")
+            place = float(true[COORDINATES.index(name)])
+            ax.axvline(place, color=COLORS[name], linestyle=":", lw=1)
+    ax.set(ylim=(0, 1.05), xlabel="boundary between pixels", ylabel="probability")
     ax.legend(frameon=False, fontsize=8, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     return ax
 
 
 def check_columns(
-    columns: Mapping[str, Any], names: tuple[str, ...], trained: str, other: str
-) -> dict[str, np.ndarray]:
-    """Return the columns wanted, of one length; an error names the function for another history.
+    columns: Mapping[str, ArrayLike], panels: Sequence[Panel], trained: str, other: str
+) -> dict[str, Array]:
+    """Return "step" and the columns of the panels, of one length.
 
-    `trained` is the function that returns the other history, `other` the one that draws it.
+    An error names `trained`, which returns the other kind of history, and `other`, which draws it.
     """
     check_mapping("columns", columns, "arrays")
+    names = ("step", *(name for *_, labels in panels for name in labels))
     missing = [name for name in names if name not in columns]
     if missing:
         raise ValueError(
@@ -151,28 +125,27 @@ def check_columns(
     return {n: check_table(f"columns[{n!r}]", columns[n], shape, ", one a step") for n in names}
 
 
-def mark_of(steps: np.ndarray) -> str:
-    """Return the marker of a curve: a single step is a line of no length."""
-    return "." if len(steps) == 1 else ""
-
-
-def _line(ax: Axes, steps: np.ndarray, values: np.ndarray, label: str) -> None:
-    mark = mark_of(steps)
-    ax.plot(steps, values, label=label, color=COLORS["line"], linewidth=1.2, marker=mark)
-
-
-def _label(ax: Axes, title: str, unit: str, *, log: bool = False, legend: bool = False) -> None:
-    ax.set_title(title, fontsize=9)
-    ax.set_ylabel(unit, fontsize=8)
-    ax.set_xlabel("step", fontsize=8)
-    ax.tick_params(labelsize=8)
-    ax.grid(alpha=0.3)
-    if log and any(np.isfinite(line.get_ydata()).any() for line in ax.lines):
-        ax.set_yscale("log")
-    if legend:
-        ax.legend(frameon=False, fontsize=8)
-
-
-def _positive(values: np.ndarray) -> np.ndarray:
-    # A log axis has no place for 0; rounding can even make the excess negative.
-    return np.where(values > 0, values, np.nan)
+def draw_panels(
+    axes: Array, columns: Mapping[str, Array], panels: Sequence[Panel], ticks: dict[str, Any],
+    dashed: float | None = None,
+) -> None:  # fmt: skip
+    """Draw each panel's columns by step, the first as a line, the second dashed, so wide."""
+    steps = columns["step"]
+    # A single step is a line of no length.
+    mark = "." if len(steps) == 1 else ""
+    first: dict[str, Any] = {"color": COLORS["line"], "lw": 1.2, "marker": mark}
+    second = {**first, "color": COLORS["predicted"], "lw": dashed, "ls": "--"}
+    for ax, (title, unit, scale, labels) in zip(axes.flat, panels, strict=True):
+        for (name, label), style in zip(labels.items(), (first, second), strict=False):
+            ax.plot(steps, columns[name], label=label, **style)
+        ax.set_title(title, fontsize=9)
+        ax.set_ylabel(unit, fontsize=8)
+        ax.set_xlabel("step", fontsize=8)
+        ax.tick_params(**ticks)
+        ax.grid(alpha=0.3)
+        if scale == "share":
+            ax.set_ylim(-0.02, 1.02)
+        if scale == "log" and any(np.isfinite(line.get_ydata()).any() for line in ax.lines):
+            ax.set_yscale("log")
+        if len(labels) > 1:
+            ax.legend(frameon=False, fontsize=8)

@@ -8,33 +8,30 @@ from typing import Any
 import numpy as np
 from matplotlib.lines import Line2D
 
+from whitebox_loc._types import Array, ArrayLike
 from whitebox_loc._validation import as_array, check_bool
 from whitebox_loc.plots.checks import check_table
-from whitebox_loc.plots.curves import check_columns, mark_of
+from whitebox_loc.plots.curves import Panel, check_columns, draw_panels
 from whitebox_loc.plots.images import boxes as draw_image
 from whitebox_loc.plots.style import COLORS, axes_grid, outline
 
 COLUMNS = 4
 
-#: What `detector_curves` draws.
-DRAWN = (
-    "step",
-    "loss",
-    "heat_loss",
-    "size_loss",
-    "offset_loss",
-    "iou",
-    "score",
-    "gradient_norm",
-)
+PANELS: tuple[Panel, ...] = (
+    ("Loss", "loss", "log", {"loss": "all", "heat_loss": "heat map"}),
+    ("Errors of size and place", "share of the side", "log",
+     {"size_loss": "size", "offset_loss": "place"}),
+    ("In the true centres", "IoU or score", "share", {"iou": "IoU", "score": "score"}),
+    ("Gradient norm", "norm", "log", {"gradient_norm": "gradient norm"}),
+)  # fmt: skip
 
 #: Height and width of a written score in inches, with a little room to spare.
 LETTERS = (0.13, 0.22)
 
 
 def detections(
-    images: np.ndarray, found: Any, truths: Any = None, ax: Any = None, *, scores: bool = True
-) -> np.ndarray:
+    images: Array, found: Any, truths: Any = None, ax: Any = None, *, scores: bool = True
+) -> Array:
     """Draw the boxes found in each image, with their scores, and the true ones.
 
     Parameters
@@ -47,20 +44,15 @@ def detections(
         The true boxes: anything with ``boxes`` (n, k, 4), ``yxyx`` in pixels, and ``counts``
         (n,).
     ax : matplotlib axes, or array of n of them, optional
-        One an image; None makes a figure of at most four columns.
+        One an image; None makes rows of at most four columns, shape (rows, columns).
     scores : bool, default True
         Write the score of each found box at its upper left corner.
 
-    Returns
-    -------
-    ndarray of matplotlib.axes.Axes, shape (rows, columns)
-
     Raises
     ------
-    TypeError
-        If `found` or `truths` is something else.
-    ValueError
-        If there are no images, or not as many as `found` and `truths` know.
+    ValueError, TypeError
+        If `found` or `truths` is something else, or knows another number of images, or there is
+        none.
 
     Examples
     --------
@@ -94,32 +86,21 @@ def detections(
             for box in truths.boxes[i, : truths.counts[i]]:
                 outline(each, box, color=COLORS["true"], linewidth=3.0, label="true")
         for box, score in zip(pixels[i], found.scores[i, : found.counts[i]], strict=False):
-            outline(each, box, color=COLORS["predicted"], linestyle="--", linewidth=1.4,
-                    label="found")  # fmt: skip
+            outline(each, box, color=COLORS["predicted"], ls="--", lw=1.4, label="found")
             if scores:
                 _write(each, box, f"{score:.2f}", (height, width))
     _explain(axes, truths is not None)
     return axes
 
 
-def detector_curves(columns: Mapping[str, np.ndarray], axes: Any = None) -> np.ndarray:
+def detector_curves(columns: Mapping[str, Array], axes: ArrayLike = None) -> Array:
     """Draw the loss and its parts, IoU and score in the true centres, and gradient norm by step.
 
     Parameters
     ----------
-    columns : mapping
-        Arrays by name, as from the `History` that `whitebox_loc.training.fit_detector` returns.
-    axes : array of four matplotlib axes, optional
-        Where to draw; None makes a figure.
-
-    Returns
-    -------
-    ndarray of matplotlib.axes.Axes, shape (1, 4)
-
-    Raises
-    ------
-    ValueError
-        If a column is missing, as in the history of another kind of training.
+    columns, axes
+        As for `learning_curves`, with the same error, from `whitebox_loc.training.fit_detector`;
+        four axes, shape (1, 4).
 
     Examples
     --------
@@ -128,45 +109,22 @@ def detector_curves(columns: Mapping[str, np.ndarray], axes: Any = None) -> np.n
     >>> [ax.get_ylabel() for ax in axes.flat]
     ['loss', 'share of the side', 'IoU or score', 'norm']
     """
-    columns = check_columns(columns, DRAWN, "fit", "learning_curves")
+    arrays = check_columns(columns, PANELS, "fit", "learning_curves")
     axes = axes_grid(axes, 1, 4, (3.2, 2.6))
-    total, errors, overlap, norm = axes.flat
-    steps = columns["step"]
-    first: dict[str, Any] = {"color": COLORS["line"], "lw": 1.2, "marker": mark_of(steps)}
-    second = {**first, "color": COLORS["predicted"], "ls": "--"}
-    total.plot(steps, columns["loss"], label="all", **first)
-    total.plot(steps, columns["heat_loss"], label="heat map", **second)
-    errors.plot(steps, columns["size_loss"], label="size", **first)
-    errors.plot(steps, columns["offset_loss"], label="place", **second)
-    overlap.plot(steps, columns["iou"], label="IoU", **first)
-    overlap.plot(steps, columns["score"], label="score", **second)
-    overlap.set_ylim(-0.02, 1.02)
-    norm.plot(steps, columns["gradient_norm"], **first)
-    titles = ("Loss", "Errors of size and place", "In the true centres", "Gradient norm")
-    units = ("loss", "share of the side", "IoU or score", "norm")
-    for ax, title, unit in zip(axes.flat, titles, units, strict=True):
-        ax.set_title(title, fontsize=9)
-        ax.set_ylabel(unit, fontsize=8)
-        ax.set_xlabel("step", fontsize=8)
-        ax.tick_params(which="both", labelsize=7)
-        ax.grid(alpha=0.3)
-        if ax is not overlap and len(steps):
-            ax.set_yscale("log")
-        if ax is not norm:
-            ax.legend(frameon=False, fontsize=8)
+    draw_panels(axes, arrays, PANELS, {"which": "both", "labelsize": 7}, dashed=1.2)
     return axes
 
 
-def _check(name: str, value: Any, needed: tuple[str, ...], allowed: str) -> None:
-    missing = [each for each in needed if not hasattr(value, each)]
+def _check(name: str, value: Any, names: tuple[str, ...], allowed: str) -> None:
+    missing = [each for each in names if not hasattr(value, each)]
     if missing:
         raise TypeError(
-            f"`{name}` must be {allowed}, with the arrays {list(needed)}; got "
+            f"`{name}` must be {allowed}, with the arrays {list(names)}; got "
             f"{type(value).__name__} without {missing}."
         )
 
 
-def _all_images(images: Any) -> np.ndarray:
+def _all_images(images: ArrayLike) -> Array:
     """Return images (n, height, width, channels) as they are, perhaps none."""
     array = as_array("images", images)
     if not array.size:
@@ -175,7 +133,7 @@ def _all_images(images: Any) -> np.ndarray:
     return array
 
 
-def _write(ax: Any, box: np.ndarray, text: str, size: tuple[int, int]) -> None:
+def _write(ax: Any, box: Array, text: str, size: tuple[int, int]) -> None:
     # Above the box, but always within the image, if that is wider than the text.
     place, whole = ax.get_position(original=True), ax.figure.get_size_inches()
     scale = min(place.height * whole[1] / size[0], place.width * whole[0] / size[1])
@@ -188,7 +146,7 @@ def _write(ax: Any, box: np.ndarray, text: str, size: tuple[int, int]) -> None:
     )  # fmt: skip
 
 
-def _explain(axes: np.ndarray, with_truth: bool) -> None:
+def _explain(axes: Array, with_truth: bool) -> None:
     handles = [
         Line2D([], [], color=COLORS["predicted"], ls="--", lw=1.4, label="found, with score")
     ]

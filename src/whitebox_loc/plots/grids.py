@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-import numpy as np
-from matplotlib.axes import Axes
-
+from whitebox_loc._types import Array, ArrayLike
 from whitebox_loc._validation import check_real
 from whitebox_loc.plots.checks import check_box, check_count, check_labels, check_table
 from whitebox_loc.plots.style import COLORS, attribution_bar, axes_grid, crop, outline, signed_norm
 
 
 def saliency_grid(
-    maps: Any,
+    maps: ArrayLike,
     rows: Sequence[str],
     columns: Sequence[str],
-    axes: Any = None,
+    axes: ArrayLike = None,
     *,
-    box: Any = None,
+    box: ArrayLike = None,
     margin: float | None = None,
     labels: Sequence[str] | None = None,
-) -> np.ndarray:
+) -> Array:
     """Draw a table of signed maps, each row with a colour scale of its own, centred on 0.
 
     Parameters
@@ -31,8 +28,7 @@ def saliency_grid(
         Signed attributions, such as those of several methods for several coordinates.
     rows, columns : sequences of str
         Names of the rows (methods) and of the columns (targets).
-    axes : array of matplotlib axes, optional
-        ``rows * columns`` axes; None makes a figure.
+    axes : array of matplotlib axes, shape (rows, columns), optional
     box : array (4,), optional
         True box in ``yxyx`` pixels, outlined in grey.
     margin : float, optional
@@ -40,12 +36,9 @@ def saliency_grid(
     labels : sequence of str, optional
         What the colour bar of each row measures.
 
-    Returns
-    -------
-    ndarray of matplotlib.axes.Axes, shape (rows, columns)
-
     Examples
     --------
+    >>> import numpy as np
     >>> axes = saliency_grid(np.zeros((2, 3, 8, 8)), ["a", "b"], ["top", "left", "area"])
     >>> axes.shape, axes[1, 0].get_ylabel(), axes[0, 2].get_title()
     ((2, 3), 'b', 'area')
@@ -53,8 +46,7 @@ def saliency_grid(
     rows, columns = check_labels("rows", rows), check_labels("columns", columns)
     shape = (len(rows), len(columns), "height", "width")
     maps = check_table("maps", maps, shape, ", a map for each of `rows` and `columns`")
-    if box is not None:
-        box = check_box("box", box)
+    box = None if box is None else check_box("box", box)
     if margin is not None:
         check_real("margin", margin, low=0)
     if labels is not None:
@@ -69,19 +61,13 @@ def saliency_grid(
         norm = signed_norm(maps[index])
         for ax, values in zip(line, maps[index], strict=True):
             image = ax.imshow(values, cmap="RdBu_r", norm=norm, interpolation="nearest")
-            _frame(ax, box, margin)
+            ax.set(xticks=[], yticks=[])
+            if box is not None:
+                outline(ax, box, color=COLORS["reference"], linewidth=0.6)
+            if box is not None and margin is not None:
+                crop(ax, box, margin)
         line[0].set_ylabel(name, fontsize=9)
         attribution_bar(image, list(line), labels[index] if labels else "attribution")
     for ax, name in zip(axes[0], columns, strict=True):
         ax.set_title(name, fontsize=9)
     return axes
-
-
-def _frame(ax: Axes, box: Any, margin: float | None) -> None:
-    ax.set_xticks([])
-    ax.set_yticks([])
-    if box is None:
-        return
-    outline(ax, box, color=COLORS["reference"], linewidth=0.6)
-    if margin is not None:
-        crop(ax, box, margin)

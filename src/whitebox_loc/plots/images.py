@@ -8,12 +8,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from whitebox_loc._types import Array, ArrayLike
 from whitebox_loc._validation import check_bool
 from whitebox_loc.plots.checks import check_box, check_count, check_image, check_table, check_text
 from whitebox_loc.plots.style import (
     COLORS,
     attribution_bar,
     axes_grid,
+    color_bar,
     one_axes,
     outline,
     show_each,
@@ -22,9 +24,9 @@ from whitebox_loc.plots.style import (
 
 
 def boxes(
-    image: np.ndarray,
-    true: Any = None,
-    predicted: Any = None,
+    image: Array,
+    true: ArrayLike = None,
+    predicted: ArrayLike = None,
     ax: Axes | None = None,
     *,
     title: str = "",
@@ -40,15 +42,9 @@ def boxes(
     true, predicted : array (4,), optional
         Boxes in ``yxyx`` pixels; the edges lie between pixels.
     ax : matplotlib axes, optional
-        Where to draw; None makes a figure.
     title : str
-        Title of the axes.
     legend : bool
         Name the two outlines.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
 
     Raises
     ------
@@ -62,68 +58,63 @@ def boxes(
     ['true', 'predicted']
     """
     image = check_image("image", image)
-    outlines = {
-        name: None if box is None else check_box(name, box)
-        for name, box in (("true", true), ("predicted", predicted))
-    }
+    lines = (("true", true, "-"), ("predicted", predicted, "--"))
+    outlines = [(name, check_box(name, b), line) for name, b, line in lines if b is not None]
     check_text("title", title), check_bool("legend", legend)
     ax = one_axes(ax)
-    _show(ax, image)
-    for name, box, line in (
-        ("true", outlines["true"], "-"),
-        ("predicted", outlines["predicted"], "--"),
-    ):
-        if box is not None:
-            outline(ax, box, color=COLORS[name], linestyle=line, linewidth=1.8, label=name)
+    if image.ndim == 3 and image.shape[-1] != 3:
+        # imshow knows grey and RGB; any other number of channels is shown as its mean.
+        image = image.mean(axis=-1)
+    ax.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    for name, box, line in outlines:
+        outline(ax, box, color=COLORS[name], linestyle=line, linewidth=1.8, label=name)
     if legend and ax.patches:
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.02), ncols=2, frameon=False)
     ax.set_title(title, fontsize=9)
-    ax.set_xticks([])
-    ax.set_yticks([])
+    ax.set(xticks=[], yticks=[])
     return ax
 
 
-def feature_maps(maps: np.ndarray, axes: Any = None, *, title: str = "") -> np.ndarray:
+def feature_maps(maps: Array, axes: ArrayLike = None, *, title: str = "") -> Array:
     """Draw the channels of one layer for one image, all on one signed colour scale.
 
     Parameters
     ----------
     maps : array (height, width, channels)
         Activations of one image.
-    axes : array of matplotlib axes, optional
+    axes : array of matplotlib axes, shape (rows, columns), optional
         One a channel; None makes a figure of at most eight columns.
     title : str
-        Title of the figure.
-
-    Returns
-    -------
-    ndarray of matplotlib.axes.Axes, shape (rows, columns)
 
     Examples
     --------
     >>> feature_maps(np.zeros((8, 8, 3))).shape
     (1, 3)
     """
-    values = check_table("maps", maps, ("height", "width", "channels"))
-    check_count("maps", values.shape[-1], "channels")
-    return _channels(np.moveaxis(values, -1, 0), axes, check_text("title", title), "activation")
+    maps = np.moveaxis(check_table("maps", maps, ("height", "width", "channels")), -1, 0)
+    check_count("maps", len(maps), "channels")
+    check_text("title", title)
+    columns = min(len(maps), 8)
+    axes = axes_grid(axes, -(-len(maps) // columns), columns, (1.3, 1.45))
+    norm = signed_norm(maps)
+
+    def draw(ax: Axes, index: int) -> Any:
+        ax.set_title(f"channel {index}", fontsize=7)
+        return _signed(ax, maps[index], norm)
+
+    _finish(axes, show_each(axes, draw, len(maps))[-1], title, "activation")
+    return axes
 
 
-def kernels(weights: np.ndarray, axes: Any = None, *, title: str = "") -> np.ndarray:
+def kernels(weights: Array, axes: ArrayLike = None, *, title: str = "") -> Array:
     """Draw convolution kernels: a row an input channel, a column an output channel.
 
     Parameters
     ----------
     weights : array (height, width, inputs, outputs)
         Kernels as Keras stores them.
-    axes : array of matplotlib axes, optional
-        ``inputs * outputs`` axes; None makes a figure.
+    axes : array of matplotlib axes, shape (inputs, outputs), optional
     title : str
-        Title of the figure.
-
-    Returns
-    -------
-    ndarray of matplotlib.axes.Axes, shape (inputs, outputs)
 
     Examples
     --------
@@ -150,10 +141,10 @@ def kernels(weights: np.ndarray, axes: Any = None, *, title: str = "") -> np.nda
 
 
 def saliency(
-    values: np.ndarray,
+    values: Array,
     ax: Axes | None = None,
     *,
-    box: Any = None,
+    box: ArrayLike = None,
     title: str = "",
     label: str = "attribution",
 ) -> Axes:
@@ -164,17 +155,11 @@ def saliency(
     values : array (height, width)
         Signed attribution; red raises the target, blue lowers it.
     ax : matplotlib axes, optional
-        Where to draw; None makes a figure.
     box : array (4,), optional
         True box in ``yxyx`` pixels, outlined in grey.
     title : str
-        Title of the axes.
     label : str
         What the colour bar measures.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
 
     Examples
     --------
@@ -184,46 +169,21 @@ def saliency(
     """
     values = check_table("values", values, ("height", "width"))
     check_text("title", title), check_text("label", label)
-    if box is not None:
-        box = check_box("box", box)
+    box = None if box is None else check_box("box", box)
     ax = one_axes(ax)
     picture = _signed(ax, values, signed_norm(values))
     if box is not None:
         outline(ax, box, color=COLORS["reference"], linewidth=0.8)
-    ax.set_xticks([])
-    ax.set_yticks([])
     ax.set_title(title, fontsize=9)
+    ax.set(xticks=[], yticks=[])
     attribution_bar(picture, ax, label, shrink=0.75)
     return ax
 
 
-def _channels(maps: np.ndarray, axes: Any, title: str, label: str) -> np.ndarray:
-    columns = min(len(maps), 8)
-    axes = axes_grid(axes, -(-len(maps) // columns), columns, (1.3, 1.45))
-    norm = signed_norm(maps)
-
-    def draw(ax: Axes, index: int) -> Any:
-        ax.set_title(f"channel {index}", fontsize=7)
-        return _signed(ax, maps[index], norm)
-
-    _finish(axes, show_each(axes, draw, len(maps))[-1], title, label)
-    return axes
+def _finish(axes: Array, picture: Any, title: str, label: str) -> None:
+    color_bar(picture, axes, label, 8, shrink=0.9).locator = MaxNLocator(5, symmetric=True)
+    axes.flat[0].figure.suptitle(title, fontsize=10)
 
 
-def _finish(axes: np.ndarray, picture: Any, title: str, label: str) -> None:
-    figure = axes.flat[0].figure
-    bar = figure.colorbar(picture, ax=axes, label=label, shrink=0.9)
-    bar.locator = MaxNLocator(5, symmetric=True)
-    bar.ax.tick_params(labelsize=8)
-    figure.suptitle(title, fontsize=10)
-
-
-def _show(ax: Axes, image: np.ndarray) -> None:
-    if image.ndim == 3 and image.shape[-1] != 3:
-        # imshow knows grey and RGB; any other number of channels is shown as its mean.
-        image = image.mean(axis=-1)
-    ax.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-
-
-def _signed(ax: Axes, values: np.ndarray, norm: Any) -> Any:
+def _signed(ax: Axes, values: Array, norm: Any) -> Any:
     return ax.imshow(values, cmap="RdBu_r", norm=norm, interpolation="nearest")

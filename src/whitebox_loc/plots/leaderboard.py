@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from whitebox_loc._types import Array, ArrayLike
 from whitebox_loc.plots.checks import check_count, check_labels, check_table
 from whitebox_loc.plots.style import COLORS, axes_grid
 
 
 def leaderboard(
-    means: Any,
-    lows: Any,
-    highs: Any,
+    means: ArrayLike,
+    lows: ArrayLike,
+    highs: ArrayLike,
     rows: Sequence[str],
     columns: Sequence[str],
-    axes: Any = None,
+    axes: ArrayLike = None,
     *,
     baselines: Collection[str] = (),
-    incomplete: Any = None,
+    incomplete: ArrayLike = None,
     notes: Sequence[str] | None = None,
-) -> np.ndarray:
+) -> Array:
     """Draw a panel a metric, a line a method: the mean and its interval.
 
     Parameters
@@ -34,8 +34,7 @@ def leaderboard(
         are all positive and span more than a factor of 300 has a logarithmic axis.
     rows, columns : sequences of str
         Names of the methods, from above, and titles of the metrics.
-    axes : array of matplotlib axes, optional
-        One a column; None makes a figure.
+    axes : array of matplotlib axes, shape (columns,), optional
     baselines : collection of str
         Rows that are baselines: drawn in another colour and shape, on a grey band, each with a
         dotted line across its panel.
@@ -44,10 +43,6 @@ def leaderboard(
         hollow.
     notes : sequence of str, optional
         A line beneath each panel.
-
-    Returns
-    -------
-    ndarray of matplotlib.axes.Axes, shape (columns,)
 
     Raises
     ------
@@ -64,12 +59,12 @@ def leaderboard(
     """
     rows, columns = check_labels("rows", rows), check_labels("columns", columns)
     shape = (len(rows), len(columns))
-    arrays = ("means", means), ("lows", lows), ("highs", highs)
-    tables = [
-        check_table(n, each, shape, ", a value for each of `rows` and `columns`")
-        for n, each in arrays
-    ]
-    marked = _marked(baselines)
+    arrays = {"means": means, "lows": lows, "highs": highs}
+    each = ", a value for each of `rows` and `columns`"
+    tables = [check_table(name, array, shape, each) for name, array in arrays.items()]
+    # There may be no baselines.
+    empty = isinstance(baselines, Collection) and not len(baselines)
+    baseline_names = [] if empty else check_labels("baselines", baselines)
     if notes is not None:
         notes = check_labels("notes", notes, len(columns))
     check_count("columns", len(columns), "columns")
@@ -78,10 +73,9 @@ def leaderboard(
     if own:
         # The names at the left belong to the first panel and must not be cut.
         axes[0].figure.set_figwidth(1.9 * len(columns) + 1.6)
-    marks = np.array([row in marked for row in rows])
-    hollow = np.zeros(shape, bool)
-    if incomplete is not None:
-        hollow = check_table("incomplete", incomplete, shape, nan=False) > 0
+    marks = np.array([row in baseline_names for row in rows])
+    incomplete = np.zeros(shape) if incomplete is None else incomplete
+    hollow = check_table("incomplete", incomplete, shape, nan=False) > 0
     for index, (ax, title) in enumerate(zip(axes, columns, strict=True)):
         _panel(ax, [table[:, index] for table in tables], marks, hollow[:, index])
         ax.set_title(title, fontsize=8)
@@ -91,13 +85,7 @@ def leaderboard(
     return axes
 
 
-def _marked(baselines: Any) -> list[str]:
-    """Return the names of baselines, which may be none."""
-    known_empty = isinstance(baselines, Collection) and not len(baselines)
-    return [] if known_empty else check_labels("baselines", baselines)
-
-
-def _panel(ax: Axes, columns: list[np.ndarray], marks: np.ndarray, hollow: np.ndarray) -> None:
+def _panel(ax: Axes, columns: list[Array], marks: Array, hollow: Array) -> None:
     means, lows, highs = columns
     places = np.arange(len(means))
     styles = ((~marks, COLORS["line"], "o"), (marks, COLORS["predicted"], "D"))
@@ -106,11 +94,11 @@ def _panel(ax: Axes, columns: list[np.ndarray], marks: np.ndarray, hollow: np.nd
     for value in means[marks]:
         if np.isfinite(value):
             ax.axvline(value, color=COLORS["predicted"], linewidth=0.7, linestyle=":", zorder=1)
-    for chosen, color, marker in styles:
-        rows = chosen & np.isfinite(means)
+    for group, color, marker in styles:
+        rows = group & np.isfinite(means)
         # One image has a mean and no interval.
-        ends = [np.where(np.isfinite(end), end, means)[rows] for end in (lows, highs)]
-        ax.hlines(places[rows], *ends, color=color, linewidth=2.2, alpha=0.45)
+        left, right = (np.where(np.isfinite(end), end, means)[rows] for end in (lows, highs))
+        ax.hlines(places[rows], left, right, color=color, linewidth=2.2, alpha=0.45)
         for part, face in ((rows & ~hollow, color), (rows & hollow, "white")):
             ax.plot(means[part], places[part], marker, color=color, mfc=face, markersize=3.5)
     for place in places[~np.isfinite(means)]:

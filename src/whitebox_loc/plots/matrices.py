@@ -9,15 +9,16 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 
+from whitebox_loc._types import Array, ArrayLike
 from whitebox_loc.boxes.formats import COORDINATES
-from whitebox_loc.plots.annotated import annotated_matrix, name_cells
 from whitebox_loc.plots.checks import check_labels, check_table, check_text
 from whitebox_loc.plots.style import one_axes, signed_norm
+from whitebox_loc.plots.tables import annotated_matrix, name_cells
 
 
 def response_matrix(
-    values: Any,
-    interval: Any = None,
+    values: ArrayLike,
+    interval: ArrayLike = None,
     ax: Axes | None = None,
     *,
     rows: Sequence[str] = COORDINATES,
@@ -34,15 +35,9 @@ def response_matrix(
     interval : array (2, 4, 4), optional
         Lower and upper ends, written below the values.
     ax : matplotlib axes, optional
-        Where to draw; None makes a figure.
     rows, columns : sequences of str
         Names of the coordinates and of the edges.
     title : str
-        Title of the axes.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
 
     Examples
     --------
@@ -52,17 +47,16 @@ def response_matrix(
     """
     rows, columns, values, interval = _checked(values, interval, rows, columns, title)
     labels = ("predicted coordinate", "edge that moves", "pixels per pixel")
-    ax = _matrix(values, interval, ax, rows, columns, labels, signed_norm(values), "RdBu_r")
-    ax.set_title(title, fontsize=10)
-    return ax
+    colors = ("RdBu_r", signed_norm(values))
+    return _matrix(values, interval, ax, rows, columns, labels, colors, title)
 
 
 def cross_talk_matrix(
-    values: Any,
-    interval: Any = None,
+    values: ArrayLike,
+    interval: ArrayLike = None,
     ax: Axes | None = None,
     *,
-    elsewhere: Any = None,
+    elsewhere: ArrayLike = None,
     rows: Sequence[str] = COORDINATES,
     columns: Sequence[str] = COORDINATES,
     title: str = "",
@@ -77,10 +71,6 @@ def cross_talk_matrix(
         Shares on no edge, drawn as a fifth column.
     interval, ax, rows, columns, title
         As in `response_matrix`.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
 
     Examples
     --------
@@ -97,23 +87,17 @@ def cross_talk_matrix(
             blank = np.full((2, len(values), 1), np.nan)
             interval = np.concatenate([interval, blank], axis=2)
     labels = ("map of", "evidence of edge", "share of |map|")
-    ax = _matrix(values, interval, ax, rows, columns, labels, Normalize(0, 1), "viridis")
-    ax.set_title(title, fontsize=10)
+    colors = ("viridis", Normalize(0, 1))
+    ax = _matrix(values, interval, ax, rows, columns, labels, colors, title)
     if elsewhere is not None:
         ax.axvline(len(columns) - 1.5, color="white", linewidth=3)
     return ax
 
 
 def _matrix(
-    values: np.ndarray,
-    interval: np.ndarray | None,
-    ax: Axes | None,
-    rows: Sequence[str],
-    columns: Sequence[str],
-    labels: tuple[str, str, str],
-    norm: Normalize,
-    cmap: str,
-) -> Axes:
+    values: Array, interval: Array | None, ax: Axes | None, rows: list[str], columns: list[str],
+    labels: tuple[str, str, str], colors: tuple[str, Normalize], title: str,
+) -> Axes:  # fmt: skip
     """Draw values with their intervals; `labels` name the rows, the columns and the values."""
 
     def text(row: int, column: int) -> str:
@@ -125,16 +109,15 @@ def _matrix(
         return words
 
     ax = one_axes(ax, (1.9 + 0.95 * len(columns), 1.3 + 0.75 * len(rows)))
-    annotated_matrix(ax, values, text, labels[2], norm, cmap=cmap)
+    annotated_matrix(ax, values, text, labels[2], colors[1], title=title, cmap=colors[0])
     name_cells(ax, rows, columns)
-    ax.set_ylabel(labels[0])
-    ax.set_xlabel(labels[1])
+    ax.set(xlabel=labels[1], ylabel=labels[0])
     return ax
 
 
 def _checked(
-    values: Any, interval: Any, rows: Any, columns: Any, title: Any
-) -> tuple[list[str], list[str], np.ndarray, np.ndarray | None]:
+    values: ArrayLike, interval: ArrayLike, rows: Any, columns: Any, title: Any
+) -> tuple[list[str], list[str], Array, Array | None]:
     rows, columns = check_labels("rows", rows), check_labels("columns", columns)
     shape = (len(rows), len(columns))
     values = check_table(

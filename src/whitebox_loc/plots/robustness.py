@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 from matplotlib.axes import Axes
 
+from whitebox_loc._types import Array, ArrayLike
 from whitebox_loc._validation import check_real
 from whitebox_loc.boxes.formats import COORDINATES
 from whitebox_loc.plots.checks import check_mapping
@@ -19,22 +19,21 @@ _COLUMNS = 4
 PARTS = ("shift", "severities", "mean_iou", "iou_interval", "error", "error_interval")
 
 
-def stress_curves(curves: Mapping[str, Any], axes: Any = None, least_iou: float = 0.95) -> Any:
+def stress_curves(
+    curves: Mapping[str, Any], axes: ArrayLike = None, least_iou: float = 0.95
+) -> Array:
     """Draw mean IoU and exact rate against severity, one panel a shift.
+
+    Bands are the intervals of the curve; a grey bar marks the moderate severity.
 
     Parameters
     ----------
     curves : mapping
         Name of the shift to its curve, as in `whitebox_loc.training.Stress.curves`.
-    axes : array of matplotlib axes, optional
-        Where to draw, rows of four with one a shift and the last row full; None makes a figure.
+    axes : array of matplotlib axes, shape (rows, 4), optional
+        One a shift, and the last row full.
     least_iou : float, default 0.95
         Drawn as a dotted line.
-
-    Returns
-    -------
-    ndarray of matplotlib.axes.Axes, shape (rows, 4)
-        Bands are the intervals of the curve; a grey bar marks the moderate severity.
 
     Raises
     ------
@@ -68,17 +67,13 @@ def stress_curves(curves: Mapping[str, Any], axes: Any = None, least_iou: float 
     return _panels(curves, axes, draw, "score")
 
 
-def stress_coordinates(curves: Mapping[str, Any], axes: Any = None) -> Any:
+def stress_coordinates(curves: Mapping[str, Any], axes: ArrayLike = None) -> Array:
     """Draw the mean absolute error of each coordinate against severity, one panel a shift.
 
     Parameters
     ----------
     curves, axes
         As in `stress_curves`, with the same errors.
-
-    Returns
-    -------
-    ndarray of matplotlib.axes.Axes, shape (rows, 4)
 
     Examples
     --------
@@ -103,7 +98,9 @@ def stress_coordinates(curves: Mapping[str, Any], axes: Any = None) -> Any:
     return _panels(curves, axes, draw, "error (pixels)")
 
 
-def _panels(curves: Mapping[str, Any], axes: Any, draw: Any, label: str) -> np.ndarray:
+def _panels(
+    curves: Mapping[str, Any], axes: ArrayLike, draw: Callable[[Axes, Any], None], label: str
+) -> Array:
     check_mapping("curves", curves, "curves, as in `Stress.curves`")
     if not curves:
         raise ValueError("`curves` must hold at least one curve; got none.")
@@ -134,8 +131,6 @@ def _panels(curves: Mapping[str, Any], axes: Any, draw: Any, label: str) -> np.n
     return axes
 
 
-def _band(
-    ax: Axes, x: np.ndarray, y: np.ndarray, interval: np.ndarray, color: str, **style: Any
-) -> None:
+def _band(ax: Axes, x: Array, y: Array, interval: Array, color: str, **style: Any) -> None:
     ax.fill_between(x, interval[:, 0], interval[:, 1], color=color, alpha=0.2, linewidth=0)
     ax.plot(x, y, color=color, marker="o", markersize=3, linewidth=1.2, **style)

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import ScalarFormatter
 
+from whitebox_loc._types import Array, ArrayLike
 from whitebox_loc.plots.checks import check_ax
 
 # The palette of Okabe and Ito, "Color universal design", 2008.
@@ -47,8 +48,8 @@ def new_figure(figsize: tuple[float, float]) -> Figure:
 
 
 def axes_grid(
-    axes: Any, rows: int, columns: int, cell: tuple[float, float], name: str = "axes"
-) -> np.ndarray:
+    axes: ArrayLike, rows: int, columns: int, cell: tuple[float, float], name: str = "axes"
+) -> Array:
     """Return `axes` as an array (rows, columns), made on a new figure if None.
 
     `name` is that of the argument that they were.
@@ -72,14 +73,14 @@ def axes_grid(
     return array.reshape(rows, columns)
 
 
-def signed_norm(values: np.ndarray) -> Normalize:
+def signed_norm(values: Array) -> Normalize:
     """Return a colour scale that is symmetric around 0 and never empty."""
     finite = np.abs(values[np.isfinite(values)])
     limit = float(finite.max()) if finite.size and finite.max() > 0 else 1.0
     return TwoSlopeNorm(0.0, -limit, limit)
 
 
-def show_each(axes: np.ndarray, draw: Callable[[Axes, int], Any], count: int) -> list[Any]:
+def show_each(axes: Array, draw: Callable[[Axes, int], Any], count: int) -> list[Any]:
     """Call ``draw(axes, index)`` for the first `count` axes and hide the others."""
     results = []
     for index, ax in enumerate(axes.flat):
@@ -89,7 +90,7 @@ def show_each(axes: np.ndarray, draw: Callable[[Axes, int], Any], count: int) ->
     return results
 
 
-def crop(ax: Axes, box: Any, margin: float) -> None:
+def crop(ax: Axes, box: ArrayLike, margin: float) -> None:
     """Show a box in ``yxyx`` pixels and `margin` pixels around it; grey lies outside the image."""
     top, left, bottom, right = (float(value) - 0.5 for value in box)
     ax.set_facecolor("0.5")
@@ -97,15 +98,21 @@ def crop(ax: Axes, box: Any, margin: float) -> None:
     ax.set_xlim(left - margin, right + margin)
 
 
-def attribution_bar(image: Any, axes: Any, label: str, **options: Any) -> None:
+def attribution_bar(image: Any, axes: ArrayLike, label: str, **options: Any) -> None:
     """Add the colour bar of a signed map, with powers of ten where numbers are long."""
     numbers = ScalarFormatter()
     numbers.set_powerlimits((-2, 3))
-    bar = image.figure.colorbar(image, ax=axes, label=label, format=numbers, **options)
-    bar.ax.tick_params(labelsize=7)
+    color_bar(image, axes, label, format=numbers, **options)
 
 
-def outline(ax: Axes, box: Any, **style: Any) -> None:
+def color_bar(image: Any, axes: ArrayLike, label: str, size: float = 7, **options: Any) -> Any:
+    """Add a colour bar with numbers of this size, and return it."""
+    bar = image.figure.colorbar(image, ax=axes, label=label, **options)
+    bar.ax.tick_params(labelsize=size)
+    return bar
+
+
+def outline(ax: Axes, box: ArrayLike, **style: Any) -> None:
     """Draw a box in ``yxyx`` pixels along its edges."""
     top, left, bottom, right = (float(value) for value in box)
     # imshow centres pixel 0 on 0, so the edge before it is at -0.5.

@@ -9,9 +9,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 
+from whitebox_loc._types import Array, ArrayLike
 from whitebox_loc._validation import check_ints
 from whitebox_loc.boxes.formats import COORDINATES
-from whitebox_loc.plots.annotated import annotated_matrix, name_cells
 from whitebox_loc.plots.checks import (
     ANY_NAME,
     check_box,
@@ -21,7 +21,8 @@ from whitebox_loc.plots.checks import (
     check_table,
     check_text,
 )
-from whitebox_loc.plots.style import axes_grid, one_axes, outline, show_each, signed_norm
+from whitebox_loc.plots.style import axes_grid, color_bar, one_axes, outline, show_each, signed_norm
+from whitebox_loc.plots.tables import annotated_matrix, name_cells, numbers
 
 # Okabe and Ito's eight, the yellow left out: it cannot be seen on white.
 _CHANNEL_COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
@@ -31,15 +32,15 @@ NAMED = ", a row and a column for each of `{}` and `{}`"
 
 
 def tuning_curves(
-    edges: np.ndarray,
-    mean: np.ndarray,
+    edges: Array,
+    mean: Array,
     factors: Sequence[str],
-    std: np.ndarray | None = None,
-    axes: Any = None,
+    std: Array | None = None,
+    axes: ArrayLike = None,
     *,
     channels: Sequence[int] | None = None,
     title: str = "",
-) -> np.ndarray:
+) -> Array:
     """Draw the mean response of channels against factors of the box, a panel a factor.
 
     Parameters
@@ -52,16 +53,10 @@ def tuning_curves(
         Names of the factors.
     std : array of the shape of `mean`, optional
         Standard deviations, drawn as a band.
-    axes : array of matplotlib axes, optional
-        One a factor; None makes a figure.
+    axes : array of matplotlib axes, shape (1, factors), optional
     channels : sequence of int, optional
         Channels to draw; all by default.
     title : str
-        Title of the figure.
-
-    Returns
-    -------
-    ndarray of matplotlib.axes.Axes, shape (1, factors)
 
     Examples
     --------
@@ -77,13 +72,13 @@ def tuning_curves(
     edges = check_table("edges", edges, shape, ", one more than the bins of `mean`", nan=False)
     if std is not None:
         std = check_table("std", std, mean.shape, ", as `mean`")
-    chosen = list(range(mean.shape[-1]))
+    indices = list(range(mean.shape[-1]))
     if channels is not None:
-        chosen = check_ints("channels", channels, low=-mean.shape[-1], high=mean.shape[-1] - 1)
+        indices = check_ints("channels", channels, low=-mean.shape[-1], high=mean.shape[-1] - 1)
     axes = axes_grid(axes, 1, len(factors), (2.7, 2.8))
     for index, (ax, factor) in enumerate(zip(axes.flat, factors, strict=True)):
         centres = (edges[index, :-1] + edges[index, 1:]) / 2
-        for number, channel in enumerate(chosen):
+        for number, channel in enumerate(indices):
             color = _CHANNEL_COLORS[number % len(_CHANNEL_COLORS)]
             line = _CHANNEL_LINES[number // len(_CHANNEL_COLORS) % len(_CHANNEL_LINES)]
             middle = mean[index, :, channel]
@@ -104,7 +99,7 @@ def tuning_curves(
 
 
 def probe_table(
-    r2: np.ndarray,
+    r2: Array,
     layers: Sequence[str],
     factors: Sequence[str],
     ax: Axes | None = None,
@@ -120,13 +115,7 @@ def probe_table(
     layers, factors : sequences of str
         Names of the rows and of the columns.
     ax : matplotlib axes, optional
-        Where to draw; None makes a figure.
     title : str
-        Title of the axes.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
 
     Examples
     --------
@@ -141,7 +130,7 @@ def probe_table(
 
 
 def ablation_matrix(
-    values: np.ndarray,
+    values: Array,
     rows: Sequence[Any],
     columns: Sequence[str] = COORDINATES,
     ax: Axes | None = None,
@@ -158,15 +147,9 @@ def ablation_matrix(
     rows, columns : sequences
         Names of the rows (channels, layers, places) and of the columns (coordinates).
     ax : matplotlib axes, optional
-        Where to draw; None makes a figure.
     label : str
         What the colour bar measures, with its unit.
     title : str
-        Title of the axes.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
 
     Examples
     --------
@@ -181,17 +164,17 @@ def ablation_matrix(
         "values", values, (len(rows), len(columns)), NAMED.format("rows", "columns")
     )
     colors: tuple[str, Normalize] = ("RdBu_r", signed_norm(values))
-    known = values[np.isfinite(values)]
-    high = float(known.max()) if known.size else 1.0
-    if not known.size or known.min() > -0.005 * high:
+    finite = values[np.isfinite(values)]
+    high = float(finite.max()) if finite.size else 1.0
+    if not finite.size or finite.min() > -0.005 * high:
         # Nothing below zero but rounding: half of a signed scale would stand empty.
         colors = ("viridis", Normalize(0, high))
     return _matrix(values, rows, columns, ax, size, colors, label, title)
 
 
 def maximized_images(
-    images: np.ndarray, labels: Sequence[str], axes: Any = None, *, title: str = ""
-) -> np.ndarray:
+    images: Array, labels: Sequence[str], axes: ArrayLike = None, *, title: str = ""
+) -> Array:
     """Draw images in rows of at most eight, each with its label.
 
     Parameters
@@ -201,14 +184,8 @@ def maximized_images(
         the first is shown.
     labels : sequence of str
         Texts above the images.
-    axes : array of matplotlib axes, optional
-        Rows times columns axes; None makes a figure.
+    axes : array of matplotlib axes, shape (rows, columns), optional
     title : str
-        Title of the figure.
-
-    Returns
-    -------
-    ndarray of matplotlib.axes.Axes, shape (rows, columns)
 
     Examples
     --------
@@ -225,22 +202,19 @@ def maximized_images(
         ax.set_title(labels[index], fontsize=7)
         # A white image on a white page needs a frame.
         ax.set_axis_on()
-        ax.set_xticks([])
-        ax.set_yticks([])
+        ax.set(xticks=[], yticks=[])
         return _picture(ax, images[index])
 
     pictures = show_each(axes, draw, len(images))
-    figure = axes.flat[0].figure
     if images.shape[-1] != 3:
-        bar = figure.colorbar(pictures[-1], ax=axes, label="brightness", shrink=0.8)
-        bar.ax.tick_params(labelsize=7)
-    figure.suptitle(title, fontsize=10)
+        color_bar(pictures[-1], axes, "brightness", shrink=0.8)
+    axes.flat[0].figure.suptitle(title, fontsize=10)
     return axes
 
 
 def receptive_field(
-    background: np.ndarray,
-    window: Any,
+    background: Array,
+    window: ArrayLike,
     ax: Axes | None = None,
     *,
     label: str | None = None,
@@ -256,15 +230,9 @@ def receptive_field(
     window : array (4,)
         ``yxyx`` in pixels, half open.
     ax : matplotlib axes, optional
-        Where to draw; None makes a figure.
     label : str, optional
         What a strength measures; None means that `background` is an image.
     title : str
-        Title of the axes.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
 
     Examples
     --------
@@ -286,8 +254,7 @@ def receptive_field(
         check_text("label", label)
         norm = Normalize(0, float(np.max(background)) or 1.0)
         picture = ax.imshow(background, cmap="magma", norm=norm, interpolation="nearest")
-        bar = ax.figure.colorbar(picture, ax=ax, shrink=0.8, label=label)
-        bar.ax.tick_params(labelsize=7)
+        color_bar(picture, ax, label, shrink=0.8)
     # White inside black shows on any background.
     outline(ax, window, color="black", linewidth=3.0)
     outline(ax, window, color="white", linewidth=1.4)
@@ -298,29 +265,17 @@ def receptive_field(
     return ax
 
 
-def _picture(ax: Axes, image: np.ndarray) -> Any:
+def _picture(ax: Axes, image: Array) -> Any:
     pixels = image if image.shape[-1] == 3 else image[..., 0]
     return ax.imshow(pixels, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
 
 
 def _matrix(
-    values: np.ndarray,
-    rows: Sequence[Any],
-    columns: Sequence[str],
-    ax: Axes | None,
-    size: tuple[float, float],
-    colors: tuple[str, Normalize],
-    label: str,
-    title: str,
-) -> Axes:
+    values: Array, rows: Sequence[Any], columns: Sequence[str], ax: Axes | None,
+    size: tuple[float, float], colors: tuple[str, Normalize], label: str, title: str,
+) -> Axes:  # fmt: skip
     check_text("label", label), check_text("title", title)
-    ax = one_axes(ax, size)
-
-    def text(row: int, column: int) -> str:
-        value = values[row, column]
-        return f"{value:z.2f}" if np.isfinite(value) else ""
-
-    annotated_matrix(ax, values, text, label, colors[1], cmap=colors[0])
+    ax, texts = one_axes(ax, size), numbers(values, "z.2f")
+    annotated_matrix(ax, values, texts, label, colors[1], title=title, cmap=colors[0])
     name_cells(ax, rows, columns, rotation=30)
-    ax.set_title(title, fontsize=10)
     return ax

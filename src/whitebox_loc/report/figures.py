@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from whitebox_loc import evaluation, introspect, plots
 from whitebox_loc._files import replacing
+from whitebox_loc._types import Array
 from whitebox_loc.boxes.formats import COORDINATES
 from whitebox_loc.models import edge_distributions, edge_logits
 from whitebox_loc.plots.style import crop
@@ -42,20 +43,18 @@ class Subject:
     history: History
     result: Evaluation
 
-    def example(self) -> int:
-        """Return the index of an image whose box is of middle size and inside the canvas."""
+    def example(self) -> tuple[int, Array, Array]:
+        """Return index, image (1, ...) and box where the box is of middle size and inside."""
         boxes, (height, width) = self.result.batch.boxes, self.result.batch.scene.size
         middle = np.array([0.3 * height, 0.25 * width, 0.65 * height, 0.75 * width])
-        return int(np.abs(boxes - middle).sum(axis=1).argmin())
+        index = int(np.abs(boxes - middle).sum(axis=1).argmin())
+        return index, self.result.batch.images[[index]], boxes[index]
 
 
 def draw_all(
-    model: keras.Model,
-    history: History,
-    evaluations: dict[str, Evaluation],
-    folder: Path,
+    model: keras.Model, history: History, evaluations: dict[str, Evaluation], folder: Path,
     stage: Callable[[str], None] = lambda name: None,
-) -> list[Drawn]:
+) -> list[Drawn]:  # fmt: skip
     """Draw every row of `FIGURES` that applies to the model, as PNG files in `folder`.
 
     The figures show the first of the evaluations.
@@ -85,8 +84,7 @@ def _predictions(subject: Subject) -> Figure:
         "median": order[max(middle - each // 2, 0) :][:each],
         "best": order[::-1][:each],
     }
-    figure = Figure(figsize=(8.4, 7.2), layout="constrained")
-    axes = figure.subplots(len(groups), each, squeeze=False)
+    figure, axes = _axes(len(groups), each, (8.4, 7.2))
     for row, (name, indices) in zip(axes, groups.items(), strict=True):
         for ax, index in zip(row, indices, strict=False):
             image, true = result.batch.images[index], result.batch.boxes[index]
@@ -100,7 +98,7 @@ def _predictions(subject: Subject) -> Figure:
     return figure
 
 
-def _zoom(ax: Any, box: np.ndarray, size: tuple[int, int]) -> str:
+def _zoom(ax: Any, box: Array, size: tuple[int, int]) -> str:
     """Show the surroundings of a box that would vanish under its outlines."""
     top, left, bottom, right = box
     side = max(bottom - top, right - left) + 8
@@ -114,18 +112,18 @@ def _zoom(ax: Any, box: np.ndarray, size: tuple[int, int]) -> str:
 
 
 def _learning_curves(subject: Subject) -> Figure:
-    figure = Figure(figsize=(10.8, 5.2), layout="constrained")
-    subject.history.plot(axes=figure.subplots(2, 3))
+    figure, axes = _axes(2, 3, (10.8, 5.2))
+    subject.history.plot(axes=axes)
     return figure
 
 
 def _iou_by(subject: Subject) -> Figure:
-    figure = Figure(figsize=(11.0, 4.6), layout="constrained")
+    figure, axes = _axes(1, 2, (11.0, 4.6))
     tables = [breakdown(subject.result, by) for by in ("size", "position")]
     # One scale for both, and never so narrow that rounding looks like structure.
     low = min(0.9, *(float(np.nanmin(table.mean_iou)) for table in tables))
     titles = ("Mean IoU by size", "Mean IoU by position")
-    for ax, table, title in zip(figure.subplots(1, 2), tables, titles, strict=True):
+    for ax, table, title in zip(axes.flat, tables, titles, strict=True):
         names = [f"{name.replace('_', ' ')} of the true box (pixels)" for name in table.names]
         plots.heat_map(
             table.mean_iou, table.row_edges, table.column_edges, ax,
@@ -135,7 +133,7 @@ def _iou_by(subject: Subject) -> Figure:
 
 
 def _activations(subject: Subject) -> Figure:
-    image = subject.result.batch.images[[subject.example()]]
+    _, image, _ = subject.example()
     maps = {
         path: values[0]
         for path, values in introspect.activations(subject.model, image).items()
@@ -156,33 +154,31 @@ def _kernels(subject: Subject) -> Figure:
     first = _convolutions(subject.model)[0]
     weights = introspect.kernels(subject.model, first)[:, :, :3, :16]
     inputs, outputs = weights.shape[2:]
-    figure = Figure(figsize=(1.0 * outputs, 1.25 * inputs), layout="constrained")
-    plots.kernels(weights, figure.subplots(inputs, outputs), title=f"Kernels of {first}")
+    figure, axes = _axes(inputs, outputs, (1.0 * outputs, 1.25 * inputs))
+    plots.kernels(weights, axes, title=f"Kernels of {first}")
     return figure
 
 
 def _distributions(subject: Subject) -> Figure | None:
     if edge_logits(subject.model) is None:
         return None
-    batch, index = subject.result.batch, subject.example()
-    distributions = edge_distributions(subject.model, batch.images[[index]])
+    _, image, box = subject.example()
+    distributions = edge_distributions(subject.model, image)
     one = {name: values[0] for name, values in distributions.items()}
-    figure = Figure(figsize=(7.0, 2.8), layout="constrained")
-    plots.edge_distributions(one, batch.boxes[index], figure.add_subplot())
+    figure, axes = _axes(1, 1, (7.0, 2.8))
+    plots.edge_distributions(one, box, axes[0, 0])
     return figure
 
 
 def _saliency(subject: Subject) -> Figure:
-    batch, index = subject.result.batch, subject.example()
-    image, box = batch.images[[index]], batch.boxes[index]
+    index, image, box = subject.example()
     rows: list[tuple[str, str, list[Any], str]] = [
         ("gradient of {}", "d fraction / d brightness", list(COORDINATES), "identity")
     ]
     if edge_logits(subject.model) is not None:
         bins, link, _ = _unsaturated(subject, index)
         rows.append(("log-odds of the {} found", "d nats / d brightness", bins, link))
-    figure = Figure(figsize=(14.0, 2.3 * len(rows)), layout="constrained")
-    axes = figure.subplots(len(rows), 5, squeeze=False)
+    figure, axes = _axes(len(rows), 5, (14.0, 2.3 * len(rows)))
     for row, (title, label, targets, link) in zip(axes, rows, strict=True):
         maps = introspect.saliency(subject.model, image, target=targets, link=link)
         plots.boxes(image[0], box, None, row[0], title="image and true box")
@@ -194,7 +190,7 @@ def _saliency(subject: Subject) -> Figure:
 
 
 def _families(subject: Subject) -> Figure:
-    batch, index = subject.result.batch, subject.example()
+    index, image, box = subject.example()
     last = _convolutions(subject.model)[-1]
     methods: dict[str, dict[str, Any]] = {
         "gradient": {},
@@ -204,26 +200,23 @@ def _families(subject: Subject) -> Figure:
         "lrp": {},
     }
     targets, link, label = _unsaturated(subject, index)
-    image = batch.images[[index]]
     maps = [
         introspect.saliency(subject.model, image, targets, name, link=link, **options)[:, 0]
         for name, options in methods.items()
     ]
-    figure = Figure(figsize=(9.0, 1.9 * len(methods)), layout="constrained")
+    figure, axes = _axes(len(methods), 4, (9.0, 1.9 * len(methods)))
     figure.get_layout_engine().set(rect=(0.03, 0, 0.97, 1))  # type: ignore[union-attr, call-arg]
     names = [name.replace("_", "\n") for name in methods]
-    axes = figure.subplots(len(methods), 4)
     columns = [label.format(name) for name in COORDINATES]
-    plots.saliency_grid(maps, names, columns, axes, box=batch.boxes[index], margin=12)
+    plots.saliency_grid(maps, names, columns, axes, box=box, margin=12)
     return figure
 
 
 def _maximized(subject: Subject) -> Figure:
     layer = _convolutions(subject.model)[-1]
     channels = list(range(min(8, subject.model.get_layer(layer).filters)))
-    shape = introspect.activations(subject.model, subject.result.batch.images[:1], layer)[
-        layer
-    ].shape
+    images = subject.result.batch.images[:1]
+    shape = introspect.activations(subject.model, images, layer)[layer].shape
     middle = (shape[1] // 2, shape[2] // 2)
     top, left, bottom, right = introspect.receptive_field(subject.model, layer).window(middle)
     if max(bottom - top, right - left) > PATCH:
@@ -237,8 +230,7 @@ def _maximized(subject: Subject) -> Figure:
         patches = best.images[:, max(int(top), 0) : int(bottom), max(int(left), 0) : int(right)]
     pairs = zip(channels, best.values, strict=True)
     labels = [f"channel {channel}: {value:.2f}" for channel, value in pairs]
-    figure = Figure(figsize=(1.5 * len(labels) + 1, 1.9), layout="constrained")
-    axes = figure.subplots(1, len(labels), squeeze=False)
+    figure, axes = _axes(1, len(labels), (1.5 * len(labels) + 1, 1.9))
     plots.maximized_images(patches, labels, axes)
     return figure
 
@@ -248,8 +240,8 @@ def _tuning(subject: Subject) -> Figure:
     scene = subject.result.batch.scene
     curves = introspect.tuning(subject.model, layer, scene, bins=12, n=600)
     channels = range(min(8, curves.mean.shape[-1]))
-    figure = Figure(figsize=(2.8 * len(curves.factors) + 1, 2.8), layout="constrained")
-    axes = figure.subplots(1, len(curves.factors), squeeze=False)
+    count = len(curves.factors)
+    figure, axes = _axes(1, count, (2.8 * count + 1, 2.8))
     title = f"{layer}: mean over places"
     plots.tuning_curves(
         curves.edges, curves.mean, curves.factors, curves.std, axes, channels=channels, title=title
@@ -261,16 +253,20 @@ def _moves(subject: Subject) -> Figure:
     batch = subject.result.batch
     boxes, images = batch.boxes[:SOME], batch.images[:SOME]
     moves = introspect.edge_moves(subject.model, boxes, batch.scene, labels=batch.labels[:SOME])
-    figure = Figure(figsize=(14.5, 4.4), layout="constrained")
-    axes = figure.subplots(1, 3)
-    plots.response_matrix(moves.matrix, moves.interval, axes[0], title="Answers to moved edges")
-    for method, ax in zip(("edge_move", "gradient"), axes[1:], strict=True):
+    figure, axes = _axes(1, 3, (14.5, 4.4))
+    plots.response_matrix(moves.matrix, moves.interval, axes[0, 0], title="Answers to moved edges")
+    for method, ax in zip(("edge_move", "gradient"), axes[0, 1:], strict=True):
         maps = introspect.saliency(subject.model, images, COORDINATES, method)
         talk = evaluation.cross_talk(maps, boxes)
         plots.cross_talk_matrix(
             talk, [talk.low, talk.high], ax, elsewhere=talk.elsewhere, title=f"Maps of {method}"
         )
     return figure
+
+
+def _axes(rows: int, columns: int, size: tuple[float, float]) -> tuple[Figure, Array]:
+    figure = Figure(figsize=size, layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False)
 
 
 def _convolutions(model: keras.Model) -> list[str]:
@@ -286,57 +282,49 @@ def _unsaturated(subject: Subject, index: int) -> tuple[list[Any], str, str]:
     return bins, "logit", "log-odds of {}"
 
 
-Draw = Callable[[Subject], Any]
+Draw = Callable[[Subject], Figure | None]
 
 FIGURES: dict[str, tuple[Draw, str, str]] = {
     "predictions": (
-        _predictions,
-        "Predictions",
+        _predictions, "Predictions",
         "Held-out images with the least, the middle and the greatest IoU. The true box is "
         "drawn solid, the predicted one dashed. Small boxes are shown enlarged; grey lies outside "
         "the image.",
     ),
     "learning_curves": (
-        _learning_curves,
-        "Learning curves",
+        _learning_curves, "Learning curves",
         "Measured on each fresh batch before the step that learns from it. Cross entropy "
         "against soft targets cannot fall below their own entropy, the floor. Log axes leave out "
         "values that rounding made zero or negative.",
     ),
     "iou_by_size_and_position": (
-        _iou_by,
-        "IoU by size and by position",
+        _iou_by, "IoU by size and by position",
         "Mean IoU of held-out boxes in bins of ten by ten; grey bins hold no box.",
     ),
     "distributions": (
-        _distributions,
-        "Distribution over the place of each edge",
+        _distributions, "Distribution over the place of each edge",
         "Each coordinate is the expectation of a distribution over the boundaries between "
         "pixels. Dotted lines: the true edges.",
     ),
     "activations": (
-        _activations,
-        "Activations",
+        _activations, "Activations",
         "Outputs of the convolutions for one held-out image, one signed scale a layer.",
     ),
     "kernels": (_kernels, "Kernels", "Weights of the first convolution, signed."),
     "maximized": (
-        _maximized,
-        "Images that maximize channels",
+        _maximized, "Images that maximize channels",
         "Found by gradient ascent so that a channel of the last convolution is as active as "
         "possible, with the activation reached: the pixels that one of its places sees or, where "
         "those are many, the whole image for the mean over places. A channel that stays at 0 is "
         "closed by its ReLU wherever the search began.",
     ),
     "tuning": (
-        _tuning,
-        "Tuning",
+        _tuning, "Tuning",
         "Mean response of the last convolution's channels (mean over places) by the true box: "
         "lines are means, bands one standard deviation over boxes.",
     ),
     "saliency": (
-        _saliency,
-        "Gradient of each coordinate",
+        _saliency, "Gradient of each coordinate",
         "What would change if a pixel became brighter, to first order: red raises, blue lowers. "
         "First row: the coordinate itself. A network that is sure of an edge answers a small "
         "change with almost none, so look at the scale before the pattern. Second row, for a "
@@ -344,20 +332,18 @@ FIGURES: dict[str, tuple[Draw, str, str]] = {
         "which do not saturate. Shown is the surroundings of the box, outlined in grey.",
     ),
     "families": (
-        _families,
-        "Four coordinates, one method of each family",
+        _families, "Four coordinates, one method of each family",
         "Each row has its own scale. Explained are the coordinates or, for a network with "
         "distributions over edges, the log-odds of the boundaries that it found. The methods do "
         "not agree, because they ask different questions; a map that looks convincing is not yet "
         "true.",
     ),
     "moves": (
-        _moves,
-        "Is it true? Moved edges against maps",
+        _moves, "Is it true? Moved edges against maps",
         "Left, by intervention: pixels by which each predicted coordinate answers when one true "
         "edge moves by a pixel on a newly drawn, legal image. The identity is perfect. Middle and "
         "right: the share of each coordinate's map on each edge, for maps made from these moves "
         "and for gradients. All with 95% intervals.",
     ),
-}
+}  # fmt: skip
 """Figure name to (function, title, caption). To add a figure, add a function and a row."""

@@ -28,20 +28,17 @@ Section = tuple[str, str, tuple[str, ...], str, str]
 
 _MAIN: dict[str, Section] = {
     "localizer_task": (
-        "localizer", "task", ("location",),
-        "Task truth, trained localizer",
+        "localizer", "task", ("location",), "Task truth, trained localizer",
         "Maps of a trained localizer against the evidence of each edge in the image. A network "
         "may look elsewhere: a true explanation of such a network scores low here.",
     ),
     "mechanisms_model": (
-        "mechanisms", "model", ("location",),
-        "Model truth, compiled models",
+        "mechanisms", "model", ("location",), "Model truth, compiled models",
         "Maps of networks whose weights were computed, against the pixels that each network "
         "really uses; cheaters among them. Means over the networks.",
     ),
     "mechanisms_faithful": (
-        "mechanisms", "model", ("faithfulness",),
-        "Model truth by intervention, compiled models",
+        "mechanisms", "model", ("faithfulness",), "Model truth by intervention, compiled models",
         "How well maps predict what the same networks do when their input is changed. Means "
         "over the networks.",
     ),
@@ -52,19 +49,16 @@ _MAIN: dict[str, Section] = {
         "whether they change when its weights are drawn anew.",
     ),
     "localizer_none": (
-        "localizer", "none", ("stability", "complexity"),
-        "No truth, trained localizer",
+        "localizer", "none", ("stability", "complexity"), "No truth, trained localizer",
         "Stability and simplicity of the maps. Good values do not make an explanation true.",
     ),
     "mechanisms_task": (
-        "mechanisms", "task", ("location",),
-        "Task truth, compiled models",
+        "mechanisms", "task", ("location",), "Task truth, compiled models",
         "Maps of the compiled models against the evidence of each edge in the image. Cheaters look "
         "elsewhere: true explanations of them score low here. Means over the networks.",
     ),
     "mechanisms_none": (
-        "mechanisms", "none", ("stability", "complexity"),
-        "No truth, compiled models",
+        "mechanisms", "none", ("stability", "complexity"), "No truth, compiled models",
         "Stability and simplicity of the maps of the compiled models. Good values do not make an "
         "explanation true. Means over the networks.",
     ),

@@ -28,26 +28,10 @@ from whitebox_loc.training import fit
 
 @dataclass(frozen=True)
 class Plan:
-    """How large a leaderboard is.
+    """How large a leaderboard is: `n` images of `size`, and a localizer trained for `steps`.
 
-    Attributes
-    ----------
-    size : (int, int)
-        Height and width of the images in pixels.
-    n : int
-        Images.
-    steps : int
-        Of training the localizer.
-    coordinates : tuple of str
-    mechanisms : tuple of str
-        Compiled models.
-    left_out : tuple of str
-        Metrics that are not asked.
-    samples : int
-        Of methods that draw samples or take steps; those that fit a surrogate take eight
-        times as many.
-    audit_images : int
-        Images of each audit.
+    `mechanisms` are compiled models, `left_out` metrics. Methods that draw samples or take steps
+    take `samples` of them, those that fit a surrogate eight times as many.
     """
 
     size: tuple[int, int]
@@ -90,15 +74,13 @@ class Leaderboard:
 
     def summary(self) -> str:
         """Return the result as a few lines of text."""
-        results = self.results
-        failed = len(results.failures())
-        lines = [
-            f"{len(results)} rows: {len(results.names('model'))} models, "
-            f"{len(results.names('method'))} methods, {len(results.names('metric'))} metrics, "
-            f"{len(results.names('coordinate'))} coordinates; {failed} failed",
-            *(f"{name:<9}{printable(path)}" for name, path in self.paths.items()),
-        ]
-        return "\n".join(lines)
+        counts = ", ".join(
+            f"{len(self.results.names(column))} {column}s"
+            for column in ("model", "method", "metric", "coordinate")
+        )
+        rows = f"{len(self.results)} rows: {counts}; {len(self.results.failures())} failed"
+        paths = (f"{name:<9}{printable(path)}" for name, path in self.paths.items())
+        return "\n".join([rows, *paths])
 
 
 def leaderboard(
@@ -131,10 +113,6 @@ def leaderboard(
     plan : Plan, optional
         In place of both.
 
-    Returns
-    -------
-    Leaderboard
-
     Raises
     ------
     RuntimeError, KeyboardInterrupt, ValueError, TypeError
@@ -158,19 +136,19 @@ def leaderboard(
         "n": plan.n, "seed": seed, "coordinates": plan.coordinates, "progress": progress,
         "executor": executor,
     }  # fmt: skip
+    arguments = {"localizer": ({"localizer": trained}, metrics),
+                 "mechanisms": (plan.mechanisms, for_mechanisms)}  # fmt: skip
     parts = {
-        "localizer": benchmark(
-            {"localizer": trained}, methods, scenes, metrics, out=folder / "localizer", **shared
-        ),
-        "mechanisms": benchmark(
-            plan.mechanisms, methods, scenes, for_mechanisms, out=folder / "mechanisms", **shared
-        ),
+        name: benchmark(models, methods, scenes, scores, out=folder / name, **shared)
+        for name, (models, scores) in arguments.items()
     }
-    audits = _audits(metrics, plan, seed, progress)
-    return _written(folder, plan, seed, parts, audits)
+    with tqdm(metrics, unit="audit", disable=not progress) as bar:
+        # A metric whose audit fails could not be shown beside it: the error goes on.
+        audits = {name: audit(name, n=plan.audit_images, seed=seed) for name in bar}
+    return _write(folder, plan, seed, parts, audits)
 
 
-def _written(
+def _write(
     folder: Path, plan: Plan, seed: int, parts: Mapping[str, Results], audits: dict[str, Audit]
 ) -> Leaderboard:
     results = Results([row for part in parts.values() for row in part])
@@ -207,9 +185,3 @@ def _options(name: str, plan: Plan) -> dict[str, Any]:
     if METHODS[name].family == "perturbation" and name != "sobol":
         options["samples"] = many
     return {key: value for key, value in options.items() if key in METHODS[name].options}
-
-
-def _audits(metrics: list[str], plan: Plan, seed: int, progress: bool) -> dict[str, Audit]:
-    """Return the audit of each metric; one whose audit fails is not shown, so it must not."""
-    with tqdm(metrics, unit="audit", disable=not progress) as bar:
-        return {name: audit(name, n=plan.audit_images, seed=seed) for name in bar}

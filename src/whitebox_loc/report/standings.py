@@ -7,71 +7,55 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from whitebox_loc._types import Array
 from whitebox_loc.evaluation.benchmarking.results import Results
 from whitebox_loc.evaluation.scores.record import Metric
 
 
 @dataclass(frozen=True)
 class Standing:
-    """One table: what is compared with one truth only.
+    """One table, of one truth: means (methods, metrics) over `counts` of at most `most` rows.
 
-    Attributes
-    ----------
-    methods, metrics : lists of str
-    means, lows, highs : arrays (methods, metrics)
-        Means over the rows that are defined, and of the ends of their intervals: as wide as if
-        all rows erred together, which they may, since they share images.
-    counts : int array (methods, metrics)
-        How many rows that is.
-    most : int
-        How many there could be.
-    baselines : list of str
+    `lows` and `highs` are means of the ends of the intervals: as wide as if all rows erred
+    together, which they may, since they share images.
     """
 
     methods: list[str]
     metrics: list[str]
-    means: np.ndarray
-    lows: np.ndarray
-    highs: np.ndarray
-    counts: np.ndarray
+    means: Array
+    lows: Array
+    highs: Array
+    counts: Array
     most: int
     baselines: list[str]
 
-    def beaten(self, rows: Mapping[str, Metric], below: Sequence[str]) -> np.ndarray:
+    def beaten(self, rows: Mapping[str, Metric], below: Sequence[str]) -> Array:
         """Return where a method is better than all the baselines in `below`, bool array."""
-        known = [self.methods.index(name) for name in below if name in self.methods]
+        rivals = [self.methods.index(name) for name in below if name in self.methods]
         signs = np.array([1 if rows[name].higher_is_better else -1 for name in self.metrics])
         scores = np.where(np.isfinite(self.means), self.means * signs, -np.inf)
-        return scores > scores[known].max(axis=0, initial=-np.inf)
+        return scores > scores[rivals].max(axis=0, initial=-np.inf)
 
 
 def standing(results: Results, metrics: Sequence[str]) -> Standing | None:
-    """Return the table of some metrics, of one truth, over all models and coordinates given.
-
-    None if no row is defined; metrics without a defined row are left out.
-
-    Raises
-    ------
-    ValueError
-        If the metrics do not compare with the same truth.
-    """
-    chosen = results.select(metric=list(metrics))
-    truths = chosen.names("truth")
+    """Return the table of the metrics, of one truth, that have a defined row; None if none has."""
+    part = results.select(metric=list(metrics))
+    truths = part.names("truth")
     if len(truths) > 1:
         raise ValueError(f"A table compares with one truth; got metrics of {truths}.")
-    good = [row for row in chosen if row["status"] == "ok"]
+    good = [row for row in part if row["status"] == "ok"]
     columns = [name for name in metrics if any(row["metric"] == name for row in good)]
     if not columns:
         return None
-    methods = chosen.names("method")
-    baselines = [name for name in methods if chosen.select(method=name).rows[0]["baseline"]]
+    methods = part.names("method")
+    baselines = [name for name in methods if part.select(method=name).rows[0]["baseline"]]
     methods = [name for name in methods if name not in baselines] + baselines
     cells: dict[tuple[str, str], list[list[float]]] = {}
     for row in good:
         values = [row["mean"], row["low"], row["high"]]
         cells.setdefault((row["method"], row["metric"]), []).append(values)
     table = np.array([[_cell(cells.get((m, c), [])) for c in columns] for m in methods])
-    most = len({(row["model"], row["scene"], row["coordinate"]) for row in chosen})
+    most = len({(row["model"], row["scene"], row["coordinate"]) for row in part})
     means, lows, highs, counts = np.moveaxis(table, -1, 0)
     return Standing(methods, columns, means, lows, highs, counts.astype(int), most, baselines)
 

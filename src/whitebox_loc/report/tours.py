@@ -34,10 +34,8 @@ class Tour:
 
     Attributes
     ----------
-    model : keras.Model
-        The trained localizer, also in ``paths["model"]``.
-    history : History
-        Its learning curves.
+    model, history : keras.Model, History
+        The trained localizer and its learning curves.
     evaluations : dict
         Held-out `Evaluation` by scene name; the first is the scene trained on.
     paths : dict of Path
@@ -99,16 +97,11 @@ def tour(
     progress : bool, default True
         Show progress bars.
 
-    Returns
-    -------
-    Tour
-
     Raises
     ------
-    ValueError, TypeError
-        If an argument is not one of the above, before anything is written.
-    OSError
-        If something cannot be written into `out`.
+    ValueError, TypeError, OSError
+        If an argument is not one of the above, before anything is written; if `out` cannot be
+        written to.
 
     Examples
     --------
@@ -140,13 +133,9 @@ def _tour(
         model, scene, seconds, seed, target_iou=TARGET_IOU, checkpoint=checkpoint,
         progress=progress,
     )  # fmt: skip
-    paths = {
-        "report": folder / "report.html",
-        "model": folder / "model.keras",
-        "metrics": folder / "metrics.json",
-        "history": folder / "history.csv",
-        "figures": folder / "figures",
-    }
+    names = {"report": "report.html", "model": "model.keras", "metrics": "metrics.json",
+             "history": "history.csv", "figures": "figures"}  # fmt: skip
+    paths = {key: folder / name for key, name in names.items()}
     with _stages(progress) as stage:
         evaluations = _evaluate(model, scene, n, seed, stage)
         result = Tour(model, history, evaluations, paths)
@@ -159,13 +148,8 @@ def _tour(
             part.write_text(json.dumps(metrics, indent=2) + "\n")
         drawings = figures.draw_all(result.model, history, evaluations, paths["figures"], stage)
         stage("report")
-        html.write_page(
-            paths["report"],
-            "tour.html.j2",
-            summary=result.summary(),
-            metrics=metrics,
-            drawings=drawings,
-        )
+        content = {"summary": result.summary(), "metrics": metrics, "drawings": drawings}
+        html.write_page(paths["report"], "tour.html.j2", **content)
     checkpoint.unlink(missing_ok=True)
     return result
 
@@ -173,7 +157,7 @@ def _tour(
 def _evaluate(
     model: keras.Model, scene: Scene, n: int, seed: int, stage: Callable[[str], None]
 ) -> dict[str, Evaluation]:
-    own = next((name for name, known in SCENES.items() if known == scene), "trained on")
+    own = next((name for name, each in SCENES.items() if each == scene), "trained on")
     scenes = {own: scene}
     if scene.size == SCENES["uniform"].size and scene.channels == 1:
         scenes |= {name: SCENES[name] for name in HELD_OUT_SCENES if name != own}
@@ -187,18 +171,12 @@ def _evaluate(
 def _metrics(result: Tour, scene: Scene, head: str, seed: int) -> dict[str, Any]:
     history = result.history
     return {
-        "whitebox_loc": whitebox_loc.__version__,
-        "scene": _describe(scene),
-        "head": head,
-        "seed": seed,
-        "weights": result.model.count_params(),
-        "training": {
-            "seconds": _seconds(history),
-            "steps": len(history),
-            "stopped_by": history.stopped,
-        },
+        "whitebox_loc": whitebox_loc.__version__, "scene": _describe(scene), "head": head,
+        "seed": seed, "weights": result.model.count_params(),
+        "training": {"seconds": _seconds(history), "steps": len(history),
+                     "stopped_by": history.stopped},
         "held_out": {name: each.scores() for name, each in result.evaluations.items()},
-    }
+    }  # fmt: skip
 
 
 def _seconds(history: History) -> float:

@@ -3,10 +3,4 @@
 from whitebox_loc.evaluation.audits.auditing import Audit, audit, audit_table
 from whitebox_loc.evaluation.audits.controls import CONTROLS, Control
 
-__all__ = [
-    "CONTROLS",
-    "Audit",
-    "Control",
-    "audit",
-    "audit_table",
-]
+__all__ = ["CONTROLS", "Audit", "Control", "audit", "audit_table"]

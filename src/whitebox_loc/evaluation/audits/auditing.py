@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from whitebox_loc._statistics import mean_interval
+from whitebox_loc._types import Array, ArrayLike, Model
 from whitebox_loc._validation import check_choice, check_int, check_real, shortened
 from whitebox_loc.boxes.formats import COORDINATES
 from whitebox_loc.data import Scene
@@ -215,7 +216,7 @@ def audit_table(audits: Iterable[Audit]) -> str:
 def _controlled(trial: Trial, exact: Exact, control: Control, seed: int) -> Trial:
     rng = np.random.default_rng([seed, *control.name.encode()])
 
-    def draw(model: Any, images: Any) -> np.ndarray:
+    def draw(model: Model, images: ArrayLike) -> Array:
         truth = exact(model, images)
         return control.function(images, trial.boxes, trial.coordinate, trial.scene, truth, rng)
 
@@ -231,7 +232,7 @@ def _controlled(trial: Trial, exact: Exact, control: Control, seed: int) -> Tria
 
 def _scores(
     row: Metric, world: World, coordinate: str, n: int, seed: int, options: Mapping[str, Any]
-) -> dict[str, np.ndarray]:
+) -> dict[str, Array]:
     trial, exact = world(row, coordinate, n, seed)
     values = {}
     for name, control in CONTROLS.items():
@@ -240,30 +241,23 @@ def _scores(
     return values
 
 
-def _means(values: list[np.ndarray]) -> np.ndarray:
+def _means(values: list[Array]) -> Array:
     """Return the mean of each array over what is defined, NaN where nothing is."""
     return np.array([v[~np.isnan(v)].mean() if (~np.isnan(v)).any() else np.nan for v in values])
 
 
-def _judged(
-    row: Metric, values: Mapping[str, np.ndarray], truth: str, level: float, seed: int
-) -> Audit:
-    wrong, tied, n = [], [], len(values["oracle"])
+def _judged(row: Metric, values: Mapping[str, Array], truth: str, level: float, seed: int) -> Audit:
+    n, scores = len(values["oracle"]), {}
     compare = partial(_order, values, row.higher_is_better, level, seed)
-    for better, worse in _pairs(truth, row.signed):
-        order = compare(better, worse)
-        if order < 0:
-            wrong.append((better, worse))
-        elif order == 0:
-            tied.append((better, worse))
-    scores = {}
+    orders = {pair: compare(*pair) for pair in _pairs(truth, row.signed)}
+    wrong, tied = (tuple(p for p, order in orders.items() if order == o) for o in (-1, 0))
     for name, numbers in values.items():
         defined = numbers[~np.isnan(numbers)]
         interval = mean_interval(defined, level=level, seed=seed)
         mean = float(defined.mean()) if len(defined) else float("nan")
         scores[name] = ControlScore(mean, *interval, len(defined) / n)
     signs = compare("oracle", "sign_flipped") == 1
-    return Audit(row.name, truth, n, scores, tuple(wrong), tuple(tied), signs)
+    return Audit(row.name, truth, n, scores, wrong, tied, signs)
 
 
 def _pairs(truth: str, signed: bool) -> list[tuple[str, str]]:
@@ -277,7 +271,7 @@ def _pairs(truth: str, signed: bool) -> list[tuple[str, str]]:
 
 
 def _order(
-    values: Mapping[str, np.ndarray], higher: bool, level: float, seed: int, a: str, b: str
+    values: Mapping[str, Array], higher: bool, level: float, seed: int, a: str, b: str
 ) -> int:
     """Return 1 if control a is better than b, -1 if worse, 0 if not told apart, 2 if unranked."""
     difference = (values[a] - values[b]) * (1 if higher else -1)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from whitebox_loc._types import Array, ArrayLike
 from whitebox_loc._validation import check_choice, check_real
 from whitebox_loc.data.scenes import Scene
 from whitebox_loc.evaluation.scores.signs import evidence_signs, polarity
@@ -30,14 +31,19 @@ class Control:
     """
 
     name: str
-    function: Callable[..., np.ndarray]
+    function: Callable[..., Array]
     knows: str
     summary: str
 
 
 def oracle(
-    images: Any, boxes: Any, coordinate: str, scene: Scene, truth: Any, rng: Any
-) -> np.ndarray:
+    images: ArrayLike,
+    boxes: ArrayLike,
+    coordinate: str,
+    scene: Scene,
+    truth: ArrayLike,
+    rng: np.random.Generator,
+) -> Array:
     """Return the truth with its signs: an exact map as it is, a mask as -1 and 1."""
     truth = np.asarray(truth)
     if truth.dtype != bool:
@@ -53,7 +59,7 @@ def oracle(
     return (truth * np.where(signs == 0, elsewhere, signs)).astype(np.float32)
 
 
-def blurred_oracle(*arguments: Any, sigma: float = 1.5) -> np.ndarray:
+def blurred_oracle(*arguments: Any, sigma: float = 1.5) -> Array:
     """Return the oracle after a Gaussian blur of `sigma` pixels."""
     from scipy.ndimage import gaussian_filter
 
@@ -61,7 +67,7 @@ def blurred_oracle(*arguments: Any, sigma: float = 1.5) -> np.ndarray:
     return gaussian_filter(oracle(*arguments), (0, sigma, sigma), mode="constant")
 
 
-def edge_detector(images: Any, *_: Any) -> np.ndarray:
+def edge_detector(images: ArrayLike, *_: Any) -> Array:
     """Return the Sobel magnitude of the image, channels averaged."""
     from scipy.ndimage import correlate
 
@@ -71,18 +77,18 @@ def edge_detector(images: Any, *_: Any) -> np.ndarray:
     return np.hypot(*(correlate(grey, way[None], mode="nearest") for way in (down, down.T)))
 
 
-def constant(images: Any, *_: Any) -> np.ndarray:
+def constant(images: ArrayLike, *_: Any) -> Array:
     """Return 1 everywhere."""
     return np.ones(np.shape(images)[:3], np.float32)
 
 
-def random(images: Any, *others: Any) -> np.ndarray:
+def random(images: ArrayLike, *others: Any) -> Array:
     """Return independent Gaussian numbers."""
     rng: np.random.Generator = others[-1]
     return rng.standard_normal(np.shape(images)[:3], dtype=np.float32)
 
 
-def one_pixel(images: Any, *others: Any) -> np.ndarray:
+def one_pixel(images: ArrayLike, *others: Any) -> Array:
     """Return 1 at one random pixel: as simple as a map can be."""
     rng: np.random.Generator = others[-1]
     n, height, width = np.shape(images)[:3]
@@ -91,25 +97,21 @@ def one_pixel(images: Any, *others: Any) -> np.ndarray:
     return maps.reshape(n, height, width)
 
 
-def empty(images: Any, *_: Any) -> np.ndarray:
+def empty(images: ArrayLike, *_: Any) -> Array:
     """Return 0 everywhere."""
     return np.zeros(np.shape(images)[:3], np.float32)
 
 
-def sign_flipped(*arguments: Any) -> np.ndarray:
+def sign_flipped(*arguments: Any) -> Array:
     """Return the oracle times -1: the right pixels for the wrong reason."""
     return -oracle(*arguments)
 
 
 _ROWS = (
     Control("oracle", oracle, "the truth", "the truth with its signs"),
-    Control(
-        "blurred_oracle", blurred_oracle, "the truth", "the oracle, blurred by 1.5 pixels"
-    ),
-    Control(
-        "edge_detector", edge_detector, "the image",
-        "Sobel magnitude: all edges alike, whatever the coordinate and the model",
-    ),
+    Control("blurred_oracle", blurred_oracle, "the truth", "the oracle, blurred by 1.5 pixels"),
+    Control("edge_detector", edge_detector, "the image",
+            "Sobel magnitude: all edges alike, whatever the coordinate and the model"),
     Control("constant", constant, "nothing", "1 everywhere"),
     Control("random", random, "nothing", "Gaussian noise, drawn anew for each map"),
     Control("one_pixel", one_pixel, "nothing", "1 at a random pixel, drawn anew for each map"),

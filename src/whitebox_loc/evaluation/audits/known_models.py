@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import keras
 import numpy as np
 
+from whitebox_loc._types import Array, Model
 from whitebox_loc.boxes.formats import COORDINATES
 from whitebox_loc.data import Scene, generate, render
 from whitebox_loc.evaluation.scores.record import Metric, Trial
@@ -17,10 +17,8 @@ from whitebox_loc.models import compiled, mechanism
 
 SIZE = (16, 16)
 
-
-Exact = Callable[[Any, np.ndarray], np.ndarray]
+Exact = Callable[[Model, Array], Array]
 """From a model and images to the truth that the oracle gets."""
-
 
 World = Callable[[Metric, str, int, int], tuple[Trial, Exact]]
 """From a metric, a coordinate, a number of images and a seed to a trial and its truth."""
@@ -31,13 +29,9 @@ def crossed_lines(size: tuple[int, int] = SIZE, channels: int = 1) -> keras.Mode
 
     It adds up the brightness of half a line: ``top`` is height / 2 minus the sum over the upper
     half of the middle column, ``bottom`` height / 2 plus that of the lower half; ``left`` and
-    ``right`` use the middle row. Slopes are -1 or 1 pixel per unit of brightness there and 0
-    elsewhere, so that everything about it is certain.
+    ``right`` use the middle row. Slopes are -1 or 1 pixel per unit of brightness there, 0 else.
 
-    Examples
-    --------
-    >>> scene = Scene(size=(8, 16))
-    >>> crossed_lines((8, 16))(render([[1, 2, 7, 12]], scene)).numpy()
+    >>> crossed_lines((8, 16))(render([[1, 2, 7, 12]], Scene(size=(8, 16)))).numpy()
     array([[0.125, 0.125, 0.875, 0.75 ]], dtype=float32)
     """
     height, width = size
@@ -81,7 +75,7 @@ def linear_world(row: Metric, coordinate: str, n: int, seed: int) -> tuple[Trial
     images = render(boxes, scene)
     index = COORDINATES.index(coordinate)
 
-    def exact(model: keras.Model, images: np.ndarray) -> np.ndarray:
+    def exact(model: keras.Model, images: Array) -> Array:
         kernel = model.get_layer("box").get_weights()[0][:, index]
         slope = np.broadcast_to(kernel.reshape(1, *SIZE), images.shape[:3])
         if row.oracle == "slope":

@@ -5,10 +5,4 @@ from whitebox_loc.evaluation.benchmarking.running import benchmark
 from whitebox_loc.evaluation.benchmarking.specs import BASELINES
 from whitebox_loc.evaluation.benchmarking.stores import DamagedCellWarning
 
-__all__ = [
-    "BASELINES",
-    "DamagedCellWarning",
-    "Results",
-    "benchmark",
-    "read_results",
-]
+__all__ = ["BASELINES", "DamagedCellWarning", "Results", "benchmark", "read_results"]

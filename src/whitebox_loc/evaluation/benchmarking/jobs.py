@@ -16,20 +16,24 @@ import numpy as np
 
 from whitebox_loc._digests import describe, digest, model_digest
 from whitebox_loc._statistics import mean_interval
+from whitebox_loc._types import Array, ArrayLike, Model
 from whitebox_loc._version import __version__
 from whitebox_loc.boxes.formats import COORDINATES
 from whitebox_loc.data import Scene, generate
+from whitebox_loc.evaluation.benchmarking.results import Row
 from whitebox_loc.evaluation.benchmarking.specs import MethodSpec, MetricSpec, ModelSpec
 from whitebox_loc.evaluation.scores.record import Trial, check_values
-from whitebox_loc.evaluation.truth import evidence_mask
+from whitebox_loc.evaluation.scores.signs import evidence_of
 from whitebox_loc.introspect import saliency
 from whitebox_loc.introspect.attribution.choices import choose
 from whitebox_loc.models import Mechanism
 
-Truth = Callable[[Any, np.ndarray], np.ndarray]
+Targets = str | list[str]
+
+Truth = Callable[[Model, Array], Array]
 """From a model and images to the truth that a control is made from."""
 
-Cell = list[dict[str, Any]]
+Cell = list[Row]
 """The scores of one metric in one job: a dict a coordinate."""
 
 
@@ -83,11 +87,7 @@ class NotApplicableError(Exception):
 
 
 def run(job: Job) -> Outcome:
-    """Do a job here, in this process.
-
-    An error of the method or of a metric is part of the outcome: the dict of each coordinate
-    has ``status`` ``"failed"`` and the ``error``.
-    """
+    """Do a job here, in this process; an error of the method or of a metric is in the outcome."""
     start = time.perf_counter()
     try:
         subject = Subject(job)
@@ -113,12 +113,11 @@ class Subject:
         self.job = job
         self.model = _model(job.model)
         self.batch = generate(job.scene, job.n, seed=job.seed, valid_only=True)
-        self.maps: np.ndarray | None = None
-        self.gap: np.ndarray | None = None
+        self.maps: Array | None = None
+        self.gap: Array | None = None
         if not job.method.control:
-            self.maps, info = self._saliency(
-                self.model, self.batch.images, list(job.coordinates), return_info=True
-            )
+            targets, images = list(job.coordinates), self.batch.images
+            self.maps, info = self._saliency(self.model, images, targets, return_info=True)
             self.gap = info.gap
 
     def trial(self, index: int, metric: MetricSpec) -> Trial:
@@ -149,26 +148,25 @@ class Subject:
             used=used, gap=gap, seed=job.seed, batch_size=job.batch_size,
         )  # fmt: skip
 
-    def _used(self, coordinate: str) -> tuple[np.ndarray | None, str]:
+    def _used(self, coordinate: str) -> tuple[Array | None, str]:
         """Return model truth (n, height, width), or None and why the mechanism is not known."""
         used, reason = self._all_used
         return None if used is None else used[COORDINATES.index(coordinate)], reason
 
     @cached_property
-    def _all_used(self) -> tuple[np.ndarray | None, str]:
+    def _all_used(self) -> tuple[Array | None, str]:
         mechanism, images = self.job.model.mechanism, self.batch.images
         if mechanism is None:
             return None, NO_MECHANISM
         # With the row: it may have been edited since.
         key = (self.job.model.digest, mechanism, zlib.crc32(images.tobytes()), images.shape)
-        return _kept(_truths, key, lambda: _measure_used(mechanism, images))
+        return _cached(_truths, key, lambda: _measure_used(mechanism, images))
 
-    def _saliency(self, model: keras.Model, images: Any, target: Any, **more: Any) -> Any:
+    def _saliency(self, model: Model, images: ArrayLike, target: Targets, **more: Any) -> Any:
         method = self.job.method
         options = {**self._about_images(), **method.options, **more}
-        return saliency(
-            model, images, target, method.row, batch_size=self.job.batch_size, **options
-        )
+        size = self.job.batch_size
+        return saliency(model, images, target, method.row, batch_size=size, **options)
 
     def _about_images(self) -> dict[str, Any]:
         """Return the options of the method that take boxes, scene and labels of the images.
@@ -187,8 +185,13 @@ class Subject:
         return {name: value for name, value in values.items() if name in names}
 
     def _control(
-        self, coordinate: str, truth: Truth, rng: np.random.Generator, model: Any, images: Any
-    ) -> np.ndarray:
+        self,
+        coordinate: str,
+        truth: Truth,
+        rng: np.random.Generator,
+        model: Model,
+        images: ArrayLike,
+    ) -> Array:
         job = self.job
         return job.method.row.function(
             images, self.batch.boxes, coordinate, job.scene, truth(model, images), rng,
@@ -198,7 +201,9 @@ class Subject:
     def _truth(self, metric: MetricSpec, coordinate: str) -> Truth:
         """Return the truth that a control gets, of the same kind as the metric's."""
         if metric.row.truth != "model" or self.job.method.row.knows in ("the image", "nothing"):
-            return partial(self._evidence, coordinate)
+            batch, scene = self.batch, self.job.scene
+            evidence = evidence_of(batch.boxes, scene, coordinate, batch.labels)
+            return lambda model, images: evidence
         if metric.row.kind != "location":
             return partial(self._moved, coordinate)
         used, reason = self._used(coordinate)
@@ -206,21 +211,16 @@ class Subject:
             raise NotApplicableError(reason)
         return lambda model, images: used
 
-    def _evidence(self, coordinate: str, model: Any, images: Any) -> np.ndarray:
-        scene, batch = self.job.scene, self.batch
-        shapes = [scene.shapes[label] for label in batch.labels]
-        return evidence_mask(batch.boxes, scene.size, coordinate, shape=shapes)
-
-    def _moved(self, coordinate: str, model: Any, images: Any) -> np.ndarray:
+    def _moved(self, coordinate: str, model: Model, images: ArrayLike) -> Array:
         if model is self.model and images is self.batch.images:
             return self._moved_here[self.job.coordinates.index(coordinate)]
         return self._moves(model, images, coordinate)
 
     @cached_property
-    def _moved_here(self) -> np.ndarray:
+    def _moved_here(self) -> Array:
         return self._moves(self.model, self.batch.images, list(self.job.coordinates))
 
-    def _moves(self, model: Any, images: Any, target: Any) -> np.ndarray:
+    def _moves(self, model: Model, images: ArrayLike, target: Targets) -> Array:
         batch, job = self.batch, self.job
         try:
             return saliency(
@@ -233,7 +233,7 @@ class Subject:
             ) from error
 
 
-def _row(subject: Subject, metric: MetricSpec, index: int) -> dict[str, Any]:
+def _row(subject: Subject, metric: MetricSpec, index: int) -> Row:
     try:
         trial = subject.trial(index, metric)
         scores = metric.row.score(trial, **metric.options)
@@ -256,7 +256,7 @@ NO_MECHANISM = "needs a model whose mechanism is known"
 NO_GAP = "needs a method with a completeness gap"
 
 
-def _empty(status: str, error: BaseException | str) -> dict[str, Any]:
+def _empty(status: str, error: BaseException | str) -> Row:
     nan = float("nan")
     if isinstance(error, BaseException):
         error = f"{type(error).__name__}: {error}"
@@ -270,17 +270,17 @@ def _short(value: float) -> float:
 
 
 _loaded: OrderedDict[str, keras.Model] = OrderedDict()
-_truths: OrderedDict[tuple[Any, ...], tuple[np.ndarray | None, str]] = OrderedDict()
+_truths: OrderedDict[tuple[Any, ...], tuple[Array | None, str]] = OrderedDict()
 _lock = threading.RLock()
 
-KEPT = 4
+CACHE_SIZE = 4
 """Models, and arrays of model truth, that a worker keeps for later jobs."""
 
 
 def _model(spec: ModelSpec) -> keras.Model:
     if spec.model is not None:
         return spec.model
-    return _kept(_loaded, spec.digest, lambda: _load(spec))
+    return _cached(_loaded, spec.digest, lambda: _load(spec))
 
 
 def _load(spec: ModelSpec) -> keras.Model:
@@ -298,18 +298,18 @@ def _load(spec: ModelSpec) -> keras.Model:
     return model
 
 
-def _measure_used(mechanism: Mechanism, images: np.ndarray) -> tuple[np.ndarray | None, str]:
+def _measure_used(mechanism: Mechanism, images: Array) -> tuple[Array | None, str]:
     try:
         return mechanism.used(images), ""
     except ValueError as error:
         return None, f"the mechanism is not derived for such images: {error}"
 
 
-def _kept(cache: OrderedDict[Any, Any], key: Any, make: Callable[[], Any]) -> Any:
+def _cached(cache: OrderedDict[Any, Any], key: Any, make: Callable[[], Any]) -> Any:
     with _lock:
         if key not in cache:
             cache[key] = make()
         cache.move_to_end(key)
-        while len(cache) > KEPT:
+        while len(cache) > CACHE_SIZE:
             cache.popitem(last=False)
         return cache[key]

@@ -16,6 +16,9 @@ from whitebox_loc._files import csv_cell, naming, replacing
 from whitebox_loc._validation import check_choice, check_path, shortened
 from whitebox_loc._version import __version__
 
+Row = dict[str, Any]
+"""A value for each of `COLUMNS`, or for those that a job computes."""
+
 COLUMNS = (
     "model", "method", "baseline", "scene", "metric", "truth", "coordinate", "seed", "images",
     "n", "mean", "low", "high", "status", "error",
@@ -60,13 +63,13 @@ class Results:
     gradient       0.250 [0.200 0.300]
     """
 
-    rows: list[dict[str, Any]]
+    rows: list[Row]
     seconds: dict[tuple[str, str, str], float] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
+    def __iter__(self) -> Iterator[Row]:
         return iter(self.rows)
 
     def __repr__(self) -> str:
@@ -96,25 +99,15 @@ class Results:
         check_choice("column", column, COLUMNS)
         return list(dict.fromkeys(row[column] for row in self.rows))
 
-    def failures(self) -> list[dict[str, Any]]:
+    def failures(self) -> list[Row]:
         """Return the rows whose method or metric ended with an error."""
         return [row for row in self.rows if row["status"] == "failed"]
 
     def table(self, metric: str, **wanted: Any) -> str:
         """Return one metric as text: a line a model, method and scene, a column a coordinate.
 
-        Parameters
-        ----------
-        metric : str
-            One metric; so task truth and model truth never share a table.
-        **wanted
-            As for `select`: for example ``model="localizer"``.
-
-        Returns
-        -------
-        str
-            Means with their intervals. Baselines are marked by a star; names that are the same
-            in every line are left out.
+        It has means with their intervals. Baselines are marked by a star; names that are the same
+        in every line are left out. `wanted` is as for `select`: for example ``model="localizer"``.
 
         Raises
         ------
@@ -122,13 +115,13 @@ class Results:
             If there are no such rows.
         """
         check_choice("metric", metric, self.names("metric"))
-        chosen = self.select(metric=metric, **wanted)
-        if not chosen.rows:
+        part = self.select(metric=metric, **wanted)
+        if not part.rows:
             raise ValueError(f"`wanted` leaves no rows of metric {metric!r}; got {wanted}.")
-        keys = [k for k in ("model", "scene") if len(chosen.names(k)) > 1] + ["method"]
-        columns = chosen.names("coordinate")
+        keys = [k for k in ("model", "scene") if len(part.names(k)) > 1] + ["method"]
+        columns = part.names("coordinate")
         lines: dict[tuple[str, ...], dict[str, str]] = {}
-        for row in chosen:
+        for row in part:
             label = tuple(str(row[k]) for k in keys)
             if row["baseline"] is True:
                 label = (*label[:-1], f"{label[-1]} *")
@@ -138,38 +131,33 @@ class Results:
     def to_csv(self, path: str | os.PathLike[str]) -> None:
         """Write the rows as CSV, whole or not at all; NaN is an empty field.
 
-        Text that a spreadsheet would take for a formula, since it begins with ``=``, ``+``,
-        ``-`` or ``@`` (behind apostrophes or not), gets an apostrophe in front. Take it away
-        from such text to read the file, or read the JSON, which needs none.
+        Text that a spreadsheet would take for a formula, since it begins with ``=``, ``+``, ``-``
+        or ``@`` (behind apostrophes or not), gets an apostrophe in front; the JSON needs none.
         """
-        with (
-            naming("path", check_path("path", path)),
-            replacing(path) as part,
-            open(part, "w", newline="", encoding="utf-8") as file,
-        ):
-            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows({k: csv_cell(_written(row[k])) for k in COLUMNS} for row in self.rows)
+        rows = ([_plain(row[k]) for k in COLUMNS] for row in self.rows)
+        write_csv("path", check_path("path", path), COLUMNS, rows)
 
     def to_json(self, path: str | os.PathLike[str]) -> None:
         """Write the rows as JSON with their checksum, whole or not at all; NaN is null."""
-        rows = [{k: _written(row[k], None) for k in COLUMNS} for row in self.rows]
+        rows = [{k: _plain(row[k], None) for k in COLUMNS} for row in self.rows]
         content = {"whitebox_loc": __version__, "checksum": digest(rows), "rows": rows}
         with naming("path", check_path("path", path)), replacing(path) as part:
             part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
 
+def write_csv(name: str, path: Path, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> None:
+    """Write a table, whole or not at all; errors of the disk name the argument."""
+    with (
+        naming(name, path),
+        replacing(path) as part,
+        open(part, "w", newline="", encoding="utf-8") as file,
+    ):
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerows([csv_cell(cell) for cell in row] for row in (columns, *rows))
+
+
 def read_results(path: str | os.PathLike[str]) -> Results:
-    """Return the results that `Results.to_json` wrote.
-
-    Parameters
-    ----------
-    path : path
-
-    Returns
-    -------
-    Results
-        Equal rows; no times.
+    """Return the results that `Results.to_json` wrote: equal rows, no times.
 
     Raises
     ------
@@ -198,7 +186,7 @@ def read_results(path: str | os.PathLike[str]) -> Results:
     return Results([{k: nan if row[k] is None else row[k] for k in COLUMNS} for row in rows])
 
 
-def fault_of(row: Any, columns: Iterable[str]) -> str:
+def fault_of(row: object, columns: Iterable[str]) -> str:
     """Return what keeps `row` from being a row of a table with these columns; empty if nothing."""
     if not isinstance(row, dict):
         return f"it must be an object; it is {row!r}"
@@ -216,7 +204,7 @@ def _is_known(value: Any) -> bool:
     return type(value) in (int, float) and math.isfinite(value)
 
 
-def _is_mean(value: Any) -> bool:
+def _is_mean(value: object) -> bool:
     return value is None or _is_known(value) or (isinstance(value, float) and math.isnan(value))
 
 
@@ -234,18 +222,18 @@ FITS: dict[str, Callable[[Any], bool]] = {
 """Column to whether a value can stand in it."""
 
 
-def _damaged(path: Any, fault: str) -> ValueError:
+def _damaged(path: str | os.PathLike[str], fault: str) -> ValueError:
     return ValueError(
         f"`path` {os.fspath(path)!r} holds no benchmark results, or damaged ones: {fault}. Name "
         "the results.json of a benchmark, or call it again with the same `out` to write it anew."
     )
 
 
-def _written(value: Any, missing: Any = "") -> Any:
+def _plain(value: Any, missing: Any = "") -> Any:
     return missing if isinstance(value, float) and math.isnan(value) else value
 
 
-def _cell(row: dict[str, Any]) -> str:
+def _cell(row: Row) -> str:
     if row["status"] != "ok":
         return str(row["status"])
     return f"{row['mean']:.3f} [{row['low']:.3f} {row['high']:.3f}]"
@@ -260,10 +248,7 @@ def _text(
     head = len(corner)
     text = []
     for line in table:
-        left = [cell.ljust(width) for cell, width in zip(line[:head], widths, strict=False)]
-        right = [
-            cell.rjust(max(width, 19))
-            for cell, width in zip(line[head:], widths[head:], strict=True)
-        ]
-        text.append("  ".join(left + right).rstrip())
+        cells = enumerate(zip(line, widths, strict=True))
+        row = [c.ljust(w) if i < head else c.rjust(max(w, 19)) for i, (c, w) in cells]
+        text.append("  ".join(row).rstrip())
     return "\n".join(text)

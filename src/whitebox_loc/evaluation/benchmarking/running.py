@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import errno
 import os
 import tempfile
@@ -15,12 +14,12 @@ from typing import Any
 
 from tqdm.auto import tqdm
 
-from whitebox_loc._files import csv_cell, make_folder, naming, replacing
+from whitebox_loc._files import make_folder, naming
 from whitebox_loc._validation import check_bool, check_executor, check_int, check_names, check_path
 from whitebox_loc.boxes.formats import COORDINATES
 from whitebox_loc.evaluation.benchmarking import jobs, specs
 from whitebox_loc.evaluation.benchmarking.jobs import Cell, Job, Outcome
-from whitebox_loc.evaluation.benchmarking.results import Results
+from whitebox_loc.evaluation.benchmarking.results import Results, Row, write_csv
 from whitebox_loc.evaluation.benchmarking.stores import load_cells, save_cells
 from whitebox_loc.evaluation.scores.checking import check_drawing
 
@@ -61,15 +60,13 @@ def benchmark(
         Names in `evaluation.METRICS` or rows like those in it; or a dict of label to one of these
         or to ``(name, options)``.
     executor : concurrent.futures.Executor, optional
-        Runs the jobs: a process pool (of the ``spawn`` or ``forkserver`` kind, since TensorFlow
-        does not survive a fork), ``dask.distributed.Client(...).get_executor()``,
-        ``mpi4py.futures.MPIPoolExecutor()`` or any other. None works in this process. It is
-        not shut down. Workers must see the folder `out`, where they find the models.
+        Runs the jobs, and is not shut down: a process pool (``spawn`` or ``forkserver``, since
+        TensorFlow does not survive a fork), dask's, mpi4py's or any other. None works in this
+        process. Workers must see the folder `out`, where they find the models.
     out : path, optional
         Folder for ``results.csv``, ``results.json``, ``timings.csv`` and ``jobs/``, a file for
-        each finished job. A call with the same `out` takes from there what has been done with
-        equal settings, and does the rest, and what failed, now. What does not hold its checksum
-        or its form is done again, with a `DamagedCellWarning`.
+        each finished job. A call with the same `out` takes from there what was done with equal
+        settings, and does the rest, what failed, and (with a `DamagedCellWarning`) what is damaged.
     n : int, default 64
         Images a scene; empty boxes are drawn again.
     seed : int, default 0
@@ -85,18 +82,15 @@ def benchmark(
 
     Raises
     ------
-    RuntimeError
-        If the executor broke down: a worker of a process pool was killed. What was finished is
-        kept in `out`, and the same call goes on from there.
-    KeyboardInterrupt
-        After Ctrl-C; what was finished is kept in `out`.
+    RuntimeError, KeyboardInterrupt
+        If the executor broke down (a worker of a process pool was killed), or after Ctrl-C. What
+        was finished is kept in `out`, and the same call goes on from there.
     ValueError, TypeError
         If an argument is not one of the above.
 
     Examples
     --------
     >>> import whitebox_loc as wb
-    >>> from whitebox_loc.evaluation.benchmarking.running import benchmark
     >>> scene = wb.data.Scene(size=(8, 8))
     >>> results = benchmark(
     ...     {"untrained": wb.models.localizer(size=(8, 8))}, ["gradient"], {"tiny": scene},
@@ -180,7 +174,13 @@ def _run_plan(
                 for index, job in left.items():
                     take(index, jobs.run(job))
         except (KeyboardInterrupt, RuntimeError) as stop:
-            _note_progress(stop, plan, cells, store)
+            rest = len(dict(_left(plan, cells)))
+            where = (
+                "lost, since `out` was not given" if store is None else f"kept in {store.parent}"
+            )
+            stop.add_note(
+                f"{len(plan) - rest} of {len(plan)} jobs were finished; they are {where}."
+            )
             raise
         finally:
             results = Results(_rows(plan, cells), seconds)
@@ -232,23 +232,14 @@ def _take_one(
     if future.cancelled():
         return CancelledError()
     error = future.exception()
-    if isinstance(error, (BrokenExecutor, CancelledError)) or not isinstance(
-        error, (Exception, type(None))
-    ):
+    ordinary = error is None or isinstance(error, Exception)
+    if not ordinary or isinstance(error, (BrokenExecutor, CancelledError)):
         return error  # also the KeyboardInterrupt of a worker that got Ctrl-C
     take(index, future.result() if error is None else jobs.failed(left[index], error))
     return None
 
 
-def _note_progress(
-    stop: BaseException, plan: list[Job], cells: list[dict[str, Cell]], store: Path | None
-) -> None:
-    left = len(dict(_left(plan, cells)))
-    where = "lost, since `out` was not given" if store is None else f"kept in {store.parent}"
-    stop.add_note(f"{len(plan) - left} of {len(plan)} jobs were finished; they are {where}.")
-
-
-def _rows(plan: list[Job], cells: list[dict[str, Cell]]) -> list[dict[str, Any]]:
+def _rows(plan: list[Job], cells: list[dict[str, Cell]]) -> list[Row]:
     return [
         {
             "model": job.model.name, "method": job.method.label, "baseline": job.method.control,
@@ -265,13 +256,6 @@ def _rows(plan: list[Job], cells: list[dict[str, Cell]]) -> list[dict[str, Any]]
 def _write(results: Results, folder: Path) -> None:
     results.to_csv(folder / "results.csv")
     results.to_json(folder / "results.json")
-    path = folder / "timings.csv"
-    with (
-        naming("out", path),
-        replacing(path) as part,
-        open(part, "w", newline="", encoding="utf-8") as file,
-    ):
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["model", "method", "scene", "seconds"])
-        for key, value in results.seconds.items():
-            writer.writerow([*map(csv_cell, key), f"{value:.3f}"])
+    columns = ("model", "method", "scene", "seconds")
+    rows = ((*key, f"{value:.3f}") for key, value in results.seconds.items())
+    write_csv("out", folder / "timings.csv", columns, rows)

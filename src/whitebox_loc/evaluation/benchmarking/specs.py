@@ -46,12 +46,16 @@ class ModelSpec:
 
 
 @dataclass(frozen=True)
-class MethodSpec:
-    """A method or control by its name in the table, its row and its options."""
+class _RowSpec:
+    """A row of a table by its name in the results, and its options."""
 
     label: str
     row: Any
     options: Mapping[str, Any] = field(default_factory=dict)
+
+
+class MethodSpec(_RowSpec):
+    """A method or control."""
 
     @property
     def control(self) -> bool:
@@ -59,13 +63,8 @@ class MethodSpec:
         return isinstance(self.row, Control)
 
 
-@dataclass(frozen=True)
-class MetricSpec:
-    """A metric by its name in the table, its row and its options."""
-
-    label: str
-    row: Metric
-    options: Mapping[str, Any] = field(default_factory=dict)
+class MetricSpec(_RowSpec):
+    """A metric."""
 
     @property
     def key(self) -> str:
@@ -158,19 +157,15 @@ def model_specs(
     for name, model in _filled("models", dict(models)).items():
         if isinstance(model, str) and model in networks.COMPILED:
             for title, scene in scenes.items():
-                specs[name, title] = _compiled_spec(name, model, scene)
+                network = networks.compiled(model, size=scene.size, channels=scene.channels)
+                recipe = (networks.COMPILED[model], scene.size, scene.channels)
+                specs[name, title] = _spec(name, network, compiled=recipe)
             continue
         spec = _own_spec(name, model, folder)
         for title, scene in scenes.items():
             check_input(spec.model, (*scene.size, scene.channels))
             specs[name, title] = spec
     return specs
-
-
-def _compiled_spec(name: str, mechanism: str, scene: Scene) -> ModelSpec:
-    model = networks.compiled(mechanism, size=scene.size, channels=scene.channels)
-    recipe = (networks.COMPILED[mechanism], scene.size, scene.channels)
-    return _spec(name, model, compiled=recipe)
 
 
 def _own_spec(name: str, model: Any, folder: Path | None) -> ModelSpec:

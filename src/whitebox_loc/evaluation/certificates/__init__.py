@@ -3,7 +3,4 @@
 from whitebox_loc.evaluation.certificates.certification import certify
 from whitebox_loc.evaluation.certificates.results import Certificate
 
-__all__ = [
-    "Certificate",
-    "certify",
-]
+__all__ = ["Certificate", "certify"]

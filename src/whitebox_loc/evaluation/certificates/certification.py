@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import keras
 import numpy as np
 
 from whitebox_loc._statistics import bootstrap_interval
+from whitebox_loc._types import Array, ArrayLike
 from whitebox_loc._validation import (
     check_choice,
     check_int,
@@ -39,7 +40,7 @@ RESAMPLES = 2000
 NOT_FINITE = "not finite"
 """Note of a check on maps that hold a NaN or an infinity."""
 
-Explain = Callable[[keras.Model, np.ndarray, str], Any]
+Explain = Callable[[keras.Model, Array, str], ArrayLike]
 
 
 def certify(
@@ -66,15 +67,10 @@ def certify(
       map must not be blank.
     - ``"silence"``, where none is used: the map must be 0, but for rounding.
 
-    The thresholds follow from what a map must not be able to do. **Half**: the pixels used
-    for left by ``max_projection`` and by ``left_right_swapped`` are disjoint, on the same
-    images, whenever the box is at least two pixels wide. So a map that does not depend on the
-    model cannot pass on both; no lower threshold has this property. The same holds for maps
-    that do not depend on the coordinate, by top and bottom of ``integrator``. **Their share of
-    the image** is what a uniform map reaches. **0**: what uses nothing has nothing to show.
-
-    Passing is necessary for a map to be true, not sufficient: signs and sizes are not
-    judged, nor whether all used pixels have a part in the map.
+    Half, because no lower threshold makes sure that a map that does not depend on the model, or
+    on the coordinate, fails somewhere; the share of the image, because a uniform map reaches it.
+    Passing is necessary for a map to be true, not sufficient: signs and sizes are not judged, nor
+    whether all used pixels have a part in the map.
 
     Parameters
     ----------
@@ -124,9 +120,9 @@ def certify(
     if mechanisms is not None:
         names = check_names("mechanisms", mechanisms, COMPILED)
     seed = check_int("seed", seed, low=0)
-    drawn = _check_scenes(_default_scenes(check_size("size", size)) if scenes is None else scenes)
-    check_drawing(n, drawn.values())
-    images = {key: generate(scene, n, seed=seed).images for key, scene in drawn.items()}
+    by_name = _check_scenes(_default_scenes(check_size("size", size)) if scenes is None else scenes)
+    check_drawing(n, by_name.values())
+    images = {key: generate(scene, n, seed=seed).images for key, scene in by_name.items()}
     rows: list[Check] = []
     for each in names:
         rows += _certify_one(explain, each, images, seed)
@@ -134,7 +130,7 @@ def certify(
 
 
 def _certify_one(
-    explain: Callable[..., np.ndarray], name: str, images: Mapping[str, np.ndarray], seed: int
+    explain: Callable[..., Array], name: str, images: Mapping[str, Array], seed: int
 ) -> list[Check]:
     every = np.concatenate(list(images.values()))
     model = _model(COMPILED[name], every.shape[1:3])
@@ -161,9 +157,7 @@ def _certify_one(
     return rows
 
 
-def _checks(
-    maps: np.ndarray, used: np.ndarray, where: tuple[str, str, str], seed: int
-) -> list[Check]:
+def _checks(maps: Array, used: Array, where: tuple[str, str, str], seed: int) -> list[Check]:
     """Compare maps (n, height, width) with used pixels of the same shape."""
     size = np.abs(maps.astype(np.float64))
     area = used.mean((1, 2))
@@ -188,13 +182,7 @@ def _checks(
     return rows
 
 
-def _share(
-    size: np.ndarray,
-    used: np.ndarray,
-    blank: np.ndarray,
-    where: tuple[str, str, str],
-    seed: int,
-) -> Check:
+def _share(size: Array, used: Array, blank: Array, where: tuple[str, str, str], seed: int) -> Check:
     """Check that used pixels have most of the map, and more of it than by chance."""
     if not np.isfinite(size).all():
         return Check(*where, "share", np.nan, np.nan, np.nan, MAJORITY, False, NOT_FINITE)
@@ -214,7 +202,7 @@ def _share(
     return Check(*where, "share", float(share.mean()), low, high, threshold, passed, note)
 
 
-def _blank_note(blank: np.ndarray) -> str:
+def _blank_note(blank: Array) -> str:
     return f"blank on {blank.sum()} of {len(blank)} images"
 
 
@@ -252,11 +240,8 @@ def _check_scenes(scenes: Mapping[str, Scene]) -> dict[str, Scene]:
         )
     for name, scene in by_name.items():
         images = generate(scene, 4, seed=0).images
-        if (
-            scene.shapes != ("rectangle",)
-            or images.shape[3] != 1
-            or set(np.unique(images)) - {0, 1}
-        ):
+        two_levels = images.shape[3] == 1 and set(np.unique(images)) <= {0, 1}
+        if scene.shapes != ("rectangle",) or not two_levels:
             raise ValueError(
                 f"`scenes` must be plain: rectangles of brightness 1 on 0 in one channel; "
                 f"{name!r} is {scene}."
@@ -265,29 +250,28 @@ def _check_scenes(scenes: Mapping[str, Scene]) -> dict[str, Scene]:
 
 
 def _explainer(
-    method: Any, options: dict[str, Any], seed: int, batch_size: int
-) -> tuple[Callable[..., np.ndarray], str]:
+    method: str | Explain, options: dict[str, Any], seed: int, batch_size: int
+) -> tuple[Callable[..., Array], str]:
     """Return a function from model and images to maps (4, n, height, width), and its name."""
     if callable(method):
         if options:
             raise TypeError(
                 f"A callable `method` takes no options; got {sorted(options)}. Bind them to it."
             )
-        return lambda model, images: _stacked(method, model, images), getattr(
-            method, "__name__", type(method).__name__
-        )
+        name = getattr(method, "__name__", type(method).__name__)
+        return partial(_stacked, method), name
     choice = choose(check_choice("method", method, METHODS), options)
     name = choice.row.name
     if "seed" in choice.options:
         options = {"seed": seed, **options}
 
-    def explain(model: keras.Model, images: np.ndarray) -> np.ndarray:
+    def explain(model: keras.Model, images: Array) -> Array:
         return saliency(model, images, COORDINATES, name, batch_size=batch_size, **options)
 
     return explain, name
 
 
-def _stacked(method: Explain, model: keras.Model, images: np.ndarray) -> np.ndarray:
+def _stacked(method: Explain, model: keras.Model, images: Array) -> Array:
     maps = np.stack([np.asarray(method(model, images, each)) for each in COORDINATES])
     if maps.shape != (4, *images.shape[:3]):
         raise ValueError(

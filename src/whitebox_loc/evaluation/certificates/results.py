@@ -15,11 +15,8 @@ class Check:
 
     Attributes
     ----------
-    mechanism : str
-        Name of the compiled model.
-    scene : str
-        Name of the scene; empty if the method failed before any was looked at.
-    coordinate : str
+    mechanism, scene, coordinate : str
+        Names; the last two are empty if the method failed before any scene was looked at.
     check : {"share", "shown", "silence", "error"}
         See `certify`.
     value : float
@@ -95,8 +92,7 @@ class Certificate:
             return "passed"
         if failed[0].check == "error":
             return f"error: {failed[0].note}"
-        parts = [f"failed {len(failed)} of {len(rows)}", *_worst(failed)]
-        return "; ".join(parts)
+        return "; ".join([f"failed {len(failed)} of {len(rows)}", *_worst(failed)])
 
     def table(self) -> str:
         """Return one line of text a mechanism."""

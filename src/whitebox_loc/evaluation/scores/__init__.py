@@ -59,7 +59,7 @@ _METHOD = frozenset({"model", "explain"})
 _FEW = "a map that names one true pixel and no other, since what it misses costs nothing; "
 
 
-def _location(score: Any, truth: str, formula: str, paper: str, fooled_by: str,
+def _location(score: trials.Score, truth: str, formula: str, paper: str, fooled_by: str,
               signed: bool = False) -> Metric:  # fmt: skip
     if truth == "task":
         function = trials.Bound(trials.against_evidence, score, signed)
@@ -71,8 +71,8 @@ def _location(score: Any, truth: str, formula: str, paper: str, fooled_by: str,
                   needs, signed)  # fmt: skip
 
 
-def _faithful(name: str, score: Any, formula: str, paper: str, fooled_by: str, **more: Any
-              ) -> Metric:  # fmt: skip
+def _faithful(name: str, score: trials.Score, formula: str, paper: str, fooled_by: str,
+              **more: Any) -> Metric:  # fmt: skip
     function = trials.Bound(trials.of_variants, score)
     settings = {"higher_is_better": False, "range": (0, _INF), "needs": _WORLD, **more}
     return Metric(name, function, "faithfulness", "model", formula=formula, paper=paper,
@@ -84,39 +84,24 @@ _ROWS = (
         mass_accuracy, "task", _MASS, _ARRAS,
         _FEW + "signs turned round; a faithful map of a model that looks elsewhere scores low",
     ),
-    _location(
-        mass_accuracy, "model", _MASS, _ARRAS, _FEW + "signs turned round",
-    ),
-    _location(
-        mass_accuracy, "task", _SIGNED_MASS, _ARRAS,
-        _FEW + "maps relative to a baseline brighter than the image have the other sign there",
-        signed=True,
-    ),
+    _location(mass_accuracy, "model", _MASS, _ARRAS, _FEW + "signs turned round"),
+    _location(mass_accuracy, "task", _SIGNED_MASS, _ARRAS, signed=True, fooled_by=_FEW
+              + "maps relative to a baseline brighter than the image have the other sign there"),
     _location(
         rank_accuracy, "task", _RANK, _ARRAS,
         "any rescaling that keeps the order: it does not see how strong the false pixels are",
     ),
-    _location(
-        rank_accuracy, "model", _RANK, _ARRAS,
-        "any rescaling that keeps the order; a mask of most of the image is met by any map",
-    ),
-    _location(
-        rank_accuracy, "task", _SIGNED_RANK, _ARRAS,
-        "any rescaling that keeps order and signs",
-        signed=True,
-    ),
+    _location(rank_accuracy, "model", _RANK, _ARRAS,
+              "any rescaling that keeps the order; a mask of most of the image is met by any map"),
+    _location(rank_accuracy, "task", _SIGNED_RANK, _ARRAS,
+              "any rescaling that keeps order and signs", signed=True),
     _location(
         pointing_game, "task", _POINT, _ZHANG,
         "all pixels but one: noise with a single lucky maximum is perfect, and blur costs little",
     ),
-    _location(
-        pointing_game, "model", _POINT, _ZHANG,
-        "all pixels but one; a mask of most of the image is met by any map",
-    ),
-    _location(
-        pointing_game, "task", _SIGNED_POINT, _ZHANG, "all pixels but one",
-        signed=True,
-    ),
+    _location(pointing_game, "model", _POINT, _ZHANG,
+              "all pixels but one; a mask of most of the image is met by any map"),
+    _location(pointing_game, "task", _SIGNED_POINT, _ZHANG, "all pixels but one", signed=True),
     _faithful(
         "deletion", deletion, _CURVE, _PETSIUK,
         "images that no scene can draw: it may measure how the model fails on them. With black, "
@@ -135,37 +120,25 @@ _ROWS = (
         "and all mass elsewhere, is not seen",
         higher_is_better=True, options={"fill": "render"},
     ),
-    _faithful(
-        "insertion", insertion, _CURVE, _PETSIUK,
-        "what fools deletion; and a model whose output for a black image is near the truth",
-        oracle="black", options={"fill": "black"},
-    ),
-    _faithful(
-        "insertion_blur", insertion, _CURVE, _PETSIUK,
-        "what fools deletion; a blurred image still shows the model where the edges are",
-        oracle="blur", options={"fill": "blur"},
-    ),
-    _faithful(
-        "insertion_render", insertion, _CURVE, _PETSIUK + "; edges in place of pixels",
-        "everything but the order of four edges",
-        options={"fill": "render"},
-    ),
-    _faithful(
-        "infidelity", infidelity, _UNFAITHFUL, _YEH,
-        "the unit of the map: a true map times two is worse than no map at all; and noise, "
-        "which rewards the local slope even where the model saturates",
-        signed=True, options={"perturbation": "noise"},
-    ),
-    _faithful(
-        "infidelity_scaled", infidelity, _SHARE, _YEH,
-        "signs turned round: the best factor is then negative",
-        range=(0, 1), options={"perturbation": "noise", "scaled": True, "relative": True},
-    ),
-    _faithful(
-        "infidelity_render", infidelity, _SHARE, _YEH + "; edges in place of pixels",
-        "all mass that no moved edge sweeps over, and signs turned round",
-        range=(0, 1), options={"perturbation": "render", "scaled": True, "relative": True},
-    ),
+    _faithful("insertion", insertion, _CURVE, _PETSIUK,
+              "what fools deletion; and a model whose output for a black image is near the truth",
+              oracle="black", options={"fill": "black"}),
+    _faithful("insertion_blur", insertion, _CURVE, _PETSIUK,
+              "what fools deletion; a blurred image still shows the model where the edges are",
+              oracle="blur", options={"fill": "blur"}),
+    _faithful("insertion_render", insertion, _CURVE, _PETSIUK + "; edges in place of pixels",
+              "everything but the order of four edges",
+              options={"fill": "render"}),
+    _faithful("infidelity", infidelity, _UNFAITHFUL, _YEH,
+              "the unit of the map: a true map times two is worse than no map at all; and noise, "
+              "which rewards the local slope even where the model saturates",
+              signed=True, options={"perturbation": "noise"}),
+    _faithful("infidelity_scaled", infidelity, _SHARE, _YEH,
+              "signs turned round: the best factor is then negative",
+              range=(0, 1), options={"perturbation": "noise", "scaled": True, "relative": True}),
+    _faithful("infidelity_render", infidelity, _SHARE, _YEH + "; edges in place of pixels",
+              "all mass that no moved edge sweeps over, and signs turned round",
+              range=(0, 1), options={"perturbation": "render", "scaled": True, "relative": True}),
     Metric(
         "completeness_gap", trials.completeness_gap_of, "faithfulness", "model", False, (0, _INF),
         r"\lvert \sum_p a_p - \Delta f \rvert / \lvert \Delta f \rvert",
@@ -173,40 +146,30 @@ _ROWS = (
         "any map with the right sum, wherever its mass lies",
         frozenset({"gap"}), signed=True, oracle="black",
     ),
-    Metric(
-        "max_sensitivity", trials.max_sensitivity_of, "stability", "none", False, (0, _INF),
-        r"\max_{\lVert \varepsilon \rVert_\infty \le r} "
-        r"\lVert a(x + \varepsilon) - a(x) \rVert / \lVert a(x) \rVert",
-        _YEH, "a map that ignores image and model: a constant is perfectly stable",
-        _METHOD,
-    ),
-    Metric(
-        "randomization", trials.Bound(trials.of_method, randomization), "sanity",
-        "model", False, (-1, 1),
-        r"\frac{1}{L} \sum_l \rho\big(\lvert a \rvert, \lvert a_l \rvert\big)",
-        _ADEBAYO, "noise that is drawn anew at each call: it passes perfectly; and ranks of the "
-        "many pixels near zero count as much as those of the few that matter",
-        _METHOD,
-    ),
-    Metric(
-        "smooth_randomization", trials.Bound(trials.of_method, randomization), "sanity",
-        "model", False, (-1, 1),
-        r"\frac{1}{L} \sum_l \rho\big(\lvert \bar a \rvert, \lvert \bar a_l \rvert\big)",
-        _HEDSTROM, "noise that is drawn anew at each call",
-        _METHOD, options={"samples": 8},
-    ),
-    Metric(
-        "efficient_randomization", trials.Bound(trials.of_method, efficient_randomization),
-        "sanity", "model", True, (-1, _INF), r"(h(a') - h(a)) / h(a)",
-        _HEDSTROM, "where the map lies: values alone are counted, shuffled pixels score alike",
-        _METHOD,
-    ),
-    Metric(
-        "sparseness", trials.Bound(trials.of_maps, gini), "complexity", "none", True, (0, 1),
-        r"\sum_k \frac{2k - d - 1}{d}\, \frac{\lvert a_{(k)} \rvert}{\sum_p \lvert a_p \rvert}",
-        "P. Chalasani et al., 2020, arXiv:1810.06583",
-        "one pixel anywhere is simpler than the truth: it does not know what is true",
-    ),
+    Metric("max_sensitivity", trials.max_sensitivity_of, "stability", "none", False, (0, _INF),
+           r"\max_{\lVert \varepsilon \rVert_\infty \le r} "
+           r"\lVert a(x + \varepsilon) - a(x) \rVert / \lVert a(x) \rVert",
+           _YEH, "a map that ignores image and model: a constant is perfectly stable",
+           _METHOD),
+    Metric("randomization", trials.Bound(trials.of_method, randomization), "sanity",
+           "model", False, (-1, 1),
+           r"\frac{1}{L} \sum_l \rho\big(\lvert a \rvert, \lvert a_l \rvert\big)",
+           _ADEBAYO, "noise that is drawn anew at each call: it passes perfectly; and ranks of the "
+           "many pixels near zero count as much as those of the few that matter",
+           _METHOD),
+    Metric("smooth_randomization", trials.Bound(trials.of_method, randomization), "sanity",
+           "model", False, (-1, 1),
+           r"\frac{1}{L} \sum_l \rho\big(\lvert \bar a \rvert, \lvert \bar a_l \rvert\big)",
+           _HEDSTROM, "noise that is drawn anew at each call",
+           _METHOD, options={"samples": 8}),
+    Metric("efficient_randomization", trials.Bound(trials.of_method, efficient_randomization),
+           "sanity", "model", True, (-1, _INF), r"(h(a') - h(a)) / h(a)",
+           _HEDSTROM, "where the map lies: values alone are counted, shuffled pixels score alike",
+           _METHOD),
+    Metric("sparseness", trials.Bound(trials.of_maps, gini), "complexity", "none", True, (0, 1),
+           r"\sum_k \frac{2k - d - 1}{d}\, \frac{\lvert a_{(k)} \rvert}{\sum_p \lvert a_p \rvert}",
+           "P. Chalasani et al., 2020, arXiv:1810.06583",
+           "one pixel anywhere is simpler than the truth: it does not know what is true"),
     Metric(
         "complexity", trials.Bound(trials.of_maps, entropy), "complexity", "none", False, (0, _INF),
         r"-\sum_p q_p \ln q_p,\; q_p = \lvert a_p \rvert / \sum_r \lvert a_r \rvert",

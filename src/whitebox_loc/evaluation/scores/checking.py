@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 
+from whitebox_loc._types import Array, ArrayLike
 from whitebox_loc._validation import as_array, check_finite, check_memory, check_numbers
 from whitebox_loc.data.scenes import Scene
 from whitebox_loc.introspect.tracing.inputs import check_images
@@ -22,7 +22,7 @@ def check_drawing(n: int, scenes: Iterable[Scene]) -> None:
         check_memory("n", n, size, "images")
 
 
-def check_shown(images: Any) -> np.ndarray:
+def check_shown(images: ArrayLike) -> Array:
     """Return float32 images (n, height, width, channels), all finite and without company."""
     inputs = check_images(images)
     if inputs.others:
@@ -30,7 +30,7 @@ def check_shown(images: Any) -> np.ndarray:
     return check_finite("images", inputs.image)
 
 
-def check_maps(maps: Any, name: str = "maps") -> np.ndarray:
+def check_maps(maps: ArrayLike, name: str = "maps") -> Array:
     """Return maps (n, height, width) as floats, all finite."""
     array = check_numbers(name, maps)
     if array.ndim != 3 or 0 in array.shape[1:]:
@@ -41,7 +41,7 @@ def check_maps(maps: Any, name: str = "maps") -> np.ndarray:
     return array
 
 
-def check_masks(masks: Any, maps: np.ndarray) -> np.ndarray:
+def check_masks(masks: ArrayLike, maps: Array) -> Array:
     """Return masks as booleans of the maps' shape."""
     array = as_array("masks", masks)
     if array.dtype != bool:
@@ -54,7 +54,7 @@ def check_masks(masks: Any, maps: np.ndarray) -> np.ndarray:
     return array
 
 
-def check_signs(signs: Any, maps: np.ndarray) -> np.ndarray | None:
+def check_signs(signs: ArrayLike, maps: Array) -> Array | None:
     """Return signs -1, 0 or 1 of the maps' shape, or None."""
     if signs is None:
         return None
@@ -69,11 +69,11 @@ def check_signs(signs: Any, maps: np.ndarray) -> np.ndarray | None:
     return np.broadcast_to(array, maps.shape)
 
 
-def flat(array: np.ndarray) -> np.ndarray:
+def flat(array: Array) -> Array:
     """Return (n, height, width) as (n, pixels)."""
     return array.reshape(len(array), int(np.prod(array.shape[1:])))
 
 
-def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+def ratio(part: Array, whole: Array) -> Array:
     """Return part / whole, NaN where the whole is not above 0."""
     return np.divide(part, whole, out=np.full(np.shape(part), np.nan), where=whole > 0)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from whitebox_loc._types import Array, ArrayLike
 from whitebox_loc.evaluation.scores.checking import check_maps, flat
 
 
-def gini(maps: Any) -> np.ndarray:
+def gini(maps: ArrayLike) -> Array:
     r"""Return the Gini index of \|a\|: how unequally the mass is spread over pixels.
 
     Parameters
@@ -43,7 +42,7 @@ def gini(maps: Any) -> np.ndarray:
     return share @ weight
 
 
-def entropy(maps: Any) -> np.ndarray:
+def entropy(maps: ArrayLike) -> Array:
     r"""Return the entropy of \|a\| in nats: over how many pixels the mass is spread.
 
     Parameters
@@ -54,12 +53,7 @@ def entropy(maps: Any) -> np.ndarray:
     -------
     float64 array (n,)
         0 for a single pixel, log(pixels) for a constant map; NaN for a map that is zero
-        everywhere.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If a map is not finite or has another shape.
+        everywhere. Errors as `gini`.
 
     References
     ----------
@@ -76,7 +70,7 @@ def entropy(maps: Any) -> np.ndarray:
     return -(share * np.log(np.where(share > 0, share, 1))).sum(1) + 0.0
 
 
-def _shares(maps: Any) -> np.ndarray:
+def _shares(maps: ArrayLike) -> Array:
     """Return each pixel's share of the mass (n, pixels), NaN for a zero map."""
     size = np.abs(flat(check_maps(maps)).astype(np.float64))
     largest = size.max(1, keepdims=True)

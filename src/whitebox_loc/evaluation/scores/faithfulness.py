@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from whitebox_loc._types import Array, ArrayLike, Seed
 from whitebox_loc._validation import (
     check_bool,
     check_choice,
@@ -17,10 +18,11 @@ from whitebox_loc._validation import (
     check_real,
 )
 from whitebox_loc.boxes.moves import edge_limits
+from whitebox_loc.data import Scene
 from whitebox_loc.data.render import render
 from whitebox_loc.evaluation.scores.checking import MOST_SAMPLES, check_maps, ratio
 from whitebox_loc.evaluation.scores.rerendering import check_world
-from whitebox_loc.evaluation.scores.responses import Responses, pixels_per_unit
+from whitebox_loc.evaluation.scores.responses import Responses
 
 PERTURBATIONS = ("noise", "square", "render")
 """Kinds of change that `infidelity` makes."""
@@ -31,8 +33,8 @@ FARTHEST = 3
 
 def infidelity(
     model: keras.Model,
-    images: Any,
-    maps: Any,
+    images: ArrayLike,
+    maps: ArrayLike,
     target: Any = "top",
     *,
     perturbation: str = "noise",
@@ -41,12 +43,12 @@ def infidelity(
     side: int | None = None,
     scaled: bool = False,
     relative: bool = False,
-    boxes: Any = None,
-    scene: Any = None,
-    labels: Any = None,
-    seed: Any = 0,
+    boxes: ArrayLike = None,
+    scene: Scene | None = None,
+    labels: ArrayLike = None,
+    seed: Seed = 0,
     batch_size: int = 256,
-) -> np.ndarray:
+) -> Array:
     """Return how badly a map predicts the target's change under random changes of the image.
 
     The mean over random I of the square of I·a - (f(x) - f(x - I)).
@@ -127,20 +129,20 @@ def infidelity(
         base = responses.images
         variants = _edited(base, perturbation, noise, side, check_generator(seed))
     before = responses.at(base)
-    expected, seen = np.empty((2, len(maps), samples))
-    changed_once = np.zeros(len(maps), bool)
+    forecasts, answers = np.empty((2, len(maps), samples))
+    some_change = np.zeros(len(maps), bool)
     for sample in range(samples):
-        changed = next(variants)
-        changed_once |= (changed != base).any((1, 2, 3))
-        expected[:, sample] = ((base - changed).mean(-1, dtype=np.float64) * maps).sum((1, 2))
-        seen[:, sample] = before - responses.at(changed)
-    error = np.where(changed_once, _mean_square(expected, seen, scaled), np.nan)
+        variant = next(variants)
+        some_change |= (variant != base).any((1, 2, 3))
+        forecasts[:, sample] = ((base - variant).mean(-1, dtype=np.float64) * maps).sum((1, 2))
+        answers[:, sample] = before - responses.at(variant)
+    error = np.where(some_change, _mean_square(forecasts, answers, scaled), np.nan)
     if not relative:
-        return pixels_per_unit(target, maps.shape[1:]) ** 2 * error
-    return ratio(error, (seen**2).mean(1))
+        return responses.pixels_per_unit**2 * error
+    return ratio(error, (answers**2).mean(1))
 
 
-def completeness_gap(maps: Any, gap: Any) -> np.ndarray:
+def completeness_gap(maps: ArrayLike, gap: ArrayLike) -> Array:
     r"""Return the completeness gap as a share of the difference that the map should add up to.
 
     Parameters
@@ -177,17 +179,17 @@ def completeness_gap(maps: Any, gap: Any) -> np.ndarray:
     return ratio(np.abs(gap), np.abs(maps.sum((1, 2), dtype=np.float64) - gap))
 
 
-def _mean_square(expected: np.ndarray, seen: np.ndarray, scaled: bool) -> np.ndarray:
+def _mean_square(forecasts: Array, answers: Array, scaled: bool) -> Array:
     if scaled:
-        power = (expected**2).sum(1)
-        factor = (expected * seen).sum(1) / np.where(power > 0, power, 1)
-        expected = expected * factor[:, None]
-    return ((expected - seen) ** 2).mean(1)
+        power = (forecasts**2).sum(1)
+        factor = (forecasts * answers).sum(1) / np.where(power > 0, power, 1)
+        forecasts = forecasts * factor[:, None]
+    return ((forecasts - answers) ** 2).mean(1)
 
 
 def _edited(
-    images: np.ndarray, kind: str, noise: float, side: int | None, rng: np.random.Generator
-) -> Iterator[np.ndarray]:
+    images: Array, kind: str, noise: float, side: int | None, rng: np.random.Generator
+) -> Iterator[Array]:
     """Yield the images with noise or a black square."""
     n, height, width = images.shape[:3]
     noise = check_real("noise", noise, above=0)
@@ -204,7 +206,7 @@ def _edited(
         yield np.where((inside[0][:, :, None] & inside[1][:, None])[..., None], 0, images)
 
 
-def _edge_moves(boxes: np.ndarray, scene: Any, labels: Any, seed: int) -> Iterator[np.ndarray]:
+def _edge_moves(boxes: Array, scene: Scene, labels: ArrayLike, seed: int) -> Iterator[Array]:
     """Yield images with one edge moved by 1 to `FARTHEST` pixels, as far as is legal."""
     rng, rows = np.random.default_rng(seed), np.arange(len(boxes))
     limits = np.stack(edge_limits(boxes, scene.size))
@@ -212,6 +214,6 @@ def _edge_moves(boxes: np.ndarray, scene: Any, labels: Any, seed: int) -> Iterat
         edge = rng.integers(4, size=len(boxes))
         far = rng.integers(1, FARTHEST + 1, size=len(boxes)) * rng.choice([-1, 1], size=len(boxes))
         low, high = limits[:, rows, edge]
-        place, moved = boxes[rows, edge], boxes.copy()
-        moved[rows, edge] = np.where(low <= high, np.clip(place + far, low, high), place)
-        yield render(moved, scene, labels=labels, seed=seed)
+        place, variants = boxes[rows, edge], boxes.copy()
+        variants[rows, edge] = np.where(low <= high, np.clip(place + far, low, high), place)
+        yield render(variants, scene, labels=labels, seed=seed)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from whitebox_loc._types import Array, ArrayLike
 from whitebox_loc._validation import check_real
 from whitebox_loc.evaluation.scores.checking import (
     check_maps,
@@ -16,7 +15,7 @@ from whitebox_loc.evaluation.scores.checking import (
 )
 
 
-def mass_accuracy(maps: Any, masks: Any, *, signs: Any = None) -> np.ndarray:
+def mass_accuracy(maps: ArrayLike, masks: ArrayLike, *, signs: ArrayLike = None) -> Array:
     r"""Return the share of a map's mass \|a\| that lies on the mask.
 
     Parameters
@@ -40,8 +39,7 @@ def mass_accuracy(maps: Any, masks: Any, *, signs: Any = None) -> np.ndarray:
 
     References
     ----------
-    L. Arras et al., "CLEVR-XAI: a benchmark dataset for the ground truth evaluation of neural
-    network explanations", 2022, doi:10.1016/j.inffus.2021.11.008.
+    L. Arras et al., "CLEVR-XAI", 2022, doi:10.1016/j.inffus.2021.11.008.
 
     Examples
     --------
@@ -53,13 +51,12 @@ def mass_accuracy(maps: Any, masks: Any, *, signs: Any = None) -> np.ndarray:
     maps, hits = _hits(maps, masks, signs)
     # Over the greatest value first, so that the sum of a huge map stays finite.
     size = np.abs(flat(maps).astype(np.float64))
-    largest = size.max(1)
-    share = size / np.where(largest, largest, 1)[:, None]
-    total = share.sum(1)
-    return _defined(masks, (share * flat(hits)).sum(1), total)
+    largest = size.max(1, keepdims=True)
+    share = size / np.where(largest, largest, 1)
+    return _defined(masks, (share * flat(hits)).sum(1), share.sum(1))
 
 
-def rank_accuracy(maps: Any, masks: Any, *, signs: Any = None) -> np.ndarray:
+def rank_accuracy(maps: ArrayLike, masks: ArrayLike, *, signs: ArrayLike = None) -> Array:
     """Return the share of the K strongest pixels that lie on a mask of K pixels.
 
     Parameters
@@ -77,11 +74,7 @@ def rank_accuracy(maps: Any, masks: Any, *, signs: Any = None) -> np.ndarray:
     Raises
     ------
     ValueError, TypeError
-        As `mass_accuracy`.
-
-    References
-    ----------
-    L. Arras et al., 2022, doi:10.1016/j.inffus.2021.11.008.
+        As `mass_accuracy`, of whose paper it is.
 
     Examples
     --------
@@ -101,8 +94,8 @@ def rank_accuracy(maps: Any, masks: Any, *, signs: Any = None) -> np.ndarray:
 
 
 def pointing_game(
-    maps: Any, masks: Any, *, signs: Any = None, tolerance: float = 0.0
-) -> np.ndarray:
+    maps: ArrayLike, masks: ArrayLike, *, signs: ArrayLike = None, tolerance: float = 0.0
+) -> Array:
     """Return whether the strongest pixel lies on the mask.
 
     Parameters
@@ -143,7 +136,7 @@ def pointing_game(
     return _defined(masks, (best & hits).sum(1), best.sum(1))
 
 
-def _hits(maps: Any, masks: Any, signs: Any) -> tuple[np.ndarray, np.ndarray]:
+def _hits(maps: ArrayLike, masks: ArrayLike, signs: ArrayLike) -> tuple[Array, Array]:
     """Return checked maps, and the pixels that count: on the mask and of right sign."""
     maps = check_maps(maps)
     hits = check_masks(masks, maps)
@@ -151,12 +144,12 @@ def _hits(maps: Any, masks: Any, signs: Any) -> tuple[np.ndarray, np.ndarray]:
     return maps, hits if right is None else hits & (np.sign(maps) == right) & (right != 0)
 
 
-def _near(masks: np.ndarray, tolerance: float) -> np.ndarray:
+def _near(masks: Array, tolerance: float) -> Array:
     from scipy.ndimage import distance_transform_edt
 
     return np.stack([m if not m.any() else distance_transform_edt(~m) <= tolerance for m in masks])
 
 
-def _defined(masks: Any, part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+def _defined(masks: ArrayLike, part: Array, whole: Array) -> Array:
     """Return part / whole, NaN for an empty mask and for 0 / 0."""
     return np.where(flat(np.asarray(masks)).any(1), ratio(part, whole), np.nan)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from whitebox_loc._types import Array, ArrayLike, Model
 from whitebox_loc._validation import check_choice, check_names, shortened
 
 if TYPE_CHECKING:
@@ -64,16 +65,16 @@ class Trial:
     (2, ['model'])
     """
 
-    maps: np.ndarray
-    images: np.ndarray
-    boxes: np.ndarray
+    maps: Array
+    images: Array
+    boxes: Array
     coordinate: str
     scene: Scene
-    labels: np.ndarray
+    labels: Array
     model: keras.Model | None = None
-    explain: Callable[[Any, Any], Any] | None = None
-    used: np.ndarray | None = None
-    gap: np.ndarray | None = None
+    explain: Callable[[Model, Array], ArrayLike] | None = None
+    used: Array | None = None
+    gap: Array | None = None
     seed: int = 0
     batch_size: int = 256
 
@@ -88,9 +89,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Metric:
-    """A row of METRICS.
-
-    A kind or truth that is not known raises a ValueError or TypeError.
+    """A row of METRICS; a kind or truth that is not known raises a ValueError or TypeError.
 
     Attributes
     ----------
@@ -122,7 +121,7 @@ class Metric:
     """
 
     name: str
-    function: Callable[..., np.ndarray]
+    function: Callable[..., Array]
     kind: str
     truth: str
     higher_is_better: bool
@@ -140,7 +139,7 @@ class Metric:
         check_choice("kind", self.kind, KINDS)
         check_choice("truth", self.truth, TRUTHS)
 
-    def score(self, trial: Trial, **options: Any) -> np.ndarray:
+    def score(self, trial: Trial, **options: Any) -> Array:
         """Return ``function(trial)`` with the row's options, after checking what it needs.
 
         Raises
@@ -161,32 +160,8 @@ class Metric:
         return self.function(trial, **{**self.options, **options})
 
 
-def check_values(name: str, values: Any, n: int) -> np.ndarray:
-    """Return what a metric returned as float64 array (n,), if it is such.
-
-    Parameters
-    ----------
-    name : str
-        Of the metric.
-    values : array_like
-    n : int
-        Number of images.
-
-    Returns
-    -------
-    float64 array (n,)
-        NaN where the metric is undefined.
-
-    Raises
-    ------
-    ValueError
-        If there is not one number an image, or one is infinite.
-
-    Examples
-    --------
-    >>> check_values("mine", [0.5, np.nan], 2)
-    array([0.5, nan])
-    """
+def check_values(name: str, values: ArrayLike, n: int) -> Array:
+    """Return what a metric returned as float64 array (n,), finite or NaN where undefined."""
     array = np.asarray(values, np.float64)
     if array.shape != (n,):
         raise ValueError(

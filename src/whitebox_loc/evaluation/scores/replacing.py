@@ -8,7 +8,9 @@ from typing import Any
 import keras
 import numpy as np
 
+from whitebox_loc._types import Array, ArrayLike, Seed
 from whitebox_loc._validation import check_bool, check_choice, check_generator, check_int
+from whitebox_loc.data import Scene
 from whitebox_loc.data.render import render
 from whitebox_loc.evaluation.scores.checking import flat
 from whitebox_loc.evaluation.scores.rerendering import (
@@ -17,25 +19,28 @@ from whitebox_loc.evaluation.scores.rerendering import (
     edge_order_area,
     edge_states,
 )
-from whitebox_loc.evaluation.scores.responses import Responses, pixels_per_unit
+from whitebox_loc.evaluation.scores.responses import Responses
 
 SPACINGS = ("log", "linear")
+
+World = tuple[ArrayLike, Scene | None, ArrayLike, int]
+"""Boxes, scene, labels and move of the caller."""
 
 
 def deletion(
     model: keras.Model,
-    images: Any,
-    maps: Any,
+    images: ArrayLike,
+    maps: ArrayLike,
     target: Any = "top",
     *,
     fill: str = "black",
     spacing: str = "log",
     steps: int = 16,
-    boxes: Any = None,
-    scene: Any = None,
-    labels: Any = None,
+    boxes: ArrayLike = None,
+    scene: Scene | None = None,
+    labels: ArrayLike = None,
     move: int = 1,
-    seed: Any = 0,
+    seed: Seed = 0,
     batch_size: int = 256,
     return_curve: bool = False,
 ) -> Any:
@@ -97,37 +102,19 @@ def deletion(
     >>> batch = wb.data.generate(scene, 2, seed=0)
     >>> model = wb.models.localizer(size=(8, 8))
     >>> maps = wb.introspect.saliency(model, batch.images, "top")
-    >>> deletion(model, batch.images, maps, "top").shape
-    (2,)
-    >>> deletion(
-    ...     model, batch.images, maps, "top", fill="render", boxes=batch.boxes, scene=scene
-    ... ).shape
+    >>> deletion(model, batch.images, maps, fill="render", boxes=batch.boxes, scene=scene).shape
     (2,)
     """
-    responses = Responses(model, images, target, batch_size)
-    world = (boxes, scene, labels, move)
-    return _replaced(
-        responses, maps, target, fill, spacing, steps, world, seed, return_curve, insert=False
-    )
+    responses, world = Responses(model, images, target, batch_size), (boxes, scene, labels, move)
+    return _replaced(responses, maps, fill, spacing, steps, world, seed, return_curve, insert=False)
 
 
 def insertion(
-    model: keras.Model,
-    images: Any,
-    maps: Any,
-    target: Any = "top",
-    *,
-    fill: str = "black",
-    spacing: str = "log",
-    steps: int = 16,
-    boxes: Any = None,
-    scene: Any = None,
-    labels: Any = None,
-    move: int = 1,
-    seed: Any = 0,
-    batch_size: int = 256,
-    return_curve: bool = False,
-) -> Any:
+    model: keras.Model, images: ArrayLike, maps: ArrayLike, target: Any = "top", *,
+    fill: str = "black", spacing: str = "log", steps: int = 16, boxes: ArrayLike = None,
+    scene: Scene | None = None, labels: ArrayLike = None, move: int = 1, seed: Seed = 0,
+    batch_size: int = 256, return_curve: bool = False,
+) -> Any:  # fmt: skip
     r"""Return how far the target stays from its value while pixels come back, strongest first.
 
     The mirror of `deletion`: all pixels are replaced at first. The curve is the distance
@@ -136,25 +123,14 @@ def insertion(
 
     Parameters
     ----------
-    model, images, maps, target, fill, spacing, steps, boxes, scene, labels, move, seed
-        As for `deletion`.
-    batch_size, return_curve
+    model, ..., return_curve
         As for `deletion`.
 
     Returns
     -------
     float64 array (n,)
         Mean distance in pixels, at least 0. Lower is better (the paper's score of a class rises
-        instead). Otherwise as `deletion`.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If an argument is not one of the above, or an image or a map is not finite.
-
-    References
-    ----------
-    V. Petsiuk et al., "RISE", 2018, arXiv:1806.07421.
+        instead). Otherwise, with the errors and the paper, as `deletion`.
 
     Examples
     --------
@@ -165,64 +141,40 @@ def insertion(
     >>> scores, counts, curves = insertion(model, images, maps, fill="mean", return_curve=True)
     >>> counts.tolist()
     [0, 1, 2, 4, 8, 16, 32, 64]
-
-    With all pixels back the distance is rounding, of a box in pixels:
-
-    >>> bool((curves[:, -1] < 1e-3).all())
-    True
     """
-    responses = Responses(model, images, target, batch_size)
-    world = (boxes, scene, labels, move)
-    return _replaced(
-        responses, maps, target, fill, spacing, steps, world, seed, return_curve, insert=True
-    )
+    responses, world = Responses(model, images, target, batch_size), (boxes, scene, labels, move)
+    return _replaced(responses, maps, fill, spacing, steps, world, seed, return_curve, insert=True)
 
 
 def _replaced(
-    responses: Responses,
-    maps: Any,
-    target: Any,
-    fill: str,
-    spacing: str,
-    steps: int,
-    world: tuple[Any, Any, Any, int],
-    seed: Any,
-    return_curve: bool,
-    *,
-    insert: bool,
-) -> Any:
+    responses: Responses, maps: ArrayLike, fill: str, spacing: str, steps: int, world: World,
+    seed: Seed, return_curve: bool, insert: bool,
+) -> Any:  # fmt: skip
     maps = responses.check_maps(maps)
     check_bool("return_curve", return_curve)
-    scale = pixels_per_unit(target, maps.shape[1:])
+    scale = responses.pixels_per_unit
     if check_choice("fill", fill, (*FILLS, "render")) == "render":
         if return_curve:
             raise ValueError('`return_curve` must be False with fill="render".')
-        return scale * _edges_replaced(responses, maps, *world, seed, insert)
+        return scale * _edges_replaced(responses, maps, world, seed, insert)
     counts, places = _counts(maps[0].size, spacing, steps)
     rank = _ranks(maps, seed)
     filled = FILLS[fill](responses.images)
 
-    def variants(rows: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    def variants(rows: Array, numbers: Array) -> Array:
         first = (rank[rows] < counts[numbers, None, None])[..., None]
         return np.where(first != insert, filled[rows], responses.images[rows])
 
-    curves = scale * np.abs(
-        responses.of(variants, len(counts)) - responses.at(responses.images)[:, None]
-    )
+    before = responses.at(responses.images)[:, None]
+    curves = scale * np.abs(responses.of(variants, len(counts)) - before)
     scores = np.trapezoid(curves, places, axis=1) / (places[-1] - places[0])
     return (scores, counts, curves) if return_curve else scores
 
 
 def _edges_replaced(
-    responses: Responses,
-    maps: np.ndarray,
-    boxes: Any,
-    scene: Any,
-    labels: Any,
-    move: int,
-    seed: Any,
-    insert: bool,
-) -> np.ndarray:
+    responses: Responses, maps: Array, world: World, seed: Seed, insert: bool
+) -> Array:
+    boxes, scene, labels, move = world
     boxes, scene = check_world(boxes, scene, responses.images)
     check_int("move", move, low=1, high=max(scene.size))
     check_int("seed", seed, low=0)
@@ -235,7 +187,7 @@ def _edges_replaced(
     return np.where(legal, area, np.nan)
 
 
-def _counts(pixels: int, spacing: str, steps: int) -> tuple[np.ndarray, np.ndarray]:
+def _counts(pixels: int, spacing: str, steps: int) -> tuple[Array, Array]:
     """Return the numbers of pixels at which a curve is read, and their places on its axis."""
     check_int("steps", steps, low=1)
     if check_choice("spacing", spacing, SPACINGS) == "linear":
@@ -249,7 +201,7 @@ def _counts(pixels: int, spacing: str, steps: int) -> tuple[np.ndarray, np.ndarr
     return counts, np.log2(np.maximum(counts, 0.5))
 
 
-def _ranks(maps: np.ndarray, seed: Any) -> np.ndarray:
+def _ranks(maps: Array, seed: Seed) -> Array:
     """Return each pixel's place by decreasing |a|, equal ones in random order."""
     size = np.abs(flat(maps))
     chance = check_generator(seed).random(size.shape)
@@ -257,14 +209,14 @@ def _ranks(maps: np.ndarray, seed: Any) -> np.ndarray:
     return np.lexsort((chance, -size), axis=1).argsort(axis=1).reshape(maps.shape)
 
 
-def _blur(images: np.ndarray) -> np.ndarray:
+def _blur(images: Array) -> Array:
     from scipy.ndimage import gaussian_filter
 
     sigma = min(images.shape[1:3]) / 8
     return gaussian_filter(images, (0, sigma, sigma, 0), mode="nearest")
 
 
-FILLS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+FILLS: dict[str, Callable[[Array], Array]] = {
     "black": np.zeros_like,
     "mean": lambda images: np.broadcast_to(images.mean((1, 2), keepdims=True), images.shape),
     "blur": _blur,

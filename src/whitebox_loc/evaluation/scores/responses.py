@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from whitebox_loc._types import Array, ArrayLike
 from whitebox_loc._validation import check_int, check_model
 from whitebox_loc.evaluation.scores.checking import check_maps, check_shown
 from whitebox_loc.introspect.targets import as_target
@@ -16,28 +17,23 @@ from whitebox_loc.introspect.tracing.inputs import Inputs
 
 
 class Responses:
-    """One target of a model, at variants of some images.
+    """One target of a model, whatever `saliency` takes as one, at variants of some images.
 
-    Parameters
-    ----------
-    model : keras.Model
-    images : float array (n, height, width, channels)
-    target : whatever `saliency` takes as one target
-    batch_size : int
-        Most images in one pass.
+    ``pixels_per_unit`` turns a target in fractions into pixels; 1 if it is no coordinate.
     """
 
-    def __init__(self, model: keras.Model, images: Any, target: Any, batch_size: int) -> None:
+    def __init__(self, model: keras.Model, images: ArrayLike, target: Any, batch_size: int) -> None:
         self.images = check_shown(images)
         check_int("batch_size", batch_size, low=1)
         inputs = Inputs(self.images, (), 0)
         self._query = Query(check_model(model), inputs, [as_target(target)], "identity", batch_size)
         self._batch = batch_size
+        self.pixels_per_unit = _pixels_per_unit(target, self.images.shape[1:3])
 
     def __len__(self) -> int:
         return len(self.images)
 
-    def check_maps(self, maps: Any) -> np.ndarray:
+    def check_maps(self, maps: ArrayLike) -> Array:
         """Return maps if there is one for each image."""
         maps = check_maps(maps)
         if maps.shape != self.images.shape[:3]:
@@ -47,11 +43,11 @@ class Responses:
             )
         return maps
 
-    def at(self, images: np.ndarray) -> np.ndarray:
+    def at(self, images: Array) -> Array:
         """Return the target, float64 (n,), at one variant of each image."""
         return self.of(lambda rows, _: images[rows], 1)[:, 0]
 
-    def of(self, make: Callable[[np.ndarray, np.ndarray], np.ndarray], count: int) -> np.ndarray:
+    def of(self, make: Callable[[Array, Array], Array], count: int) -> Array:
         """Return the target, float64 (n, count), at `count` variants of each image.
 
         ``make(rows, numbers)`` draws the variants of these numbers of the images `rows`.
@@ -65,8 +61,7 @@ class Responses:
         return values.reshape(len(self), count)
 
 
-def pixels_per_unit(target: Any, size: tuple[int, int]) -> float:
-    """Return what turns a target in fractions into pixels; 1 for targets that are no coordinate."""
+def _pixels_per_unit(target: Any, size: tuple[int, int]) -> float:
     height, width = size
     if not isinstance(target, str):
         return 1.0

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import keras
 import numpy as np
 
+from whitebox_loc._types import Array, ArrayLike, Seed, Tensor
 from whitebox_loc._validation import (
     check_bool,
     check_callable,
@@ -23,7 +25,7 @@ from whitebox_loc.evaluation.scores.stability import explained
 from whitebox_loc.introspect.tracing.layers import named_layers
 from whitebox_loc.models.initialization import kept_random_state, reinitialize
 
-Explain = Callable[[keras.Model, np.ndarray], Any]
+Explain = Callable[[keras.Model, Array], ArrayLike]
 
 ORDERS = ("top_down", "bottom_up")
 
@@ -33,7 +35,7 @@ RANDOM_WEIGHTS = 1
 
 def randomization(
     model: keras.Model,
-    images: Any,
+    images: ArrayLike,
     explain: Explain,
     *,
     similarity: str = "spearman",
@@ -41,7 +43,7 @@ def randomization(
     order: str = "top_down",
     samples: int = 1,
     noise: float = 0.1,
-    seed: Any = 0,
+    seed: Seed = 0,
     return_layers: bool = False,
 ) -> Any:
     r"""Return how alike maps stay while layer after layer gets random weights (MPRT).
@@ -109,22 +111,23 @@ def randomization(
     rng = _generator(seed)
     noises = _noises(rng, samples, noise)
 
-    def maps_of(any_model: keras.Model) -> np.ndarray:
-        maps = np.mean([_maps(explain, any_model, images + grain(images)) for grain in noises], 0)
+    def maps_of(any_model: keras.Model) -> Array:
+        points = (images + draw(images.shape) for draw in noises)
+        maps = np.mean([explained(partial(explain, any_model), each) for each in points], 0)
         return np.abs(maps) if absolute else maps
 
     before = maps_of(model)
     names, steps = [], []
-    for name, changed in _cascade(model, order, rng):
+    for name, variant in _cascade(model, order, rng):
         names.append(name)
-        steps.append(compare(before, maps_of(changed)))
+        steps.append(compare(before, maps_of(variant)))
     scores = np.mean(steps, axis=0)
     return (scores, names, np.stack(steps)) if return_layers else scores
 
 
 def efficient_randomization(
-    model: keras.Model, images: Any, explain: Explain, *, bins: int = 100, seed: Any = 0
-) -> np.ndarray:
+    model: keras.Model, images: ArrayLike, explain: Explain, *, bins: int = 100, seed: Seed = 0
+) -> Array:
     """Return by how much maps get more complex when all weights are random (efficient MPRT).
 
     (h' - h) / h, with h the entropy of the histogram of a map's values for the model itself, and
@@ -132,12 +135,10 @@ def efficient_randomization(
 
     Parameters
     ----------
-    model, images, explain
+    model, images, explain, seed
         As for `randomization`.
     bins : int, default 100
         Equal bins between each map's least and greatest value.
-    seed : int or Generator, default 0
-        As for `randomization`.
 
     Returns
     -------
@@ -147,11 +148,7 @@ def efficient_randomization(
     Raises
     ------
     ValueError, TypeError
-        As `randomization`.
-
-    References
-    ----------
-    A. Hedström et al., "A fresh look at sanity checks for saliency maps", 2024, arXiv:2405.02383.
+        As `randomization`, where the paper is named, too.
 
     Examples
     --------
@@ -165,12 +162,12 @@ def efficient_randomization(
     check_int("bins", bins, low=2, high=MOST_SAMPLES)
     _check_explain(explain)
     random, _ = _randomized(model, _generator(seed))
-    before = _histogram_entropy(_maps(explain, model, images), bins)
-    after = _histogram_entropy(_maps(explain, random, images), bins)
+    maps = (explained(partial(explain, each), images) for each in (model, random))
+    before, after = (_histogram_entropy(each, bins) for each in maps)
     return ratio(after - before, before)
 
 
-def _check_explain(explain: Any) -> None:
+def _check_explain(explain: object) -> None:
     check_callable("explain", explain, 2, "from a model and images to maps")
     if isinstance(explain, keras.layers.Layer):
         raise TypeError(
@@ -183,28 +180,28 @@ def _cascade(
     model: keras.Model, order: str, rng: np.random.Generator
 ) -> Iterator[tuple[str, keras.Model]]:
     """Yield a copy of the model again and again, one more layer randomized each time."""
-    changed, fresh = _randomized(model, rng)
-    changed.set_weights(model.get_weights())
-    layers = named_layers(changed)
+    copy, fresh = _randomized(model, rng)
+    copy.set_weights(model.get_weights())
+    layers = named_layers(copy)
     for name in list(fresh) if order == "bottom_up" else reversed(fresh):
         for variable, value in zip(_own(layers[name]), fresh[name], strict=True):
             variable.assign(value)
-        yield name, changed
+        yield name, copy
 
 
-def _generator(seed: Any) -> np.random.Generator:
+def _generator(seed: Seed) -> np.random.Generator:
     """Return a generator that no model draws its first weights from, whatever its seed."""
     return np.random.default_rng(branch(seed_root(seed), RANDOM_WEIGHTS))
 
 
 def _randomized(
     model: keras.Model, rng: np.random.Generator
-) -> tuple[keras.Model, dict[str, list[np.ndarray]]]:
+) -> tuple[keras.Model, dict[str, list[Array]]]:
     """Return a copy with random weights, and those of each layer that they change."""
-    changed = _copy(model)
-    layers = {name: own for name, layer in named_layers(changed).items() if (own := _own(layer))}
+    copy = _copy(model)
+    layers = {name: own for name, layer in named_layers(copy).items() if (own := _own(layer))}
     before = {name: [v.numpy() for v in own] for name, own in layers.items()}
-    reinitialize(changed, seed=rng)
+    reinitialize(copy, seed=rng)
     fresh = {name: [v.numpy() for v in own] for name, own in layers.items()}
     fresh = {n: new for n, new in fresh.items() if not all(map(np.array_equal, new, before[n]))}
     if not fresh:
@@ -212,10 +209,10 @@ def _randomized(
             f"`model` {model.name!r} cannot be randomized: the initializers of its layers draw the "
             "weights that it has. Give a layer a random initializer, such as 'glorot_uniform'."
         )
-    return changed, fresh
+    return copy, fresh
 
 
-def _own(layer: keras.Layer) -> list[Any]:
+def _own(layer: keras.Layer) -> list[Tensor]:
     """Return the weights that a layer holds itself, not those of layers inside it."""
     return list(layer._trainable_variables + layer._non_trainable_variables)
 
@@ -236,34 +233,27 @@ def _copy(model: keras.Model) -> keras.Model:
     return copy
 
 
-def _noises(rng: np.random.Generator, samples: int, noise: float) -> list[Callable[..., Any]]:
-    """Return functions that draw the noise of each sample, the same at every call."""
+def _noises(rng: np.random.Generator, samples: int, noise: float) -> list[Callable[..., Array]]:
+    """Return functions from a shape to the noise of each sample, the same at every call."""
     check_int("samples", samples, low=1, high=MOST_SAMPLES)
     check_real("noise", noise, low=0)
     if samples == 1:
-        return [lambda images: np.float32(0)]
-    seeds = rng.integers(2**32, size=samples)
+        return [partial(np.zeros, dtype=np.float32)]
 
-    def grain(seed: int) -> Callable[..., Any]:
-        return lambda images: (
-            np.float32(noise)
-            * np.random.default_rng(seed).standard_normal(images.shape, dtype=np.float32)
-        )
+    def grain(seed: int, shape: tuple[int, ...]) -> Array:
+        draw = np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
+        return np.float32(noise) * draw
 
-    return [grain(int(seed)) for seed in seeds]
+    return [partial(grain, int(seed)) for seed in rng.integers(2**32, size=samples)]
 
 
-def _maps(explain: Explain, model: keras.Model, images: np.ndarray) -> np.ndarray:
-    return explained(lambda shown: explain(model, shown), images)
-
-
-def _histogram_entropy(maps: np.ndarray, bins: int) -> np.ndarray:
+def _histogram_entropy(maps: Array, bins: int) -> Array:
     counts = np.stack([np.histogram(_span(m), bins)[0] for m in flat(maps)])
     share = counts / counts.sum(1, keepdims=True)
     return -(share * np.log(np.where(share > 0, share, 1))).sum(1) + 0.0
 
 
-def _span(values: np.ndarray) -> np.ndarray:
+def _span(values: Array) -> Array:
     """Shift and stretch to 0..1, which moves no value to another bin; tiny ranges would fail."""
     low, high = values.min(), values.max()
     return (values - low) / (high - low) if high > low else np.zeros_like(values)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from whitebox_loc._types import Array, ArrayLike
 from whitebox_loc._validation import check_boxes, check_choice
 from whitebox_loc.data.render import check_labels
 from whitebox_loc.data.scenes import Scene, as_scene, level_range
@@ -13,13 +12,13 @@ from whitebox_loc.evaluation.truth import EDGE_SIGNS, evidence_mask
 
 
 def evidence_signs(
-    boxes: Any,
+    boxes: ArrayLike,
     scene: Scene,
     coordinate: str = "top",
     *,
-    labels: Any = None,
-    images: Any = None,
-) -> np.ndarray:
+    labels: ArrayLike = None,
+    images: ArrayLike = None,
+) -> Array:
     """Return the sign of a coordinate's change by brightness on its evidence; 0 elsewhere.
 
     Parameters
@@ -42,8 +41,8 @@ def evidence_signs(
 
     Raises
     ------
-    ValueError
-        If the coordinate is unknown, or as `evidence_mask`.
+    ValueError, TypeError
+        As `evidence_mask`.
 
     Examples
     --------
@@ -55,15 +54,12 @@ def evidence_signs(
     """
     edges = EDGE_SIGNS[check_choice("coordinate", coordinate, EDGE_SIGNS)]
     scene = as_scene(scene)
-    total = np.sum(
-        [sign * evidence_of(boxes, scene, edge, labels) for edge, sign in edges.items()],
-        axis=0,
-        dtype=np.int8,
-    )
+    masks = [sign * evidence_of(boxes, scene, edge, labels) for edge, sign in edges.items()]
+    total = np.sum(masks, axis=0, dtype=np.int8)
     return (np.sign(total) * polarity(boxes, scene, images)[:, None, None]).astype(np.int8)
 
 
-def polarity(boxes: Any, scene: Scene, images: Any = None) -> np.ndarray:
+def polarity(boxes: ArrayLike, scene: Scene, images: ArrayLike = None) -> Array:
     """Return 1 for each image with a bright shape on a dark background, -1 for the opposite (n,).
 
     The scene says so, unless it inverts a share of its images: then inside and outside of the
@@ -83,7 +79,7 @@ def polarity(boxes: Any, scene: Scene, images: Any = None) -> np.ndarray:
     return np.where(excess == 0, bright, np.sign(excess)).astype(np.int64)
 
 
-def evidence_of(boxes: Any, scene: Scene, coordinate: str, labels: Any = None) -> np.ndarray:
+def evidence_of(boxes: ArrayLike, scene: Scene, coordinate: str, labels: ArrayLike = None) -> Array:
     """Return the evidence mask of a coordinate (n, height, width), each image with its shape."""
     boxes = check_boxes("boxes", boxes)
     shapes = [scene.shapes[kind] for kind in check_labels(labels, len(boxes), scene.shapes)]

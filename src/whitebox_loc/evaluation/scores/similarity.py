@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 
+from whitebox_loc._types import Array
 from whitebox_loc.evaluation.scores.checking import flat
 
 
-def rank_correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+def rank_correlation(first: Array, second: Array) -> Array:
     """Return Spearman's correlation (n,) of maps (n, height, width), ties with mean ranks.
 
     NaN where the first map is constant: it ranks nothing. 0 where only the second is.
@@ -23,7 +24,7 @@ def rank_correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.where((a != 0).any(1), np.clip(cosine, -1, 1), np.nan)
 
 
-def structural_similarity(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+def structural_similarity(first: Array, second: Array) -> Array:
     """Return the mean SSIM (n,) of maps (n, height, width), each divided by its largest |a|.
 
     Gaussian windows of 1.5 pixels, cut off at 5, and constants for values of range 2. NaN where
@@ -43,18 +44,18 @@ def structural_similarity(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.where(flat(first).any(1), index, np.nan)
 
 
-def _unit(maps: np.ndarray) -> np.ndarray:
+def _unit(maps: Array) -> Array:
     largest = np.abs(maps).max((1, 2), keepdims=True)
     return maps / np.where(largest > 0, largest, 1)
 
 
-def _window(maps: np.ndarray) -> np.ndarray:
+def _window(maps: Array) -> Array:
     from scipy.ndimage import gaussian_filter
 
     return gaussian_filter(maps, (0, 1.5, 1.5), radius=(0, 5, 5), mode="reflect")
 
 
-SIMILARITIES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+SIMILARITIES: dict[str, Callable[[Array, Array], Array]] = {
     "spearman": rank_correlation,
     "ssim": structural_similarity,
 }

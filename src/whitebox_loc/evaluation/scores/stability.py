@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
+from whitebox_loc._types import Array, ArrayLike, Seed
 from whitebox_loc._validation import (
     check_bool,
     check_callable,
@@ -24,14 +24,14 @@ from whitebox_loc.evaluation.scores.checking import (
 
 
 def max_sensitivity(
-    explain: Callable[[np.ndarray], Any],
-    images: Any,
+    explain: Callable[[Array], ArrayLike],
+    images: ArrayLike,
     *,
     radius: float = 0.02,
     samples: int = 8,
     relative: bool = True,
-    seed: Any = 0,
-) -> np.ndarray:
+    seed: Seed = 0,
+) -> Array:
     """Return the largest change of a map over random tiny changes of the image.
 
     Parameters
@@ -82,13 +82,13 @@ def max_sensitivity(
     change = np.full(len(images), np.nan)
     for _ in range(samples):
         points = images + rng.uniform(-radius, radius, images.shape).astype(np.float32)
-        moved = _norm(explained(explain, points) - maps)
+        distance = _norm(explained(explain, points) - maps)
         # An image that rounding leaves as it was says nothing.
-        change = np.fmax(change, np.where((points != images).any((1, 2, 3)), moved, np.nan))
+        change = np.fmax(change, np.where((points != images).any((1, 2, 3)), distance, np.nan))
     return ratio(change, _norm(maps)) if relative else change
 
 
-def explained(explain: Callable[[np.ndarray], Any], images: np.ndarray) -> np.ndarray:
+def explained(explain: Callable[[Array], ArrayLike], images: Array) -> Array:
     """Return ``explain(images)`` as float64, after checking that there is a map an image."""
     maps = check_maps(explain(images), "explain(images)")
     if maps.shape != images.shape[:3]:
@@ -98,5 +98,5 @@ def explained(explain: Callable[[np.ndarray], Any], images: np.ndarray) -> np.nd
     return maps.astype(np.float64)
 
 
-def _norm(maps: np.ndarray) -> np.ndarray:
+def _norm(maps: Array) -> Array:
     return np.linalg.norm(flat(maps), axis=1)
