@@ -111,10 +111,11 @@ def _prove(options: argparse.Namespace) -> int:
     _quiet_tensorflow()
     from pathlib import Path
 
-    from whitebox_loc import models, verification
+    from whitebox_loc import verification
+    from whitebox_loc.models.files import read_model
 
     proof = verification.prove(
-        models.load(options.model),
+        read_model("MODEL", Path(options.model)),
         options.scene,
         options.how,
         canvas="any" if options.any_canvas else None,

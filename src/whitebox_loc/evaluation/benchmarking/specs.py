@@ -21,6 +21,7 @@ from whitebox_loc.evaluation.scores import METRICS
 from whitebox_loc.evaluation.scores.record import Metric
 from whitebox_loc.introspect import METHODS
 from whitebox_loc.introspect.methods import Method
+from whitebox_loc.models.files import read_model
 
 BASELINES = ("random", "edge_detector", "blurred_oracle")
 """Controls that stand in every table, so that a score can be read against them."""
@@ -187,13 +188,7 @@ def _own_spec(name: str, model: Any, folder: Path | None) -> ModelSpec:
     path = Path(model)
     if not path.is_file():
         check_choice(f"models[{name!r}]", str(model), [*networks.COMPILED, "a path of a file"])
-    try:
-        loaded = keras.models.load_model(path, compile=False)
-    except Exception as error:
-        raise ValueError(
-            f"`models[{name!r}]` {str(path)!r} is not a readable .keras file "
-            f"({type(error).__name__}: {shortened(str(error))})."
-        ) from error
+    loaded = read_model(f"models[{name!r}]", path)
     return _spec(name, loaded, path=str(path.resolve()))
 
 
