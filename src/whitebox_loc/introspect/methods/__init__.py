@@ -8,11 +8,7 @@ import sys
 from whitebox_loc.introspect.methods.cam import cams, channels
 from whitebox_loc.introspect.methods.gradient import gradients, noise
 from whitebox_loc.introspect.methods.intervention import moved_edges
-from whitebox_loc.introspect.methods.perturbation import (
-    occlusion_and_rise,
-    sensitivity,
-    surrogates,
-)
+from whitebox_loc.introspect.methods.perturbation import occlusion_and_rise, sensitivity, surrogates
 from whitebox_loc.introspect.methods.propagation import deeplift, lrp, rules
 from whitebox_loc.introspect.methods.record import Maps, Method
 

@@ -5,11 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from whitebox_loc.introspect.methods.propagation.operations import (
-    MATRICES,
-    Route,
-    changes_smoothly,
-)
+from whitebox_loc.introspect.methods.propagation.operations import MATRICES, Route, changes_smoothly
 from whitebox_loc.introspect.tracing.graphs import CALLS, ancestors, body_of, reached_from
 
 _JUMPS = frozenset({"Round", "Rint", "Floor", "Ceil", "Sign", "FloorDiv", "StopGradient"})
@@ -95,12 +91,7 @@ def no_rule(operation: Any) -> str:
 
 
 def refuse(
-    method: str,
-    operation: Any,
-    owner: tuple[str, Any] | None,
-    why: str,
-    *,
-    smooth: bool = True,
+    method: str, operation: Any, owner: tuple[str, Any] | None, why: str, *, smooth: bool = True
 ) -> ValueError:
     """Return the error for an operation that a method has no rule for.
 

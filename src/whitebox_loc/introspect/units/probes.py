@@ -11,12 +11,7 @@ import numpy as np
 import tensorflow as tf
 from scipy import linalg
 
-from whitebox_loc._validation import (
-    check_choice,
-    check_int,
-    check_model,
-    check_real,
-)
+from whitebox_loc._validation import check_choice, check_int, check_model, check_real
 from whitebox_loc.data import Scene, as_scene
 from whitebox_loc.introspect.tracing.capture import forward, traced
 from whitebox_loc.introspect.tracing.inputs import Inputs, beside

@@ -10,13 +10,7 @@ import keras
 import numpy as np
 from scipy.stats import binned_statistic
 
-from whitebox_loc._validation import (
-    check_choice,
-    check_int,
-    check_memory,
-    check_model,
-    shortened,
-)
+from whitebox_loc._validation import check_choice, check_int, check_memory, check_model, shortened
 from whitebox_loc.data import Scene, as_scene
 from whitebox_loc.introspect.tracing.inputs import beside
 from whitebox_loc.introspect.tracing.layers import find_layers

@@ -72,11 +72,7 @@ def expected_gradients(
 
 
 def blur_ig(
-    query: Query,
-    *,
-    steps: int = 50,
-    rule: str = "gauss_legendre",
-    max_sigma: float | None = None,
+    query: Query, *, steps: int = 50, rule: str = "gauss_legendre", max_sigma: float | None = None
 ) -> Maps:
     """Integrate the gradient along the path on which a blurred image becomes sharp.
 

@@ -8,12 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from whitebox_loc._validation import (
-    check_generator,
-    check_int,
-    check_memory,
-    check_real,
-)
+from whitebox_loc._validation import check_generator, check_int, check_memory, check_real
 from whitebox_loc.introspect.methods.interpolation import hats, spread
 from whitebox_loc.introspect.methods.perturbation.masks import Masks, Sums, weighted_sums
 from whitebox_loc.introspect.methods.record import Maps

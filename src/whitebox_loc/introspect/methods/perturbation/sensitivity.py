@@ -17,12 +17,7 @@ _ROUNDING = 1e-6
 
 
 def sobol(
-    query: Query,
-    *,
-    segments: Any = (8, 8),
-    samples: int = 32,
-    baseline: Any = 0.0,
-    seed: Any = 0,
+    query: Query, *, segments: Any = (8, 8), samples: int = 32, baseline: Any = 0.0, seed: Any = 0
 ) -> Maps:
     """Estimate the total-order Sobol index of each segment, with Jansen's estimator.
 
@@ -59,12 +54,7 @@ def sobol(
 
 
 def hsic(
-    query: Query,
-    *,
-    segments: Any = (8, 8),
-    samples: int = 512,
-    baseline: Any = 0.0,
-    seed: Any = 0,
+    query: Query, *, segments: Any = (8, 8), samples: int = 512, baseline: Any = 0.0, seed: Any = 0
 ) -> Maps:
     """Measure the dependence between the target and whether each segment is seen.
 

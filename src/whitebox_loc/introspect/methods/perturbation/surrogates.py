@@ -18,12 +18,7 @@ from whitebox_loc.introspect.targets.query import Query
 
 
 def kernel_shap(
-    query: Query,
-    *,
-    segments: Any = (4, 4),
-    samples: int = 512,
-    baseline: Any = 0.0,
-    seed: Any = 0,
+    query: Query, *, segments: Any = (4, 4), samples: int = 512, baseline: Any = 0.0, seed: Any = 0
 ) -> Maps:
     """Estimate the Shapley value of each segment, by weighted least squares.
 

@@ -117,10 +117,7 @@ class AffineLayer:
         if self._scale is None:
             return positive, negative
         upright = self._scale >= 0
-        return (
-            tf.where(upright, positive, negative),
-            tf.where(upright, negative, positive),
-        )
+        return (tf.where(upright, positive, negative), tf.where(upright, negative, positive))
 
     def _behind(self, tensor: Any, shift: bool = False) -> Any:
         for operation, signal in self.tail:

@@ -212,11 +212,7 @@ class _Back:
     """How relevance goes back through each operation of a route."""
 
     def __init__(
-        self,
-        route: Route,
-        layers: dict[Any, AffineLayer],
-        composite: Composite,
-        owner: Owners,
+        self, route: Route, layers: dict[Any, AffineLayer], composite: Composite, owner: Owners
     ) -> None:
         self.route, self.layers, self.composite, self.owner = route, layers, composite, owner
         self.covered = {

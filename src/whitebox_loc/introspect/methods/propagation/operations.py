@@ -16,12 +16,7 @@ import keras
 import tensorflow as tf
 
 from whitebox_loc.introspect.tracing.capture import Forward
-from whitebox_loc.introspect.tracing.graphs import (
-    REARRANGEMENTS,
-    ancestors,
-    body_of,
-    reached_from,
-)
+from whitebox_loc.introspect.tracing.graphs import REARRANGEMENTS, ancestors, body_of, reached_from
 from whitebox_loc.introspect.tracing.layers import named_layers
 
 _HALVES = {kind.as_datatype_enum: kind for kind in (tf.float16, tf.bfloat16)}
@@ -284,11 +279,7 @@ def pull(
     outputs = again(operation, inputs)
     there = [i for i, value in enumerate(values) if value is not None]
     sources = [inputs[i] for i in active]
-    slopes = tf.gradients(
-        [outputs[i] for i in there],
-        sources,
-        [values[i] for i in there],
-    )
+    slopes = tf.gradients([outputs[i] for i in there], sources, [values[i] for i in there])
     return [(operation.inputs[i], g) for i, g in zip(active, slopes, strict=True)]
 
 

@@ -189,10 +189,7 @@ class Gamma(_Signed):
         more = self.gamma * tf.where(is_positive, positive, negative)
         share = self.over(relevance, positive + negative + more)
         emphasised = (1.0 + self.gamma) * share
-        return (
-            tf.where(is_positive, emphasised, share),
-            tf.where(is_positive, share, emphasised),
-        )
+        return (tf.where(is_positive, emphasised, share), tf.where(is_positive, share, emphasised))
 
 
 @dataclass(frozen=True)
