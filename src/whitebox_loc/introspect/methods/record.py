@@ -7,7 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
+from whitebox_loc._types import Array, Tensor
+from whitebox_loc.introspect.tracing.capture import Forward
+
+Read = Callable[..., tuple[list[Tensor], Forward]]
+"""How a compiled function runs the model, see `Query.function`: it returns targets and pass."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +27,8 @@ class Maps:
         that the targets at the images are compared with.
     """
 
-    values: np.ndarray
-    reference: Callable[[], np.ndarray] | None = None
+    values: Array
+    reference: Callable[[], Array] | None = None
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from whitebox_loc._types import Array, ArrayLike, Tensor
 from whitebox_loc._validation import check_bool
 from whitebox_loc.introspect.methods.baselines import baseline_images
 from whitebox_loc.introspect.methods.cam.cams import finished
@@ -18,13 +19,14 @@ from whitebox_loc.introspect.methods.cam.feature_maps import (
     on_image,
     spread_all,
 )
-from whitebox_loc.introspect.methods.record import Maps
+from whitebox_loc.introspect.methods.record import Maps, Read
 from whitebox_loc.introspect.targets.query import Query
+from whitebox_loc.introspect.tracing.capture import Traced
 from whitebox_loc.introspect.tracing.inputs import fixed_spec
 
 # From `read`, images, the call name of a layer, its output there, the targets (k, r), numbers of
 # s channels and what else the method needs to the effect of each channel, (k, s, r).
-Trial = Callable[..., Any]
+Trial = Callable[..., Tensor]
 
 
 def ablationcam(
@@ -44,7 +46,7 @@ def scorecam(
     layer: str | None = None,
     relu: bool = False,
     align: str = "auto",
-    baseline: Any = 0.0,
+    baseline: ArrayLike = 0.0,
     softmax: bool = False,
 ) -> Maps:
     """Weight each feature map with the rise of the target when the image is seen through it.
@@ -62,7 +64,9 @@ def scorecam(
     return _from_trials(query, key, trial, layer, relu, align, [base], softmax=softmax)
 
 
-def _falls(read: Any, images: Any, name: str, features: Any, values: Any, channels: Any) -> Any:
+def _falls(
+    read: Read, images: Tensor, name: str, features: Tensor, values: Tensor, channels: Tensor
+) -> Tensor:
     """Return by how much each target falls when a channel is set to zero."""
     keep = 1.0 - tf.one_hot(channels, features.shape[-1])
     without = features * tf.cast(keep, features.dtype)[:, None, None, None, :]
@@ -75,18 +79,18 @@ def _falls(read: Any, images: Any, name: str, features: Any, values: Any, channe
 
 
 def _rises(
-    read: Any,
-    images: Any,
+    read: Read,
+    images: Tensor,
     name: str,
-    features: Any,
-    values: Any,
-    channels: Any,
-    base: Any,
+    features: Tensor,
+    values: Tensor,
+    channels: Tensor,
+    base: Tensor,
     *,
     size: tuple[int, int],
     align: str,
     black: bool,
-) -> Any:
+) -> Tensor:
     """Return by how much each target rises when the baseline is seen through a channel."""
     places = _matrices(features.shape[1:3], size, align)
     points = _seen_through(features, channels, *places, images, None if black else base[0])
@@ -98,8 +102,13 @@ def _rises(
 
 
 def _seen_through(
-    features: Any, channels: Any, rows: Any, columns: Any, images: Any, base: Any
-) -> Any:
+    features: Tensor,
+    channels: Tensor,
+    rows: Tensor,
+    columns: Tensor,
+    images: Tensor,
+    base: Tensor | None,
+) -> Tensor:
     """Return images (s, r, h, w, c) mixed with a baseline by channels laid on them."""
     chosen = tf.gather(tf.transpose(features, (3, 0, 1, 2)), channels)
     placed = spread_all(tf.cast(chosen, tf.float32), rows, columns)
@@ -110,7 +119,7 @@ def _seen_through(
     return share * images if base is None else share * images + (1.0 - share) * base
 
 
-def _matrices(places: Any, size: tuple[int, int], align: str) -> tuple[np.ndarray, np.ndarray]:
+def _matrices(places: Sequence[int], size: tuple[int, int], align: str) -> tuple[Array, Array]:
     """Return what lays a map (h, w) on the image, one side after the other.
 
     Columns of the middle of maps that are 1 in one row and 0 elsewhere, and the reverse.
@@ -124,7 +133,7 @@ def _matrices(places: Any, size: tuple[int, int], align: str) -> tuple[np.ndarra
         return rows.numpy(), columns.numpy()
 
 
-def _by_copy(values: list[Any], copies: Any) -> Any:
+def _by_copy(values: list[Tensor], copies: Tensor) -> Tensor:
     return tf.reshape(tf.stack(values), (len(values), copies, -1))
 
 
@@ -135,7 +144,7 @@ def _from_trials(
     layer: str | None,
     relu: bool,
     align: str,
-    constants: Sequence[np.ndarray] = (),
+    constants: Sequence[Array] = (),
     *,
     softmax: bool = False,
 ) -> Maps:
@@ -149,12 +158,14 @@ def _from_trials(
     together, beside = max(1, query.batch_size // (count + 2)), 1 + len(constants)
     whole = query.batch_size >= count + beside
 
-    def at_once(read: Any, images: Any, *constants: Any) -> Any:
+    def at_once(read: Read, images: Tensor, *constants: Tensor) -> Tensor:
         _, features, targets = feature_maps(query, read, images, layer)
         channels, values = tf.range(features.shape[-1]), tf.stack(targets)
         return weigh(features, trial(read, images, name, features, values, channels, *constants))
 
-    def tried(read: Any, images: Any, features: Any, values: Any, *rest: Any) -> Any:
+    def tried(
+        read: Read, images: Tensor, features: Tensor, values: Tensor, *rest: Tensor
+    ) -> Tensor:
         return trial(read, images, name, features, values, *rest)
 
     parts = []
@@ -176,18 +187,24 @@ def _from_trials(
 
 
 def _weighed(
-    features: Any, weights: Any, *, size: tuple[int, int], relu: bool, align: str, softmax: bool
-) -> Any:
+    features: Tensor,
+    weights: Tensor,
+    *,
+    size: tuple[int, int],
+    relu: bool,
+    align: str,
+    softmax: bool,
+) -> Tensor:
     weights = tf.nn.softmax(weights, axis=1) if softmax else weights
     maps = tf.einsum("kcr,rhwc->krhw", weights, tf.cast(features, tf.float32))
     return finished(maps, size, relu, align)
 
 
-def _reader(query: Query, layer: str | None) -> Any:
+def _reader(query: Query, layer: str | None) -> Traced:
     """Return a function of `Query.tensors` to feature maps and targets, with the layer noted."""
     notes: dict[str, Any] = {}
 
-    def build(read: Any, images: Any) -> Any:
+    def build(read: Read, images: Tensor) -> Tensor:
         notes["layer"], output, targets = feature_maps(query, read, images, layer)
         notes["channels"] = output.shape[-1]
         return output, tf.stack(targets)
@@ -195,12 +212,12 @@ def _reader(query: Query, layer: str | None) -> Any:
     return query.function(("feature_maps", layer), build, notes=notes)
 
 
-def _slices(count: int, together: int) -> list[Any]:
+def _slices(count: int, together: int) -> list[Tensor]:
     numbers = np.arange(count, dtype=np.int32)
     return [tf.constant(numbers[i : i + together]) for i in range(0, count, together)]
 
 
-def _only_baseline(baseline: Any, shape: tuple[int, ...]) -> np.ndarray:
+def _only_baseline(baseline: ArrayLike, shape: tuple[int, ...]) -> Array:
     bases = baseline_images(baseline, shape)
     if len(bases) != 1:
         raise ValueError(

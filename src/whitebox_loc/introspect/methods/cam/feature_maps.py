@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from whitebox_loc._types import Tensor
 from whitebox_loc._validation import check_bool, check_choice, shortened
 from whitebox_loc.introspect.methods.interpolation import hats, spread
+from whitebox_loc.introspect.methods.record import Read
 from whitebox_loc.introspect.targets.query import Query
 from whitebox_loc.introspect.tracing.capture import Forward
 from whitebox_loc.introspect.tracing.graphs import tensors_behind
@@ -30,7 +32,9 @@ def check_options(query: Query, layer: Any, relu: Any, align: Any) -> None:
     check_choice("align", align, ALIGNMENTS)
 
 
-def feature_maps(query: Query, read: Any, images: Any, layer: str | None) -> Any:
+def feature_maps(
+    query: Query, read: Read, images: Tensor, layer: str | None
+) -> tuple[str, Tensor, list[Tensor]]:
     """Return the call name of a layer, its output (n, h, w, c) and the targets, in a trace.
 
     Without `layer`, it is the last one with more than one place that all targets depend on.
@@ -40,8 +44,8 @@ def feature_maps(query: Query, read: Any, images: Any, layer: str | None) -> Any
 
 
 def all_feature_maps(
-    query: Query, read: Any, images: Any, layer: str | None
-) -> tuple[list[tuple[str, Any]], list[Any]]:
+    query: Query, read: Read, images: Tensor, layer: str | None
+) -> tuple[list[tuple[str, Tensor]], list[Tensor]]:
     """Return what `layers_with_places` does, and the targets, in a trace."""
     watch = list(named_layers(query.model)) if layer is None else [layer]
     targets, passed = read(images, watch=watch, require=layer is not None)
@@ -49,8 +53,8 @@ def all_feature_maps(
 
 
 def layers_with_places(
-    query: Query, passed: Forward, targets: Any, layer: str | None = None
-) -> list[tuple[str, Any]]:
+    query: Query, passed: Forward, targets: list[Tensor], layer: str | None = None
+) -> list[tuple[str, Tensor]]:
     """Return call names and outputs (n, h, w, c) of the layers that all targets depend on.
 
     The last comes first. With `layer`, of that one only.
@@ -69,7 +73,7 @@ def layers_with_places(
                     "that serves all targets."
                 )
         return [(layer, output)]
-    outputs: dict[Any, tuple[str, Any]] = {}
+    outputs: dict[Any, tuple[str, Tensor]] = {}
     for name, call in reversed(passed.named_calls().items()):
         output = call.output
         if _has_places(output) and all(output.ref() in behind for behind in upstream):
@@ -84,7 +88,7 @@ def layers_with_places(
     )
 
 
-def on_image(maps: Any, size: tuple[int, int], align: str) -> Any:
+def on_image(maps: Tensor, size: tuple[int, int], align: str) -> Tensor:
     """Lay maps (m, h, w, c) of a layer on the image: (m, height, width, c).
 
     ``"stretch"`` takes the h x w places for equal parts of the image and interpolates
@@ -101,7 +105,7 @@ def on_image(maps: Any, size: tuple[int, int], align: str) -> Any:
     return _centered(_centered(maps, size[0], 1), size[1], 2)
 
 
-def _stretched(maps: Any, size: tuple[int, int]) -> Any:
+def _stretched(maps: Tensor, size: tuple[int, int]) -> Tensor:
     # `tf.image.resize` is the same sum, one place after the other; these are matrix products.
     rows, columns = (
         # Middles of the image's pixels, in units of the parts.
@@ -113,14 +117,14 @@ def _stretched(maps: Any, size: tuple[int, int]) -> Any:
     return laid[:, 0, ..., None] if maps.shape[-1] == 1 else tf.transpose(laid, (0, 2, 3, 1))
 
 
-def spread_all(planes: Any, rows: Any, columns: Any) -> Any:
+def spread_all(planes: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """Return ``rows @ plane @ columns.T`` of planes (a, b, h, w)."""
     # Planes in one batch: TensorFlow 2.21 crashes where a matrix meets a batch of two axes.
     laid = spread(tf.reshape(planes, (-1, *planes.shape[2:])), rows, columns)
     return tf.reshape(laid, (*tf.unstack(tf.shape(planes)[:2]), *laid.shape[1:]))
 
 
-def _centered(maps: Any, length: int, axis: int) -> Any:
+def _centered(maps: Tensor, length: int, axis: int) -> Tensor:
     extra = maps.shape[axis] - length
     if extra % 2:
         # The middles lie half a place apart: the mean of neighbours lies between them.
@@ -134,15 +138,15 @@ def _centered(maps: Any, length: int, axis: int) -> Any:
     return _part(maps, extra // 2, length, axis)
 
 
-def _padded(maps: Any, by: int, axis: int) -> Any:
+def _padded(maps: Tensor, by: int, axis: int) -> Tensor:
     return tf.pad(maps, [[by, by] if a == axis else [0, 0] for a in range(4)])
 
 
-def _part(maps: Any, start: int, count: int, axis: int) -> Any:
+def _part(maps: Tensor, start: int, count: int, axis: int) -> Tensor:
     return maps[:, start : start + count] if axis == 1 else maps[:, :, start : start + count]
 
 
-def _has_places(output: Any) -> bool:
+def _has_places(output: Tensor) -> bool:
     shape = getattr(output, "shape", None)
     if shape is None or shape.rank != 4 or not output.dtype.is_floating:
         return False
@@ -150,7 +154,7 @@ def _has_places(output: Any) -> bool:
     return None not in (height, width) and height * width > 1
 
 
-def _check_places(layer: str, output: Any) -> None:
+def _check_places(layer: str, output: Tensor) -> None:
     if not _has_places(output):
         shapes = [tuple(t.shape) for t in tf.nest.flatten(output)]
         raise ValueError(

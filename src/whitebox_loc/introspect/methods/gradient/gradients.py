@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from whitebox_loc._types import Array, ArrayLike, Seed, Tensor
 from whitebox_loc._validation import check_generator, check_int, check_memory, check_real
-from whitebox_loc.introspect.methods.baselines import baseline_images
+from whitebox_loc.introspect.methods.baselines import baseline_images, mean_target
 from whitebox_loc.introspect.methods.gradient.paths import blur_matrices, quadrature
 from whitebox_loc.introspect.methods.record import Maps
 from whitebox_loc.introspect.targets.query import Path, Query
@@ -36,7 +36,7 @@ def deconvnet(query: Query) -> Maps:
 
 
 def integrated_gradients(
-    query: Query, *, steps: int = 50, rule: str = "gauss_legendre", baseline: Any = 0.0
+    query: Query, *, steps: int = 50, rule: str = "gauss_legendre", baseline: ArrayLike = 0.0
 ) -> Maps:
     """Integrate the gradient on the straight line from a baseline, times the difference.
 
@@ -48,11 +48,11 @@ def integrated_gradients(
     chosen = np.repeat(np.arange(len(bases)), steps)
     nodes, weights = np.tile(nodes, len(bases)), np.tile(weights / len(bases), len(bases))
     maps = query.path_sum(_straight, (bases[chosen], nodes, weights), samples=len(nodes))
-    return Maps(maps, lambda: _mean_value(query, bases, np.full(len(bases), 1 / len(bases))))
+    return Maps(maps, lambda: mean_target(query, bases))
 
 
 def expected_gradients(
-    query: Query, *, samples: int = 50, baseline: Any = (0.0, 1.0), seed: Any = 0
+    query: Query, *, samples: int = 50, baseline: ArrayLike = (0.0, 1.0), seed: Seed = 0
 ) -> Maps:
     """Average gradient times difference over random baselines and points on the line.
 
@@ -68,7 +68,7 @@ def expected_gradients(
     weights = np.full(samples, 1 / samples)
     shares = np.bincount(chosen, minlength=len(bases)) / samples
     maps = query.path_sum(_straight, (bases[chosen], nodes, weights), samples=samples)
-    return Maps(maps, lambda: _mean_value(query, bases, shares))
+    return Maps(maps, lambda: mean_target(query, bases, shares))
 
 
 def blur_ig(
@@ -90,7 +90,7 @@ def blur_ig(
     # The path runs from sigma down to 0, hence the sign.
     parameters = (*rows, *columns, -sigma * weights)
 
-    def reference() -> np.ndarray:
+    def reference() -> Array:
         most = np.array([sigma])
         first, last = blur_matrices(height, most)[0][0], blur_matrices(width, most)[0][0]
         blurred = np.einsum("ij,rjwc,vw->rivc", first, query.images, last, optimize=True)
@@ -106,7 +106,7 @@ def _pointwise(query: Query, name: str) -> Maps:
 
 
 @lru_cache(maxsize=8)
-def _blurs(length: int, sigma: float, rule: str, steps: int) -> tuple[np.ndarray, np.ndarray]:
+def _blurs(length: int, sigma: float, rule: str, steps: int) -> tuple[Array, Array]:
     """Return `blur_matrices` of a path; they take longer than the gradients of one image."""
     matrices = blur_matrices(length, sigma * quadrature(rule, steps)[0])
     for array in matrices:
@@ -114,15 +114,15 @@ def _blurs(length: int, sigma: float, rule: str, steps: int) -> tuple[np.ndarray
     return matrices
 
 
-def _plain(images: Any) -> tuple[Any, Any]:
+def _plain(images: Tensor) -> tuple[Tensor, Tensor]:
     return images[None], None
 
 
-def _times_itself(images: Any) -> tuple[Any, Any]:
+def _times_itself(images: Tensor) -> tuple[Tensor, Tensor]:
     return images[None], images[None]
 
 
-def _straight(images: Any, start: Any, at: Any, weight: Any) -> tuple[Any, Any]:
+def _straight(images: Tensor, start: Tensor, at: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     """Give the points at share `at` (s,) of the line from `start` (s, h, w, c) to images."""
     difference = images - start[:, None]
     at, weight = (tf.reshape(a, (-1, 1, 1, 1, 1)) for a in (at, weight))
@@ -130,8 +130,13 @@ def _straight(images: Any, start: Any, at: Any, weight: Any) -> tuple[Any, Any]:
 
 
 def _blurred(
-    images: Any, rows: Any, rows_slope: Any, columns: Any, columns_slope: Any, weight: Any
-) -> tuple[Any, Any]:
+    images: Tensor,
+    rows: Tensor,
+    rows_slope: Tensor,
+    columns: Tensor,
+    columns_slope: Tensor,
+    weight: Tensor,
+) -> tuple[Tensor, Tensor]:
     """Give images blurred by the matrices (s, h, h) and (s, w, w), and their derivatives."""
     # Rows and columns last, so that every product is a matrix product.
     planes = tf.transpose(images, (0, 3, 1, 2))[None]
@@ -152,13 +157,3 @@ POINTWISE: dict[str, tuple[Path, str | None]] = {
     "deconvnet": (_plain, "deconv"),
 }
 """Methods whose maps are one `Query.path_sum` without samples: its path and rule."""
-
-
-def _mean_value(query: Query, images: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return the weighted mean (k, n) of the targets at images that do not depend on n."""
-    count = len(query)
-    mean = np.zeros((query.targets, count))
-    for image, weight in zip(images, weights, strict=True):
-        everywhere = np.broadcast_to(image, query.images.shape)
-        mean += weight * query.at(everywhere, np.arange(count)).values_everywhere()
-    return mean

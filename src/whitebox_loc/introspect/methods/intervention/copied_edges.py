@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from whitebox_loc._types import Array, Tensor
 from whitebox_loc.boxes.moves import move_edges
+from whitebox_loc.introspect.methods.record import Read
 from whitebox_loc.introspect.targets.query import Query
 
 
@@ -26,9 +28,9 @@ class Moves:
         Edges are numbered top, left, bottom, right.
     """
 
-    rows: np.ndarray
-    edges: np.ndarray
-    places: np.ndarray
+    rows: Array
+    edges: Array
+    places: Array
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -37,7 +39,7 @@ class Moves:
         return Moves(self.rows[part], self.edges[part], self.places[part])
 
 
-def legal_moves(boxes: np.ndarray, step: int, size: tuple[int, int]) -> Moves:
+def legal_moves(boxes: Array, step: int, size: tuple[int, int]) -> Moves:
     """Return all moves by `step` pixels that leave a box with area inside the image.
 
     Image by image, edge by edge, up or left first. Empty boxes have none.
@@ -47,7 +49,7 @@ def legal_moves(boxes: np.ndarray, step: int, size: tuple[int, int]) -> Moves:
     return Moves(rows, edges, moved[rows, sides, edges, edges])
 
 
-def copied_maps(query: Query, boxes: np.ndarray, moves: Moves) -> np.ndarray:
+def copied_maps(query: Query, boxes: Array, moves: Moves) -> Array:
     """Return the maps (k, n, height, width) of the moves."""
     shape = query.images.shape
     extra = [np.zeros((1, 4), np.int32), *[np.zeros(1, np.int32)] * 3]
@@ -68,7 +70,9 @@ def copied_maps(query: Query, boxes: np.ndarray, moves: Moves) -> np.ndarray:
     return maps
 
 
-def copied_images(images: Any, boxes: Any, rows: Any, edges: Any, places: Any) -> Any:
+def copied_images(
+    images: Tensor, boxes: Tensor, rows: Tensor, edges: Tensor, places: Tensor
+) -> Tensor:
     """Return the images (moves, height, width, channels) with one edge moved each.
 
     A growing box repeats its last line over the pixels that its edge passes; a shrinking one,
@@ -100,12 +104,14 @@ def copied_images(images: Any, boxes: Any, rows: Any, edges: Any, places: Any) -
     return tf.where(written & ~upright, column[:, :, None], image)
 
 
-def _inside(span: Any, length: int) -> Any:
+def _inside(span: Tensor, length: int) -> Tensor:
     place = tf.range(length)[None]
     return (place >= span[:, :1]) & (place < span[:, 1:])
 
 
-def _build(read: Any, images: Any, boxes: Any, rows: Any, edges: Any, places: Any) -> Any:
+def _build(
+    read: Read, images: Tensor, boxes: Tensor, rows: Tensor, edges: Tensor, places: Tensor
+) -> Tensor:
     count = tf.shape(images)[0]
     # The whole images come first, as moves of the top edge to where it is.
     rows = tf.concat([tf.range(count), rows], 0)

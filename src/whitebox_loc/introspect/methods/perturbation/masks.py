@@ -6,7 +6,7 @@ segment), the same for all images, so that a map depends on its own image alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -14,11 +14,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from whitebox_loc._types import Array, ArrayLike, Tensor
 from whitebox_loc._validation import as_array
 from whitebox_loc.boxes import iou
 from whitebox_loc.introspect.methods.baselines import baseline_images
+from whitebox_loc.introspect.methods.record import Read
 from whitebox_loc.introspect.targets.outputs import box_output
 from whitebox_loc.introspect.targets.query import Query
+from whitebox_loc.introspect.tracing.capture import Forward, Traced
 from whitebox_loc.introspect.tracing.inputs import fixed_spec
 from whitebox_loc.introspect.tracing.refusals import check_answer
 
@@ -37,9 +40,9 @@ class Masks:
         What all masks have in common.
     """
 
-    draw: Callable[..., Any]
-    arrays: tuple[np.ndarray, ...]
-    shared: tuple[np.ndarray, ...] = ()
+    draw: Callable[..., Tensor]
+    arrays: tuple[Array, ...]
+    shared: tuple[Array, ...] = ()
 
     def __len__(self) -> int:
         return len(self.arrays[0])
@@ -49,12 +52,12 @@ class Masks:
 class Sums:
     """Sums over masks, float64: of changes of the targets, of hidden shares, of products."""
 
-    change: np.ndarray  # (k, n)
-    hidden: np.ndarray  # (height, width)
-    product: np.ndarray  # (k, n, height, width)
+    change: Array  # (k, n)
+    hidden: Array  # (height, width)
+    product: Array  # (k, n, height, width)
 
 
-def scores(query: Query, masks: Masks, baseline: Any) -> np.ndarray:
+def scores(query: Query, masks: Masks, baseline: ArrayLike) -> Array:
     """Return the targets (k, n, masks) of the masked images, averaged over baselines."""
     targets = np.zeros((query.targets, len(query), len(masks)))
     tiles = list(query.tiles(len(masks), split=True))
@@ -70,7 +73,12 @@ def scores(query: Query, masks: Masks, baseline: Any) -> np.ndarray:
 
 
 def weighted_sums(
-    query: Query, masks: Masks, baseline: Any, *, overlap: bool = False, boxes: Any = None
+    query: Query,
+    masks: Masks,
+    baseline: ArrayLike,
+    *,
+    overlap: bool = False,
+    boxes: ArrayLike = None,
 ) -> Sums:
     """Return sums of the changes from the targets at the whole images.
 
@@ -99,7 +107,7 @@ def weighted_sums(
     return Sums(change, hidden, product)
 
 
-def segment_labels(segments: Any, size: tuple[int, int]) -> np.ndarray:
+def segment_labels(segments: ArrayLike, size: tuple[int, int]) -> Array:
     """Return what an option `segments` stands for as numbers 0 .. m - 1 (height, width).
 
     A grid has at most as many rows and columns as the image.
@@ -123,21 +131,21 @@ def segment_labels(segments: Any, size: tuple[int, int]) -> np.ndarray:
     return (row[:, None] * columns + column).astype(np.int32)
 
 
-def segment_masks(visible: np.ndarray, labels: np.ndarray) -> Masks:
+def segment_masks(visible: Array, labels: Array) -> Masks:
     """Return masks that show a share of each segment, (masks, m)."""
     return Masks(_draw_segments, (np.asarray(visible, np.float32),), (labels,))
 
 
-def _draw_segments(size: tuple[int, int], visible: Any, labels: Any) -> Any:
+def _draw_segments(size: tuple[int, int], visible: Tensor, labels: Tensor) -> Tensor:
     return 1.0 - tf.gather(visible, labels, axis=1)
 
 
-def _weighted(baseline: Any, query: Query) -> list[tuple[np.ndarray, float]]:
+def _weighted(baseline: ArrayLike, query: Query) -> list[tuple[Array, float]]:
     bases = baseline_images(baseline, query.images.shape[1:])
     return [(base, 1 / len(bases)) for base in bases]
 
 
-def _arrays(masks: Masks, part: slice) -> list[Any]:
+def _arrays(masks: Masks, part: slice) -> list[Tensor]:
     if masks.draw is _as_they_are:
         return list(masks.arrays)
     return [*(tf.convert_to_tensor(a[part]) for a in masks.arrays), *masks.shared]
@@ -155,16 +163,18 @@ def _drawn_once(query: Query, masks: Masks, tiles: list[tuple[slice, slice]]) ->
 
 
 @lru_cache(maxsize=16)
-def _drawing(draw: Callable[..., Any]) -> Any:
+def _drawing(draw: Callable[..., Tensor]) -> Callable[..., Tensor]:
     # Shapes are few: of masks, images and segments in use.
     return tf.function(draw, autograph=False, reduce_retracing=True)
 
 
-def _as_they_are(size: tuple[int, int], hidden: Any) -> Any:
+def _as_they_are(size: tuple[int, int], hidden: Tensor) -> Tensor:
     return hidden
 
 
-def _compiled(query: Query, masks: Masks, base: np.ndarray, beside: Any, finish: Any) -> Any:
+def _compiled(
+    query: Query, masks: Masks, base: Array, beside: Sequence[Array], finish: Callable[..., Any]
+) -> Traced:
     """Return a function of images, a baseline, what goes beside the images, and masks.
 
     It returns what `finish` makes of the model's targets at the masked images.
@@ -172,7 +182,7 @@ def _compiled(query: Query, masks: Masks, base: np.ndarray, beside: Any, finish:
     black, drawn = not base.any(), len(masks.arrays) + len(masks.shared)
     size = query.images.shape[1:3]
 
-    def build(read: Any, images: Any, base: Any, *arrays: Any) -> Any:
+    def build(read: Read, images: Tensor, base: Tensor, *arrays: Tensor) -> Tensor:
         hidden = masks.draw(size, *arrays[-drawn:])
         if finish is not _score:
             hidden = tf.pad(hidden, [[1, 0], [0, 0], [0, 0]])
@@ -187,22 +197,26 @@ def _compiled(query: Query, masks: Masks, base: np.ndarray, beside: Any, finish:
     return query.function((masks.draw, black, finish, len(beside)), build, extra)
 
 
-def _score(values: Any, passed: Any, hidden: Any, count: Any) -> Any:
+def _score(values: list[Tensor], passed: Forward, hidden: Tensor, count: Tensor) -> Tensor:
     return tf.reshape(tf.stack(values), (len(values), count, -1))
 
 
-def _target_sums(values: Any, passed: Any, hidden: Any, count: Any) -> Any:
+def _target_sums(
+    values: list[Tensor], passed: Forward, hidden: Tensor, count: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     return _sums(_score(values, passed, hidden, count), hidden)
 
 
-def _overlap_sums(values: Any, passed: Any, hidden: Any, count: Any, *boxes: Any) -> Any:
+def _overlap_sums(
+    values: list[Tensor], passed: Forward, hidden: Tensor, count: Tensor, *boxes: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     predicted = tf.reshape(tf.cast(box_output(passed), tf.float32), (count, -1, 4))
     truth = tf.broadcast_to(boxes[0] if boxes else predicted[0], tf.shape(predicted))
     flat = iou(tf.reshape(predicted, (-1, 4)), tf.reshape(truth, (-1, 4)), "rel_yxyx")
     return _sums(tf.reshape(flat, (1, count, -1)), hidden)
 
 
-def _sums(values: Any, hidden: Any) -> Any:
+def _sums(values: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return sums of changes, hidden shares and products; the first mask hides nothing."""
     change = values - values[:, :1]
     product = tf.einsum("ksr,shw->krhw", change, hidden)

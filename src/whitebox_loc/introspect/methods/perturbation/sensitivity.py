@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from scipy.stats import qmc
 
+from whitebox_loc._types import Array, ArrayLike, Seed
 from whitebox_loc._validation import check_generator, check_int, check_memory
 from whitebox_loc.introspect.methods.perturbation.masks import scores, segment_labels, segment_masks
 from whitebox_loc.introspect.methods.record import Maps
@@ -17,7 +16,12 @@ _ROUNDING = 1e-6
 
 
 def sobol(
-    query: Query, *, segments: Any = (8, 8), samples: int = 32, baseline: Any = 0.0, seed: Any = 0
+    query: Query,
+    *,
+    segments: ArrayLike = (8, 8),
+    samples: int = 32,
+    baseline: ArrayLike = 0.0,
+    seed: Seed = 0,
 ) -> Maps:
     """Estimate the total-order Sobol index of each segment, with Jansen's estimator.
 
@@ -54,7 +58,12 @@ def sobol(
 
 
 def hsic(
-    query: Query, *, segments: Any = (8, 8), samples: int = 512, baseline: Any = 0.0, seed: Any = 0
+    query: Query,
+    *,
+    segments: ArrayLike = (8, 8),
+    samples: int = 512,
+    baseline: ArrayLike = 0.0,
+    seed: Seed = 0,
 ) -> Maps:
     """Measure the dependence between the target and whether each segment is seen.
 
@@ -81,7 +90,7 @@ def hsic(
     return Maps((traces / (samples - 1) ** 2)[..., labels].astype(np.float32))
 
 
-def _gaussian(values: np.ndarray) -> np.ndarray:
+def _gaussian(values: Array) -> Array:
     distance = np.abs(values[:, None] - values)
     # Targets that differ by rounding alone are equal: their noise must not be the width.
     distance[distance <= _ROUNDING * np.abs(values).max()] = 0.0
@@ -91,5 +100,5 @@ def _gaussian(values: np.ndarray) -> np.ndarray:
     return np.exp(-((distance / width) ** 2) / 2)
 
 
-def _varies(values: np.ndarray) -> np.ndarray:
+def _varies(values: Array) -> Array:
     return np.ptp(values, axis=-1) > _ROUNDING * np.abs(values).max(-1)

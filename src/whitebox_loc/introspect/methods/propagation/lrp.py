@@ -20,15 +20,16 @@ the difference is reported as the completeness gap.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from whitebox_loc._types import Model, Tensor
 from whitebox_loc._validation import check_choice
-from whitebox_loc.introspect.methods.obstacles import no_rule, refuse, severed, unknown
+from whitebox_loc.introspect.methods.obstacles import refuse, severed, unknown
 from whitebox_loc.introspect.methods.propagation.affine import (
     ADJUSTMENTS,
     AffineLayer,
@@ -41,6 +42,8 @@ from whitebox_loc.introspect.methods.propagation.operations import (
     MAXIMA,
     MOVES,
     SUMS,
+    Operation,
+    Pairs,
     Route,
     as_float32,
     owners,
@@ -55,13 +58,13 @@ from whitebox_loc.introspect.methods.propagation.rules import (
     Epsilon,
     Rule,
 )
-from whitebox_loc.introspect.methods.record import Maps
+from whitebox_loc.introspect.methods.record import Maps, Read
 from whitebox_loc.introspect.targets.query import Query
 from whitebox_loc.introspect.tracing.capture import Forward
 from whitebox_loc.introspect.tracing.graphs import CALLS, ancestors
 from whitebox_loc.introspect.tracing.layers import find_layers, named_layers
 
-Owners = dict[Any, tuple[str, Any]]
+Owners = dict[Operation, tuple[str, Any]]
 
 
 def lrp(
@@ -101,7 +104,7 @@ def lrp(
     )  # fmt: skip
     find_layers(query.model, chosen.layers)
 
-    def build(read: Any, images: Any) -> Any:
+    def build(read: Read, images: Tensor) -> Tensor:
         return tf.stack(_relevance(query.model, read, images, chosen))
 
     run = query.function(("lrp", chosen), build)
@@ -144,7 +147,7 @@ def _rule(rule: Any, options: dict[str, Any]) -> Rule:
     return kind(**options)
 
 
-def _relevance(model: Any, read: Any, images: Any, composite: Composite) -> list[Any]:
+def _relevance(model: Model, read: Read, images: Tensor, composite: Composite) -> list[Tensor]:
     """Return maps (m, height, width), one a target."""
     values, passed = read_everything(model, read, images)
     owner = owners(model, passed)
@@ -165,7 +168,7 @@ def _relevance(model: Any, read: Any, images: Any, composite: Composite) -> list
     return maps
 
 
-def read_everything(model: Any, read: Any, points: Any) -> tuple[list[Any], Forward]:
+def read_everything(model: Model, read: Read, points: Tensor) -> tuple[list[Tensor], Forward]:
     """Trace a pass of which all layers that are reached are noted."""
     try:
         return read(points, watch=list(named_layers(model)), require=False)
@@ -175,11 +178,11 @@ def read_everything(model: Any, read: Any, points: Any) -> tuple[list[Any], Forw
         raise
 
 
-def _outputs(passed: Forward) -> list[Any]:
+def _outputs(passed: Forward) -> list[Tensor]:
     return [t for calls in passed.calls.values() for c in calls for t in tensors_in(c.output)]
 
 
-def _ends(value: Any, inside: set[Any]) -> list[Any]:
+def _ends(value: Tensor, inside: set[Operation]) -> list[Tensor]:
     """Return the tensors of the model that a target is made of."""
     if value.op in inside:
         return [value]
@@ -192,7 +195,7 @@ def _ends(value: Any, inside: set[Any]) -> list[Any]:
     return list(ends.values())
 
 
-def _seeds(value: Any, ends: list[Any]) -> list[tuple[Any, Any]]:
+def _seeds(value: Tensor, ends: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
     slopes = tf.gradients(value, ends, stop_gradients=ends, unconnected_gradients="zero")
     return [(t, as_float32(t) * as_float32(g)) for t, g in zip(ends, slopes, strict=True)]
 
@@ -212,7 +215,11 @@ class _Back:
     """How relevance goes back through each operation of a route."""
 
     def __init__(
-        self, route: Route, layers: dict[Any, AffineLayer], composite: Composite, owner: Owners
+        self,
+        route: Route,
+        layers: dict[Operation, AffineLayer],
+        composite: Composite,
+        owner: Owners,
     ) -> None:
         self.route, self.layers, self.composite, self.owner = route, layers, composite, owner
         self.covered = {
@@ -221,29 +228,24 @@ class _Back:
             for operation in (layer.operation, *(o for o, _ in layer.tail))
         }
 
-    def __call__(self, operation: Any, values: list[Any]) -> Iterable[tuple[Any, Any]]:
+    def __call__(self, operation: Operation, values: list[Tensor]) -> Pairs:
         layer = self.layers.get(operation)
         if layer is not None:
             return [(layer.input, self._rule_of(layer)(layer, values[0]))]
         return _PASSES[operation.type](self, operation, values)
 
-    def check(self, operation: Any) -> None:
+    def check(self, operation: Operation) -> None:
         """Raise if there is no rule for an operation."""
         if operation in self.covered:
             return
         active = self.route.active(operation)
-        why = unknown(operation, active)
-        if why is not None:
-            pass
-        elif operation.type in (*MATRICES, "Mul") and len(active) > 1:
+        why = unknown(operation, active, _PASSES)
+        if operation.type in (*MATRICES, "Mul") and len(active) > 1:
             why = f"its {operation.type} multiplies two signals that depend on the image"
         elif operation.type == "RealDiv" and 1 in active:
             why = "its RealDiv divides by a signal that depends on the image"
-        elif operation.type not in _PASSES:
-            why = no_rule(operation)
-        else:
-            return
-        raise refuse("lrp", operation, self.owner.get(operation), why)
+        if why is not None:
+            raise refuse("lrp", operation, self.owner.get(operation), why)
 
     def _rule_of(self, layer: AffineLayer) -> Rule:
         path = self.owner.get(layer.operation, ("", None))[0]
@@ -256,23 +258,22 @@ class _Back:
         is_dense = layer.operation.type in ("MatMul", "BatchMatMulV2")
         return self.composite.dense if is_dense else self.composite.convolution
 
-    def moved(self, operation: Any, values: list[Any]) -> Iterable[tuple[Any, Any]]:
+    def moved(self, operation: Operation, values: list[Tensor]) -> Pairs:
         return pull(operation, self.route.active(operation), values)
 
-    def passed(self, operation: Any, values: list[Any]) -> Iterable[tuple[Any, Any]]:
+    def passed(self, operation: Operation, values: list[Tensor]) -> Pairs:
         return [(operation.inputs[0], values[0])]
 
-    def shared(self, operation: Any, values: list[Any]) -> Iterable[tuple[Any, Any]]:
-        active = self.route.active(operation)
+    def shared(self, operation: Operation, values: list[Tensor]) -> Pairs:
         if self._adjusts(operation):
             # Numbers of resized images are means of pixels, with weights that add up to 1.
             resized = operation.type == "ResizeBilinear"
             return (self.moved if resized else self._whole)(operation, values)
         shares = self.composite.sums.over(values[0], as_float32(operation.outputs[0]))
-        pulled = pull(operation, active, [shares])
-        return [(tensor, as_float32(tensor) * share) for tensor, share in pulled]
+        pairs = self.moved(operation, [shares])
+        return [(tensor, as_float32(tensor) * share) for tensor, share in pairs]
 
-    def _adjusts(self, operation: Any) -> bool:
+    def _adjusts(self, operation: Operation) -> bool:
         """Whether an operation shifts or resizes the image itself, before any layer."""
         if not sees_source(self.route, operation.outputs[0]):
             return False
@@ -280,31 +281,31 @@ class _Back:
         same = inside == operation.outputs[0].shape.as_list()
         return operation.type == "ResizeBilinear" or (operation.type in ADJUSTMENTS and same)
 
-    def _whole(self, operation: Any, values: list[Any]) -> Iterable[tuple[Any, Any]]:
+    def _whole(self, operation: Operation, values: list[Tensor]) -> Pairs:
         return [(operation.inputs[self.route.active(operation)[0]], values[0])]
 
-    def scaled(self, operation: Any, values: list[Any]) -> Iterable[tuple[Any, Any]]:
+    def scaled(self, operation: Operation, values: list[Tensor]) -> Pairs:
         tensor = operation.inputs[self.route.active(operation)[0]]
         if tensor.shape.as_list() != operation.outputs[0].shape.as_list():
             return self.shared(operation, values)
         return self._whole(operation, values)
 
-    def sigmoid(self, operation: Any, values: list[Any]) -> Iterable[tuple[Any, Any]]:
+    def sigmoid(self, operation: Operation, values: list[Tensor]) -> Pairs:
         x = as_float32(operation.inputs[0])
         # The derivative over the output is 1 - y; written so, it does not round to 0 early.
         return [(operation.inputs[0], values[0] * x * tf.sigmoid(-x))]
 
-    def exponential(self, operation: Any, values: list[Any]) -> Iterable[tuple[Any, Any]]:
+    def exponential(self, operation: Operation, values: list[Tensor]) -> Pairs:
         # The derivative over the output is 1.
         return [(operation.inputs[0], values[0] * as_float32(operation.inputs[0]))]
 
-    def softmax(self, operation: Any, values: list[Any]) -> Iterable[tuple[Any, Any]]:
+    def softmax(self, operation: Operation, values: list[Tensor]) -> Pairs:
         x = as_float32(operation.inputs[0])
         total = tf.reduce_sum(values[0], -1, keepdims=True)
         return [(operation.inputs[0], x * (values[0] - tf.nn.softmax(x) * total))]
 
 
-_PASSES: dict[str, Callable[[_Back, Any, list[Any]], Iterable[tuple[Any, Any]]]] = {
+_PASSES: dict[str, Callable[[_Back, Operation, list[Tensor]], Pairs]] = {
     **dict.fromkeys(MOVES | MAXIMA | {"Min", "Minimum"}, _Back.moved),
     **dict.fromkeys(SUMS, _Back.shared),
     **dict.fromkeys(ACTIVATIONS, _Back.passed),
