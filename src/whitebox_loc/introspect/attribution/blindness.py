@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from whitebox_loc._types import Array, ArrayLike, Tensor
 from whitebox_loc._validation import check_bool, check_choice, check_model
 from whitebox_loc.introspect.attribution.choices import Choice, choose
 from whitebox_loc.introspect.attribution.maps import saliency
@@ -21,6 +22,7 @@ from whitebox_loc.introspect.methods.cam.feature_maps import layers_with_places
 from whitebox_loc.introspect.methods.obstacles import place_of, severed
 from whitebox_loc.introspect.methods.propagation.lrp import as_composite, read_everything
 from whitebox_loc.introspect.methods.propagation.operations import owners
+from whitebox_loc.introspect.methods.record import Read
 from whitebox_loc.introspect.targets import COORDINATES, LINKS, Target, as_target, bin
 from whitebox_loc.introspect.targets.one_box import Coordinate, Label, Overlap
 from whitebox_loc.introspect.targets.outputs import FORMULA
@@ -59,13 +61,13 @@ class BlindSpot:
 
     kind: str
     message: str
-    share: np.ndarray
-    pixels: np.ndarray | None = None
+    share: Array
+    pixels: Array | None = None
 
 
 def blind_spots(
     model: keras.Model,
-    images: Any,
+    images: ArrayLike,
     target: Any = "top",
     method: str | Method = "gradient",
     *,
@@ -142,17 +144,17 @@ class _Call:
     def option(self, name: str) -> Any:
         return self.choice.options.get(name)
 
-    def values(self, targets: list[Target], link: str = "identity") -> np.ndarray:
+    def values(self, targets: list[Target], link: str = "identity") -> Array:
         """Return targets (k, n) at the images."""
         query = Query(self.query.model, self.inputs, targets, link)
         return query.values_everywhere().astype(np.float64)
 
-    def odds(self) -> np.ndarray | None:
+    def odds(self) -> Array | None:
         """Return the target's log-odds (n,); None if no sigmoid or softmax is behind it."""
         query = Query(self.query.model, self.inputs, [self.target], "logit")
         return None if query.links == (FORMULA,) else self.values([self.target], "logit")[0]
 
-    def maps(self, method: str | Method = "gradient", **options: Any) -> np.ndarray:
+    def maps(self, method: str | Method = "gradient", **options: Any) -> Array:
         """Return maps of the same target by a method."""
         options["link"] = self.query.link
         return saliency(self.query.model, self.inputs.packed, self.target, method, **options)
@@ -226,7 +228,7 @@ def _jumps(call: _Call) -> BlindSpot | None:
     if by_layer:
         check_cam_options(query, layer, call.option("relu"), call.option("align"))
 
-    def build(read: Any, images: Any) -> Any:
+    def build(read: Read, images: Tensor) -> Tensor:
         (value,), passed = read_everything(query.model, read, images)
         owner, source = owners(query.model, passed), images
         if by_layer:
@@ -295,7 +297,7 @@ def _saturated(call: _Call) -> BlindSpot | None:
     )
 
 
-def _slope(call: _Call) -> tuple[str, np.ndarray | None]:
+def _slope(call: _Call) -> tuple[str, Array | None]:
     """Return what to use instead, and the slope (n,) as a share of the steepest if it is known."""
     target = call.target
     # Not by the label, which a user's function may have too.
@@ -310,7 +312,7 @@ def _slope(call: _Call) -> tuple[str, np.ndarray | None]:
     return "link='logit'", _probability_slope(call, odds) if call.query.link == "identity" else None
 
 
-def _probability_slope(call: _Call, odds: np.ndarray | None) -> np.ndarray | None:
+def _probability_slope(call: _Call, odds: Array | None) -> Array | None:
     """Return 4 p (1 - p) of the target, from its log-odds if there are any."""
     if odds is not None:
         # 1 - p has lost its digits where p is nearly 1. Beyond 700 the cosh of float64
@@ -320,7 +322,7 @@ def _probability_slope(call: _Call, odds: np.ndarray | None) -> np.ndarray | Non
     return 4.0 * p * (1.0 - p) if ((p >= 0) & (p <= 1)).all() else None
 
 
-def _expectation_slope(call: _Call, name: str) -> np.ndarray | None:
+def _expectation_slope(call: _Call, name: str) -> Array | None:
     """Return 4 p (1 - p) of the likeliest bin, where the coordinate is an expectation."""
     length = call.query.images.shape[1 if name in ("top", "bottom") else 2]
     nearest = np.rint(call.values([call.target])[0] * length).astype(int)

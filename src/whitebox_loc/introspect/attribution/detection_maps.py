@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from whitebox_loc._types import Array, ArrayLike, Tensor
 from whitebox_loc._validation import as_array, check_choice, check_int, check_model, shortened
 from whitebox_loc.boxes.formats import COORDINATES
 from whitebox_loc.introspect.attribution.choices import method_row
@@ -42,30 +43,30 @@ class DetectionMaps:
     labels : int64 array (d,)
     """
 
-    maps: np.ndarray
+    maps: Array
     parts: tuple[str, ...]
-    images: np.ndarray
-    places: np.ndarray
-    candidates: np.ndarray
-    boxes: np.ndarray
-    scores: np.ndarray
-    labels: np.ndarray
+    images: Array
+    places: Array
+    candidates: Array
+    boxes: Array
+    scores: Array
+    labels: Array
 
     def __len__(self) -> int:
         return len(self.maps)
 
-    def of_image(self, index: int) -> np.ndarray:
+    def of_image(self, index: int) -> Array:
         """Return the maps (detections, parts, height, width) of one image's boxes."""
         return self.maps[self.images == check_int("index", index, low=0)]
 
-    def of_part(self, part: str) -> np.ndarray:
+    def of_part(self, part: str) -> Array:
         """Return the maps (d, height, width) of one part, as scores of maps take them."""
         return self.maps[:, self.parts.index(check_choice("part", part, self.parts))]
 
 
 def saliency_of_detections(
     model: keras.Model,
-    images: Any,
+    images: ArrayLike,
     found: Any,
     parts: Sequence[str] = COORDINATES,
     method: str | Method = "gradient",
@@ -83,9 +84,8 @@ def saliency_of_detections(
         A model with the outputs ``"boxes"`` (n, k, 4), ``rel_yxyx``, ``"scores"`` (n, k) and,
         if it has classes, ``"classes"`` (n, k, c).
     images, method, link, batch_size, **options
-        As for `saliency`. At most `batch_size` found boxes are explained at a time, each with
-        its own copy of its image; methods of the perturbation family, but with `each`, explain
-        all boxes of an image at once.
+        As for `saliency`. At most `batch_size` found boxes are explained at a time; methods of
+        the perturbation family, but with `each`, explain all boxes of an image at once.
     found : Detections
         What was found in these images: an object with the arrays ``candidates`` (n, m), -1 for
         padding, ``boxes`` (n, m, 4), ``scores`` and ``labels`` (n, m).
@@ -100,11 +100,11 @@ def saliency_of_detections(
     Raises
     ------
     ValueError, TypeError
-        If an argument is not one of the above.
+        As `saliency`.
 
     References
     ----------
-    ``METHODS[method].paper``; for ``"detection"`` V. Petsiuk et al., 2021, arXiv:2006.03204.
+    For ``"detection"`` V. Petsiuk et al., 2021, arXiv:2006.03204.
 
     Examples
     --------
@@ -149,13 +149,10 @@ def saliency_of_detections(
     return DetectionMaps(maps, names, places[:, 0], places[:, 1], **boxes)
 
 
-def _groups(images: np.ndarray, method: str | Method, *, shared: bool) -> list[np.ndarray]:
-    """Return numbers of found boxes (together, n): those of a column are explained at once.
-
-    Masked images cost the more by far, and serve all boxes of an image; so for methods that
-    mask, all images with equally many boxes make a group. For others it is one box at a time:
-    each further target is another way back, and another number of them another compilation.
-    """
+def _groups(images: Array, method: str | Method, *, shared: bool) -> list[Array]:
+    """Return numbers of found boxes (together, n): those of a column are explained at once."""
+    # Masked images cost the more by far, and serve all boxes of an image. For other methods each
+    # further target is another way back, and another number of them another compilation.
     if not shared or method_row(method).family != "perturbation":
         return [np.arange(len(images))[None]]
     _, first, counts = np.unique(images, return_index=True, return_counts=True)
@@ -168,8 +165,8 @@ def _targets(
     model: keras.Model,
     inputs: Inputs,
     names: tuple[str, ...],
-    boxes: Mapping[str, np.ndarray],
-    numbers: np.ndarray,
+    boxes: Mapping[str, Array],
+    numbers: Array,
 ) -> list[Target]:
     """Return one target a part for images of which each has one of the boxes `numbers`."""
     candidates, labels = boxes["candidates"][numbers], boxes["labels"][numbers]
@@ -195,10 +192,10 @@ def _targets(
     return targets
 
 
-def _outputs(model: keras.Model, inputs: Inputs) -> list[np.ndarray]:
+def _outputs(model: keras.Model, inputs: Inputs) -> list[Array]:
     """Return boxes, scores and, if there are any, classes."""
 
-    def build(*tensors: Any) -> Any:
+    def build(*tensors: Tensor) -> list[Tensor]:
         outputs = candidate_outputs(forward(model, inputs.pack(tensors)))
         return [tf.cast(t, tf.float32) for t in outputs if t is not None]
 
@@ -206,7 +203,7 @@ def _outputs(model: keras.Model, inputs: Inputs) -> list[np.ndarray]:
     return [tensor.numpy() for tensor in run(*inputs.tensors())]
 
 
-def _real_boxes(found: Any, n: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def _real_boxes(found: Any, n: int) -> tuple[Array, dict[str, Array]]:
     """Return image and place (d, 2) of each detection, and what is known about it."""
     names = ("candidates", "boxes", "scores", "labels")
     missing = [name for name in names if not hasattr(found, name)]
@@ -247,7 +244,7 @@ def _check_parts(parts: Any) -> tuple[str, ...]:
     return tuple(check_choice("parts", name, (*PARTS, "detection")) for name in names)
 
 
-def _check_each(each: Any, count: int) -> dict[str, np.ndarray]:
+def _check_each(each: Any, count: int) -> dict[str, Array]:
     if each is not None and not isinstance(each, Mapping):
         raise TypeError(f"`each` must be a dict of options; got {shortened(each)}.")
     options = {name: as_array(f"each[{name!r}]", value) for name, value in (each or {}).items()}

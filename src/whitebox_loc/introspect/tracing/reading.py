@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from whitebox_loc._types import Array, ArrayLike, Model
 from whitebox_loc._validation import check_choice, check_int, check_model, is_finite
 from whitebox_loc.introspect.tracing.capture import Forward, forward, trace, traced
 from whitebox_loc.introspect.tracing.inputs import Inputs, check_images, input_specs
@@ -146,6 +147,24 @@ def list_layers(model: keras.Model) -> list[LayerInfo]:
     return [
         LayerInfo(path, type(layer).__name__, shapes.get(path)) for path, layer in layers.items()
     ]
+
+
+def layer_output(
+    model: Model, images: ArrayLike, layer: str, argument: str = "layer", **options: Any
+) -> Array:
+    """Return the output (n, ...) of a layer whose name, an `argument`, stands for one tensor.
+
+    The other arguments are those of `activations`.
+    """
+    find_layers(model, [layer], argument)
+    outputs = activations(model, images, layer, **options)
+    output = outputs.get(layer)
+    if not isinstance(output, np.ndarray) or output.ndim < 2:
+        raise ValueError(
+            f"`{argument}` must name one tensor; {layer!r} stands for {list(outputs)}. Ask for one "
+            "call, such as 'path#2', of a layer of one output."
+        )
+    return output
 
 
 def run_in_batches(

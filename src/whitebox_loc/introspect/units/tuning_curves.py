@@ -10,11 +10,12 @@ import keras
 import numpy as np
 from scipy.stats import binned_statistic
 
+from whitebox_loc._types import Array, ArrayLike
 from whitebox_loc._validation import check_choice, check_int, check_memory, check_model, shortened
 from whitebox_loc.data import Scene, as_scene
 from whitebox_loc.introspect.tracing.inputs import beside
 from whitebox_loc.introspect.tracing.layers import find_layers
-from whitebox_loc.introspect.tracing.reading import REDUCTIONS, activations
+from whitebox_loc.introspect.tracing.reading import REDUCTIONS, layer_output
 from whitebox_loc.introspect.tracing.refusals import check_answer
 from whitebox_loc.introspect.units.factors import FACTORS, distinct_images, factors_of
 
@@ -41,14 +42,14 @@ class Tuning:
 
     layer: str
     factors: tuple[str, ...]
-    edges: np.ndarray
-    counts: np.ndarray
-    mean: np.ndarray
-    std: np.ndarray
+    edges: Array
+    counts: Array
+    mean: Array
+    std: Array
     shapes: tuple[str, ...]
-    shape_counts: np.ndarray
-    shape_mean: np.ndarray
-    shape_std: np.ndarray
+    shape_counts: Array
+    shape_mean: Array
+    shape_std: Array
 
 
 def tuning(
@@ -61,7 +62,7 @@ def tuning(
     n: int = 2000,
     reduce: str = "mean",
     seed: int = 0,
-    example: Any = None,
+    example: ArrayLike = None,
     batch_size: int = 256,
 ) -> Tuning:
     """Return how the channels of a layer respond to place, size and shape of what is drawn.
@@ -85,8 +86,7 @@ def tuning(
     seed : int, default 0
         Of the images.
     example : structure of arrays, optional
-        What a model of several inputs takes; of those besides the image the first rows are
-        held fixed.
+        For a model of several inputs: the first rows of the others are held fixed.
     batch_size : int, default 256
         Images in one pass.
 
@@ -115,13 +115,9 @@ def tuning(
     scene = as_scene(scene)
     images, boxes, labels = distinct_images(scene, check_int("n", n, low=1), seed)
     check_choice("reduce", reduce, REDUCTIONS)
-    inputs = beside(images, example)
-    arguments = inputs.pack((inputs.image, *inputs.others))
-    outputs = activations(model, arguments, layer, reduce=reduce, batch_size=batch_size)
-    if not isinstance(outputs.get(layer), np.ndarray):
-        raise ValueError(f"`layer` must name one tensor; {layer!r} stands for {list(outputs)}.")
-    check_answer(f"Responses of layer {layer!r}", outputs[layer], model)
-    responses = outputs[layer].astype(np.float64)
+    packed = beside(images, example).packed
+    output = layer_output(model, packed, layer, reduce=reduce, batch_size=batch_size)
+    responses = check_answer(f"Responses of layer {layer!r}", output, model).astype(np.float64)
     height, width = images.shape[1:3]
     values = factors_of(boxes, (1, 1))
     results = []
@@ -151,9 +147,7 @@ def _largest(factor: str, height: int, width: int) -> int:
     return height if factor in ("top", "bottom", "height", "center_y") else width
 
 
-def _binned(
-    values: np.ndarray, edges: np.ndarray, responses: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _binned(values: Array, edges: Array, responses: Array) -> tuple[Array, Array, Array]:
     """Return counts (bins,), means and standard deviations (bins, channels)."""
     mean, std = (
         binned_statistic(values, responses.T, statistic, bins=edges).statistic.T

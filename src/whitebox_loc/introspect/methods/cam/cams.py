@@ -36,20 +36,7 @@ Combine = Callable[[Tensor, Tensor, bool], Tensor]
 """From features (n, h, w, c), their gradients (k, n, h, w, c) and `relu` to maps (k, n, h, w)."""
 
 
-def from_features(
-    combine: Combine,
-    slopes: bool,
-    query: Query,
-    *,
-    layer: str | None = None,
-    relu: bool = False,
-    align: str = "auto",
-) -> Maps:
-    """Return the maps that `combine` makes of features and, with `slopes`, their gradients."""
-    return Maps(_attempt(query, combine, layer, relu, align, slopes=slopes).maps)
-
-
-def from_means(
+def weighted(
     combine: Combine,
     query: Query,
     *,
@@ -57,7 +44,12 @@ def from_means(
     relu: bool = False,
     align: str = "auto",
 ) -> Maps:
-    """Return maps whose weights are means of gradients, of a layer where they do not cancel."""
+    """Return the maps that `combine` makes of the features of a layer and of their gradients.
+
+    If it takes means of gradients, it is a layer where they do not cancel.
+    """
+    if combine not in MEANS.values():
+        return Maps(_attempt(query, combine, layer, relu, align).maps)
     *others, last = attempts(query, combine, layer, relu, align)
     if layer is None and last.cancels:
         names = [attempt.layer for attempt in (*others, last)]
@@ -71,18 +63,11 @@ def from_means(
 
 @dataclass(frozen=True)
 class Attempt:
-    """Maps of one layer, and how far its gradients cancel.
+    """Maps (k, n, height, width) of one layer, and how far its gradients cancel.
 
-    Attributes
-    ----------
-    maps : array (k, n, height, width)
-    layer : str
-    rest : list of str
-        Layers that could be tried instead, the last one first.
-    cancelled : array (k, n)
-        Share of the gradients of all channels that is lost in their means over places.
-    cancels : bool
-        Whether nothing but rounding is left of some target's gradients.
+    `rest` are layers that could be tried instead, the last one first, `cancelled` (k, n) is the
+    share of the gradients of all channels that is lost in their means over places, and `cancels`
+    says whether nothing but rounding is left of some target's gradients.
     """
 
     maps: Array
@@ -107,15 +92,7 @@ def attempts(
     return tries
 
 
-def _attempt(
-    query: Query,
-    combine: Combine,
-    layer: str | None,
-    relu: bool,
-    align: str,
-    *,
-    slopes: bool = True,
-) -> Attempt:
+def _attempt(query: Query, combine: Combine, layer: str | None, relu: bool, align: str) -> Attempt:
     check_options(query, layer, relu, align)
     size, notes = query.images.shape[1:3], dict[str, Any]()
 
@@ -123,7 +100,7 @@ def _attempt(
         layers, targets = all_feature_maps(query, read, images, layer)
         output = layers[0][1]
         notes["layers"], notes["eps"] = [name for name, _ in layers], _EPS.get(output.dtype, 0.0)
-        gradients = _gradients(query, targets, output) if slopes else None
+        gradients = _gradients(query, targets, output) if combine is not _eigencam else None
         maps = combine(tf.cast(output, tf.float32), gradients, relu)
         return finished(maps, size, relu, align), _means(gradients, output)
 
@@ -133,9 +110,8 @@ def _attempt(
         for arrays, part in zip((parts, means), run(*query.tensors(rows)), strict=True):
             arrays.append(part.numpy())
         query.count(len(parts[-1][0]))
-    maps = np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0]
-    shape = (query.targets, *maps.shape[1:])
-    maps = np.ascontiguousarray(np.broadcast_to(maps, shape))
+    maps = np.concatenate(parts, axis=1)
+    maps = np.ascontiguousarray(np.broadcast_to(maps, (query.targets, *maps.shape[1:])))
     left, size_of_all = np.concatenate(means, axis=-1)
     name, *rest = run.notes["layers"]
     share = 1 - np.divide(left, size_of_all, out=np.ones_like(left), where=size_of_all > 0)
@@ -236,8 +212,6 @@ def _eigencam(features: Tensor, slopes: Tensor, relu: bool) -> Tensor:
 MEANS = {"gradcam": _gradcam, "gradcam_plus_plus": _gradcam_plus_plus}
 """Methods whose weights are means of gradients, and how they combine features and gradients."""
 
-gradcam = partial(from_means, _gradcam)
-gradcam_plus_plus = partial(from_means, _gradcam_plus_plus)
-layercam = partial(from_features, _layercam, True)
-xgradcam = partial(from_features, _xgradcam, True)
-eigencam = partial(from_features, _eigencam, False)
+gradcam, gradcam_plus_plus, layercam, xgradcam, eigencam = (
+    partial(weighted, combine) for combine in (*MEANS.values(), _layercam, _xgradcam, _eigencam)
+)

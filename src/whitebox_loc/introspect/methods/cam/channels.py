@@ -24,8 +24,8 @@ from whitebox_loc.introspect.targets.query import Query
 from whitebox_loc.introspect.tracing.capture import Traced
 from whitebox_loc.introspect.tracing.inputs import fixed_spec
 
-# From `read`, images, the call name of a layer, its output there, the targets (k, r), numbers of
-# s channels and what else the method needs to the effect of each channel, (k, s, r).
+# From the call name of a layer, `read`, images, the layer's output there, the targets (k, r),
+# numbers of s channels and what else the method needs to the effect of each channel, (k, s, r).
 Trial = Callable[..., Tensor]
 
 
@@ -58,14 +58,18 @@ def scorecam(
     """
     check_options(query, layer, relu, align)
     check_bool("softmax", softmax)
-    base = _only_baseline(baseline, query.images.shape[1:])
-    trial = partial(_rises, size=query.images.shape[1:3], align=align, black=not base.any())
+    base, shape = baseline_images(baseline, query.images.shape[1:]), query.images.shape[1:]
+    if len(base) != 1:
+        raise ValueError(
+            f"`baseline` must be one number or one image of shape {shape}; got {len(base)}."
+        )
+    trial = partial(_rises, size=shape[:2], align=align, black=not base.any())
     key = ("scorecam", align, not base.any(), softmax)
     return _from_trials(query, key, trial, layer, relu, align, [base], softmax=softmax)
 
 
 def _falls(
-    read: Read, images: Tensor, name: str, features: Tensor, values: Tensor, channels: Tensor
+    name: str, read: Read, images: Tensor, features: Tensor, values: Tensor, channels: Tensor
 ) -> Tensor:
     """Return by how much each target falls when a channel is set to zero."""
     keep = 1.0 - tf.one_hot(channels, features.shape[-1])
@@ -79,9 +83,9 @@ def _falls(
 
 
 def _rises(
+    name: str,
     read: Read,
     images: Tensor,
-    name: str,
     features: Tensor,
     values: Tensor,
     channels: Tensor,
@@ -92,31 +96,20 @@ def _rises(
     black: bool,
 ) -> Tensor:
     """Return by how much each target rises when the baseline is seen through a channel."""
-    places = _matrices(features.shape[1:3], size, align)
-    points = _seen_through(features, channels, *places, images, None if black else base[0])
+    laid = spread_all(
+        tf.cast(tf.gather(tf.transpose(features, (3, 0, 1, 2)), channels), tf.float32),
+        *_matrices(features.shape[1:3], size, align),
+    )
+    low = tf.reduce_min(laid, (2, 3), keepdims=True)
+    high = tf.reduce_max(laid, (2, 3), keepdims=True)
+    # A constant map hides all, and so has weight 0.
+    share = tf.math.divide_no_nan(laid - low, high - low)[..., None]
+    points = share * images if black else share * images + (1.0 - share) * base[0]
     # The baseline itself goes along as one more copy.
     points = tf.concat([points, tf.broadcast_to(base, tf.shape(images))[None]], 0)
     copies = tf.shape(channels)[0] + 1
     tried = _by_copy(read(tf.reshape(points, (-1, *images.shape[1:])), copies)[0], copies)
     return tried[:, :-1] - tried[:, -1:]
-
-
-def _seen_through(
-    features: Tensor,
-    channels: Tensor,
-    rows: Tensor,
-    columns: Tensor,
-    images: Tensor,
-    base: Tensor | None,
-) -> Tensor:
-    """Return images (s, r, h, w, c) mixed with a baseline by channels laid on them."""
-    chosen = tf.gather(tf.transpose(features, (3, 0, 1, 2)), channels)
-    placed = spread_all(tf.cast(chosen, tf.float32), rows, columns)
-    low = tf.reduce_min(placed, (2, 3), keepdims=True)
-    high = tf.reduce_max(placed, (2, 3), keepdims=True)
-    # A constant map hides all, and so has weight 0.
-    share = tf.math.divide_no_nan(placed - low, high - low)[..., None]
-    return share * images if base is None else share * images + (1.0 - share) * base
 
 
 def _matrices(places: Sequence[int], size: tuple[int, int], align: str) -> tuple[Array, Array]:
@@ -150,7 +143,6 @@ def _from_trials(
 ) -> Maps:
     """Return maps whose channels have the weights (k, c, r) that a `trial` finds."""
     check_options(query, layer, relu, align)
-    weigh = partial(_weighed, size=query.images.shape[1:3], relu=relu, align=align, softmax=softmax)
     look = _reader(query, layer)
     name, count = look.notes["layer"], look.notes["channels"]
     fixed = [fixed_spec(c) for c in constants]
@@ -158,15 +150,15 @@ def _from_trials(
     together, beside = max(1, query.batch_size // (count + 2)), 1 + len(constants)
     whole = query.batch_size >= count + beside
 
+    def weigh(features: Tensor, weights: Tensor) -> Tensor:
+        weights = tf.nn.softmax(weights, axis=1) if softmax else weights
+        maps = tf.einsum("kcr,rhwc->krhw", weights, tf.cast(features, tf.float32))
+        return finished(maps, query.images.shape[1:3], relu, align)
+
     def at_once(read: Read, images: Tensor, *constants: Tensor) -> Tensor:
         _, features, targets = feature_maps(query, read, images, layer)
         channels, values = tf.range(features.shape[-1]), tf.stack(targets)
-        return weigh(features, trial(read, images, name, features, values, channels, *constants))
-
-    def tried(
-        read: Read, images: Tensor, features: Tensor, values: Tensor, *rest: Tensor
-    ) -> Tensor:
-        return trial(read, images, name, features, values, *rest)
+        return weigh(features, trial(name, read, images, features, values, channels, *constants))
 
     parts = []
     for first in range(0, len(query), together):
@@ -177,27 +169,17 @@ def _from_trials(
         else:
             features, values = look(*tensors)
             state = [features, tf.TensorSpec((query.targets, None)), np.zeros(1, np.int32)]
-            run = query.function((*key, name), tried, [*state, *fixed])
-            slices = _slices(count, max(1, query.batch_size - len(constants)))
+            run = query.function((*key, name), partial(trial, name), [*state, *fixed])
+            most, numbers = (
+                max(1, query.batch_size - len(constants)),
+                np.arange(count, dtype=np.int32),
+            )
+            slices = [numbers[start : start + most] for start in range(0, count, most)]
             rises = [run(*tensors, features, values, part, *constants) for part in slices]
             parts.append(weigh(features, tf.concat(rises, 1)).numpy())
             query.count(len(constants) * (len(slices) - 1) * len(tensors[0]))
         query.count(len(tensors[0]) * (count + beside))
-    return Maps(np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0])
-
-
-def _weighed(
-    features: Tensor,
-    weights: Tensor,
-    *,
-    size: tuple[int, int],
-    relu: bool,
-    align: str,
-    softmax: bool,
-) -> Tensor:
-    weights = tf.nn.softmax(weights, axis=1) if softmax else weights
-    maps = tf.einsum("kcr,rhwc->krhw", weights, tf.cast(features, tf.float32))
-    return finished(maps, size, relu, align)
+    return Maps(np.concatenate(parts, axis=1))
 
 
 def _reader(query: Query, layer: str | None) -> Traced:
@@ -210,17 +192,3 @@ def _reader(query: Query, layer: str | None) -> Traced:
         return output, tf.stack(targets)
 
     return query.function(("feature_maps", layer), build, notes=notes)
-
-
-def _slices(count: int, together: int) -> list[Tensor]:
-    numbers = np.arange(count, dtype=np.int32)
-    return [tf.constant(numbers[i : i + together]) for i in range(0, count, together)]
-
-
-def _only_baseline(baseline: ArrayLike, shape: tuple[int, ...]) -> Array:
-    bases = baseline_images(baseline, shape)
-    if len(bases) != 1:
-        raise ValueError(
-            f"`baseline` must be one number or one image of shape {shape}; got {len(bases)}."
-        )
-    return bases

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import tensorflow as tf
@@ -15,24 +15,10 @@ from whitebox_loc.introspect.methods.record import Maps
 from whitebox_loc.introspect.targets.query import Path, Query
 
 
-def gradient(query: Query) -> Maps:
-    """Take the derivative of the target by each pixel."""
-    return _pointwise(query, "gradient")
-
-
-def gradient_x_input(query: Query) -> Maps:
-    """Multiply the derivative by each pixel with the pixel."""
-    return _pointwise(query, "gradient_x_input")
-
-
-def guided_backprop(query: Query) -> Maps:
-    """Take the gradient with ReLUs that pass only what is positive, forwards and backwards."""
-    return _pointwise(query, "guided_backprop")
-
-
-def deconvnet(query: Query) -> Maps:
-    """Take the gradient with ReLUs that pass what is positive on the way back."""
-    return _pointwise(query, "deconvnet")
+def pointwise(name: str, query: Query) -> Maps:
+    """Return the maps of a method of `POINTWISE`."""
+    path, rule = POINTWISE[name]
+    return Maps(query.path_sum(path, rule=rule))
 
 
 def integrated_gradients(
@@ -100,11 +86,6 @@ def blur_ig(
     return Maps(query.path_sum(_blurred, parameters, samples=steps), reference)
 
 
-def _pointwise(query: Query, name: str) -> Maps:
-    path, rule = POINTWISE[name]
-    return Maps(query.path_sum(path, rule=rule))
-
-
 @lru_cache(maxsize=8)
 def _blurs(length: int, sigma: float, rule: str, steps: int) -> tuple[Array, Array]:
     """Return `blur_matrices` of a path; they take longer than the gradients of one image."""
@@ -153,7 +134,13 @@ def _blurred(
 POINTWISE: dict[str, tuple[Path, str | None]] = {
     "gradient": (_plain, None),
     "gradient_x_input": (_times_itself, None),
+    # ReLUs pass only what is positive, forwards and backwards.
     "guided_backprop": (_plain, "guided"),
+    # ReLUs pass what is positive on the way back.
     "deconvnet": (_plain, "deconv"),
 }
 """Methods whose maps are one `Query.path_sum` without samples: its path and rule."""
+
+gradient, gradient_x_input, guided_backprop, deconvnet = (
+    partial(pointwise, name) for name in POINTWISE
+)
