@@ -105,7 +105,13 @@ def blind_spots(
     >>> spot.kind, float(spot.share[0])
     ('baseline', 0.8125)
     """
-    choice, target = choose(method, options), _one_target(target)
+    choice = choose(method, options)
+    if isinstance(target, (list, tuple)):
+        raise TypeError(
+            f"`target` must be one target here; got a list of {len(target)}. Ask for the blind "
+            "spots of each by itself."
+        )
+    target = as_target(target)
     check_choice("link", link, LINKS)
     inputs = check_images(images, check_model(model))
     call = _Call(Query(model, inputs, [target], link), inputs, target, choice)
@@ -117,15 +123,6 @@ def blind_spots(
         for spot in spots:
             warnings.warn(spot.message, BlindSpotWarning, stacklevel=2)
     return spots
-
-
-def _one_target(target: Any) -> Target:
-    if isinstance(target, (list, tuple)):
-        raise TypeError(
-            f"`target` must be one target here; got a list of {len(target)}. Ask for the blind "
-            "spots of each by itself."
-        )
-    return as_target(target)
 
 
 @dataclass(frozen=True)
@@ -351,13 +348,10 @@ def _ties(call: _Call) -> BlindSpot | None:
     )
 
 
-FACTOR_METHODS = (
-    "gradient_x_input",
-    "integrated_gradients",
-    "expected_gradients",
-    "deeplift",
-    "deep_shap",
-)
+FACTOR_METHODS = {
+    *("gradient_x_input", "integrated_gradients", "expected_gradients"),
+    *("deeplift", "deep_shap"),
+}
 """Methods whose maps have the difference of image and baseline as a factor."""
 
 LOCAL_METHODS = {
@@ -369,12 +363,6 @@ LOCAL_METHODS = {
 INPUT_FREE_RULES = (rules.Flat, rules.WSquare, rules.ZBox)
 """Rules of `lrp` that give black pixels a share."""
 
-CHECKS: tuple[Callable[[_Call], BlindSpot | None], ...] = (
-    _black_pixels,
-    _blanked,
-    _jumps,
-    _cancelling,
-    _saturated,
-    _ties,
-)
+Check = Callable[[_Call], BlindSpot | None]
+CHECKS: tuple[Check, ...] = (_black_pixels, _blanked, _jumps, _cancelling, _saturated, _ties)
 """The known reasons. To add one: a function from a call to a BlindSpot or None."""

@@ -38,10 +38,7 @@ def baseline_images(baseline: ArrayLike, shape: tuple[int, ...], count: int = 8)
 
 
 def mean_target(query: Query, bases: Array, weights: Array | None = None) -> Array:
-    """Return the mean (k, n) of the targets at baselines (b, ...), `weights` (b,) adding up to 1.
-
-    Without `weights` all count the same.
-    """
+    """Return the mean (k, n) of the targets at baselines (b, ...), with `weights` of sum 1 (b,)."""
     shares = np.full(len(bases), 1 / len(bases)) if weights is None else weights
     mean = np.zeros((query.targets, len(query)))
     for image, share in zip(bases, shares, strict=True):

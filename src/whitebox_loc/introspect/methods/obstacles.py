@@ -103,10 +103,7 @@ def refuse(
     *,
     smooth: bool = True,
 ) -> ValueError:
-    """Return the error for an operation that a method has no rule for.
-
-    Without `smooth`, derivatives do not help either.
-    """
+    """Return the error for an operation without a rule; if not `smooth`, without derivative too."""
     # A stopped derivative does no harm within a variance, nor the comparison within a ReLU.
     if not smooth or operation.type in _JUMPS - {"StopGradient"} | {"Cast"}:
         instead = "'occlusion', which needs no derivatives"

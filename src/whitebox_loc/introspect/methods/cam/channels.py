@@ -170,11 +170,9 @@ def _from_trials(
             features, values = look(*tensors)
             state = [features, tf.TensorSpec((query.targets, None)), np.zeros(1, np.int32)]
             run = query.function((*key, name), partial(trial, name), [*state, *fixed])
-            most, numbers = (
-                max(1, query.batch_size - len(constants)),
-                np.arange(count, dtype=np.int32),
-            )
-            slices = [numbers[start : start + most] for start in range(0, count, most)]
+            most = max(1, query.batch_size - len(constants))
+            starts = range(0, count, most)
+            slices = [np.arange(i, min(i + most, count), dtype=np.int32) for i in starts]
             rises = [run(*tensors, features, values, part, *constants) for part in slices]
             parts.append(weigh(features, tf.concat(rises, 1)).numpy())
             query.count(len(constants) * (len(slices) - 1) * len(tensors[0]))

@@ -35,10 +35,7 @@ def check_options(query: Query, layer: Any, relu: Any, align: Any) -> None:
 def feature_maps(
     query: Query, read: Read, images: Tensor, layer: str | None
 ) -> tuple[str, Tensor, list[Tensor]]:
-    """Return the call name of a layer, its output (n, h, w, c) and the targets, in a trace.
-
-    Without `layer`, it is the last one with more than one place that all targets depend on.
-    """
+    """Return the call name and output (n, h, w, c) of a layer, by default the last, and targets."""
     layers, targets = all_feature_maps(query, read, images, layer)
     return *layers[0], targets
 
@@ -55,10 +52,7 @@ def all_feature_maps(
 def layers_with_places(
     query: Query, passed: Forward, targets: list[Tensor], layer: str | None = None
 ) -> list[tuple[str, Tensor]]:
-    """Return call names and outputs (n, h, w, c) of the layers that all targets depend on.
-
-    The last comes first. With `layer`, of that one only.
-    """
+    """Return call names and outputs (n, h, w, c) of `layer`, or of all on the way, last first."""
     upstream = [tensors_behind([target]) for target in targets]
     if layer is not None:
         if split_call(layer)[0] not in passed.calls:

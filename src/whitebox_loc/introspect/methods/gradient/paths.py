@@ -14,12 +14,7 @@ from whitebox_loc._validation import check_choice, check_int, check_memory
 def quadrature(rule: str, steps: int, size: int = 1) -> tuple[Array, Array]:
     """Return points in [0, 1] and weights that add up to 1, both (steps,) float64.
 
-    `size` is how many numbers the caller keeps for each step.
-
-    Examples
-    --------
-    >>> quadrature("trapezoid", 3)
-    (array([0. , 0.5, 1. ]), array([0.25, 0.5 , 0.25]))
+    The caller keeps `size` numbers for each step.
     """
     check_choice("rule", rule, RULES)
     # The points of Gauss are the eigenvalues of a matrix (steps, steps).

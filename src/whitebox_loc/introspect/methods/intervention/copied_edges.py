@@ -20,13 +20,7 @@ from whitebox_loc.introspect.targets.query import Query
 
 @dataclass(frozen=True)
 class Moves:
-    """Edges that are moved: of which image, which edge, and to which place.
-
-    Attributes
-    ----------
-    rows, edges, places : int arrays (moves,)
-        Edges are numbered top, left, bottom, right.
-    """
+    """Edges that are moved: of which image, which of top, left, bottom, right, and where to."""
 
     rows: Array
     edges: Array
@@ -40,10 +34,7 @@ class Moves:
 
 
 def legal_moves(boxes: Array, step: int, size: tuple[int, int]) -> Moves:
-    """Return all moves by `step` pixels that leave a box with area inside the image.
-
-    Image by image, edge by edge, up or left first. Empty boxes have none.
-    """
+    """Return all moves by `step` pixels that leave a box with area inside the image, in order."""
     moved, legal = move_edges(boxes, np.array([-step, step]), size)
     rows, edges, sides = np.nonzero(legal.transpose(0, 2, 1))
     return Moves(rows, edges, moved[rows, sides, edges, edges])

@@ -6,7 +6,7 @@ segment), the same for all images, so that a map depends on its own image alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -28,16 +28,10 @@ from whitebox_loc.introspect.tracing.refusals import check_answer
 
 @dataclass(frozen=True)
 class Masks:
-    """A number of masks, as few numbers.
+    """A number of masks, as few numbers: `arrays` (masks, ...) and what they have in common.
 
-    Attributes
-    ----------
-    draw : callable
-        From the image size, `arrays` of s masks and `shared` to the share of each pixel that
-        is hidden, a tensor (s, height, width). A function of a module, since it is compiled.
-    arrays : tuple of arrays (masks, ...)
-    shared : tuple of arrays
-        What all masks have in common.
+    `draw`, a function of a module, since it is compiled, makes of the image size, of the arrays
+    of s masks and of `shared` the share of each pixel that is hidden, (s, height, width).
     """
 
     draw: Callable[..., Tensor]
@@ -60,14 +54,8 @@ class Sums:
 def scores(query: Query, masks: Masks, baseline: ArrayLike) -> Array:
     """Return the targets (k, n, masks) of the masked images, averaged over baselines."""
     targets = np.zeros((query.targets, len(query), len(masks)))
-    tiles = list(query.tiles(len(masks), split=True))
-    masks = _drawn_once(query, masks, tiles)
-    for base, share in _weighted(baseline, query):
-        run = _compiled(query, masks, base, [], _score)
-        for rows, part in tiles:
-            values = run(*query.tensors(rows), base, *_arrays(masks, part))
-            targets[:, rows, part] += share * values.numpy().transpose(0, 2, 1)
-            query.count((rows.stop - rows.start) * (part.stop - part.start))
+    for rows, part, share, values in _passes(query, masks, baseline, _score, split=True):
+        targets[:, rows, part] += share * values.numpy().transpose(0, 2, 1)
     # What is made of these by ranks and kernels would hide a NaN.
     return check_answer("Targets of masked images", targets, query.model, query.link)
 
@@ -78,7 +66,7 @@ def weighted_sums(
     baseline: ArrayLike,
     *,
     overlap: bool = False,
-    boxes: ArrayLike = None,
+    boxes: Array | None = None,
 ) -> Sums:
     """Return sums of the changes from the targets at the whole images.
 
@@ -87,31 +75,46 @@ def weighted_sums(
     """
     n, size = len(query), query.images.shape[1:3]
     targets = 1 if overlap else query.targets
-    change, hidden = np.zeros((targets, n)), np.zeros(size)
-    product = np.zeros((targets, n, *size))
-    beside = [] if boxes is None else [boxes]
+    sums = Sums(np.zeros((targets, n)), np.zeros(size), np.zeros((targets, n, *size)))
+    finish = _overlap_sums if overlap else _target_sums
     # The whole image goes along with every slice of its masks, not into a batch of its own: the
     # fixed cost of a batch is that of a dozen images.
-    tiles = list(query.tiles(len(masks), beside=1))
+    passes = _passes(query, masks, baseline, finish, [] if boxes is None else [boxes], beside=1)
+    for rows, _, share, (change, hidden, product) in passes:
+        sums.change[:, rows] += share * change.numpy()
+        sums.product[:, rows] += share * product.numpy()
+        if rows.start == 0:
+            sums.hidden[:] += share * hidden.numpy()
+    return sums
+
+
+def _passes(
+    query: Query,
+    masks: Masks,
+    baseline: ArrayLike,
+    finish: Callable[..., Any],
+    own: Sequence[Array] = (),
+    *,
+    beside: int = 0,
+    split: bool = False,
+) -> Iterator[tuple[slice, slice, float, Any]]:
+    """Yield images, masks, the weight of a baseline and what `finish` makes of them, by batches.
+
+    The arrays `own` hold something for each image, and `beside` images go with each batch of it.
+    """
+    tiles = list(query.tiles(len(masks), beside=beside, split=split))
     masks = _drawn_once(query, masks, tiles)
-    for base, share in _weighted(baseline, query):
-        run = _compiled(query, masks, base, beside, _overlap_sums if overlap else _target_sums)
+    bases = baseline_images(baseline, query.images.shape[1:])
+    for base in bases:
+        run = _compiled(query, masks, base, own, finish)
         for rows, part in tiles:
-            own = [tf.convert_to_tensor(a[rows]) for a in beside]
-            sums = run(*query.tensors(rows), base, *own, *_arrays(masks, part))
-            change[:, rows] += share * sums[0].numpy()
-            product[:, rows] += share * sums[2].numpy()
-            if rows.start == 0:
-                hidden += share * sums[1].numpy()
-            query.count((rows.stop - rows.start) * (part.stop - part.start + 1))
-    return Sums(change, hidden, product)
+            arrays = [*(tf.convert_to_tensor(a[rows]) for a in own), *_arrays(masks, part)]
+            yield rows, part, 1 / len(bases), run(*query.tensors(rows), base, *arrays)
+            query.count((rows.stop - rows.start) * (part.stop - part.start + beside))
 
 
 def segment_labels(segments: ArrayLike, size: tuple[int, int]) -> Array:
-    """Return what an option `segments` stands for as numbers 0 .. m - 1 (height, width).
-
-    A grid has at most as many rows and columns as the image.
-    """
+    """Return what an option `segments` stands for as numbers 0 .. m - 1 (height, width)."""
     array = as_array("segments", segments)
     if array.dtype.kind not in "iu" or array.shape not in ((2,), tuple(size)):
         raise ValueError(
@@ -140,11 +143,6 @@ def _draw_segments(size: tuple[int, int], visible: Tensor, labels: Tensor) -> Te
     return 1.0 - tf.gather(visible, labels, axis=1)
 
 
-def _weighted(baseline: ArrayLike, query: Query) -> list[tuple[Array, float]]:
-    bases = baseline_images(baseline, query.images.shape[1:])
-    return [(base, 1 / len(bases)) for base in bases]
-
-
 def _arrays(masks: Masks, part: slice) -> list[Tensor]:
     if masks.draw is _as_they_are:
         return list(masks.arrays)
@@ -152,10 +150,7 @@ def _arrays(masks: Masks, part: slice) -> list[Tensor]:
 
 
 def _drawn_once(query: Query, masks: Masks, tiles: list[tuple[slice, slice]]) -> Masks:
-    """Return the masks as they are drawn, if more than one batch of images needs all of them.
-
-    They are then no more than a batch.
-    """
+    """Return the masks as they are drawn, if more than one batch of images needs all of them."""
     if len(tiles) == 1 or any(part.stop - part.start < len(masks) for _, part in tiles):
         return masks
     draw, arrays = _drawing(masks.draw), _arrays(masks, tiles[0][1])

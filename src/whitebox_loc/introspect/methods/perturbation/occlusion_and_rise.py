@@ -20,8 +20,7 @@ def occlusion(query: Query, *, patch: int = 8, stride: int = 4, baseline: ArrayL
     """Average the fall of the target over all windows that hide the pixel.
 
     Windows of `patch` x `patch` pixels lie `stride` pixels apart, also partly beyond the
-    border, so that pixels at the border are in as many of them as others. Several baselines
-    are averaged.
+    border, so that all pixels are in as many. Several baselines are averaged.
     """
     check_int("patch", patch, low=1)
     check_int("stride", stride, low=1)
@@ -55,9 +54,8 @@ def rise(
     """Estimate the mean of the target over random masks that show the pixel, less its mean.
 
     Masks are random grids of `cells` x `cells`, interpolated and shifted. The paper's map is
-    this one plus the target's mean over all masks, the same number at every pixel. Taking
-    it away, with the covariance's samples - 1, leaves the estimate without bias, and without
-    the part of its noise that all pixels share.
+    this one plus the target's mean over all masks, the same number at every pixel, and up to
+    samples / (samples - 1), which takes the bias away.
     """
     masks = _random_grids(query, samples, cells, probability, seed)
     return Maps(_slopes(weighted_sums(query, masks, baseline), samples, probability))
@@ -76,9 +74,8 @@ def drise(
     """Do as `rise` for the IoU of the predicted box with a reference box.
 
     `boxes` are ``rel_yxyx``, one an image or one for all; by default those predicted for the
-    whole images. The map is the same for all targets. Of the paper's similarity, the IoU is
-    the part that a model of one box without classes has; `targets.detection` is the whole of it,
-    and with ``method="rise"`` D-RISE for several boxes and classes.
+    whole images. The map is the same for all targets. The IoU is the part of the paper's
+    similarity that one box without classes has; `targets.detection` is the whole, for `rise`.
     """
     masks = _random_grids(query, samples, cells, probability, seed)
     chosen = None if boxes is None else boxes_of_rows(boxes, query).astype(np.float32)

@@ -26,9 +26,9 @@ def sobol(
     """Estimate the total-order Sobol index of each segment, with Jansen's estimator.
 
     It is the share of the target's variance that would remain if all other segments were
-    known, when each segment is mixed with the baseline by a random share of its own. The
-    shares come from a scrambled Sobol sequence; `samples` must be a power of 2, and samples x
-    (segments + 1) images are scored. The index stands at every pixel of its segment.
+    known, when each segment is mixed with the baseline by a share of its own from a scrambled
+    Sobol sequence. `samples` must be a power of 2; samples x (segments + 1) images are scored.
+    The index stands at every pixel of its segment.
     """
     labels = segment_labels(segments, query.images.shape[1:3])
     count = int(labels.max()) + 1

@@ -30,9 +30,8 @@ def kernel_shap(
 
     `segments` are the rows and columns of a grid, or whole numbers (height, width) that name
     each pixel's segment. Hidden segments show the baseline; several are averaged. If
-    `samples` allow all sets of segments, all are tried and the values are exact; otherwise
-    sets are drawn in pairs of one and what it leaves out. Either way a map adds up to the
-    target at the image minus the (mean) target at the baseline.
+    `samples` allow all sets of segments, the values are exact; otherwise sets are drawn in pairs
+    of one and what it leaves out. A map adds up to the target minus that at the baseline.
     """
     labels = segment_labels(segments, query.images.shape[1:3])
     count = int(labels.max()) + 1

@@ -35,15 +35,8 @@ _KEEPS_SIGN = _BETWEEN | {"MaxPool", "Max", "AvgPool", "Mean", "Pad", "StridedSl
 class AffineLayer:
     """A product with weights, and the bias and batch normalization behind it as part of it.
 
-    Parameters
-    ----------
-    operation : tf.Operation
-        The product.
-    signal : int
-        Which of its inputs depends on the image.
-    tail : list of (tf.Operation, int)
-        Operations behind it, from the first on, that only move, scale and shift, and which
-        of their inputs depends on the image.
+    The `tail` are operations behind the product, from the first on, that only move, scale and
+    shift; beside each, and as `signal`, stands which input depends on the image.
 
     Attributes
     ----------
@@ -142,10 +135,7 @@ class AffineLayer:
 
 
 def affine_layers(route: Route, ends: Iterable[Tensor]) -> dict[Operation, AffineLayer]:
-    """Return the layers with weights on a route, by the operation with their output.
-
-    No layer reaches beyond one of the tensors `ends`.
-    """
+    """Return the layers on a route by the operation with their output; none goes beyond `ends`."""
     stops = {t.ref() for t in ends}
     layers = {}
     for operation in route.operations:

@@ -64,10 +64,7 @@ def deeplift(query: Query, *, baseline: ArrayLike = 0.0) -> Maps:
 
 
 def deep_shap(query: Query, *, baseline: ArrayLike = (0.0, 1.0)) -> Maps:
-    """Average DeepLIFT over several baselines.
-
-    They are numbers, images, or a scene, which stands for eight of its images.
-    """
+    """Average DeepLIFT over several baselines: numbers, images, or eight images of a scene."""
     return _mean_over(query, baseline_images(baseline, query.images.shape[1:]))
 
 

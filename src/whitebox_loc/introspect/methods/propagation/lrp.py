@@ -88,14 +88,9 @@ def lrp(
 
     Examples
     --------
-    >>> import whitebox_loc as wb
     >>> from whitebox_loc.introspect.methods import rules
-    >>> images = wb.data.generate(wb.data.Scene(size=(12, 12)), 2, seed=0).images
-    >>> model = wb.models.localizer((12, 12), filters=(4, 4))
-    >>> by_name = wb.introspect.saliency(model, images, "top", "lrp", composite="epsilon_plus_flat")
     >>> record = rules.Composite(convolution=rules.ZPlus(), first=rules.Flat())
-    >>> by_record = wb.introspect.saliency(model, images, "top", "lrp", composite=record)
-    >>> bool((by_name == by_record).all())
+    >>> record == rules.COMPOSITES["epsilon_plus_flat"]
     True
     """
     chosen = as_composite(

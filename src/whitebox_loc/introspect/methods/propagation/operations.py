@@ -21,7 +21,7 @@ from whitebox_loc.introspect.tracing.graphs import REARRANGEMENTS, ancestors, bo
 from whitebox_loc.introspect.tracing.layers import named_layers
 
 Operation: TypeAlias = Any
-"""A `tf.Operation`, or a `WrappedConvolution` that stands for one."""
+"""A `tf.Operation`, or a `_WrappedConvolution` that stands for one."""
 
 _HALVES = {kind.as_datatype_enum: kind for kind in (tf.float16, tf.bfloat16)}
 
@@ -61,12 +61,7 @@ _CONVOLUTIONS = frozenset({"Conv2D", "Conv3D"})
 class Route:
     """The operations on the ways from `source` to `ends`, in the order of their creation.
 
-    Attributes
-    ----------
-    source : tensor
-    operations : list of tf.Operation
-    reached : set of tensor references
-        What depends on the source, on a way to the ends or not.
+    `reached` are references of what depends on the source, on a way to the ends or not.
     """
 
     source: Tensor
@@ -107,7 +102,7 @@ def changes_smoothly(tensor: Tensor) -> bool:
 
 
 @dataclass(frozen=True, eq=False)
-class WrappedConvolution:
+class _WrappedConvolution:
     """A function call that does nothing but convolve, read as the convolution.
 
     Keras leaves grouped convolutions to the compiler XLA, which takes functions. In sets and dicts
@@ -128,17 +123,14 @@ class WrappedConvolution:
 
     @property
     def type(self) -> str:
-        """Kind of the convolution, a key of `MATRICES`."""
         return self.product.type
 
     @property
     def name(self) -> str:
-        """Name of the call."""
         return self.call.name
 
     @property
     def outputs(self) -> list[Tensor]:
-        """Outputs of the call."""
         return self.call.outputs
 
     def run(self, inputs: Sequence[Tensor]) -> list[Tensor]:
@@ -170,7 +162,7 @@ def _unwrapped(operation: Operation, reached: set[Any]) -> Operation:
         return operation
     signal = outside[signals[0].ref()]
     weights = _replayed([products[0].inputs[1]], outside, _copied)
-    return WrappedConvolution(operation, products[0], signals[0], [signal, *weights])
+    return _WrappedConvolution(operation, products[0], signals[0], [signal, *weights])
 
 
 def _replayed(
@@ -216,7 +208,7 @@ def sent_back(route: Route, seeds: Pairs, back: Back) -> Tensor:
 
 def again(operation: Operation, inputs: Sequence[Tensor]) -> list[Tensor]:
     """Run an operation of the graph on other inputs, float32 for float16; return its outputs."""
-    if isinstance(operation, WrappedConvolution):
+    if isinstance(operation, _WrappedConvolution):
         return operation.run(inputs)
     if operation.type in _CONVOLUTIONS:
         groups = inputs[0].shape[-1] // inputs[1].shape[-2]
@@ -276,10 +268,7 @@ def as_float32(tensor: Tensor) -> Tensor:
 
 
 def owners(model: keras.Model, passed: Forward) -> dict[Any, tuple[str, keras.Layer]]:
-    """Return the path and layer to which each operation of a traced pass belongs.
-
-    `passed` must have watched all layers; the innermost layer owns an operation.
-    """
+    """Return path and layer, the innermost, of each operation of a pass that watched all layers."""
     claims = []
     for path, layer in named_layers(model).items():
         for call in passed.calls.get(path, ()):
