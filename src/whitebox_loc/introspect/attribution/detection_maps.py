@@ -108,21 +108,12 @@ def saliency_of_detections(
 
     Examples
     --------
-    >>> from types import SimpleNamespace
-    >>> import keras
-    >>> x = keras.Input((8, 8, 1))
-    >>> flat = keras.layers.Flatten()(x)
-    >>> boxes = keras.layers.Reshape((3, 4))(keras.layers.Dense(12)(flat))
-    >>> scores = keras.layers.Dense(3, activation="sigmoid")(flat)
-    >>> model = keras.Model(x, {"boxes": boxes, "scores": scores})
-    >>> images = np.ones((2, 8, 8, 1), "float32")
-    >>> found = SimpleNamespace(
-    ...     candidates=np.array([[2, 0], [1, -1]]), boxes=np.zeros((2, 2, 4)),
-    ...     scores=np.ones((2, 2)), labels=np.array([[0, 0], [0, -1]]),
-    ... )
+    >>> import whitebox_loc as wb
+    >>> model, images = wb.models.detector(size=(16, 16)), np.ones((2, 16, 16, 1), "float32")
+    >>> found = wb.models.detections(model(images), threshold=0, overlap=1, most=2)
     >>> result = saliency_of_detections(model, images, found, ("top", "score"))
-    >>> result.maps.shape, result.images.tolist(), result.candidates.tolist()
-    ((3, 2, 8, 8), [0, 0, 1], [2, 0, 1])
+    >>> result.maps.shape, result.images.tolist()
+    ((4, 2, 16, 16), [0, 0, 1, 1])
     """
     inputs, names = check_images(images, check_model(model)), _check_parts(parts)
     places, boxes = _real_boxes(found, len(inputs))

@@ -151,11 +151,8 @@ def saliency_shards(
     dtype : {"float32", "float16"}
         Of the files. float16 takes half the space, holds about three digits, and flushes what is
         smaller than 6e-8 to 0; values above 65504 are an error.
-    shard : tuple of int
-        ``(worker, workers)``: this call explains shards ``worker``, ``worker + workers``, ... The
-        machines of a group share the folder and each call with their own.
-    progress : bool
-        Show a progress bar.
+    shard, progress
+        As for `write_shards`.
     **options
         Options of the method. Where it has a ``scene``, as `edge_move` has, ``boxes``, ``scene``
         and ``labels`` default to those of each batch. Given ``boxes`` are one for all images, or,
@@ -227,10 +224,6 @@ def read_maps(folder: str | os.PathLike[str]) -> MapShards:
     """Open a folder that `saliency_shards` made, also one that is not complete.
 
     It is a sequence of arrays. Reading one that is missing, damaged or misplaced is an error.
-
-    Parameters
-    ----------
-    folder : path-like
 
     Raises
     ------

@@ -29,17 +29,14 @@ class SaliencyInfo:
     method : str
     options : mapping
         All options with the values used.
-    targets : tuple of str
-    links : tuple of str
+    targets, links : tuple of str
         How each target was read: ``"identity"``, or where its log-odds were found.
     values : array (n,) or (k, n)
         The targets at the images.
     reference : array of the same shape, or None
-        The targets that the maps are compared with: at the baseline. None for methods
-        without one.
+        The targets at the baseline; None for methods without one.
     gap : array of the same shape, or None
-        Completeness gap: sum of the map minus (values - reference). It is the error of the
-        quadrature or sampling.
+        Completeness gap: sum of the map minus (values - reference), the error of quadrature.
     passes : int
         Images that went through the model for the maps, variants of an image counted.
     """
@@ -116,10 +113,6 @@ def saliency(
     whitebox_loc.data.ImageRangeWarning
         Of images in 0..255, unless the model begins with what may bring them into its range: a
         Rescaling, Normalization or Lambda layer, or operations that are no layers.
-
-    References
-    ----------
-    ``METHODS[method].paper``.
 
     Examples
     --------

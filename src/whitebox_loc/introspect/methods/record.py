@@ -37,14 +37,11 @@ class Method:
 
     Attributes
     ----------
-    name : str
-    family : str
+    name, family : str
     function : callable
         From a `Query` and keyword options to `Maps`.
-    paper : str
-        Where it comes from.
-    blind_to : str
-        What it cannot show.
+    paper, blind_to : str
+        Where it comes from, and what it cannot show.
     wraps : bool
         Whether it repeats another method, named by its option ``base``, which takes the
         options that are not its own.

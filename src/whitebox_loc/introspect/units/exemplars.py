@@ -68,8 +68,6 @@ def top_images(
 ) -> Any:
     """Return the images to which channels of a layer respond most, and where.
 
-    Memory holds one batch and the best k images of each channel, however long the stream.
-
     Parameters
     ----------
     model : keras.Model
@@ -91,7 +89,7 @@ def top_images(
     seed : int, default 0
         Of a scene's images.
     example : structure of arrays, optional
-        For a scene and a model of several inputs: the first rows of the others are held fixed.
+        For a model of several inputs: beside drawn images the first rows are held fixed.
     batch_size : int, default 256
         Images in one pass of an array or a scene; an iterable keeps its batches.
 

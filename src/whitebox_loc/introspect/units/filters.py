@@ -16,7 +16,6 @@ def kernels(model: keras.Model, layer: str) -> Array:
     Parameters
     ----------
     model : keras.Model
-        A model with weights.
     layer : str
         Path of a convolution or dense layer, as `list_layers` gives it.
 

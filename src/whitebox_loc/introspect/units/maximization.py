@@ -76,10 +76,8 @@ def maximize(
 
     Parameters
     ----------
-    model : keras.Model
-        Any model; it is left as it is.
-    layer : str, optional
-        Path as `list_layers` gives it, ``path#2`` for the second of several calls.
+    model, layer
+        As for `top_images`.
     channel : int or sequence of int, optional
         Indices on the last axis of the layer's output; all by default. They are maximised
         together, each by an image of its own.
@@ -87,8 +85,7 @@ def maximize(
         Index on the axes between batch and channel; by default the mean over all places.
     target : str, int, callable, Target or list of those, optional
         In place of a layer, as for `saliency`.
-    steps : int, default 200
-    learning_rate : float, default 0.05
+    steps, learning_rate
         Of Adam: a step of a pixel's brightness, or of a Fourier coefficient.
     jitter : int, default 2
         In every step the image is shifted by at most so many rows and columns, round the

@@ -72,14 +72,12 @@ def probe(
 
     Parameters
     ----------
-    model : keras.Model
-        Any model; it is left as it is.
+    model, scene, example, batch_size
+        As for `tuning`.
     layers : str or sequence of str
         Paths as `list_layers` gives them, ``path#2`` for the second of several calls.
-    scene : Scene or str, default "uniform"
-        What is drawn; no box twice, and all of them if there are fewer than `n`.
-    n : int, default 1000
-        Images.
+    n, seed : int
+        Number of images, and what they, their order and features are drawn by.
     folds : int, default 5
         Each part of the images is predicted by a readout fitted on the others.
     ridge : float, default 1e-2
@@ -89,12 +87,6 @@ def probe(
         What the readout sees: every unit, or each channel's mean or maximum over places.
     max_features : int, default 4096
         Of a layer with more, so many are drawn, the same for all images: a lower bound.
-    seed : int, default 0
-        Of the images, of their order and of the draw.
-    example : structure of arrays, optional
-        For a model of several inputs: the first rows of the others are held fixed.
-    batch_size : int, default 256
-        Images in one pass.
 
     Returns
     -------

@@ -69,26 +69,18 @@ def tuning(
 
     Parameters
     ----------
-    model : keras.Model
-        Any model; it is left as it is.
-    layer : str
-        Path as `list_layers` gives it, ``path#2`` for the second of several calls.
+    model, layer, example, batch_size
+        As for `top_images`.
     scene : Scene or str, default "uniform"
         What is drawn; no box twice, and all of them if there are fewer than `n`.
     factors : sequence of str, default ("top", "left", "height", "width")
         Of top, left, bottom, right, height, width, center_y, center_x, area.
     bins : int, default 20
         Of equal width from 0 to the size of the image (for area, its number of pixels).
-    n : int, default 2000
-        Images.
+    n, seed : int
+        Number of images, and what they are drawn by.
     reduce : {"mean", "max", "min", "sum"}, default "mean"
         What the response of a channel is, over all its places.
-    seed : int, default 0
-        Of the images.
-    example : structure of arrays, optional
-        For a model of several inputs: the first rows of the others are held fixed.
-    batch_size : int, default 256
-        Images in one pass.
 
     Returns
     -------

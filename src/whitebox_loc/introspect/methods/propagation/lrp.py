@@ -217,11 +217,8 @@ class _Back:
         owner: Owners,
     ) -> None:
         self.route, self.layers, self.composite, self.owner = route, layers, composite, owner
-        self.covered = {
-            operation
-            for layer in layers.values()
-            for operation in (layer.operation, *(o for o, _ in layer.tail))
-        }
+        self.covered = {layer.operation for layer in layers.values()}
+        self.covered |= {operation for layer in layers.values() for operation, _ in layer.tail}
 
     def __call__(self, operation: Operation, values: list[Tensor]) -> Pairs:
         layer = self.layers.get(operation)
