@@ -175,14 +175,12 @@ def _black_pixels(call: _Call) -> BlindSpot | None:
     share, advice = same.mean(axis=(1, 2)), "Use several baselines, such as the same box elsewhere"
     if call.name == "lrp":
         advice = "Use composite='epsilon_plus_flat' or another rule for the first layer"
-    return BlindSpot(
-        "baseline",
+    message = (
         f"{call.name} multiplies each pixel by its difference to the baseline: "
         f"{share.mean():.0%} of the pixels equal it and stay exactly 0, whatever they do for "
-        f"{call.target.label!r}. {advice}.",
-        share,
-        same,
+        f"{call.target.label!r}. {advice}."
     )
+    return BlindSpot("baseline", message, share, same)
 
 
 def _shares_begin_with_the_input(call: _Call) -> bool:
@@ -206,13 +204,11 @@ def _blanked(call: _Call) -> BlindSpot | None:
     if not blanked.any():
         return None
     share = blanked.mean(axis=(1, 2))
-    return BlindSpot(
-        "relu",
+    message = (
         f"relu=True blanks {share.mean():.0%} of the {call.name} map: the places that "
-        f"lower {call.target.label!r}. A coordinate is not a class; use relu=False.",
-        share,
-        blanked,
+        f"lower {call.target.label!r}. A coordinate is not a class; use relu=False."
     )
+    return BlindSpot("relu", message, share, blanked)
 
 
 def _jumps(call: _Call) -> BlindSpot | None:
@@ -238,15 +234,15 @@ def _jumps(call: _Call) -> BlindSpot | None:
     if not notes["cuts"]:
         return None
     blank = np.ones(query.images.shape[:3], bool) if notes["all"] else call.maps() == 0
-    return BlindSpot(
-        "jumps",
+    message = (
         f"{call.target.label!r} depends on the image through {', '.join(notes['cuts'])}, "
         "whose derivative is 0: what goes that way is missing in a map of derivatives"
         f"{', and nothing else is left' if notes['all'] else ''}. Use 'occlusion' or another "
         "method that changes the image, or explain a target in front of it "
-        "(introspect.targets.unit).",
-        blank.mean(axis=(1, 2)),
-        None if by_layer and not notes["all"] else blank,
+        "(introspect.targets.unit)."
+    )
+    return BlindSpot(
+        "jumps", message, blank.mean(axis=(1, 2)), None if by_layer and not notes["all"] else blank
     )
 
 
@@ -268,13 +264,12 @@ def _cancelling(call: _Call) -> BlindSpot | None:
         advice = f"Layer {other!r} is taken instead of this last one. Name another"
     else:
         advice = "No layer is left that could be taken instead. Name one nevertheless"
-    return BlindSpot(
-        "cancelling",
+    message = (
         f"The gradients of {call.target.label!r} cancel over the places of layer "
         f"{first.layer!r}, as they do in front of a softmax over places, which does not change "
-        f"when all scores rise alike. {advice}, or use 'layercam', which takes no means.",
-        first.cancelled[0],
+        f"when all scores rise alike. {advice}, or use 'layercam', which takes no means."
     )
+    return BlindSpot("cancelling", message, first.cancelled[0])
 
 
 def _saturated(call: _Call) -> BlindSpot | None:
@@ -285,13 +280,12 @@ def _saturated(call: _Call) -> BlindSpot | None:
     advice, slope = _slope(call)
     if slope is None or not (slope < SURE).any():
         return None
-    return BlindSpot(
-        "saturation",
+    message = (
         f"{name!r} is saturated on {(slope < SURE).mean():.0%} of the images: its slope is below "
         f"{SURE:g} of the steepest, so a map of derivatives shows the little that is left. "
-        f"Use {advice}, or a method that moves away from the image.",
-        1.0 - slope,
+        f"Use {advice}, or a method that moves away from the image."
     )
+    return BlindSpot("saturation", message, 1.0 - slope)
 
 
 def _slope(call: _Call) -> tuple[str, Array | None]:
@@ -339,13 +333,12 @@ def _ties(call: _Call) -> BlindSpot | None:
     share = (np.abs(edges - call.target.data) < TIE).mean(axis=1)
     if not share.any():
         return None
-    return BlindSpot(
-        "ties",
+    message = (
         f"The IoU has a kink where a predicted edge meets the given one: {share.mean():.0%} of the "
         "edges do, and their derivative is that of one side only. Explain the coordinates, or "
-        "give a box that differs from the prediction.",
-        share,
+        "give a box that differs from the prediction."
     )
+    return BlindSpot("ties", message, share)
 
 
 FACTOR_METHODS = {

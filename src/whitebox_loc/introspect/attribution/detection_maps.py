@@ -32,15 +32,10 @@ class DetectionMaps:
     maps : float32 array (d, parts, height, width)
         Signed, as `saliency` returns them.
     parts : tuple of str
-    images : int64 array (d,)
-        The image that each box was found in.
-    places : int64 array (d,)
-        Its place among the image's detections.
-    candidates : int64 array (d,)
-    boxes : float array (d, 4)
-        ``rel_yxyx``.
-    scores : float array (d,)
-    labels : int64 array (d,)
+    images, places, candidates, labels : int64 arrays (d,)
+        The image that each box was found in, its place among the image's detections, its
+        candidate and its label.
+    boxes, scores : float arrays (d, 4), ``rel_yxyx``, and (d,)
     """
 
     maps: Array

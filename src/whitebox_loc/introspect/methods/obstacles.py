@@ -39,11 +39,9 @@ def severed(source: Tensor, end: Tensor) -> tuple[list[Operation], bool]:
     """Return the operations at which the dependence of a tensor on another is no longer smooth.
 
     Behind them is what changes in jumps only, or whose derivative is stopped: indices, signs,
-    truth values. As long as these only choose among signals or switch them on and off, as a
-    ReLU written with a condition does, nothing is lost; the others are returned. A stopped
-    derivative beside others counts as meant: a variance and the logarithm of a sum of
-    exponentials are written so, and their derivatives are right. Beside them, whether nothing
-    smooth is left.
+    truth values. Where these only choose among signals or switch them on and off, as in a ReLU
+    written with a condition, nothing is lost. A stopped derivative beside others counts as meant,
+    as in a variance. Beside the operations, whether nothing smooth is left.
     """
     origin: dict[Any, Operation] = {}
     route = Route.between(source, [end], floats=False)

@@ -149,8 +149,8 @@ class _Best:
     def add(self, values: Array, places: Array, images: Array, seen: int) -> None:
         # A stable sort keeps the order of the stream among equals.
         for row in np.argsort(-values, kind="stable")[: self.k].tolist():
-            entry = (float(values[row]), seen + row, int(places[row]), images[row].copy())
-            self.rows.append(entry)
+            where = seen + row, int(places[row])
+            self.rows.append((float(values[row]), *where, images[row].copy()))
         self.rows = sorted(self.rows, key=lambda entry: (-entry[0], entry[1]))[: self.k]
 
     def finished(self, field: ReceptiveField) -> TopImages:

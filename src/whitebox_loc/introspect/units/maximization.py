@@ -258,8 +258,9 @@ class _Climb:
         state = keras.Variable(first, dtype="float32", name="state")
         adam = keras.optimizers.Adam(self.learning_rate, epsilon=1e-8, name="climb")
         for shift in self.shifts:
-            slope = _scaled(evaluate(state.numpy(), shift)[2])
-            adam.apply([tf.constant(-slope)], [state])
+            slope = evaluate(state.numpy(), shift)[2]
+            size = np.sqrt(np.mean(slope**2, axis=tuple(range(1, slope.ndim)), keepdims=True))
+            adam.apply([tf.constant(-slope / np.where(size > 0, size, 1.0))], [state])
             if self.waves is None:
                 state.assign(keras.ops.clip(state, 0.0, 1.0))
         images, values, _ = evaluate(state.numpy(), unmoved)
@@ -279,7 +280,8 @@ class _Climb:
             moved = tf.roll(images, shift, axis=(1, 2))
             packed = self.inputs.pack((moved, *tensors[:others]))
             value = goal.read(forward(self.model, packed, watch=goal.watch), data)
-            total = tf.reduce_sum(value - self.smoothing * _variation(images))
+            variation = tf.image.total_variation(images) / self.inputs.image[0].size
+            total = tf.reduce_sum(value - self.smoothing * variation)
             slope = tf.gradients(total, now)[0]
             return images, value, tf.zeros_like(now) if slope is None else slope
 
@@ -316,15 +318,3 @@ def _waves(height: int, width: int) -> Array:
     # The inverse transform divides by the number of pixels.
     variance = ((copies * weights) ** 2).sum() / (height * width) ** 2
     return (weights / np.sqrt(variance)).astype(np.float32)
-
-
-def _variation(images: Tensor) -> Tensor:
-    """Return the mean absolute difference of neighbouring pixels (m,)."""
-    down, right = images[:, 1:] - images[:, :-1], images[:, :, 1:] - images[:, :, :-1]
-    total = tf.reduce_sum(tf.abs(down), (1, 2, 3)) + tf.reduce_sum(tf.abs(right), (1, 2, 3))
-    return total / tf.cast(tf.size(images[0]), tf.float32)
-
-
-def _scaled(slope: Array) -> Array:
-    size = np.sqrt(np.mean(slope**2, axis=tuple(range(1, slope.ndim)), keepdims=True))
-    return slope / np.where(size > 0, size, 1.0)

@@ -78,11 +78,7 @@ class Attempt:
 
 
 def attempts(
-    query: Query,
-    combine: Combine,
-    layer: str | None = None,
-    relu: bool = False,
-    align: str = "auto",
+    query: Query, combine: Combine, layer: str | None, relu: bool = False, align: str = "auto"
 ) -> list[Attempt]:
     """Return the maps of `layer`; without, of the last, and of others until one does not cancel."""
     tries = [_attempt(query, combine, layer, relu, align)]

@@ -58,7 +58,13 @@ def layers_with_places(
         if split_call(layer)[0] not in passed.calls:
             raise ValueError(f"`layer` {layer!r} is not called when the model runs in inference.")
         output = passed.single_call(layer).output
-        _check_places(layer, output)
+        if not _has_places(output):
+            shapes = [tuple(t.shape) for t in tf.nest.flatten(output)]
+            raise ValueError(
+                "`layer` must put out floats of shape (n, height, width, channels), with more than "
+                f"one place; {layer!r} puts out {shapes}. Name a layer in front of it, such as a "
+                "convolution; `list_layers(model)` shows the shapes."
+            )
         for label, behind in zip(query.labels, upstream, strict=True):
             if output.ref() not in behind:
                 raise ValueError(
@@ -87,16 +93,15 @@ def on_image(maps: Tensor, size: tuple[int, int], align: str) -> Tensor:
 
     ``"stretch"`` takes the h x w places for equal parts of the image and interpolates
     linearly, the usual definition. ``"center"`` takes a place for a pixel, and the middle of
-    the map for the middle of the image: exact for layers of stride 1, which are larger than
-    the image if it was padded and smaller if it was not; what they lack is 0. ``"auto"`` is
-    the second for maps of 3/4 to 3/2 the height and width of the image.
+    the map for the middle of the image, which is exact for layers of stride 1; what they lack is
+    0. ``"auto"`` is the second for maps of 3/4 to 3/2 the height and width of the image.
     """
     near = all(
         3 * n <= 4 * m and 2 * m <= 3 * n for m, n in zip(maps.shape[1:3], size, strict=True)
     )
     if align == "stretch" or (align == "auto" and not near):
         return _stretched(maps, size)
-    return _centered(_centered(maps, size[0], 1), size[1], 2)
+    return _centered(maps, size)
 
 
 def _stretched(maps: Tensor, size: tuple[int, int]) -> Tensor:
@@ -118,26 +123,16 @@ def spread_all(planes: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     return tf.reshape(laid, (*tf.unstack(tf.shape(planes)[:2]), *laid.shape[1:]))
 
 
-def _centered(maps: Tensor, length: int, axis: int) -> Tensor:
-    extra = maps.shape[axis] - length
-    if extra % 2:
-        # The middles lie half a place apart: the mean of neighbours lies between them.
-        if extra < 0:
-            maps = _padded(maps, 1, axis)
-        count = maps.shape[axis] - 1
-        maps = (_part(maps, 0, count, axis) + _part(maps, 1, count, axis)) / 2
+def _centered(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    for axis, length in enumerate(size, start=1):
         extra = maps.shape[axis] - length
-    if extra < 0:
-        return _padded(maps, -extra // 2, axis)
-    return _part(maps, extra // 2, length, axis)
-
-
-def _padded(maps: Tensor, by: int, axis: int) -> Tensor:
-    return tf.pad(maps, [[by, by] if a == axis else [0, 0] for a in range(4)])
-
-
-def _part(maps: Tensor, start: int, count: int, axis: int) -> Tensor:
-    return maps[:, start : start + count] if axis == 1 else maps[:, :, start : start + count]
+        if extra % 2:
+            # The middles lie half a place apart: the mean of neighbours lies between them.
+            if extra < 0:
+                maps = tf.pad(maps, [[1, 1] if a == axis else [0, 0] for a in range(4)])
+            places = np.arange(maps.shape[axis] - 1)
+            maps = (tf.gather(maps, places, axis=axis) + tf.gather(maps, places + 1, axis=axis)) / 2
+    return tf.image.resize_with_crop_or_pad(maps, *size)
 
 
 def _has_places(output: Tensor) -> bool:
@@ -146,13 +141,3 @@ def _has_places(output: Tensor) -> bool:
         return False
     height, width = shape[1:3]
     return None not in (height, width) and height * width > 1
-
-
-def _check_places(layer: str, output: Tensor) -> None:
-    if not _has_places(output):
-        shapes = [tuple(t.shape) for t in tf.nest.flatten(output)]
-        raise ValueError(
-            f"`layer` must put out floats of shape (n, height, width, channels), with more than "
-            f"one place; {layer!r} puts out {shapes}. Name a layer in front of it, such as a "
-            "convolution; `list_layers(model)` shows the shapes."
-        )

@@ -19,7 +19,8 @@ from whitebox_loc.introspect.tracing.derivatives import slopes_of
 # Sums over maps (k, s, r, height, width), and how s more of them add to it. In float32: an
 # error of `samples` roundings is far below the noise.
 Sums = tuple[Tensor, ...]
-Collect = Callable[[Sums | None, Tensor], Sums]
+Collect = Callable[[Sums, Tensor], Sums]
+Explain = Callable[[Query], Maps]
 
 
 def under_noise(
@@ -47,14 +48,17 @@ def under_noise(
     # All images share the noise, so samples are drawn once and images go through them in turn.
     together = max(1, min(samples, query.batch_size // n))
     most = min(n, max(1, query.batch_size // together))
-    sums_of_batch = _sums_in_graph if base.name in POINTWISE else _sums_by_base
+    if base.name in POINTWISE:
+        add = partial(_added_in_graph, query, base.name, collect)
+    else:
+        add = partial(_added_by_base, query, partial(base.function, **options), collect)
     for start in range(0, samples, together):
         count = min(together, samples - start)
         grain = generator.standard_normal((count, *query.images.shape[1:]), np.float32)
         grain *= np.float32(noise)
         for first in range(0, n, most):
             rows = slice(first, min(first + most, n))
-            sums[first] = sums_of_batch(query, base, options, rows, grain, collect, sums.get(first))
+            sums[first] = add(rows, grain, sums.get(first, ()))
     means = [
         np.concatenate([part.numpy() for part in parts], 1) / np.float32(samples)
         for parts in zip(*sums.values(), strict=True)
@@ -62,37 +66,30 @@ def under_noise(
     return Maps(finish(*means))
 
 
-def _sum(sums: Sums | None, maps: Tensor) -> Sums:
-    return _added(sums, tf.reduce_sum(maps, 1))
+def _sum(before: Sums, maps: Tensor) -> Sums:
+    return _added(before, tf.reduce_sum(maps, 1))
 
 
-def _sum_of_squares(sums: Sums | None, maps: Tensor) -> Sums:
-    return _added(sums, tf.reduce_sum(tf.square(maps), 1))
+def _sum_of_squares(before: Sums, maps: Tensor) -> Sums:
+    return _added(before, tf.reduce_sum(tf.square(maps), 1))
 
 
-def _sums_from_first(sums: Sums | None, maps: Tensor) -> Sums:
+def _sums_from_first(before: Sums, maps: Tensor) -> Sums:
     # Around the first map rather than around zero, little is lost in the difference.
-    first = maps[:, 0] if sums is None else sums[2]
+    first = before[2] if before else maps[:, 0]
     away = maps - first[:, None]
-    parts = tf.reduce_sum(away, 1), tf.reduce_sum(tf.square(away), 1)
-    return (*_added(sums, *parts), first)
+    return (*_added(before, tf.reduce_sum(away, 1), tf.reduce_sum(tf.square(away), 1)), first)
 
 
-def _added(sums: Sums | None, *parts: Tensor) -> Sums:
-    return parts if sums is None else tuple(a + b for a, b in zip(sums, parts, strict=False))
+def _added(before: Sums, *parts: Tensor) -> Sums:
+    return tuple(a + b for a, b in zip(before, parts, strict=False)) if before else parts
 
 
-def _sums_in_graph(
-    query: Query,
-    base: Any,
-    options: Any,
-    rows: slice,
-    grain: Array,
-    collect: Collect,
-    sums: Sums | None,
+def _added_in_graph(
+    query: Query, name: str, collect: Collect, rows: slice, grain: Array, before: Sums
 ) -> Sums:
     """Draw, differentiate and collect in one compiled graph: nothing but sums leaves it."""
-    path, rule = POINTWISE[base.name]
+    path, rule = POINTWISE[name]
     size = query.images.shape[1:3]
 
     def build(read: Read, images: Tensor, grain: Tensor, *before: Tensor) -> Sums:
@@ -102,31 +99,21 @@ def _sums_in_graph(
         factor = path(flat)[1]
         slopes = slopes_of(values, flat)
         maps = [tf.reduce_sum(s if factor is None else s * factor[0], -1) for s in slopes]
-        maps = tf.reshape(tf.stack(maps), (len(maps), samples, -1, *size))
-        return collect(before or None, maps)
+        return collect(before, tf.reshape(tf.stack(maps), (len(maps), samples, -1, *size)))
 
-    before = () if sums is None else sums
     state = [tf.TensorSpec((query.targets, None, *size))] * len(before)
-    key = ("noise", collect, path, rule, len(before))
-    run = query.function(key, build, [grain, *state])
+    run = query.function(("noise", collect, path, rule, len(before)), build, [grain, *state])
     query.count(len(grain) * (rows.stop - rows.start))
     return run(*query.tensors(rows), tf.constant(grain), *before)
 
 
-def _sums_by_base(
-    query: Query,
-    base: Any,
-    options: Any,
-    rows: slice,
-    grain: Array,
-    collect: Collect,
-    sums: Sums | None,
+def _added_by_base(
+    query: Query, explain: Explain, collect: Collect, rows: slice, grain: Array, before: Sums
 ) -> Sums:
     images, numbers = query.images[rows], np.arange(rows.start, rows.stop)
     noisy = (images + grain[:, None]).reshape(-1, *images.shape[1:])
-    part = query.at(noisy, np.tile(numbers, len(grain)))
-    maps = base.function(part, **options).values
-    return collect(sums, tf.reshape(maps, (-1, len(grain), *images.shape[:3])))
+    maps = explain(query.at(noisy, np.tile(numbers, len(grain)))).values
+    return collect(before, tf.reshape(maps, (-1, len(grain), *images.shape[:3])))
 
 
 def _mean(mean: Array) -> Array:

@@ -46,10 +46,17 @@ def edge_move(
     darkest brightness of the image.
     """
     step = check_int("step", step, low=1, high=max(query.images.shape[1:3]))
-    scene = None if scene is None else _check_scene(scene, query)
+    size = query.images.shape[1:3]
+    if scene is not None:
+        scene = as_scene(scene)
+        if scene.size != size:
+            raise ValueError(
+                f"`scene` must be of the images' size, {size}; got {scene.size}. Use "
+                "as_scene(scene, size=...)."
+            )
     corners = _all_boxes(boxes, query, scene)
     kinds = _all_labels(labels, query, scene)
-    moves = legal_moves(corners, step, query.images.shape[1:3])
+    moves = legal_moves(corners, step, size)
     if scene is None:
         return Maps(copied_maps(query, corners, moves))
     return Maps(_redrawn_maps(query, corners, moves, scene, kinds))
@@ -135,16 +142,6 @@ def _find_box(image: Array) -> Array:
         return np.zeros(4, np.int64)
     (rows,), (columns,) = np.nonzero(lit.any(axis=1)), np.nonzero(lit.any(axis=0))
     return np.array([rows[0], columns[0], rows[-1] + 1, columns[-1] + 1])
-
-
-def _check_scene(scene: Any, query: Query) -> Scene:
-    drawn = as_scene(scene)
-    if drawn.size != query.images.shape[1:3]:
-        raise ValueError(
-            f"`scene` must be of the images' size, {query.images.shape[1:3]}; got {drawn.size}. "
-            "Use as_scene(scene, size=...)."
-        )
-    return drawn
 
 
 def _all_labels(labels: ArrayLike, query: Query, scene: Scene | None) -> Array:

@@ -147,7 +147,8 @@ def _relevance(model: Model, read: Read, images: Tensor, composite: Composite) -
     values, passed = read_everything(model, read, images)
     owner = owners(model, passed)
     _check_layers_option(composite, owner)
-    inside = ancestors([*tensors_in(passed.outputs), *_outputs(passed)])
+    outputs = [call.output for calls in passed.calls.values() for call in calls]
+    inside = ancestors(tensors_in([passed.outputs, outputs]))
     maps = []
     for value in values:
         route = Route.between(images, [value], floats=True)
@@ -171,10 +172,6 @@ def read_everything(model: Model, read: Read, points: Tensor) -> tuple[list[Tens
         # A target's own layer was not reached: the ordinary pass says so.
         read(points)
         raise
-
-
-def _outputs(passed: Forward) -> list[Tensor]:
-    return [t for calls in passed.calls.values() for c in calls for t in tensors_in(c.output)]
 
 
 def _ends(value: Tensor, inside: set[Operation]) -> list[Tensor]:
@@ -254,13 +251,13 @@ class _Back:
         return pull(operation, self.route.active(operation), values)
 
     def passed(self, operation: Operation, values: list[Tensor]) -> Pairs:
-        return [(operation.inputs[0], values[0])]
+        return [(operation.inputs[self.route.active(operation)[0]], values[0])]
 
     def shared(self, operation: Operation, values: list[Tensor]) -> Pairs:
         if self._adjusts(operation):
             # Numbers of resized images are means of pixels, with weights that add up to 1.
             resized = operation.type == "ResizeBilinear"
-            return (self.moved if resized else self._whole)(operation, values)
+            return (self.moved if resized else self.passed)(operation, values)
         shares = self.composite.sums.over(values[0], as_float32(operation.outputs[0]))
         pairs = self.moved(operation, [shares])
         return [(tensor, as_float32(tensor) * share) for tensor, share in pairs]
@@ -273,14 +270,11 @@ class _Back:
         same = inside == operation.outputs[0].shape.as_list()
         return operation.type == "ResizeBilinear" or (operation.type in ADJUSTMENTS and same)
 
-    def _whole(self, operation: Operation, values: list[Tensor]) -> Pairs:
-        return [(operation.inputs[self.route.active(operation)[0]], values[0])]
-
     def scaled(self, operation: Operation, values: list[Tensor]) -> Pairs:
         tensor = operation.inputs[self.route.active(operation)[0]]
         if tensor.shape.as_list() != operation.outputs[0].shape.as_list():
             return self.shared(operation, values)
-        return self._whole(operation, values)
+        return self.passed(operation, values)
 
     def sigmoid(self, operation: Operation, values: list[Tensor]) -> Pairs:
         x = as_float32(operation.inputs[0])
