@@ -94,12 +94,7 @@ def unknown(operation: Operation, active: Sequence[int], rules: Container[str]) 
 
 
 def refuse(
-    method: str,
-    operation: Operation,
-    owner: tuple[str, Any] | None,
-    why: str,
-    *,
-    smooth: bool = True,
+    method: str, operation: Operation, owner: tuple[str, Any] | None, why: str, smooth: bool = True
 ) -> ValueError:
     """Return the error for an operation without a rule; if not `smooth`, without derivative too."""
     # A stopped derivative does no harm within a variance, nor the comparison within a ReLU.

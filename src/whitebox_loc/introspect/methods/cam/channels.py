@@ -63,7 +63,7 @@ def scorecam(
         raise ValueError(
             f"`baseline` must be one number or one image of shape {shape}; got {len(base)}."
         )
-    trial = partial(_rises, size=shape[:2], align=align, black=not base.any())
+    trial = partial(_rises, align=align, black=not base.any())
     key = ("scorecam", align, not base.any(), softmax)
     return _from_trials(query, key, trial, layer, relu, align, [base], softmax=softmax)
 
@@ -83,23 +83,12 @@ def _falls(
 
 
 def _rises(
-    name: str,
-    read: Read,
-    images: Tensor,
-    features: Tensor,
-    values: Tensor,
-    channels: Tensor,
-    base: Tensor,
-    *,
-    size: tuple[int, int],
-    align: str,
-    black: bool,
+    name: str, read: Read, images: Tensor, *tensors: Tensor, align: str, black: bool
 ) -> Tensor:
     """Return by how much each target rises when the baseline is seen through a channel."""
-    laid = spread_all(
-        tf.cast(tf.gather(tf.transpose(features, (3, 0, 1, 2)), channels), tf.float32),
-        *_matrices(features.shape[1:3], size, align),
-    )
+    features, _, channels, base = tensors
+    maps = tf.cast(tf.gather(tf.transpose(features, (3, 0, 1, 2)), channels), tf.float32)
+    laid = spread_all(maps, *_matrices(features.shape[1:3], images.shape[1:3], align))
     low = tf.reduce_min(laid, (2, 3), keepdims=True)
     high = tf.reduce_max(laid, (2, 3), keepdims=True)
     # A constant map hides all, and so has weight 0.

@@ -110,18 +110,11 @@ def _straight(images: Tensor, start: Tensor, at: Tensor, weight: Tensor) -> tupl
     return start[:, None] + at * difference, weight * difference
 
 
-def _blurred(
-    images: Tensor,
-    rows: Tensor,
-    rows_slope: Tensor,
-    columns: Tensor,
-    columns_slope: Tensor,
-    weight: Tensor,
-) -> tuple[Tensor, Tensor]:
+def _blurred(images: Tensor, *parameters: Tensor) -> tuple[Tensor, Tensor]:
     """Give images blurred by the matrices (s, h, h) and (s, w, w), and their derivatives."""
+    *matrices, weight = parameters
     # Rows and columns last, so that every product is a matrix product.
     planes = tf.transpose(images, (0, 3, 1, 2))[None]
-    matrices = (rows, rows_slope, columns, columns_slope)
     rows, rows_slope, columns, columns_slope = (m[:, None, None] for m in matrices)
     wide, narrow = rows @ planes, rows_slope @ planes
     slope = tf.matmul(narrow, columns, transpose_b=True)

@@ -166,9 +166,7 @@ def _unwrapped(operation: Operation, reached: set[Any]) -> Operation:
 
 
 def _replayed(
-    tensors: Sequence[Tensor],
-    values: Mapping[Any, Any],
-    copy: Callable[[Operation, list[Tensor]], list[Tensor]],
+    tensors: Sequence[Tensor], values: Mapping[Any, Tensor], copy: Callable[..., list[Tensor]]
 ) -> list[Tensor]:
     """Compute tensors of a function's graph outside of it, from `values` by reference."""
     known = dict(values)
@@ -235,10 +233,7 @@ def _copied(operation: Operation, inputs: Sequence[Tensor], *, wide: bool = Fals
 
 
 def pull(
-    operation: Operation,
-    active: Sequence[int],
-    values: Sequence[Tensor],
-    at: Sequence[Tensor] | None = None,
+    operation: Operation, active: list[int], values: list[Tensor], at: list[Tensor] | None = None
 ) -> list[tuple[Tensor, Tensor]]:
     """Multiply what came to the outputs with the derivative, in float32, for the `active` inputs.
 
