@@ -10,7 +10,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from whitebox_loc._types import Array, ArrayLike, Model
 from whitebox_loc._validation import check_choice, check_int, check_model, is_finite
 from whitebox_loc.introspect.tracing.capture import Forward, forward, trace, traced
 from whitebox_loc.introspect.tracing.inputs import Inputs, check_images, input_specs
@@ -150,8 +149,8 @@ def list_layers(model: keras.Model) -> list[LayerInfo]:
 
 
 def layer_output(
-    model: Model, images: ArrayLike, layer: str, argument: str = "layer", **options: Any
-) -> Array:
+    model: keras.Model, images: Any, layer: str, argument: str = "layer", **options: Any
+) -> np.ndarray:
     """Return the output (n, ...) of a layer whose name, an `argument`, stands for one tensor.
 
     The other arguments are those of `activations`.

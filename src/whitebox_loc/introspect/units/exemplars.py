@@ -122,7 +122,7 @@ def top_images(
     several = not isinstance(channel, (int, np.integer))
     indices = check_ints("channel", channel)
     best: list[_Best] = []
-    field, seen = None, 0
+    field, count = None, 0
     for inputs in _batches(model, images, n, seed, example, batch_size):
         if field is None:
             field = receptive_field(model, layer, example=inputs.packed)
@@ -131,8 +131,8 @@ def top_images(
         values, places = _responses(model, layer, inputs)
         check_answer(f"Responses of layer {layer!r}", values, model)
         for one in best:
-            one.add(values[:, one.channel], places[:, one.channel], inputs.image, seen)
-        seen += len(inputs)
+            one.add(values[:, one.channel], places[:, one.channel], inputs.image, count)
+        count += len(inputs)
     if field is None:
         raise ValueError("`images` must hold at least one image; got none.")
     exemplars = [one.finished(field) for one in best]
@@ -146,10 +146,10 @@ class _Best:
         self.channel, self.k = channel, k
         self.rows: list[tuple[float, int, int, Array]] = []
 
-    def add(self, values: Array, places: Array, images: Array, seen: int) -> None:
+    def add(self, values: Array, places: Array, images: Array, count: int) -> None:
         # A stable sort keeps the order of the stream among equals.
         for row in np.argsort(-values, kind="stable")[: self.k].tolist():
-            where = seen + row, int(places[row])
+            where = count + row, int(places[row])
             self.rows.append((float(values[row]), *where, images[row].copy()))
         self.rows = sorted(self.rows, key=lambda entry: (-entry[0], entry[1]))[: self.k]
 

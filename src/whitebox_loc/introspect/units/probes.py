@@ -135,13 +135,13 @@ def probe(
     inputs, rows = beside(images, example), []
     check_int("batch_size", batch_size, low=1)
     for name in names:
-        seen, size = _features(model, inputs, name, features, max_features, seed, batch_size)
-        check_answer(f"Readouts of layer {name!r}", seen, model)
-        readouts = _held_out(seen, np.concatenate([truth, one_hot], axis=1), folds, ridge)
+        values, size = _features(model, inputs, name, features, max_features, seed, batch_size)
+        check_answer(f"Readouts of layer {name!r}", values, model)
+        readouts = _held_out(values, np.concatenate([truth, one_hot], axis=1), folds, ridge)
         scores = _scores(truth, readouts[:, : len(FACTORS)], folds)
         named = (readouts[:, len(FACTORS) :].argmax(1) == labels).mean()
         accuracy = named if len(scene.shapes) > 1 else np.nan
-        rows.append((*scores, size, seen.shape[1], accuracy))
+        rows.append((*scores, size, values.shape[1], accuracy))
     r2, fold_r2, units, used, accuracy = zip(*rows, strict=True)
     return Probe(
         layers=tuple(names),

@@ -78,8 +78,8 @@ def _falls(
     # TensorFlow computes of these images only what goes around the layer.
     copies = tf.shape(channels)[0]
     points = tf.tile(images, (copies, 1, 1, 1))
-    tried = read(points, copies, replace={name: lambda output: without})[0]
-    return values[:, None] - _by_copy(tried, copies)
+    targets = read(points, copies, replace={name: lambda output: without})[0]
+    return values[:, None] - _by_copy(targets, copies)
 
 
 def _rises(
@@ -97,8 +97,8 @@ def _rises(
     # The baseline itself goes along as one more copy.
     points = tf.concat([points, tf.broadcast_to(base, tf.shape(images))[None]], 0)
     copies = tf.shape(channels)[0] + 1
-    tried = _by_copy(read(tf.reshape(points, (-1, *images.shape[1:])), copies)[0], copies)
-    return tried[:, :-1] - tried[:, -1:]
+    targets = _by_copy(read(tf.reshape(points, (-1, *images.shape[1:])), copies)[0], copies)
+    return targets[:, :-1] - targets[:, -1:]
 
 
 def _matrices(places: Sequence[int], size: tuple[int, int], align: str) -> tuple[Array, Array]:

@@ -31,9 +31,9 @@ def integrated_gradients(
     """
     bases = baseline_images(baseline, query.images.shape[1:])
     nodes, weights = quadrature(rule, steps, bases.size)
-    chosen = np.repeat(np.arange(len(bases)), steps)
+    order = np.repeat(np.arange(len(bases)), steps)
     nodes, weights = np.tile(nodes, len(bases)), np.tile(weights / len(bases), len(bases))
-    maps = query.path_sum(_straight, (bases[chosen], nodes, weights), samples=len(nodes))
+    maps = query.path_sum(_straight, (bases[order], nodes, weights), samples=len(nodes))
     return Maps(maps, lambda: mean_target(query, bases))
 
 
@@ -49,11 +49,11 @@ def expected_gradients(
     check_memory("samples", samples, 4.0 * samples * query.images[0].size, "images")
     generator = check_generator(seed)
     bases = baseline_images(baseline, query.images.shape[1:], samples)
-    chosen = generator.integers(len(bases), size=samples)
+    order = generator.integers(len(bases), size=samples)
     nodes = generator.random(samples)
     weights = np.full(samples, 1 / samples)
-    shares = np.bincount(chosen, minlength=len(bases)) / samples
-    maps = query.path_sum(_straight, (bases[chosen], nodes, weights), samples=samples)
+    shares = np.bincount(order, minlength=len(bases)) / samples
+    maps = query.path_sum(_straight, (bases[order], nodes, weights), samples=samples)
     return Maps(maps, lambda: mean_target(query, bases, shares))
 
 

@@ -93,16 +93,16 @@ def lrp(
     >>> record == rules.COMPOSITES["epsilon_plus_flat"]
     True
     """
-    chosen = as_composite(
+    rules_of_layers = as_composite(
         rule, composite, epsilon=epsilon, bias=bias, alpha=alpha, beta=beta, gamma=gamma, low=low,
         high=high,
     )  # fmt: skip
-    find_layers(query.model, chosen.layers)
+    find_layers(query.model, rules_of_layers.layers)
 
     def build(read: Read, images: Tensor) -> Tensor:
-        return tf.stack(_relevance(query.model, read, images, chosen))
+        return tf.stack(_relevance(query.model, read, images, rules_of_layers))
 
-    run = query.function(("lrp", chosen), build)
+    run = query.function(("lrp", rules_of_layers), build)
     parts = []
     for rows, _ in query.tiles(1):
         parts.append(run(*query.tensors(rows)).numpy())
