@@ -7,10 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import keras
 import numpy as np
 
-from whitebox_loc._types import Array, ArrayLike, Tensor
+from whitebox_loc._types import Array, ArrayLike, Model, Tensor
 from whitebox_loc._validation import check_bool, check_choice, check_model
 from whitebox_loc.introspect.attribution.choices import Choice, choose
 from whitebox_loc.introspect.attribution.maps import saliency
@@ -66,7 +65,7 @@ class BlindSpot:
 
 
 def blind_spots(
-    model: keras.Model,
+    model: Model,
     images: ArrayLike,
     target: Any = "top",
     method: str | Method = "gradient",

@@ -6,12 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
-from whitebox_loc._types import Array, ArrayLike, Tensor
-from whitebox_loc._validation import as_array, check_choice, check_int, check_model, shortened
+from whitebox_loc._types import Array, ArrayLike, Model, Tensor
+from whitebox_loc._validation import (
+    as_array,
+    check_choice,
+    check_int,
+    check_model,
+    shortened,
+    with_type,
+)
 from whitebox_loc.boxes.formats import COORDINATES
 from whitebox_loc.introspect.attribution.choices import method_row
 from whitebox_loc.introspect.attribution.maps import saliency
@@ -60,7 +66,7 @@ class DetectionMaps:
 
 
 def saliency_of_detections(
-    model: keras.Model,
+    model: Model,
     images: ArrayLike,
     found: Any,
     parts: Sequence[str] = COORDINATES,
@@ -148,11 +154,7 @@ def _groups(images: Array, method: str | Method, *, shared: bool) -> list[Array]
 
 
 def _targets(
-    model: keras.Model,
-    inputs: Inputs,
-    names: tuple[str, ...],
-    boxes: Mapping[str, Array],
-    numbers: Array,
+    model: Model, inputs: Inputs, names: tuple[str, ...], boxes: Mapping[str, Array], numbers: Array
 ) -> list[Target]:
     """Return one target a part for images of which each has one of the boxes `numbers`."""
     candidates, labels = boxes["candidates"][numbers], boxes["labels"][numbers]
@@ -178,7 +180,7 @@ def _targets(
     return targets
 
 
-def _outputs(model: keras.Model, inputs: Inputs) -> list[Array]:
+def _outputs(model: Model, inputs: Inputs) -> list[Array]:
     """Return boxes, scores and, if there are any, classes."""
 
     def build(*tensors: Tensor) -> list[Tensor]:
@@ -221,8 +223,8 @@ def _real_boxes(found: Any, n: int) -> tuple[Array, dict[str, Array]]:
 def _check_parts(parts: Any) -> tuple[str, ...]:
     if not isinstance(parts, (str, list, tuple)):
         raise TypeError(
-            f"`parts` must be a list of names; got {shortened(parts)} of type "
-            f"{type(parts).__name__}. Some of {[*PARTS, 'detection']}."
+            f"`parts` must be a list of names; got {with_type(parts)}. Some of "
+            f"{[*PARTS, 'detection']}."
         )
     names = (parts,) if isinstance(parts, str) else tuple(parts)
     if not names:

@@ -11,12 +11,11 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
 from whitebox_loc._digests import describe, digest, model_digest
 from whitebox_loc._files import naming, replacing
-from whitebox_loc._types import Array
+from whitebox_loc._types import Array, Model
 from whitebox_loc._validation import (
     check_bool,
     check_brightness,
@@ -119,7 +118,7 @@ class MapShards:
 
 
 def saliency_shards(
-    model: keras.Model,
+    model: Model,
     batches: Shards | str | os.PathLike[str] | Sequence[Batch],
     folder: str | os.PathLike[str],
     target: Any = "top",
@@ -237,7 +236,7 @@ def read_maps(folder: str | os.PathLike[str]) -> MapShards:
 class _Call:
     """The saliency of each shard of images; `truths` are options that each batch adds."""
 
-    model: keras.Model
+    model: Model
     source: Any
     target: Any
     method: Method

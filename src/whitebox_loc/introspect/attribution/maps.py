@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import keras
 import numpy as np
 
-from whitebox_loc._types import Array, ArrayLike
+from whitebox_loc._types import Array, ArrayLike, Model
 from whitebox_loc._validation import check_bool, check_choice, check_int, check_model
 from whitebox_loc.introspect.attribution.choices import Choice, choose
 from whitebox_loc.introspect.methods import Maps, Method
@@ -52,7 +51,7 @@ class SaliencyInfo:
 
 
 def saliency(
-    model: keras.Model,
+    model: Model,
     images: ArrayLike,
     target: Any = "top",
     method: str | Method = "gradient",

@@ -6,12 +6,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from whitebox_loc._types import Array, ArrayLike, Model, Tensor
-from whitebox_loc._validation import check_choice, check_int, check_ints, check_model, shortened
+from whitebox_loc._validation import check_choice, check_int, check_ints, check_model, with_type
 from whitebox_loc.data import SCENES, Scene, as_scene, batch_at
 from whitebox_loc.introspect.receptive.fields import ReceptiveField, receptive_field
 from whitebox_loc.introspect.tracing.capture import forward, traced
@@ -55,7 +54,7 @@ class TopImages:
 
 
 def top_images(
-    model: keras.Model,
+    model: Model,
     layer: str,
     channel: int | Sequence[int],
     images: ArrayLike,
@@ -169,7 +168,7 @@ class _Best:
         )
 
 
-def _responses(model: keras.Model, layer: str, inputs: Inputs) -> tuple[Array, Array]:
+def _responses(model: Model, layer: str, inputs: Inputs) -> tuple[Array, Array]:
     """Return each channel's largest value and the number of its place, both (n, channels)."""
 
     def build(*tensors: Tensor) -> tuple[Tensor, Tensor]:
@@ -209,7 +208,7 @@ def _batches(
     else:
         raise TypeError(
             "`images` must be an array of images, a Scene, the name of one, or an iterable of "
-            f"batches; got {shortened(images)} of type {type(images).__name__}."
+            f"batches; got {with_type(images)}."
         )
     for batch in stream:
         part = batch[:left]
@@ -219,6 +218,6 @@ def _batches(
             return
 
 
-def _one_batch(batch: Any, model: keras.Model | None) -> Inputs:
+def _one_batch(batch: Any, model: Model | None) -> Inputs:
     first = batch[0] if isinstance(batch, tuple) and batch else batch
     return check_images(tf.nest.map_structure(np.asarray, first), model)

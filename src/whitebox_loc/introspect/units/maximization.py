@@ -53,7 +53,7 @@ class Maximized:
 
 
 def maximize(
-    model: keras.Model,
+    model: Model,
     layer: str | None = None,
     channel: int | Sequence[int] | None = None,
     *,
@@ -168,7 +168,7 @@ class _Goal:
 
 
 def _goals(
-    model: keras.Model,
+    model: Model,
     inputs: Inputs,
     layer: str | None,
     channel: ArrayLike,
@@ -186,7 +186,7 @@ def _goals(
     return (_target_goal(model, each) for each in as_targets(target))
 
 
-def _target_goal(model: keras.Model, target: Target) -> _Goal:
+def _target_goal(model: Model, target: Target) -> _Goal:
     data = np.zeros((1, 0), np.float32) if target.data is None else target.data
     if len(data) != 1:
         raise ValueError(
@@ -239,7 +239,7 @@ class _Climb:
     Its state is pixels or, with weights `waves`, coefficients of a Fourier transform.
     """
 
-    model: keras.Model
+    model: Model
     inputs: Inputs
     first: Array
     shifts: Array

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import keras
 import numpy as np
 import tensorflow as tf
 from scipy import linalg
@@ -55,7 +54,7 @@ class Probe:
 
 
 def probe(
-    model: keras.Model,
+    model: Model,
     layers: str | Sequence[str],
     scene: Scene | str = "uniform",
     *,

@@ -6,11 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import keras
 import numpy as np
 from scipy.stats import binned_statistic
 
-from whitebox_loc._types import Array, ArrayLike
+from whitebox_loc._types import Array, ArrayLike, Model
 from whitebox_loc._validation import check_choice, check_int, check_memory, check_model, shortened
 from whitebox_loc.data import Scene, as_scene
 from whitebox_loc.introspect.tracing.inputs import beside
@@ -53,7 +52,7 @@ class Tuning:
 
 
 def tuning(
-    model: keras.Model,
+    model: Model,
     layer: str,
     scene: Scene | str = "uniform",
     *,

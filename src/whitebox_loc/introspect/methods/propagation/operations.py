@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import keras
 import tensorflow as tf
 
-from whitebox_loc._types import Tensor
+from whitebox_loc._types import Model, Tensor
 from whitebox_loc.introspect.tracing.capture import Forward
 from whitebox_loc.introspect.tracing.graphs import REARRANGEMENTS, ancestors, body_of, reached_from
 from whitebox_loc.introspect.tracing.layers import named_layers
@@ -262,7 +262,7 @@ def as_float32(tensor: Tensor) -> Tensor:
     return tensor
 
 
-def owners(model: keras.Model, passed: Forward) -> dict[Any, tuple[str, keras.Layer]]:
+def owners(model: Model, passed: Forward) -> dict[Any, tuple[str, keras.Layer]]:
     """Return path and layer, the innermost, of each operation of a pass that watched all layers."""
     claims = []
     for path, layer in named_layers(model).items():
