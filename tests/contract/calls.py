@@ -71,7 +71,9 @@ class Call:
 
 def all_calls():
     """Return the rows of all packages, and the names that are no calls with the reason why."""
-    names = "boxes data evaluation introspect losses models plots report testing training verification"
+    names = (
+        "boxes data evaluation introspect losses models plots report testing training verification"
+    )
     modules = [importlib.import_module(f"contract.good_calls_{name}") for name in names.split()]
     calls = [call for module in modules for call in module.CALLS]
     records = {name: why for module in modules for name, why in module.RECORDS.items()}

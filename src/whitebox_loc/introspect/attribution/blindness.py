@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import keras
 import numpy as np
 
+from whitebox_loc._types import Array, ArrayLike, Model, Tensor
 from whitebox_loc._validation import check_bool, check_choice, check_model
 from whitebox_loc.introspect.attribution.choices import Choice, choose
 from whitebox_loc.introspect.attribution.maps import saliency
@@ -21,6 +21,7 @@ from whitebox_loc.introspect.methods.cam.feature_maps import layers_with_places
 from whitebox_loc.introspect.methods.obstacles import place_of, severed
 from whitebox_loc.introspect.methods.propagation.lrp import as_composite, read_everything
 from whitebox_loc.introspect.methods.propagation.operations import owners
+from whitebox_loc.introspect.methods.record import Read
 from whitebox_loc.introspect.targets import COORDINATES, LINKS, Target, as_target, bin
 from whitebox_loc.introspect.targets.one_box import Coordinate, Label, Overlap
 from whitebox_loc.introspect.targets.outputs import FORMULA
@@ -59,13 +60,13 @@ class BlindSpot:
 
     kind: str
     message: str
-    share: np.ndarray
-    pixels: np.ndarray | None = None
+    share: Array
+    pixels: Array | None = None
 
 
 def blind_spots(
-    model: keras.Model,
-    images: Any,
+    model: Model,
+    images: ArrayLike,
     target: Any = "top",
     method: str | Method = "gradient",
     *,
@@ -103,7 +104,13 @@ def blind_spots(
     >>> spot.kind, float(spot.share[0])
     ('baseline', 0.8125)
     """
-    choice, target = choose(method, options), _one_target(target)
+    choice = choose(method, options)
+    if isinstance(target, (list, tuple)):
+        raise TypeError(
+            f"`target` must be one target here; got a list of {len(target)}. Ask for the blind "
+            "spots of each by itself."
+        )
+    target = as_target(target)
     check_choice("link", link, LINKS)
     inputs = check_images(images, check_model(model))
     call = _Call(Query(model, inputs, [target], link), inputs, target, choice)
@@ -115,15 +122,6 @@ def blind_spots(
         for spot in spots:
             warnings.warn(spot.message, BlindSpotWarning, stacklevel=2)
     return spots
-
-
-def _one_target(target: Any) -> Target:
-    if isinstance(target, (list, tuple)):
-        raise TypeError(
-            f"`target` must be one target here; got a list of {len(target)}. Ask for the blind "
-            "spots of each by itself."
-        )
-    return as_target(target)
 
 
 @dataclass(frozen=True)
@@ -142,17 +140,17 @@ class _Call:
     def option(self, name: str) -> Any:
         return self.choice.options.get(name)
 
-    def values(self, targets: list[Target], link: str = "identity") -> np.ndarray:
+    def values(self, targets: list[Target], link: str = "identity") -> Array:
         """Return targets (k, n) at the images."""
         query = Query(self.query.model, self.inputs, targets, link)
         return query.values_everywhere().astype(np.float64)
 
-    def odds(self) -> np.ndarray | None:
+    def odds(self) -> Array | None:
         """Return the target's log-odds (n,); None if no sigmoid or softmax is behind it."""
         query = Query(self.query.model, self.inputs, [self.target], "logit")
         return None if query.links == (FORMULA,) else self.values([self.target], "logit")[0]
 
-    def maps(self, method: str | Method = "gradient", **options: Any) -> np.ndarray:
+    def maps(self, method: str | Method = "gradient", **options: Any) -> Array:
         """Return maps of the same target by a method."""
         options["link"] = self.query.link
         return saliency(self.query.model, self.inputs.packed, self.target, method, **options)
@@ -176,14 +174,12 @@ def _black_pixels(call: _Call) -> BlindSpot | None:
     share, advice = same.mean(axis=(1, 2)), "Use several baselines, such as the same box elsewhere"
     if call.name == "lrp":
         advice = "Use composite='epsilon_plus_flat' or another rule for the first layer"
-    return BlindSpot(
-        "baseline",
+    message = (
         f"{call.name} multiplies each pixel by its difference to the baseline: "
         f"{share.mean():.0%} of the pixels equal it and stay exactly 0, whatever they do for "
-        f"{call.target.label!r}. {advice}.",
-        share,
-        same,
+        f"{call.target.label!r}. {advice}."
     )
+    return BlindSpot("baseline", message, share, same)
 
 
 def _shares_begin_with_the_input(call: _Call) -> bool:
@@ -207,13 +203,11 @@ def _blanked(call: _Call) -> BlindSpot | None:
     if not blanked.any():
         return None
     share = blanked.mean(axis=(1, 2))
-    return BlindSpot(
-        "relu",
+    message = (
         f"relu=True blanks {share.mean():.0%} of the {call.name} map: the places that "
-        f"lower {call.target.label!r}. A coordinate is not a class; use relu=False.",
-        share,
-        blanked,
+        f"lower {call.target.label!r}. A coordinate is not a class; use relu=False."
     )
+    return BlindSpot("relu", message, share, blanked)
 
 
 def _jumps(call: _Call) -> BlindSpot | None:
@@ -226,7 +220,7 @@ def _jumps(call: _Call) -> BlindSpot | None:
     if by_layer:
         check_cam_options(query, layer, call.option("relu"), call.option("align"))
 
-    def build(read: Any, images: Any) -> Any:
+    def build(read: Read, images: Tensor) -> Tensor:
         (value,), passed = read_everything(query.model, read, images)
         owner, source = owners(query.model, passed), images
         if by_layer:
@@ -239,15 +233,15 @@ def _jumps(call: _Call) -> BlindSpot | None:
     if not notes["cuts"]:
         return None
     blank = np.ones(query.images.shape[:3], bool) if notes["all"] else call.maps() == 0
-    return BlindSpot(
-        "jumps",
+    message = (
         f"{call.target.label!r} depends on the image through {', '.join(notes['cuts'])}, "
         "whose derivative is 0: what goes that way is missing in a map of derivatives"
         f"{', and nothing else is left' if notes['all'] else ''}. Use 'occlusion' or another "
         "method that changes the image, or explain a target in front of it "
-        "(introspect.targets.unit).",
-        blank.mean(axis=(1, 2)),
-        None if by_layer and not notes["all"] else blank,
+        "(introspect.targets.unit)."
+    )
+    return BlindSpot(
+        "jumps", message, blank.mean(axis=(1, 2)), None if by_layer and not notes["all"] else blank
     )
 
 
@@ -269,13 +263,12 @@ def _cancelling(call: _Call) -> BlindSpot | None:
         advice = f"Layer {other!r} is taken instead of this last one. Name another"
     else:
         advice = "No layer is left that could be taken instead. Name one nevertheless"
-    return BlindSpot(
-        "cancelling",
+    message = (
         f"The gradients of {call.target.label!r} cancel over the places of layer "
         f"{first.layer!r}, as they do in front of a softmax over places, which does not change "
-        f"when all scores rise alike. {advice}, or use 'layercam', which takes no means.",
-        first.cancelled[0],
+        f"when all scores rise alike. {advice}, or use 'layercam', which takes no means."
     )
+    return BlindSpot("cancelling", message, first.cancelled[0])
 
 
 def _saturated(call: _Call) -> BlindSpot | None:
@@ -286,16 +279,15 @@ def _saturated(call: _Call) -> BlindSpot | None:
     advice, slope = _slope(call)
     if slope is None or not (slope < SURE).any():
         return None
-    return BlindSpot(
-        "saturation",
+    message = (
         f"{name!r} is saturated on {(slope < SURE).mean():.0%} of the images: its slope is below "
         f"{SURE:g} of the steepest, so a map of derivatives shows the little that is left. "
-        f"Use {advice}, or a method that moves away from the image.",
-        1.0 - slope,
+        f"Use {advice}, or a method that moves away from the image."
     )
+    return BlindSpot("saturation", message, 1.0 - slope)
 
 
-def _slope(call: _Call) -> tuple[str, np.ndarray | None]:
+def _slope(call: _Call) -> tuple[str, Array | None]:
     """Return what to use instead, and the slope (n,) as a share of the steepest if it is known."""
     target = call.target
     # Not by the label, which a user's function may have too.
@@ -310,7 +302,7 @@ def _slope(call: _Call) -> tuple[str, np.ndarray | None]:
     return "link='logit'", _probability_slope(call, odds) if call.query.link == "identity" else None
 
 
-def _probability_slope(call: _Call, odds: np.ndarray | None) -> np.ndarray | None:
+def _probability_slope(call: _Call, odds: Array | None) -> Array | None:
     """Return 4 p (1 - p) of the target, from its log-odds if there are any."""
     if odds is not None:
         # 1 - p has lost its digits where p is nearly 1. Beyond 700 the cosh of float64
@@ -320,7 +312,7 @@ def _probability_slope(call: _Call, odds: np.ndarray | None) -> np.ndarray | Non
     return 4.0 * p * (1.0 - p) if ((p >= 0) & (p <= 1)).all() else None
 
 
-def _expectation_slope(call: _Call, name: str) -> np.ndarray | None:
+def _expectation_slope(call: _Call, name: str) -> Array | None:
     """Return 4 p (1 - p) of the likeliest bin, where the coordinate is an expectation."""
     length = call.query.images.shape[1 if name in ("top", "bottom") else 2]
     nearest = np.rint(call.values([call.target])[0] * length).astype(int)
@@ -340,22 +332,18 @@ def _ties(call: _Call) -> BlindSpot | None:
     share = (np.abs(edges - call.target.data) < TIE).mean(axis=1)
     if not share.any():
         return None
-    return BlindSpot(
-        "ties",
+    message = (
         f"The IoU has a kink where a predicted edge meets the given one: {share.mean():.0%} of the "
         "edges do, and their derivative is that of one side only. Explain the coordinates, or "
-        "give a box that differs from the prediction.",
-        share,
+        "give a box that differs from the prediction."
     )
+    return BlindSpot("ties", message, share)
 
 
-FACTOR_METHODS = (
-    "gradient_x_input",
-    "integrated_gradients",
-    "expected_gradients",
-    "deeplift",
-    "deep_shap",
-)
+FACTOR_METHODS = {
+    *("gradient_x_input", "integrated_gradients", "expected_gradients"),
+    *("deeplift", "deep_shap"),
+}
 """Methods whose maps have the difference of image and baseline as a factor."""
 
 LOCAL_METHODS = {
@@ -367,12 +355,6 @@ LOCAL_METHODS = {
 INPUT_FREE_RULES = (rules.Flat, rules.WSquare, rules.ZBox)
 """Rules of `lrp` that give black pixels a share."""
 
-CHECKS: tuple[Callable[[_Call], BlindSpot | None], ...] = (
-    _black_pixels,
-    _blanked,
-    _jumps,
-    _cancelling,
-    _saturated,
-    _ties,
-)
+Check = Callable[[_Call], BlindSpot | None]
+CHECKS: tuple[Check, ...] = (_black_pixels, _blanked, _jumps, _cancelling, _saturated, _ties)
 """The known reasons. To add one: a function from a call to a BlindSpot or None."""

@@ -13,15 +13,9 @@ from whitebox_loc.introspect.methods import METHODS, Method
 
 @dataclass(frozen=True)
 class Choice:
-    """A method with its options.
+    """A method, the base that it repeats if it wraps one, and all options with their values.
 
-    Attributes
-    ----------
-    row : Method
-    base : Method or None
-        The method that it repeats.
-    options : dict
-        All options with their values, those of the base as well. The option ``base`` is a row.
+    The option ``base`` is a row.
     """
 
     row: Method

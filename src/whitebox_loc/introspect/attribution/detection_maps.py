@@ -6,11 +6,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
-from whitebox_loc._validation import as_array, check_choice, check_int, check_model, shortened
+from whitebox_loc._types import Array, ArrayLike, Model, Tensor
+from whitebox_loc._validation import (
+    as_array,
+    check_choice,
+    check_int,
+    check_model,
+    shortened,
+    with_type,
+)
 from whitebox_loc.boxes.formats import COORDINATES
 from whitebox_loc.introspect.attribution.choices import method_row
 from whitebox_loc.introspect.attribution.maps import saliency
@@ -31,41 +38,36 @@ class DetectionMaps:
     maps : float32 array (d, parts, height, width)
         Signed, as `saliency` returns them.
     parts : tuple of str
-    images : int64 array (d,)
-        The image that each box was found in.
-    places : int64 array (d,)
-        Its place among the image's detections.
-    candidates : int64 array (d,)
-    boxes : float array (d, 4)
-        ``rel_yxyx``.
-    scores : float array (d,)
-    labels : int64 array (d,)
+    images, places, candidates, labels : int64 arrays (d,)
+        The image that each box was found in, its place among the image's detections, its
+        candidate and its label.
+    boxes, scores : float arrays (d, 4), ``rel_yxyx``, and (d,)
     """
 
-    maps: np.ndarray
+    maps: Array
     parts: tuple[str, ...]
-    images: np.ndarray
-    places: np.ndarray
-    candidates: np.ndarray
-    boxes: np.ndarray
-    scores: np.ndarray
-    labels: np.ndarray
+    images: Array
+    places: Array
+    candidates: Array
+    boxes: Array
+    scores: Array
+    labels: Array
 
     def __len__(self) -> int:
         return len(self.maps)
 
-    def of_image(self, index: int) -> np.ndarray:
+    def of_image(self, index: int) -> Array:
         """Return the maps (detections, parts, height, width) of one image's boxes."""
         return self.maps[self.images == check_int("index", index, low=0)]
 
-    def of_part(self, part: str) -> np.ndarray:
+    def of_part(self, part: str) -> Array:
         """Return the maps (d, height, width) of one part, as scores of maps take them."""
         return self.maps[:, self.parts.index(check_choice("part", part, self.parts))]
 
 
 def saliency_of_detections(
-    model: keras.Model,
-    images: Any,
+    model: Model,
+    images: ArrayLike,
     found: Any,
     parts: Sequence[str] = COORDINATES,
     method: str | Method = "gradient",
@@ -83,9 +85,8 @@ def saliency_of_detections(
         A model with the outputs ``"boxes"`` (n, k, 4), ``rel_yxyx``, ``"scores"`` (n, k) and,
         if it has classes, ``"classes"`` (n, k, c).
     images, method, link, batch_size, **options
-        As for `saliency`. At most `batch_size` found boxes are explained at a time, each with
-        its own copy of its image; methods of the perturbation family, but with `each`, explain
-        all boxes of an image at once.
+        As for `saliency`. At most `batch_size` found boxes are explained at a time; methods of
+        the perturbation family, but with `each`, explain all boxes of an image at once.
     found : Detections
         What was found in these images: an object with the arrays ``candidates`` (n, m), -1 for
         padding, ``boxes`` (n, m, 4), ``scores`` and ``labels`` (n, m).
@@ -100,29 +101,20 @@ def saliency_of_detections(
     Raises
     ------
     ValueError, TypeError
-        If an argument is not one of the above.
+        As `saliency`.
 
     References
     ----------
-    ``METHODS[method].paper``; for ``"detection"`` V. Petsiuk et al., 2021, arXiv:2006.03204.
+    For ``"detection"`` V. Petsiuk et al., 2021, arXiv:2006.03204.
 
     Examples
     --------
-    >>> from types import SimpleNamespace
-    >>> import keras
-    >>> x = keras.Input((8, 8, 1))
-    >>> flat = keras.layers.Flatten()(x)
-    >>> boxes = keras.layers.Reshape((3, 4))(keras.layers.Dense(12)(flat))
-    >>> scores = keras.layers.Dense(3, activation="sigmoid")(flat)
-    >>> model = keras.Model(x, {"boxes": boxes, "scores": scores})
-    >>> images = np.ones((2, 8, 8, 1), "float32")
-    >>> found = SimpleNamespace(
-    ...     candidates=np.array([[2, 0], [1, -1]]), boxes=np.zeros((2, 2, 4)),
-    ...     scores=np.ones((2, 2)), labels=np.array([[0, 0], [0, -1]]),
-    ... )
+    >>> import whitebox_loc as wb
+    >>> model, images = wb.models.detector(size=(16, 16)), np.ones((2, 16, 16, 1), "float32")
+    >>> found = wb.models.detections(model(images), threshold=0, overlap=1, most=2)
     >>> result = saliency_of_detections(model, images, found, ("top", "score"))
-    >>> result.maps.shape, result.images.tolist(), result.candidates.tolist()
-    ((3, 2, 8, 8), [0, 0, 1], [2, 0, 1])
+    >>> result.maps.shape, result.images.tolist()
+    ((4, 2, 16, 16), [0, 0, 1, 1])
     """
     inputs, names = check_images(images, check_model(model)), _check_parts(parts)
     places, boxes = _real_boxes(found, len(inputs))
@@ -149,13 +141,10 @@ def saliency_of_detections(
     return DetectionMaps(maps, names, places[:, 0], places[:, 1], **boxes)
 
 
-def _groups(images: np.ndarray, method: str | Method, *, shared: bool) -> list[np.ndarray]:
-    """Return numbers of found boxes (together, n): those of a column are explained at once.
-
-    Masked images cost the more by far, and serve all boxes of an image; so for methods that
-    mask, all images with equally many boxes make a group. For others it is one box at a time:
-    each further target is another way back, and another number of them another compilation.
-    """
+def _groups(images: Array, method: str | Method, *, shared: bool) -> list[Array]:
+    """Return numbers of found boxes (together, n): those of a column are explained at once."""
+    # Masked images cost the more by far, and serve all boxes of an image. For other methods each
+    # further target is another way back, and another number of them another compilation.
     if not shared or method_row(method).family != "perturbation":
         return [np.arange(len(images))[None]]
     _, first, counts = np.unique(images, return_index=True, return_counts=True)
@@ -165,11 +154,7 @@ def _groups(images: np.ndarray, method: str | Method, *, shared: bool) -> list[n
 
 
 def _targets(
-    model: keras.Model,
-    inputs: Inputs,
-    names: tuple[str, ...],
-    boxes: Mapping[str, np.ndarray],
-    numbers: np.ndarray,
+    model: Model, inputs: Inputs, names: tuple[str, ...], boxes: Mapping[str, Array], numbers: Array
 ) -> list[Target]:
     """Return one target a part for images of which each has one of the boxes `numbers`."""
     candidates, labels = boxes["candidates"][numbers], boxes["labels"][numbers]
@@ -195,10 +180,10 @@ def _targets(
     return targets
 
 
-def _outputs(model: keras.Model, inputs: Inputs) -> list[np.ndarray]:
+def _outputs(model: Model, inputs: Inputs) -> list[Array]:
     """Return boxes, scores and, if there are any, classes."""
 
-    def build(*tensors: Any) -> Any:
+    def build(*tensors: Tensor) -> list[Tensor]:
         outputs = candidate_outputs(forward(model, inputs.pack(tensors)))
         return [tf.cast(t, tf.float32) for t in outputs if t is not None]
 
@@ -206,7 +191,7 @@ def _outputs(model: keras.Model, inputs: Inputs) -> list[np.ndarray]:
     return [tensor.numpy() for tensor in run(*inputs.tensors())]
 
 
-def _real_boxes(found: Any, n: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def _real_boxes(found: Any, n: int) -> tuple[Array, dict[str, Array]]:
     """Return image and place (d, 2) of each detection, and what is known about it."""
     names = ("candidates", "boxes", "scores", "labels")
     missing = [name for name in names if not hasattr(found, name)]
@@ -238,8 +223,8 @@ def _real_boxes(found: Any, n: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
 def _check_parts(parts: Any) -> tuple[str, ...]:
     if not isinstance(parts, (str, list, tuple)):
         raise TypeError(
-            f"`parts` must be a list of names; got {shortened(parts)} of type "
-            f"{type(parts).__name__}. Some of {[*PARTS, 'detection']}."
+            f"`parts` must be a list of names; got {with_type(parts)}. Some of "
+            f"{[*PARTS, 'detection']}."
         )
     names = (parts,) if isinstance(parts, str) else tuple(parts)
     if not names:
@@ -247,7 +232,7 @@ def _check_parts(parts: Any) -> tuple[str, ...]:
     return tuple(check_choice("parts", name, (*PARTS, "detection")) for name in names)
 
 
-def _check_each(each: Any, count: int) -> dict[str, np.ndarray]:
+def _check_each(each: Any, count: int) -> dict[str, Array]:
     if each is not None and not isinstance(each, Mapping):
         raise TypeError(f"`each` must be a dict of options; got {shortened(each)}.")
     options = {name: as_array(f"each[{name!r}]", value) for name, value in (each or {}).items()}

@@ -11,11 +11,11 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
 from whitebox_loc._digests import describe, digest, model_digest
 from whitebox_loc._files import naming, replacing
+from whitebox_loc._types import Array, Model
 from whitebox_loc._validation import (
     check_bool,
     check_brightness,
@@ -68,7 +68,7 @@ class MapShards:
         """Return the numbers of the shards whose maps are not there, or cut short."""
         return [i for i in range(len(self)) if not is_whole(self.path(i))]
 
-    def stored(self, index: int, maps: np.ndarray) -> np.ndarray:
+    def stored(self, index: int, maps: Array) -> Array:
         """Return maps in the dtype of the files; they must be finite, as all maps are."""
         maps = check_numbers("maps", maps)
         with np.errstate(over="ignore"):
@@ -80,17 +80,17 @@ class MapShards:
             )
         return stored
 
-    def save(self, index: int, maps: np.ndarray) -> None:
+    def save(self, index: int, maps: Array) -> None:
         """Write the maps of shard `index`; the file appears whole or not at all."""
         stored = self.stored(index, maps)
         # Not compressed: maps hardly shrink. The zip file keeps a checksum of each array.
         with replacing(self.path(index)) as part, open(part, "wb") as file:
             np.savez(file, maps=stored, key=np.array(f"{self._key} {index}"))
 
-    def __iter__(self) -> Iterator[np.ndarray]:
+    def __iter__(self) -> Iterator[Array]:
         return (self[index] for index in range(len(self)))
 
-    def __getitem__(self, index: int) -> np.ndarray:
+    def __getitem__(self, index: int) -> Array:
         index = range(len(self))[check_int("index", index)]
         path = self.path(index)
         refuse_folder(path)
@@ -118,7 +118,7 @@ class MapShards:
 
 
 def saliency_shards(
-    model: keras.Model,
+    model: Model,
     batches: Shards | str | os.PathLike[str] | Sequence[Batch],
     folder: str | os.PathLike[str],
     target: Any = "top",
@@ -134,9 +134,8 @@ def saliency_shards(
     """Write the maps of each shard of images to a file of its own.
 
     The maps of shard i are ``saliency(model, batches[i].images, target, method, ...)``. One shard
-    and its maps are held at a time. A call that was stopped, also by a kill, is repeated to go on:
-    it makes what is missing. A folder holds the maps of one model, method, target and source, and
-    refuses others.
+    and its maps are held at a time. A call that was stopped is repeated to go on. A folder holds
+    the maps of one model, method, target and source, and refuses others.
 
     Parameters
     ----------
@@ -151,22 +150,18 @@ def saliency_shards(
     dtype : {"float32", "float16"}
         Of the files. float16 takes half the space, holds about three digits, and flushes what is
         smaller than 6e-8 to 0; values above 65504 are an error.
-    shard : tuple of int
-        ``(worker, workers)``: this call explains shards ``worker``, ``worker + workers``, ... The
-        machines of a group share the folder and each call with their own.
-    progress : bool
-        Show a progress bar.
+    shard, progress
+        As for `write_shards`.
     **options
         Options of the method. Where it has a ``scene``, as `edge_move` has, ``boxes``, ``scene``
-        and ``labels`` are set to those of each batch, unless given. Given ``boxes`` are one for
-        all images, or, as ``labels``, one for each image of all shards in their order. What
-        draws, draws the same for each shard.
+        and ``labels`` default to those of each batch. Given ``boxes`` are one for all images, or,
+        as ``labels``, one for each image of all shards in their order. What draws, draws the same
+        for each shard.
 
     Raises
     ------
     ValueError, TypeError
-        If an argument is not one of the above, the folder holds other maps, or a shard of images
-        is damaged.
+        As `saliency`, or if the folder holds other maps, or a shard of images is damaged.
     FileNotFoundError
         If a shard of images is missing.
     KeyboardInterrupt
@@ -198,7 +193,9 @@ def saliency_shards(
         "model": model_digest(check_model(model)),
         "method": choice.row.name,
         **_about_method(choice, truths),
-        "target": _about_target(target),
+        "target": [describe(as_target(each)) for each in target]
+        if isinstance(target, (list, tuple))
+        else describe(as_target(target)),
         "link": link,
         "dtype": check_choice("dtype", dtype, DTYPES),
         "images": images,
@@ -227,10 +224,6 @@ def read_maps(folder: str | os.PathLike[str]) -> MapShards:
 
     It is a sequence of arrays. Reading one that is missing, damaged or misplaced is an error.
 
-    Parameters
-    ----------
-    folder : path-like
-
     Raises
     ------
     FileNotFoundError, ValueError
@@ -243,7 +236,7 @@ def read_maps(folder: str | os.PathLike[str]) -> MapShards:
 class _Call:
     """The saliency of each shard of images; `truths` are options that each batch adds."""
 
-    model: keras.Model
+    model: Model
     source: Any
     target: Any
     method: Method
@@ -260,7 +253,7 @@ class _Call:
             return [*range(0, self.source.n, self.source.shard_size), self.source.n]
         return [0, *accumulate(len(batch) for batch in self.source)]
 
-    def maps(self, index: int, most: int | None = None) -> np.ndarray:
+    def maps(self, index: int, most: int | None = None) -> Array:
         """Return the maps of a shard, or of its first `most` images."""
         batch = self.source[index]
         images = check_brightness("images", batch.images[:most])
@@ -282,8 +275,8 @@ class _Call:
 
 
 def _rows(
-    name: str, data: np.ndarray, *, start: int, count: int, whole: int, shared: bool = True
-) -> np.ndarray:
+    name: str, data: Array, *, start: int, count: int, whole: int, shared: bool = True
+) -> Array:
     if shared and len(data) == 1:
         return data
     if len(data) != whole:
@@ -317,10 +310,11 @@ def _truths(choice: Choice, options: dict[str, Any]) -> tuple[str, ...]:
 def _about_method(choice: Choice, truths: tuple[str, ...]) -> dict[str, Any]:
     """Return what distinguishes a method with its options; defaults are spelled out."""
     options = {name: value for name, value in choice.described.items() if name not in truths}
-    code: Any = choice.row.function
-    if choice.base is not None:
-        code = [code, choice.base.function]
-    return {"function": digest(code), "options": describe(options)}
+    code, base = choice.row.function, choice.base
+    return {
+        "function": digest([code, base.function] if base else code),
+        "options": describe(options),
+    }
 
 
 def _source(batches: Any) -> tuple[Any, Any]:
@@ -337,10 +331,3 @@ def _source(batches: Any) -> tuple[Any, Any]:
     if not batches:
         raise ValueError("`batches` must hold at least one batch; got an empty list.")
     return batches, digest([(batch.images, batch.boxes, batch.labels) for batch in batches])
-
-
-def _about_target(target: Any) -> Any:
-    several = isinstance(target, (list, tuple))
-    return (
-        [describe(as_target(each)) for each in target] if several else describe(as_target(target))
-    )

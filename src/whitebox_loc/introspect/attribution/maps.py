@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import keras
 import numpy as np
 
+from whitebox_loc._types import Array, ArrayLike, Model
 from whitebox_loc._validation import check_bool, check_choice, check_int, check_model
 from whitebox_loc.introspect.attribution.choices import Choice, choose
 from whitebox_loc.introspect.methods import Maps, Method
@@ -28,17 +28,14 @@ class SaliencyInfo:
     method : str
     options : mapping
         All options with the values used.
-    targets : tuple of str
-    links : tuple of str
+    targets, links : tuple of str
         How each target was read: ``"identity"``, or where its log-odds were found.
     values : array (n,) or (k, n)
         The targets at the images.
     reference : array of the same shape, or None
-        The targets that the maps are compared with: at the baseline. None for methods
-        without one.
+        The targets at the baseline; None for methods without one.
     gap : array of the same shape, or None
-        Completeness gap: sum of the map minus (values - reference). It is the error of the
-        quadrature or sampling.
+        Completeness gap: sum of the map minus (values - reference), the error of quadrature.
     passes : int
         Images that went through the model for the maps, variants of an image counted.
     """
@@ -47,15 +44,15 @@ class SaliencyInfo:
     options: Mapping[str, Any]
     targets: tuple[str, ...]
     links: tuple[str, ...]
-    values: np.ndarray
-    reference: np.ndarray | None
-    gap: np.ndarray | None
+    values: Array
+    reference: Array | None
+    gap: Array | None
     passes: int
 
 
 def saliency(
-    model: keras.Model,
-    images: Any,
+    model: Model,
+    images: ArrayLike,
     target: Any = "top",
     method: str | Method = "gradient",
     *,
@@ -74,10 +71,7 @@ def saliency(
         inference and left as it is.
     images : float array (n, height, width, channels)
         Or, for a model of several inputs, the structure that it takes, one image array in it.
-        They must be finite, and in the range that the model takes. Floats in 0..255 raise an
-        `ImageRangeWarning`, unless the model begins with what may bring them into its range: a
-        Rescaling, Normalization or Lambda layer, or operations that are no layers, such as those
-        that `models.adapted` makes of `prepare`.
+        They must be finite, and in the range that the model takes.
     target : default "top"
         What is explained, or a list of such:
 
@@ -92,17 +86,14 @@ def saliency(
         A name from `METHODS`, or a row of your own.
     link : {"identity", "logit"}, default "identity"
         Explain the output itself or its log-odds. These are read in front of the sigmoid
-        if there is one, which is exact also where it is saturated. Otherwise the output itself
-        must be a probability: outside of (0, 1) there are no log-odds, and at exactly 0 and 1
-        they are infinite, so these are refused.
+        if there is one, which is exact also where it is saturated. Otherwise the output must be
+        a probability above 0 and below 1.
     batch_size : int, default 256
-        Most images in one pass of the model; steps, samples and baselines count as images,
-        so memory does not grow with their number.
+        Most images in one pass of the model; steps, samples and baselines count as images.
     return_info : bool, default False
         Also return a `SaliencyInfo`.
     **options
-        Options of the method: ``METHODS[method].options``. Methods that wrap another take
-        its options, too.
+        Options of the method, ``METHODS[method].options``, and of the one that it wraps.
 
     Returns
     -------
@@ -119,11 +110,8 @@ def saliency(
     Warns
     -----
     whitebox_loc.data.ImageRangeWarning
-        Of images in 0..255, see `images`.
-
-    References
-    ----------
-    ``METHODS[method].paper``.
+        Of images in 0..255, unless the model begins with what may bring them into its range: a
+        Rescaling, Normalization or Lambda layer, or operations that are no layers.
 
     Examples
     --------

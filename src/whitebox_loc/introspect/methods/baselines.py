@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from whitebox_loc._types import Array, ArrayLike
 from whitebox_loc._validation import as_array, shortened
 from whitebox_loc.data import SCENES, Scene, as_scene, generate
+from whitebox_loc.introspect.targets.query import Query
 
 
-def baseline_images(baseline: Any, shape: tuple[int, ...], count: int = 8) -> np.ndarray:
+def baseline_images(baseline: ArrayLike, shape: tuple[int, ...], count: int = 8) -> Array:
     """Return what an option `baseline` stands for as images (b, height, width, channels).
 
     A number is a constant image; an array of the shape of an image is one image; a
@@ -37,7 +37,17 @@ def baseline_images(baseline: Any, shape: tuple[int, ...], count: int = 8) -> np
     return np.ascontiguousarray(array, np.float32)
 
 
-def _scene_images(scene: Scene | str, shape: tuple[int, ...], count: int) -> np.ndarray:
+def mean_target(query: Query, bases: Array, weights: Array | None = None) -> Array:
+    """Return the mean (k, n) of the targets at baselines (b, ...), with `weights` of sum 1 (b,)."""
+    shares = np.full(len(bases), 1 / len(bases)) if weights is None else weights
+    mean = np.zeros((query.targets, len(query)))
+    for image, share in zip(bases, shares, strict=True):
+        everywhere = np.broadcast_to(image, query.images.shape)
+        mean += share * query.at(everywhere, np.arange(len(query))).values_everywhere()
+    return mean
+
+
+def _scene_images(scene: Scene | str, shape: tuple[int, ...], count: int) -> Array:
     fitting = {"size": shape[:2], "channels": shape[2]}
     scene = as_scene(scene, **(fitting if isinstance(scene, str) else {}))
     if (*scene.size, scene.channels) != tuple(shape):

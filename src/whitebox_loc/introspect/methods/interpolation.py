@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import tensorflow as tf
 
+from whitebox_loc._types import Tensor
 
-def hats(points: Any, places: int) -> Any:
+
+def hats(points: Tensor, places: int) -> Tensor:
     """Return the weights (..., places) of linear interpolation at `points`, cut to the places."""
     points = tf.convert_to_tensor(points)
     points = tf.clip_by_value(points, 0, places - 1)[..., None]
@@ -15,6 +15,6 @@ def hats(points: Any, places: int) -> Any:
     return tf.cast(tf.nn.relu(1 - distance), tf.float32)
 
 
-def spread(planes: Any, rows: Any, columns: Any) -> Any:
+def spread(planes: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """Return ``rows @ plane @ columns.T`` of planes (m, h, w)."""
     return tf.matmul(tf.matmul(rows, planes), columns, transpose_b=True)

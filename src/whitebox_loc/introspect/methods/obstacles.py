@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from typing import Any
 
+from whitebox_loc._types import Tensor
 from whitebox_loc.introspect.methods.propagation.operations import (
     MATRICES,
+    Operation,
     Route,
     changes_smoothly,
 )
@@ -33,26 +35,26 @@ _HIDES = {
 """What keeps its operations in graphs of their own."""
 
 
-def severed(source: Any, end: Any) -> tuple[list[Any], bool]:
+def severed(source: Tensor, end: Tensor) -> tuple[list[Operation], bool]:
     """Return the operations at which the dependence of a tensor on another is no longer smooth.
 
     Behind them is what changes in jumps only, or whose derivative is stopped: indices, signs,
-    truth values. As long as these only choose among signals or switch them on and off, as a
-    ReLU written with a condition does, nothing is lost; the others are returned. A stopped
-    derivative beside others counts as meant: a variance and the logarithm of a sum of
-    exponentials are written so, and their derivatives are right. Beside them, whether nothing
-    smooth is left.
+    truth values. Where these only choose among signals or switch them on and off, as in a ReLU
+    written with a condition, nothing is lost. A stopped derivative beside others counts as meant,
+    as in a variance. Beside the operations, whether nothing smooth is left.
     """
-    origin: dict[Any, Any] = {}
+    origin: dict[Any, Operation] = {}
     route = Route.between(source, [end], floats=False)
     losses = _losses(route.operations, route.reached, origin)
     losses += [origin[end.ref()]] if end.ref() in origin else []
     return list(dict.fromkeys(losses)), end.ref() in origin
 
 
-def _losses(operations: Iterable[Any], reached: Iterable[Any], origin: dict[Any, Any]) -> list[Any]:
+def _losses(
+    operations: Iterable[Operation], reached: Iterable[Any], origin: dict[Any, Operation]
+) -> list[Operation]:
     """Return what `severed` does, but for the end; note in `origin` behind what a tensor lies."""
-    losses: list[Any] = []
+    losses: list[Operation] = []
     for operation in operations:
         active = [i for i, t in enumerate(operation.inputs) if t.ref() in reached]
         cut = [i for i in active if operation.inputs[i].ref() in origin]
@@ -79,33 +81,22 @@ def _losses(operations: Iterable[Any], reached: Iterable[Any], origin: dict[Any,
     return losses
 
 
-def unknown(operation: Any, active: Sequence[int]) -> str | None:
-    """Return why no method can pass an operation whatever rules it has, None if it may."""
+def unknown(operation: Operation, active: Sequence[int], rules: Container[str]) -> str | None:
+    """Return why a method with some `rules` cannot pass an operation, None if it may."""
     if operation.type == "Cast" and not changes_smoothly(operation.outputs[0]):
         return f"its Cast to {operation.outputs[0].dtype.name} changes in jumps only"
     if operation.type == "PadV2" and list(active) != [0]:
         return "it pads with a number that depends on the image"
-    return None
-
-
-def no_rule(operation: Any) -> str:
-    """Return the reason that a method has no rule for an operation."""
+    if operation.type in rules:
+        return None
     hides = f" ({_HIDES[operation.type]})" if operation.type in _HIDES else ""
     return f"there is no rule for its operation {operation.type}{hides}"
 
 
 def refuse(
-    method: str,
-    operation: Any,
-    owner: tuple[str, Any] | None,
-    why: str,
-    *,
-    smooth: bool = True,
+    method: str, operation: Operation, owner: tuple[str, Any] | None, why: str, smooth: bool = True
 ) -> ValueError:
-    """Return the error for an operation that a method has no rule for.
-
-    Without `smooth`, derivatives do not help either.
-    """
+    """Return the error for an operation without a rule; if not `smooth`, without derivative too."""
     # A stopped derivative does no harm within a variance, nor the comparison within a ReLU.
     if not smooth or operation.type in _JUMPS - {"StopGradient"} | {"Cast"}:
         instead = "'occlusion', which needs no derivatives"
@@ -119,7 +110,7 @@ def refuse(
     )
 
 
-def place_of(operation: Any, owner: tuple[str, Any] | None) -> str:
+def place_of(operation: Operation, owner: tuple[str, Any] | None) -> str:
     """Return how messages name an operation: by the layer that owns it if there is one."""
     if owner is None:
         return f"operation {operation.name!r}"

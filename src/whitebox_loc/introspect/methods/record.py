@@ -7,7 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
+from whitebox_loc._types import Array, Tensor
+from whitebox_loc.introspect.tracing.capture import Forward
+
+Read = Callable[..., tuple[list[Tensor], Forward]]
+"""How a compiled function runs the model, see `Query.function`: it returns targets and pass."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +27,8 @@ class Maps:
         that the targets at the images are compared with.
     """
 
-    values: np.ndarray
-    reference: Callable[[], np.ndarray] | None = None
+    values: Array
+    reference: Callable[[], Array] | None = None
 
 
 @dataclass(frozen=True)
@@ -33,14 +37,11 @@ class Method:
 
     Attributes
     ----------
-    name : str
-    family : str
+    name, family : str
     function : callable
         From a `Query` and keyword options to `Maps`.
-    paper : str
-        Where it comes from.
-    blind_to : str
-        What it cannot show.
+    paper, blind_to : str
+        Where it comes from, and what it cannot show.
     wraps : bool
         Whether it repeats another method, named by its option ``base``, which takes the
         options that are not its own.

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
+from whitebox_loc._types import Array, ArrayLike
 from whitebox_loc._validation import check_boxes
 from whitebox_loc.introspect.targets.query import Query
 
 
-def boxes_of_rows(boxes: Any, query: Query) -> np.ndarray:
+def boxes_of_rows(boxes: ArrayLike, query: Query) -> Array:
     """Return a box for each image of the query, (n, 4)."""
     array = check_boxes("boxes", boxes)
     if array.shape not in ((4,), (1, 4), (query.given, 4)):

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 
 from whitebox_loc._types import Model
-from whitebox_loc._validation import did_you_mean, shortened
+from whitebox_loc._validation import check_ints, did_you_mean, shortened
 
 # In a message; of a deep network the last ones, which are mostly meant.
 _MOST_NAMES = 30
@@ -61,6 +61,13 @@ def layer_names(layers: object) -> list[str]:
     if not layers:
         raise ValueError("`layers` must name at least one layer; got none.")
     return list(layers)
+
+
+def channel_indices(argument: str, channels: Any, count: int) -> list[int]:
+    """Return the channels of a layer of `count` that an `argument` names, None for all."""
+    if channels is None:
+        return list(range(count))
+    return [c % count for c in check_ints(argument, channels, low=-count, high=count - 1)]
 
 
 def split_call(name: str) -> tuple[str, int | None]:

@@ -137,6 +137,24 @@ def list_layers(model: Model) -> list[LayerInfo]:
     return [LayerInfo(k, type(layer).__name__, shapes.get(k)) for k, layer in layers.items()]
 
 
+def layer_output(
+    model: keras.Model, images: Any, layer: str, argument: str = "layer", **options: Any
+) -> np.ndarray:
+    """Return the output (n, ...) of a layer whose name, an `argument`, stands for one tensor.
+
+    The other arguments are those of `activations`.
+    """
+    find_layers(model, [layer], argument)
+    outputs = activations(model, images, layer, **options)
+    output = outputs.get(layer)
+    if not isinstance(output, np.ndarray) or output.ndim < 2:
+        raise ValueError(
+            f"`{argument}` must name one tensor; {layer!r} stands for {list(outputs)}. Ask for one "
+            "call, such as 'path#2', of a layer of one output."
+        )
+    return output
+
+
 def run_in_batches(
     run: Callable[..., Any], inputs: Inputs, batch_size: int, extra: Sequence[Array] = ()
 ) -> Any:

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 
-from whitebox_loc._validation import check_choice, check_int, check_ints, check_model, shortened
+from whitebox_loc._types import Array, ArrayLike, Model, Tensor
+from whitebox_loc._validation import check_choice, check_int, check_ints, check_model, with_type
 from whitebox_loc.data import SCENES, Scene, as_scene, batch_at
 from whitebox_loc.introspect.receptive.fields import ReceptiveField, receptive_field
 from whitebox_loc.introspect.tracing.capture import forward, traced
@@ -40,34 +40,32 @@ class TopImages:
 
     layer: str
     channel: int
-    indices: np.ndarray
-    values: np.ndarray
-    positions: np.ndarray
-    windows: np.ndarray
-    images: np.ndarray
+    indices: Array
+    values: Array
+    positions: Array
+    windows: Array
+    images: Array
 
     @property
-    def patches(self) -> list[np.ndarray]:
+    def patches(self) -> list[Array]:
         """The images cut to the windows; smaller at the border."""
         pairs = zip(self.images, self.windows.tolist(), strict=True)
         return [image[top:bottom, left:right] for image, (top, left, bottom, right) in pairs]
 
 
 def top_images(
-    model: keras.Model,
+    model: Model,
     layer: str,
     channel: int | Sequence[int],
-    images: Any,
+    images: ArrayLike,
     *,
     k: int = 9,
     n: int | None = None,
     seed: int = 0,
-    example: Any = None,
+    example: ArrayLike = None,
     batch_size: int = 256,
 ) -> Any:
     """Return the images to which channels of a layer respond most, and where.
-
-    Memory holds one batch and the best k images of each channel, however long the stream.
 
     Parameters
     ----------
@@ -90,8 +88,7 @@ def top_images(
     seed : int, default 0
         Of a scene's images.
     example : structure of arrays, optional
-        What a model of several inputs takes, for the images of a scene; of the inputs
-        besides the image the first rows are held fixed.
+        For a model of several inputs: beside drawn images the first rows are held fixed.
     batch_size : int, default 256
         Images in one pass of an array or a scene; an iterable keeps its batches.
 
@@ -124,19 +121,17 @@ def top_images(
     several = not isinstance(channel, (int, np.integer))
     indices = check_ints("channel", channel)
     best: list[_Best] = []
-    field, seen = None, 0
+    field, count = None, 0
     for inputs in _batches(model, images, n, seed, example, batch_size):
         if field is None:
-            field = receptive_field(
-                model, layer, example=inputs.pack((inputs.image, *inputs.others))
-            )
+            field = receptive_field(model, layer, example=inputs.packed)
             last = field.shape[-1]
             best = [_Best(check_int("channel", c, low=-last, high=last - 1), k) for c in indices]
         values, places = _responses(model, layer, inputs)
         check_answer(f"Responses of layer {layer!r}", values, model)
         for one in best:
-            one.add(values[:, one.channel], places[:, one.channel], inputs.image, seen)
-        seen += len(inputs)
+            one.add(values[:, one.channel], places[:, one.channel], inputs.image, count)
+        count += len(inputs)
     if field is None:
         raise ValueError("`images` must hold at least one image; got none.")
     exemplars = [one.finished(field) for one in best]
@@ -148,13 +143,13 @@ class _Best:
 
     def __init__(self, channel: int, k: int) -> None:
         self.channel, self.k = channel, k
-        self.rows: list[tuple[float, int, int, np.ndarray]] = []
+        self.rows: list[tuple[float, int, int, Array]] = []
 
-    def add(self, values: np.ndarray, places: np.ndarray, images: np.ndarray, seen: int) -> None:
+    def add(self, values: Array, places: Array, images: Array, count: int) -> None:
         # A stable sort keeps the order of the stream among equals.
         for row in np.argsort(-values, kind="stable")[: self.k].tolist():
-            entry = (float(values[row]), seen + row, int(places[row]), images[row].copy())
-            self.rows.append(entry)
+            where = count + row, int(places[row])
+            self.rows.append((float(values[row]), *where, images[row].copy()))
         self.rows = sorted(self.rows, key=lambda entry: (-entry[0], entry[1]))[: self.k]
 
     def finished(self, field: ReceptiveField) -> TopImages:
@@ -173,10 +168,10 @@ class _Best:
         )
 
 
-def _responses(model: keras.Model, layer: str, inputs: Inputs) -> tuple[np.ndarray, np.ndarray]:
+def _responses(model: Model, layer: str, inputs: Inputs) -> tuple[Array, Array]:
     """Return each channel's largest value and the number of its place, both (n, channels)."""
 
-    def build(*tensors: Any) -> Any:
+    def build(*tensors: Tensor) -> tuple[Tensor, Tensor]:
         passed = forward(model, inputs.pack(tensors), watch=[split_call(layer)[0]])
         output = tf.cast(passed.single_call(layer).output, tf.float32)
         places = int(np.prod(output.shape[1:-1]))
@@ -184,12 +179,12 @@ def _responses(model: keras.Model, layer: str, inputs: Inputs) -> tuple[np.ndarr
         return tf.reduce_max(flat, 1), tf.argmax(flat, 1)
 
     run = traced(model, ("top images", layer), inputs, build)
-    maxima, places = run(*map(tf.convert_to_tensor, (inputs.image, *inputs.others)))
+    maxima, places = run(*inputs.tensors())
     return maxima.numpy(), places.numpy()
 
 
 def _batches(
-    model: keras.Model, images: Any, n: int | None, seed: int, example: Any, batch_size: int
+    model: Model, images: ArrayLike, n: int | None, seed: int, example: ArrayLike, batch_size: int
 ) -> Iterator[Inputs]:
     check_int("batch_size", batch_size, low=1)
     left = None if n is None else check_int("n", n, low=1)
@@ -206,27 +201,23 @@ def _batches(
     elif isinstance(images, (np.ndarray, tf.Tensor, dict, list, tuple)):
         array = np.asarray(images) if isinstance(images, tf.Tensor) else images
         whole = check_images(array, model)
-        stream = (_cut(whole, slice(i, i + batch_size)) for i in range(0, len(whole), batch_size))
+        stream = (whole[i : i + batch_size] for i in range(0, len(whole), batch_size))
     elif isinstance(images, Iterable):
         # Of the range one batch is enough to warn.
         stream = (_one_batch(b, None if i else model) for i, b in enumerate(images))
     else:
         raise TypeError(
             "`images` must be an array of images, a Scene, the name of one, or an iterable of "
-            f"batches; got {shortened(images)} of type {type(images).__name__}."
+            f"batches; got {with_type(images)}."
         )
     for batch in stream:
-        part = batch if left is None else _cut(batch, slice(0, left))
+        part = batch[:left]
         yield part
         left = None if left is None else left - len(part)
         if left == 0:
             return
 
 
-def _one_batch(batch: Any, model: keras.Model | None) -> Inputs:
+def _one_batch(batch: Any, model: Model | None) -> Inputs:
     first = batch[0] if isinstance(batch, tuple) and batch else batch
     return check_images(tf.nest.map_structure(np.asarray, first), model)
-
-
-def _cut(inputs: Inputs, part: slice) -> Inputs:
-    return Inputs(inputs.image[part], tuple(a[part] for a in inputs.others), inputs.structure)

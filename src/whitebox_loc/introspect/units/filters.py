@@ -5,17 +5,17 @@ from __future__ import annotations
 import keras
 import numpy as np
 
+from whitebox_loc._types import Array, Model
 from whitebox_loc._validation import check_model
 from whitebox_loc.introspect.tracing.layers import find_layers
 
 
-def kernels(model: keras.Model, layer: str) -> np.ndarray:
+def kernels(model: Model, layer: str) -> Array:
     """Return the weights with which a layer combines its inputs, without the bias.
 
     Parameters
     ----------
     model : keras.Model
-        A model with weights.
     layer : str
         Path of a convolution or dense layer, as `list_layers` gives it.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from whitebox_loc._types import Array, ArrayLike, Model, Seed, Tensor
 from whitebox_loc._validation import (
     check_bool,
     check_generator,
@@ -22,10 +23,10 @@ from whitebox_loc._validation import (
 from whitebox_loc.introspect.targets import Target
 from whitebox_loc.introspect.targets.builders import as_targets
 from whitebox_loc.introspect.targets.query import read_targets
-from whitebox_loc.introspect.tracing.capture import forward, traced
+from whitebox_loc.introspect.tracing.capture import Forward, forward, traced
 from whitebox_loc.introspect.tracing.inputs import Inputs, blank
-from whitebox_loc.introspect.tracing.layers import find_layers, split_call
-from whitebox_loc.introspect.tracing.reading import activations
+from whitebox_loc.introspect.tracing.layers import channel_indices, split_call
+from whitebox_loc.introspect.tracing.reading import layer_output
 from whitebox_loc.introspect.tracing.refusals import check_answer
 
 
@@ -46,13 +47,13 @@ class Maximized:
     """
 
     labels: tuple[str, ...]
-    images: np.ndarray
-    values: np.ndarray
-    start: np.ndarray
+    images: Array
+    values: Array
+    start: Array
 
 
 def maximize(
-    model: keras.Model,
+    model: Model,
     layer: str | None = None,
     channel: int | Sequence[int] | None = None,
     *,
@@ -63,36 +64,32 @@ def maximize(
     jitter: int = 2,
     total_variation: float = 0.0,
     fourier: bool = True,
-    seed: Any = 0,
-    example: Any = None,
+    seed: Seed = 0,
+    example: ArrayLike = None,
     batch_size: int = 32,
 ) -> Maximized:
     """Search for images in [0, 1] that maximise channels of a layer, or targets.
 
     Adam climbs from a grey image with faint noise. The derivative is divided by its root
-    mean square image by image, so that `learning_rate` means the same for every target. A
-    target without derivative there, such as a channel that a ReLU keeps at zero in all
-    places, stays at its `start`.
+    mean square image by image. A target without derivative there, such as a channel that a
+    ReLU keeps at zero in all places, stays at its `start`.
 
     Parameters
     ----------
-    model : keras.Model
-        Any model; it is left as it is.
-    layer : str, optional
-        Path as `list_layers` gives it, ``path#2`` for the second of several calls.
+    model, layer
+        As for `top_images`.
     channel : int or sequence of int, optional
         Indices on the last axis of the layer's output; all by default. They are maximised
         together, each by an image of its own.
     position : int or tuple of int, optional
         Index on the axes between batch and channel; by default the mean over all places.
     target : str, int, callable, Target or list of those, optional
-        In place of a layer: what `saliency` takes as `target`, such as ``"top"``.
-    steps : int, default 200
-    learning_rate : float, default 0.05
+        In place of a layer, as for `saliency`.
+    steps, learning_rate
         Of Adam: a step of a pixel's brightness, or of a Fourier coefficient.
     jitter : int, default 2
-        In every step the model sees the image shifted by at most so many rows and columns,
-        round the border; it keeps patterns away that live on one pixel.
+        In every step the image is shifted by at most so many rows and columns, round the
+        border; it keeps patterns away that live on one pixel.
     total_variation : float, default 0
         Weight of a penalty: the mean absolute difference between neighbouring pixels, in
         units of the target per unit of brightness.
@@ -102,8 +99,8 @@ def maximize(
     seed : int or numpy.random.Generator, default 0
         Source of the first image and of the shifts; both are the same for all channels.
     example : array or structure of arrays, optional
-        What the model takes, for a model that does not know the shape of its image or has
-        several inputs. Of the image only the shape counts; other inputs are held fixed.
+        What the model takes, if it does not know the shape of its image or has several
+        inputs. Of the image only the shape counts; other inputs are held fixed.
     batch_size : int, default 32
         Most images at a time.
 
@@ -129,21 +126,25 @@ def maximize(
     ((2, 12, 16, 1), True)
     """
     inputs = blank(check_model(model), example)
-    climb = _Climb(
-        steps=check_int("steps", steps, low=1, high=_MOST),
-        learning_rate=check_real("learning_rate", learning_rate, low=0),
-        jitter=check_int("jitter", jitter, low=0, high=_MOST),
-        smoothing=check_real("total_variation", total_variation, low=0),
-        fourier=check_bool("fourier", fourier),
-        generator=check_generator(seed),
-        image_shape=inputs.image.shape[1:],
-    )
+    steps = check_int("steps", steps, low=1, high=_MOST)
+    rate = check_real("learning_rate", learning_rate, low=0)
+    jitter = check_int("jitter", jitter, low=0, high=_MOST)
+    smoothing = check_real("total_variation", total_variation, low=0)
+    check_bool("fourier", fourier)
+    generator = check_generator(seed)
     check_int("batch_size", batch_size, low=1)
-    labels: list[str] = []
-    parts = []
+    height, width, channels = inputs.image.shape[1:]
+    waves = _waves(height, width) if fourier else None
+    shape = inputs.image.shape[1:] if waves is None else (channels, *waves.shape, 2)
+    first = (generator.standard_normal(shape) * 0.01).astype(np.float32)
+    if not fourier:
+        first += np.float32(0.5)
+    shifts = generator.integers(-jitter, jitter + 1, (steps, 2)).astype(np.int32)
+    climb = _Climb(model, inputs, first, shifts, rate, smoothing, waves)
+    labels, parts = list[str](), []
     for goal in _goals(model, inputs, layer, channel, position, target, batch_size):
         labels.extend(goal.labels)
-        parts.append(climb.run(model, inputs, goal))
+        parts.append(climb.run(goal))
     images, values, start = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     return Maximized(tuple(labels), images, values, start)
 
@@ -162,54 +163,46 @@ class _Goal:
     labels: list[str]
     key: Any
     watch: tuple[str, ...]
-    read: Callable[[Any, Any], Any]
-    data: np.ndarray
+    read: Callable[[Forward, Tensor], Tensor]
+    data: Array
 
 
 def _goals(
-    model: keras.Model,
+    model: Model,
     inputs: Inputs,
-    layer: Any,
-    channel: Any,
-    position: Any,
+    layer: str | None,
+    channel: ArrayLike,
+    position: ArrayLike,
     target: Any,
     batch_size: int,
-) -> Iterator[_Goal]:
+) -> Iterable[_Goal]:
     if (layer is None) == (target is None):
         raise TypeError(
             f"Give either `layer` or `target`; got layer={shortened(layer)} and "
             f"target={shortened(target)}."
         )
-    if target is not None:
-        for each in as_targets(target):
-            yield _target_goal(model, each)
-        return
-    yield from _unit_goals(model, inputs, layer, channel, position, batch_size)
+    if layer is not None:
+        return _unit_goals(model, inputs, layer, channel, position, batch_size)
+    return (_target_goal(model, each) for each in as_targets(target))
 
 
-def _target_goal(model: keras.Model, target: Target) -> _Goal:
+def _target_goal(model: Model, target: Target) -> _Goal:
     data = np.zeros((1, 0), np.float32) if target.data is None else target.data
     if len(data) != 1:
         raise ValueError(
             f"`target` {target.label!r} must be about one image here; got {len(data)} boxes."
         )
-    key = target.key
 
-    def read(passed: Any, given: Any) -> Any:
-        return read_targets([target], passed, [given], "identity")[0][0]
+    def read(passed: Forward, data: Tensor) -> Tensor:
+        return read_targets([target], passed, [data], "identity")[0][0]
 
-    return _Goal([target.label], key, target.watched(model), read, data)
+    return _Goal([target.label], target.key, target.watched(model), read, data)
 
 
 def _unit_goals(
-    model: keras.Model, inputs: Inputs, layer: str, channel: Any, position: Any, batch_size: int
+    model: Model, inputs: Inputs, layer: str, channel: Any, position: Any, batch_size: int
 ) -> Iterator[_Goal]:
-    find_layers(model, [layer], "layer")
-    output = activations(model, inputs.pack((inputs.image, *inputs.others)), layer).get(layer)
-    if not isinstance(output, np.ndarray):
-        raise ValueError(
-            f"`layer` {layer!r} must stand for one call and one output; name one call, 'path#2'."
-        )
+    output = layer_output(model, inputs.packed, layer)
     count, places = output.shape[-1], output.shape[1:-1]
     place: tuple[int, ...] | None = None
     if position is not None:
@@ -223,9 +216,9 @@ def _unit_goals(
             check_int(f"position[{i}]", p, low=-n, high=n - 1)
             for i, (p, n) in enumerate(zip(indices, places, strict=True))
         )
-    chosen = _channels(channel, count)
+    chosen = channel_indices("channel", channel, count)
 
-    def read(passed: Any, weights: Any) -> Any:
+    def read(passed: Forward, weights: Tensor) -> Tensor:
         values = tf.cast(passed.single_call(layer).output, tf.float32)
         if place is not None:
             values = values[(slice(None), *place)]
@@ -239,91 +232,76 @@ def _unit_goals(
         yield _Goal(labels, ("unit", layer, place), (split_call(layer)[0],), read, weights)
 
 
-def _channels(channel: Any, count: int) -> list[int]:
-    if channel is None:
-        return list(range(count))
-    return [c % count for c in check_ints("channel", channel, low=-count, high=count - 1)]
-
-
+@dataclass(frozen=True, eq=False)
 class _Climb:
-    """Adam from one first image and along one sequence of shifts, for any goals."""
+    """Adam from one first image and along one sequence of shifts, for any goals.
 
-    def __init__(
-        self,
-        steps: int,
-        learning_rate: float,
-        jitter: int,
-        smoothing: float,
-        fourier: bool,
-        generator: np.random.Generator,
-        image_shape: tuple[int, ...],
-    ) -> None:
-        self.steps, self.learning_rate, self.smoothing = steps, learning_rate, smoothing
-        self.fourier = fourier
-        height, width, channels = image_shape
-        self.size, self.waves = (height, width), _waves(height, width)
-        shape = (channels, *self.waves.shape, 2) if fourier else image_shape
-        self.first = (generator.standard_normal(shape) * 0.01).astype(np.float32)
-        if not fourier:
-            self.first += np.float32(0.5)
-        self.shifts = generator.integers(-jitter, jitter + 1, (steps, 2)).astype(np.int32)
+    Its state is pixels or, with weights `waves`, coefficients of a Fourier transform.
+    """
 
-    def run(
-        self, model: keras.Model, inputs: Inputs, goal: _Goal
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    model: Model
+    inputs: Inputs
+    first: Array
+    shifts: Array
+    learning_rate: float
+    smoothing: float
+    waves: Array | None
+
+    def run(self, goal: _Goal) -> tuple[Array, Array, Array]:
         """Return images, values there, and values at the first image."""
-        count = len(goal.labels)
-        first: np.ndarray = np.repeat(self.first[None], count, axis=0)
-        evaluate = self._compile(model, inputs, goal, first, count)
+        name, first = f"Maxima of {', '.join(goal.labels)}", self._repeated(self.first[None], goal)
+        evaluate = self._compile(goal, first)
         unmoved = np.zeros(2, np.int32)
         _, start, _ = evaluate(first, unmoved)
-        check_answer(f"Maxima of {', '.join(goal.labels)}", start, model)
+        check_answer(name, start, self.model)
         # Names of their own leave the numbers of Keras's automatic names as they are.
         state = keras.Variable(first, dtype="float32", name="state")
         adam = keras.optimizers.Adam(self.learning_rate, epsilon=1e-8, name="climb")
         for shift in self.shifts:
-            slope = _scaled(evaluate(state.numpy(), shift)[2])
-            adam.apply([tf.constant(-slope)], [state])
-            if not self.fourier:
+            slope = evaluate(state.numpy(), shift)[2]
+            size = np.sqrt(np.mean(slope**2, axis=tuple(range(1, slope.ndim)), keepdims=True))
+            adam.apply([tf.constant(-slope / np.where(size > 0, size, 1.0))], [state])
+            if self.waves is None:
                 state.assign(keras.ops.clip(state, 0.0, 1.0))
         images, values, _ = evaluate(state.numpy(), unmoved)
-        check_answer(f"Maxima of {', '.join(goal.labels)}", values, model)
-        check_answer(f"Maxima of {', '.join(goal.labels)}", images, model)
+        check_answer(name, values, self.model)
+        check_answer(name, images, self.model)
         return images, values, start
 
-    def _compile(
-        self, model: keras.Model, inputs: Inputs, goal: _Goal, state: np.ndarray, count: int
-    ) -> Callable[..., list[np.ndarray]]:
-        others = len(inputs.others)
-        beside = [np.repeat(a, count, axis=0) for a in inputs.others]
+    def _repeated(self, array: Array, goal: _Goal) -> Array:
+        return np.repeat(array, len(goal.labels), axis=0)
 
-        def build(frame: Any, *tensors: Any) -> Any:
+    def _compile(self, goal: _Goal, state: Array) -> Callable[..., list[Array]]:
+        others = len(self.inputs.others)
+
+        def build(frame: Tensor, *tensors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             data, now, shift = tensors[others:]
             images = frame + self._images(now)
-            seen = tf.roll(images, shift, axis=(1, 2))
-            packed = inputs.pack((seen, *tensors[:others]))
-            value = goal.read(forward(model, packed, watch=goal.watch), data)
-            climbed = tf.reduce_sum(value - self.smoothing * _variation(images))
-            slope = tf.gradients(climbed, now)[0]
+            moved = tf.roll(images, shift, axis=(1, 2))
+            packed = self.inputs.pack((moved, *tensors[:others]))
+            value = goal.read(forward(self.model, packed, watch=goal.watch), data)
+            variation = tf.image.total_variation(images) / self.inputs.image[0].size
+            total = tf.reduce_sum(value - self.smoothing * variation)
+            slope = tf.gradients(total, now)[0]
             return images, value, tf.zeros_like(now) if slope is None else slope
 
         extra = [goal.data, state, tf.TensorSpec((2,), tf.int32)]
-        key = goal.key and ("maximize", goal.key, self.smoothing, self.fourier)
-        run = traced(model, key, inputs, build, extra=extra)
+        key = goal.key and ("maximize", goal.key, self.smoothing, self.waves is None)
+        run = traced(self.model, key, self.inputs, build, extra=extra)
         # The image goes in as zeros: the model's input is made of the coefficients inside.
-        frame = np.repeat(inputs.image, count, axis=0)
-        fixed = [tf.convert_to_tensor(a) for a in (frame, *beside, goal.data)]
+        arrays = [*(self._repeated(a, goal) for a in self.inputs.arrays), goal.data]
+        fixed = [tf.convert_to_tensor(a) for a in arrays]
         return lambda now, shift: [t.numpy() for t in run(*fixed, *map(tf.constant, (now, shift)))]
 
-    def _images(self, state: Any) -> Any:
-        if not self.fourier:
+    def _images(self, state: Tensor) -> Tensor:
+        if self.waves is None:
             return state
         waves = tf.complex(state[..., 0], state[..., 1]) * tf.constant(self.waves, tf.complex64)
-        logits = tf.signal.irfft2d(waves, self.size)
+        logits = tf.signal.irfft2d(waves, self.inputs.image.shape[1:3])
         return tf.sigmoid(tf.transpose(logits, (0, 2, 3, 1)))
 
 
-def _waves(height: int, width: int) -> np.ndarray:
+def _waves(height: int, width: int) -> Array:
     """Return weights (height, width // 2 + 1) of the coefficients of a Fourier transform.
 
     One over the frequency, as in photographs, so that all scales move at once; normalised
@@ -340,15 +318,3 @@ def _waves(height: int, width: int) -> np.ndarray:
     # The inverse transform divides by the number of pixels.
     variance = ((copies * weights) ** 2).sum() / (height * width) ** 2
     return (weights / np.sqrt(variance)).astype(np.float32)
-
-
-def _variation(images: Any) -> Any:
-    """Return the mean absolute difference of neighbouring pixels (m,)."""
-    down, right = images[:, 1:] - images[:, :-1], images[:, :, 1:] - images[:, :, :-1]
-    total = tf.reduce_sum(tf.abs(down), (1, 2, 3)) + tf.reduce_sum(tf.abs(right), (1, 2, 3))
-    return total / tf.cast(tf.size(images[0]), tf.float32)
-
-
-def _scaled(slope: np.ndarray) -> np.ndarray:
-    size = np.sqrt(np.mean(slope**2, axis=tuple(range(1, slope.ndim)), keepdims=True))
-    return slope / np.where(size > 0, size, 1.0)

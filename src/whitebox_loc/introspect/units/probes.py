@@ -4,24 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import keras
 import numpy as np
 import tensorflow as tf
 from scipy import linalg
 
-from whitebox_loc._validation import (
-    check_choice,
-    check_int,
-    check_model,
-    check_real,
-)
+from whitebox_loc._types import Array, ArrayLike, Model, Tensor
+from whitebox_loc._validation import check_choice, check_int, check_model, check_real
 from whitebox_loc.data import Scene, as_scene
 from whitebox_loc.introspect.tracing.capture import forward, traced
 from whitebox_loc.introspect.tracing.inputs import Inputs, beside
 from whitebox_loc.introspect.tracing.layers import find_layers, layer_names, split_call
-from whitebox_loc.introspect.tracing.reading import REDUCTIONS, activations, run_in_batches
+from whitebox_loc.introspect.tracing.reading import REDUCTIONS, layer_output, run_in_batches
 from whitebox_loc.introspect.tracing.refusals import check_answer
 from whitebox_loc.introspect.units.factors import FACTORS, distinct_images, factors_of
 
@@ -52,15 +46,15 @@ class Probe:
 
     layers: tuple[str, ...]
     factors: tuple[str, ...]
-    r2: np.ndarray
-    fold_r2: np.ndarray
-    units: np.ndarray
-    features: np.ndarray
-    accuracy: np.ndarray
+    r2: Array
+    fold_r2: Array
+    units: Array
+    features: Array
+    accuracy: Array
 
 
 def probe(
-    model: keras.Model,
+    model: Model,
     layers: str | Sequence[str],
     scene: Scene | str = "uniform",
     *,
@@ -70,40 +64,28 @@ def probe(
     features: str = "flatten",
     max_features: int = 4096,
     seed: int = 0,
-    example: Any = None,
+    example: ArrayLike = None,
     batch_size: int = 256,
 ) -> Probe:
     """Return how much of box and shape can be read linearly from layers, on images held out.
 
     Parameters
     ----------
-    model : keras.Model
-        Any model; it is left as it is.
+    model, scene, example, batch_size
+        As for `tuning`.
     layers : str or sequence of str
         Paths as `list_layers` gives them, ``path#2`` for the second of several calls.
-    scene : Scene or str, default "uniform"
-        What is drawn. No box is drawn twice, so that none is known to the readout; a scene
-        with fewer boxes than `n` is drawn whole.
-    n : int, default 1000
-        Images.
+    n, seed : int
+        Number of images, and what they, their order and features are drawn by.
     folds : int, default 5
         Each part of the images is predicted by a readout fitted on the others.
     ridge : float, default 1e-2
         Penalty of the squared weights, relative to the mean variance along the directions
-        that the features span. Above 0. R2 well below 0 says that the readout learned the
-        noise of its images by heart: raise it, or `n`.
+        that the features span. Above 0. If R2 is well below 0, raise it, or `n`.
     features : {"flatten", "mean", "max"}, default "flatten"
         What the readout sees: every unit, or each channel's mean or maximum over places.
     max_features : int, default 4096
-        Of a layer with more, so many are drawn at random, the same for all images; the
-        result is then a lower bound.
-    seed : int, default 0
-        Of the images, of their order and of the draw.
-    example : structure of arrays, optional
-        What a model of several inputs takes; of those besides the image the first rows are
-        held fixed.
-    batch_size : int, default 256
-        Images in one pass.
+        Of a layer with more, so many are drawn, the same for all images: a lower bound.
 
     Returns
     -------
@@ -149,16 +131,16 @@ def probe(
             f"images; got {folds}."
         )
     truth, one_hot = factors_of(boxes, images.shape[1:3]), np.eye(len(scene.shapes))[labels]
-    rows = []
+    inputs, rows = beside(images, example), []
+    check_int("batch_size", batch_size, low=1)
     for name in names:
-        read = _Features(model, name, features, max_features, seed)
-        seen = read(beside(images, example), check_int("batch_size", batch_size, low=1))
-        check_answer(f"Readouts of layer {name!r}", seen, model)
-        readouts = _held_out(seen, np.concatenate([truth, one_hot], axis=1), folds, ridge)
+        values, size = _features(model, inputs, name, features, max_features, seed, batch_size)
+        check_answer(f"Readouts of layer {name!r}", values, model)
+        readouts = _held_out(values, np.concatenate([truth, one_hot], axis=1), folds, ridge)
         scores = _scores(truth, readouts[:, : len(FACTORS)], folds)
         named = (readouts[:, len(FACTORS) :].argmax(1) == labels).mean()
         accuracy = named if len(scene.shapes) > 1 else np.nan
-        rows.append((*scores, read.units, seen.shape[1], accuracy))
+        rows.append((*scores, size, values.shape[1], accuracy))
     r2, fold_r2, units, used, accuracy = zip(*rows, strict=True)
     return Probe(
         layers=tuple(names),
@@ -171,43 +153,31 @@ def probe(
     )
 
 
-class _Features:
-    """Reads what a probe sees of one layer; draws units inside the pass, to save memory."""
+def _features(
+    model: Model, inputs: Inputs, layer: str, kind: str, most: int, seed: int, batch_size: int
+) -> tuple[Array, int]:
+    """Return what a probe sees of a layer (n, features), and how many numbers the layer has.
 
-    def __init__(self, model: keras.Model, layer: str, kind: str, most: int, seed: int) -> None:
-        self.model, self.layer, self.kind, self.most, self.seed = model, layer, kind, most, seed
-        self.units = 0
+    Units are drawn inside the pass, to save memory.
+    """
+    output = layer_output(model, inputs[:1].packed, layer, "layers")
+    count = output[0].size if kind == "flatten" else output.shape[-1]
+    generator = np.random.default_rng(seed)
+    drawn = np.sort(generator.choice(count, most, replace=False)) if count > most else None
 
-    def __call__(self, inputs: Inputs, batch_size: int) -> np.ndarray:
-        one = inputs.pack([a[:1] for a in (inputs.image, *inputs.others)])
-        first = activations(self.model, one, self.layer)
-        output = first.get(self.layer)
-        if not isinstance(output, np.ndarray) or output.ndim < 2:
-            raise ValueError(
-                f"`layers` must name layers of one output; {self.layer!r} stands for {list(first)}."
-            )
-        self.units = count = int(np.prod(output.shape[1:]))
-        if self.kind != "flatten":
-            count = output.shape[-1]
-        chosen = None
-        if count > self.most:
-            generator = np.random.default_rng(self.seed)
-            chosen = np.sort(generator.choice(count, self.most, replace=False))
+    def build(*tensors: Tensor) -> Tensor:
+        passed = forward(model, inputs.pack(tensors), watch=[split_call(layer)[0]])
+        values = tf.cast(passed.single_call(layer).output, tf.float32)
+        if kind != "flatten":
+            values = REDUCTIONS[kind](values, list(range(1, values.shape.rank - 1)))
+        flat = tf.reshape(values, (-1, count))
+        return flat if drawn is None else tf.gather(flat, drawn, axis=1)
 
-        def build(*tensors: Any) -> Any:
-            passed = forward(self.model, inputs.pack(tensors), watch=[split_call(self.layer)[0]])
-            values = tf.cast(passed.single_call(self.layer).output, tf.float32)
-            if self.kind != "flatten":
-                values = REDUCTIONS[self.kind](values, list(range(1, values.shape.rank - 1)))
-            flat = tf.reshape(values, (-1, count))
-            return flat if chosen is None else tf.gather(flat, chosen, axis=1)
-
-        key = ("features", self.layer, self.kind, self.most, self.seed)
-        run = traced(self.model, key, inputs, build)
-        return run_in_batches(run, inputs, batch_size)
+    run = traced(model, ("features", layer, kind, most, seed), inputs, build)
+    return run_in_batches(run, inputs, batch_size), output[0].size
 
 
-def _held_out(features: np.ndarray, truth: np.ndarray, folds: int, ridge: float) -> np.ndarray:
+def _held_out(features: Array, truth: Array, folds: int, ridge: float) -> Array:
     """Return what is read of each row (n, k) by a readout fitted on the other folds."""
     readouts, everything = np.empty_like(truth), np.arange(len(truth))
     for part in np.array_split(everything, folds):
@@ -216,13 +186,13 @@ def _held_out(features: np.ndarray, truth: np.ndarray, folds: int, ridge: float)
     return readouts
 
 
-def _scores(truth: np.ndarray, readouts: np.ndarray, folds: int) -> tuple[np.ndarray, np.ndarray]:
+def _scores(truth: Array, readouts: Array, folds: int) -> tuple[Array, Array]:
     """Return R2 over all rows (factors,) and within each fold (folds, factors)."""
     error, parts = truth - readouts, np.array_split(np.arange(len(truth)), folds)
     return _r2(error, truth), np.stack([_r2(error[part], truth[part]) for part in parts])
 
 
-def _ridge(x: np.ndarray, y: np.ndarray, new: np.ndarray, ridge: float) -> np.ndarray:
+def _ridge(x: Array, y: Array, new: Array, ridge: float) -> Array:
     """Predict `new` (m, p) by ridge regression of y (n, k) on x (n, p), with intercept.
 
     In float64, by whichever of the two normal equations is smaller: p by p, or n by n.
@@ -240,7 +210,7 @@ def _ridge(x: np.ndarray, y: np.ndarray, new: np.ndarray, ridge: float) -> np.nd
     return new @ linalg.solve(gram, x.T @ (y - mean_y), assume_a="pos") + mean_y
 
 
-def _r2(error: np.ndarray, truth: np.ndarray) -> np.ndarray:
+def _r2(error: Array, truth: Array) -> Array:
     spread = ((truth - truth.mean(0)) ** 2).sum(0)
     varies = np.ptp(truth, axis=0) > 0
     return np.where(varies, 1 - (error**2).sum(0) / np.where(varies, spread, 1.0), np.nan)

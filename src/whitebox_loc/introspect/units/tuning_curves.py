@@ -6,21 +6,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import keras
 import numpy as np
 from scipy.stats import binned_statistic
 
-from whitebox_loc._validation import (
-    check_choice,
-    check_int,
-    check_memory,
-    check_model,
-    shortened,
-)
+from whitebox_loc._types import Array, ArrayLike, Model
+from whitebox_loc._validation import check_choice, check_int, check_memory, check_model, shortened
 from whitebox_loc.data import Scene, as_scene
 from whitebox_loc.introspect.tracing.inputs import beside
 from whitebox_loc.introspect.tracing.layers import find_layers
-from whitebox_loc.introspect.tracing.reading import REDUCTIONS, activations
+from whitebox_loc.introspect.tracing.reading import REDUCTIONS, layer_output
 from whitebox_loc.introspect.tracing.refusals import check_answer
 from whitebox_loc.introspect.units.factors import FACTORS, distinct_images, factors_of
 
@@ -47,18 +41,18 @@ class Tuning:
 
     layer: str
     factors: tuple[str, ...]
-    edges: np.ndarray
-    counts: np.ndarray
-    mean: np.ndarray
-    std: np.ndarray
+    edges: Array
+    counts: Array
+    mean: Array
+    std: Array
     shapes: tuple[str, ...]
-    shape_counts: np.ndarray
-    shape_mean: np.ndarray
-    shape_std: np.ndarray
+    shape_counts: Array
+    shape_mean: Array
+    shape_std: Array
 
 
 def tuning(
-    model: keras.Model,
+    model: Model,
     layer: str,
     scene: Scene | str = "uniform",
     *,
@@ -67,34 +61,25 @@ def tuning(
     n: int = 2000,
     reduce: str = "mean",
     seed: int = 0,
-    example: Any = None,
+    example: ArrayLike = None,
     batch_size: int = 256,
 ) -> Tuning:
     """Return how the channels of a layer respond to place, size and shape of what is drawn.
 
     Parameters
     ----------
-    model : keras.Model
-        Any model; it is left as it is.
-    layer : str
-        Path as `list_layers` gives it, ``path#2`` for the second of several calls.
+    model, layer, example, batch_size
+        As for `top_images`.
     scene : Scene or str, default "uniform"
         What is drawn; no box twice, and all of them if there are fewer than `n`.
     factors : sequence of str, default ("top", "left", "height", "width")
         Of top, left, bottom, right, height, width, center_y, center_x, area.
     bins : int, default 20
         Of equal width from 0 to the size of the image (for area, its number of pixels).
-    n : int, default 2000
-        Images.
+    n, seed : int
+        Number of images, and what they are drawn by.
     reduce : {"mean", "max", "min", "sum"}, default "mean"
         What the response of a channel is, over all its places.
-    seed : int, default 0
-        Of the images.
-    example : structure of arrays, optional
-        What a model of several inputs takes; of those besides the image the first rows are
-        held fixed.
-    batch_size : int, default 256
-        Images in one pass.
 
     Returns
     -------
@@ -121,13 +106,9 @@ def tuning(
     scene = as_scene(scene)
     images, boxes, labels = distinct_images(scene, check_int("n", n, low=1), seed)
     check_choice("reduce", reduce, REDUCTIONS)
-    inputs = beside(images, example)
-    arguments = inputs.pack((inputs.image, *inputs.others))
-    outputs = activations(model, arguments, layer, reduce=reduce, batch_size=batch_size)
-    if not isinstance(outputs.get(layer), np.ndarray):
-        raise ValueError(f"`layer` must name one tensor; {layer!r} stands for {list(outputs)}.")
-    check_answer(f"Responses of layer {layer!r}", outputs[layer], model)
-    responses = outputs[layer].astype(np.float64)
+    packed = beside(images, example).packed
+    output = layer_output(model, packed, layer, reduce=reduce, batch_size=batch_size)
+    responses = check_answer(f"Responses of layer {layer!r}", output, model).astype(np.float64)
     height, width = images.shape[1:3]
     values = factors_of(boxes, (1, 1))
     results = []
@@ -157,9 +138,7 @@ def _largest(factor: str, height: int, width: int) -> int:
     return height if factor in ("top", "bottom", "height", "center_y") else width
 
 
-def _binned(
-    values: np.ndarray, edges: np.ndarray, responses: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _binned(values: Array, edges: Array, responses: Array) -> tuple[Array, Array, Array]:
     """Return counts (bins,), means and standard deviations (bins, channels)."""
     mean, std = (
         binned_statistic(values, responses.T, statistic, bins=edges).statistic.T

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from whitebox_loc._types import Array, ArrayLike, Tensor
 from whitebox_loc._validation import check_bool
 from whitebox_loc.introspect.methods.baselines import baseline_images
 from whitebox_loc.introspect.methods.cam.cams import finished
@@ -18,13 +19,14 @@ from whitebox_loc.introspect.methods.cam.feature_maps import (
     on_image,
     spread_all,
 )
-from whitebox_loc.introspect.methods.record import Maps
+from whitebox_loc.introspect.methods.record import Maps, Read
 from whitebox_loc.introspect.targets.query import Query
+from whitebox_loc.introspect.tracing.capture import Traced
 from whitebox_loc.introspect.tracing.inputs import fixed_spec
 
-# From `read`, images, the call name of a layer, its output there, the targets (k, r), numbers of
-# s channels and what else the method needs to the effect of each channel, (k, s, r).
-Trial = Callable[..., Any]
+# From the call name of a layer, `read`, images, the layer's output there, the targets (k, r),
+# numbers of s channels and what else the method needs to the effect of each channel, (k, s, r).
+Trial = Callable[..., Tensor]
 
 
 def ablationcam(
@@ -44,7 +46,7 @@ def scorecam(
     layer: str | None = None,
     relu: bool = False,
     align: str = "auto",
-    baseline: Any = 0.0,
+    baseline: ArrayLike = 0.0,
     softmax: bool = False,
 ) -> Maps:
     """Weight each feature map with the rise of the target when the image is seen through it.
@@ -56,13 +58,19 @@ def scorecam(
     """
     check_options(query, layer, relu, align)
     check_bool("softmax", softmax)
-    base = _only_baseline(baseline, query.images.shape[1:])
-    trial = partial(_rises, size=query.images.shape[1:3], align=align, black=not base.any())
+    base, shape = baseline_images(baseline, query.images.shape[1:]), query.images.shape[1:]
+    if len(base) != 1:
+        raise ValueError(
+            f"`baseline` must be one number or one image of shape {shape}; got {len(base)}."
+        )
+    trial = partial(_rises, align=align, black=not base.any())
     key = ("scorecam", align, not base.any(), softmax)
     return _from_trials(query, key, trial, layer, relu, align, [base], softmax=softmax)
 
 
-def _falls(read: Any, images: Any, name: str, features: Any, values: Any, channels: Any) -> Any:
+def _falls(
+    name: str, read: Read, images: Tensor, features: Tensor, values: Tensor, channels: Tensor
+) -> Tensor:
     """Return by how much each target falls when a channel is set to zero."""
     keep = 1.0 - tf.one_hot(channels, features.shape[-1])
     without = features * tf.cast(keep, features.dtype)[:, None, None, None, :]
@@ -70,47 +78,30 @@ def _falls(read: Any, images: Any, name: str, features: Any, values: Any, channe
     # TensorFlow computes of these images only what goes around the layer.
     copies = tf.shape(channels)[0]
     points = tf.tile(images, (copies, 1, 1, 1))
-    tried = read(points, copies, replace={name: lambda output: without})[0]
-    return values[:, None] - _by_copy(tried, copies)
+    targets = read(points, copies, replace={name: lambda output: without})[0]
+    return values[:, None] - _by_copy(targets, copies)
 
 
 def _rises(
-    read: Any,
-    images: Any,
-    name: str,
-    features: Any,
-    values: Any,
-    channels: Any,
-    base: Any,
-    *,
-    size: tuple[int, int],
-    align: str,
-    black: bool,
-) -> Any:
+    name: str, read: Read, images: Tensor, *tensors: Tensor, align: str, black: bool
+) -> Tensor:
     """Return by how much each target rises when the baseline is seen through a channel."""
-    places = _matrices(features.shape[1:3], size, align)
-    points = _seen_through(features, channels, *places, images, None if black else base[0])
+    features, _, channels, base = tensors
+    maps = tf.cast(tf.gather(tf.transpose(features, (3, 0, 1, 2)), channels), tf.float32)
+    laid = spread_all(maps, *_matrices(features.shape[1:3], images.shape[1:3], align))
+    low = tf.reduce_min(laid, (2, 3), keepdims=True)
+    high = tf.reduce_max(laid, (2, 3), keepdims=True)
+    # A constant map hides all, and so has weight 0.
+    share = tf.math.divide_no_nan(laid - low, high - low)[..., None]
+    points = share * images if black else share * images + (1.0 - share) * base[0]
     # The baseline itself goes along as one more copy.
     points = tf.concat([points, tf.broadcast_to(base, tf.shape(images))[None]], 0)
     copies = tf.shape(channels)[0] + 1
-    tried = _by_copy(read(tf.reshape(points, (-1, *images.shape[1:])), copies)[0], copies)
-    return tried[:, :-1] - tried[:, -1:]
+    targets = _by_copy(read(tf.reshape(points, (-1, *images.shape[1:])), copies)[0], copies)
+    return targets[:, :-1] - targets[:, -1:]
 
 
-def _seen_through(
-    features: Any, channels: Any, rows: Any, columns: Any, images: Any, base: Any
-) -> Any:
-    """Return images (s, r, h, w, c) mixed with a baseline by channels laid on them."""
-    chosen = tf.gather(tf.transpose(features, (3, 0, 1, 2)), channels)
-    placed = spread_all(tf.cast(chosen, tf.float32), rows, columns)
-    low = tf.reduce_min(placed, (2, 3), keepdims=True)
-    high = tf.reduce_max(placed, (2, 3), keepdims=True)
-    # A constant map hides all, and so has weight 0.
-    share = tf.math.divide_no_nan(placed - low, high - low)[..., None]
-    return share * images if base is None else share * images + (1.0 - share) * base
-
-
-def _matrices(places: Any, size: tuple[int, int], align: str) -> tuple[np.ndarray, np.ndarray]:
+def _matrices(places: Sequence[int], size: tuple[int, int], align: str) -> tuple[Array, Array]:
     """Return what lays a map (h, w) on the image, one side after the other.
 
     Columns of the middle of maps that are 1 in one row and 0 elsewhere, and the reverse.
@@ -124,7 +115,7 @@ def _matrices(places: Any, size: tuple[int, int], align: str) -> tuple[np.ndarra
         return rows.numpy(), columns.numpy()
 
 
-def _by_copy(values: list[Any], copies: Any) -> Any:
+def _by_copy(values: list[Tensor], copies: Tensor) -> Tensor:
     return tf.reshape(tf.stack(values), (len(values), copies, -1))
 
 
@@ -135,13 +126,12 @@ def _from_trials(
     layer: str | None,
     relu: bool,
     align: str,
-    constants: Sequence[np.ndarray] = (),
+    constants: Sequence[Array] = (),
     *,
     softmax: bool = False,
 ) -> Maps:
     """Return maps whose channels have the weights (k, c, r) that a `trial` finds."""
     check_options(query, layer, relu, align)
-    weigh = partial(_weighed, size=query.images.shape[1:3], relu=relu, align=align, softmax=softmax)
     look = _reader(query, layer)
     name, count = look.notes["layer"], look.notes["channels"]
     fixed = [fixed_spec(c) for c in constants]
@@ -149,13 +139,15 @@ def _from_trials(
     together, beside = max(1, query.batch_size // (count + 2)), 1 + len(constants)
     whole = query.batch_size >= count + beside
 
-    def at_once(read: Any, images: Any, *constants: Any) -> Any:
+    def weigh(features: Tensor, weights: Tensor) -> Tensor:
+        weights = tf.nn.softmax(weights, axis=1) if softmax else weights
+        maps = tf.einsum("kcr,rhwc->krhw", weights, tf.cast(features, tf.float32))
+        return finished(maps, query.images.shape[1:3], relu, align)
+
+    def at_once(read: Read, images: Tensor, *constants: Tensor) -> Tensor:
         _, features, targets = feature_maps(query, read, images, layer)
         channels, values = tf.range(features.shape[-1]), tf.stack(targets)
-        return weigh(features, trial(read, images, name, features, values, channels, *constants))
-
-    def tried(read: Any, images: Any, features: Any, values: Any, *rest: Any) -> Any:
-        return trial(read, images, name, features, values, *rest)
+        return weigh(features, trial(name, read, images, features, values, channels, *constants))
 
     parts = []
     for first in range(0, len(query), together):
@@ -166,44 +158,24 @@ def _from_trials(
         else:
             features, values = look(*tensors)
             state = [features, tf.TensorSpec((query.targets, None)), np.zeros(1, np.int32)]
-            run = query.function((*key, name), tried, [*state, *fixed])
-            slices = _slices(count, max(1, query.batch_size - len(constants)))
+            run = query.function((*key, name), partial(trial, name), [*state, *fixed])
+            most = max(1, query.batch_size - len(constants))
+            starts = range(0, count, most)
+            slices = [np.arange(i, min(i + most, count), dtype=np.int32) for i in starts]
             rises = [run(*tensors, features, values, part, *constants) for part in slices]
             parts.append(weigh(features, tf.concat(rises, 1)).numpy())
             query.count(len(constants) * (len(slices) - 1) * len(tensors[0]))
         query.count(len(tensors[0]) * (count + beside))
-    return Maps(np.concatenate(parts, axis=1) if len(parts) > 1 else parts[0])
+    return Maps(np.concatenate(parts, axis=1))
 
 
-def _weighed(
-    features: Any, weights: Any, *, size: tuple[int, int], relu: bool, align: str, softmax: bool
-) -> Any:
-    weights = tf.nn.softmax(weights, axis=1) if softmax else weights
-    maps = tf.einsum("kcr,rhwc->krhw", weights, tf.cast(features, tf.float32))
-    return finished(maps, size, relu, align)
-
-
-def _reader(query: Query, layer: str | None) -> Any:
+def _reader(query: Query, layer: str | None) -> Traced:
     """Return a function of `Query.tensors` to feature maps and targets, with the layer noted."""
     notes: dict[str, Any] = {}
 
-    def build(read: Any, images: Any) -> Any:
+    def build(read: Read, images: Tensor) -> Tensor:
         notes["layer"], output, targets = feature_maps(query, read, images, layer)
         notes["channels"] = output.shape[-1]
         return output, tf.stack(targets)
 
     return query.function(("feature_maps", layer), build, notes=notes)
-
-
-def _slices(count: int, together: int) -> list[Any]:
-    numbers = np.arange(count, dtype=np.int32)
-    return [tf.constant(numbers[i : i + together]) for i in range(0, count, together)]
-
-
-def _only_baseline(baseline: Any, shape: tuple[int, ...]) -> np.ndarray:
-    bases = baseline_images(baseline, shape)
-    if len(bases) != 1:
-        raise ValueError(
-            f"`baseline` must be one number or one image of shape {shape}; got {len(bases)}."
-        )
-    return bases

@@ -2,41 +2,27 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import Any
+from functools import lru_cache, partial
 
 import numpy as np
 import tensorflow as tf
 
+from whitebox_loc._types import Array, ArrayLike, Seed, Tensor
 from whitebox_loc._validation import check_generator, check_int, check_memory, check_real
-from whitebox_loc.introspect.methods.baselines import baseline_images
+from whitebox_loc.introspect.methods.baselines import baseline_images, mean_target
 from whitebox_loc.introspect.methods.gradient.paths import blur_matrices, quadrature
 from whitebox_loc.introspect.methods.record import Maps
 from whitebox_loc.introspect.targets.query import Path, Query
 
 
-def gradient(query: Query) -> Maps:
-    """Take the derivative of the target by each pixel."""
-    return _pointwise(query, "gradient")
-
-
-def gradient_x_input(query: Query) -> Maps:
-    """Multiply the derivative by each pixel with the pixel."""
-    return _pointwise(query, "gradient_x_input")
-
-
-def guided_backprop(query: Query) -> Maps:
-    """Take the gradient with ReLUs that pass only what is positive, forwards and backwards."""
-    return _pointwise(query, "guided_backprop")
-
-
-def deconvnet(query: Query) -> Maps:
-    """Take the gradient with ReLUs that pass what is positive on the way back."""
-    return _pointwise(query, "deconvnet")
+def pointwise(name: str, query: Query) -> Maps:
+    """Return the maps of a method of `POINTWISE`."""
+    path, rule = POINTWISE[name]
+    return Maps(query.path_sum(path, rule=rule))
 
 
 def integrated_gradients(
-    query: Query, *, steps: int = 50, rule: str = "gauss_legendre", baseline: Any = 0.0
+    query: Query, *, steps: int = 50, rule: str = "gauss_legendre", baseline: ArrayLike = 0.0
 ) -> Maps:
     """Integrate the gradient on the straight line from a baseline, times the difference.
 
@@ -45,14 +31,14 @@ def integrated_gradients(
     """
     bases = baseline_images(baseline, query.images.shape[1:])
     nodes, weights = quadrature(rule, steps, bases.size)
-    chosen = np.repeat(np.arange(len(bases)), steps)
+    order = np.repeat(np.arange(len(bases)), steps)
     nodes, weights = np.tile(nodes, len(bases)), np.tile(weights / len(bases), len(bases))
-    maps = query.path_sum(_straight, (bases[chosen], nodes, weights), samples=len(nodes))
-    return Maps(maps, lambda: _mean_value(query, bases, np.full(len(bases), 1 / len(bases))))
+    maps = query.path_sum(_straight, (bases[order], nodes, weights), samples=len(nodes))
+    return Maps(maps, lambda: mean_target(query, bases))
 
 
 def expected_gradients(
-    query: Query, *, samples: int = 50, baseline: Any = (0.0, 1.0), seed: Any = 0
+    query: Query, *, samples: int = 50, baseline: ArrayLike = (0.0, 1.0), seed: Seed = 0
 ) -> Maps:
     """Average gradient times difference over random baselines and points on the line.
 
@@ -63,20 +49,16 @@ def expected_gradients(
     check_memory("samples", samples, 4.0 * samples * query.images[0].size, "images")
     generator = check_generator(seed)
     bases = baseline_images(baseline, query.images.shape[1:], samples)
-    chosen = generator.integers(len(bases), size=samples)
+    order = generator.integers(len(bases), size=samples)
     nodes = generator.random(samples)
     weights = np.full(samples, 1 / samples)
-    shares = np.bincount(chosen, minlength=len(bases)) / samples
-    maps = query.path_sum(_straight, (bases[chosen], nodes, weights), samples=samples)
-    return Maps(maps, lambda: _mean_value(query, bases, shares))
+    shares = np.bincount(order, minlength=len(bases)) / samples
+    maps = query.path_sum(_straight, (bases[order], nodes, weights), samples=samples)
+    return Maps(maps, lambda: mean_target(query, bases, shares))
 
 
 def blur_ig(
-    query: Query,
-    *,
-    steps: int = 50,
-    rule: str = "gauss_legendre",
-    max_sigma: float | None = None,
+    query: Query, *, steps: int = 50, rule: str = "gauss_legendre", max_sigma: float | None = None
 ) -> Maps:
     """Integrate the gradient along the path on which a blurred image becomes sharp.
 
@@ -94,7 +76,7 @@ def blur_ig(
     # The path runs from sigma down to 0, hence the sign.
     parameters = (*rows, *columns, -sigma * weights)
 
-    def reference() -> np.ndarray:
+    def reference() -> Array:
         most = np.array([sigma])
         first, last = blur_matrices(height, most)[0][0], blur_matrices(width, most)[0][0]
         blurred = np.einsum("ij,rjwc,vw->rivc", first, query.images, last, optimize=True)
@@ -104,13 +86,8 @@ def blur_ig(
     return Maps(query.path_sum(_blurred, parameters, samples=steps), reference)
 
 
-def _pointwise(query: Query, name: str) -> Maps:
-    path, rule = POINTWISE[name]
-    return Maps(query.path_sum(path, rule=rule))
-
-
 @lru_cache(maxsize=8)
-def _blurs(length: int, sigma: float, rule: str, steps: int) -> tuple[np.ndarray, np.ndarray]:
+def _blurs(length: int, sigma: float, rule: str, steps: int) -> tuple[Array, Array]:
     """Return `blur_matrices` of a path; they take longer than the gradients of one image."""
     matrices = blur_matrices(length, sigma * quadrature(rule, steps)[0])
     for array in matrices:
@@ -118,28 +95,26 @@ def _blurs(length: int, sigma: float, rule: str, steps: int) -> tuple[np.ndarray
     return matrices
 
 
-def _plain(images: Any) -> tuple[Any, Any]:
+def _plain(images: Tensor) -> tuple[Tensor, Tensor]:
     return images[None], None
 
 
-def _times_itself(images: Any) -> tuple[Any, Any]:
+def _times_itself(images: Tensor) -> tuple[Tensor, Tensor]:
     return images[None], images[None]
 
 
-def _straight(images: Any, start: Any, at: Any, weight: Any) -> tuple[Any, Any]:
+def _straight(images: Tensor, start: Tensor, at: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     """Give the points at share `at` (s,) of the line from `start` (s, h, w, c) to images."""
     difference = images - start[:, None]
     at, weight = (tf.reshape(a, (-1, 1, 1, 1, 1)) for a in (at, weight))
     return start[:, None] + at * difference, weight * difference
 
 
-def _blurred(
-    images: Any, rows: Any, rows_slope: Any, columns: Any, columns_slope: Any, weight: Any
-) -> tuple[Any, Any]:
+def _blurred(images: Tensor, *parameters: Tensor) -> tuple[Tensor, Tensor]:
     """Give images blurred by the matrices (s, h, h) and (s, w, w), and their derivatives."""
+    *matrices, weight = parameters
     # Rows and columns last, so that every product is a matrix product.
     planes = tf.transpose(images, (0, 3, 1, 2))[None]
-    matrices = (rows, rows_slope, columns, columns_slope)
     rows, rows_slope, columns, columns_slope = (m[:, None, None] for m in matrices)
     wide, narrow = rows @ planes, rows_slope @ planes
     slope = tf.matmul(narrow, columns, transpose_b=True)
@@ -152,17 +127,13 @@ def _blurred(
 POINTWISE: dict[str, tuple[Path, str | None]] = {
     "gradient": (_plain, None),
     "gradient_x_input": (_times_itself, None),
+    # ReLUs pass only what is positive, forwards and backwards.
     "guided_backprop": (_plain, "guided"),
+    # ReLUs pass what is positive on the way back.
     "deconvnet": (_plain, "deconv"),
 }
 """Methods whose maps are one `Query.path_sum` without samples: its path and rule."""
 
-
-def _mean_value(query: Query, images: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return the weighted mean (k, n) of the targets at images that do not depend on n."""
-    count = len(query)
-    mean = np.zeros((query.targets, count))
-    for image, weight in zip(images, weights, strict=True):
-        everywhere = np.broadcast_to(image, query.images.shape)
-        mean += weight * query.at(everywhere, np.arange(count)).values_everywhere()
-    return mean
+gradient, gradient_x_input, guided_backprop, deconvnet = (
+    partial(pointwise, name) for name in POINTWISE
+)

@@ -7,18 +7,14 @@ from functools import cache
 
 import numpy as np
 
+from whitebox_loc._types import Array
 from whitebox_loc._validation import check_choice, check_int, check_memory
 
 
-def quadrature(rule: str, steps: int, size: int = 1) -> tuple[np.ndarray, np.ndarray]:
+def quadrature(rule: str, steps: int, size: int = 1) -> tuple[Array, Array]:
     """Return points in [0, 1] and weights that add up to 1, both (steps,) float64.
 
-    `size` is how many numbers the caller keeps for each step.
-
-    Examples
-    --------
-    >>> quadrature("trapezoid", 3)
-    (array([0. , 0.5, 1. ]), array([0.25, 0.5 , 0.25]))
+    The caller keeps `size` numbers for each step.
     """
     check_choice("rule", rule, RULES)
     # The points of Gauss are the eigenvalues of a matrix (steps, steps).
@@ -28,7 +24,7 @@ def quadrature(rule: str, steps: int, size: int = 1) -> tuple[np.ndarray, np.nda
     return _cached(rule, steps)
 
 
-def blur_matrices(length: int, sigmas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def blur_matrices(length: int, sigmas: Array) -> tuple[Array, Array]:
     """Return matrices (s, length, length) that blur a line, and their derivatives by sigma.
 
     Row i of a matrix is the Gaussian around pixel i, sampled at whole pixels and scaled to
@@ -47,29 +43,29 @@ def blur_matrices(length: int, sigmas: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 @cache
-def _cached(rule: str, steps: int) -> tuple[np.ndarray, np.ndarray]:
+def _cached(rule: str, steps: int) -> tuple[Array, Array]:
     # The roots of a polynomial of degree 50 take as long as one image's gradient.
     nodes, weights = RULES[rule](steps)
     nodes.flags.writeable = weights.flags.writeable = False
     return nodes, weights
 
 
-def _gauss_legendre(steps: int) -> tuple[np.ndarray, np.ndarray]:
+def _gauss_legendre(steps: int) -> tuple[Array, Array]:
     nodes, weights = np.polynomial.legendre.leggauss(steps)
     return (nodes + 1) / 2, weights / 2
 
 
-def _trapezoid(steps: int) -> tuple[np.ndarray, np.ndarray]:
+def _trapezoid(steps: int) -> tuple[Array, Array]:
     weights = np.full(steps, 1 / (steps - 1))
     weights[[0, -1]] /= 2
     return np.linspace(0, 1, steps), weights
 
 
-def _midpoint(steps: int) -> tuple[np.ndarray, np.ndarray]:
+def _midpoint(steps: int) -> tuple[Array, Array]:
     return (np.arange(steps) + 0.5) / steps, np.full(steps, 1 / steps)
 
 
-RULES: dict[str, Callable[[int], tuple[np.ndarray, np.ndarray]]] = {
+RULES: dict[str, Callable[[int], tuple[Array, Array]]] = {
     "gauss_legendre": _gauss_legendre,
     "trapezoid": _trapezoid,
     "midpoint": _midpoint,

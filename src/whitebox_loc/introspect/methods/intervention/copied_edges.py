@@ -12,23 +12,19 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from whitebox_loc._types import Array, Tensor
 from whitebox_loc.boxes.moves import move_edges
+from whitebox_loc.introspect.methods.record import Read
 from whitebox_loc.introspect.targets.query import Query
 
 
 @dataclass(frozen=True)
 class Moves:
-    """Edges that are moved: of which image, which edge, and to which place.
+    """Edges that are moved: of which image, which of top, left, bottom, right, and where to."""
 
-    Attributes
-    ----------
-    rows, edges, places : int arrays (moves,)
-        Edges are numbered top, left, bottom, right.
-    """
-
-    rows: np.ndarray
-    edges: np.ndarray
-    places: np.ndarray
+    rows: Array
+    edges: Array
+    places: Array
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -37,17 +33,14 @@ class Moves:
         return Moves(self.rows[part], self.edges[part], self.places[part])
 
 
-def legal_moves(boxes: np.ndarray, step: int, size: tuple[int, int]) -> Moves:
-    """Return all moves by `step` pixels that leave a box with area inside the image.
-
-    Image by image, edge by edge, up or left first. Empty boxes have none.
-    """
+def legal_moves(boxes: Array, step: int, size: tuple[int, int]) -> Moves:
+    """Return all moves by `step` pixels that leave a box with area inside the image, in order."""
     moved, legal = move_edges(boxes, np.array([-step, step]), size)
     rows, edges, sides = np.nonzero(legal.transpose(0, 2, 1))
     return Moves(rows, edges, moved[rows, sides, edges, edges])
 
 
-def copied_maps(query: Query, boxes: np.ndarray, moves: Moves) -> np.ndarray:
+def copied_maps(query: Query, boxes: Array, moves: Moves) -> Array:
     """Return the maps (k, n, height, width) of the moves."""
     shape = query.images.shape
     extra = [np.zeros((1, 4), np.int32), *[np.zeros(1, np.int32)] * 3]
@@ -68,7 +61,9 @@ def copied_maps(query: Query, boxes: np.ndarray, moves: Moves) -> np.ndarray:
     return maps
 
 
-def copied_images(images: Any, boxes: Any, rows: Any, edges: Any, places: Any) -> Any:
+def copied_images(
+    images: Tensor, boxes: Tensor, rows: Tensor, edges: Tensor, places: Tensor
+) -> Tensor:
     """Return the images (moves, height, width, channels) with one edge moved each.
 
     A growing box repeats its last line over the pixels that its edge passes; a shrinking one,
@@ -100,12 +95,14 @@ def copied_images(images: Any, boxes: Any, rows: Any, edges: Any, places: Any) -
     return tf.where(written & ~upright, column[:, :, None], image)
 
 
-def _inside(span: Any, length: int) -> Any:
+def _inside(span: Tensor, length: int) -> Tensor:
     place = tf.range(length)[None]
     return (place >= span[:, :1]) & (place < span[:, 1:])
 
 
-def _build(read: Any, images: Any, boxes: Any, rows: Any, edges: Any, places: Any) -> Any:
+def _build(
+    read: Read, images: Tensor, boxes: Tensor, rows: Tensor, edges: Tensor, places: Tensor
+) -> Tensor:
     count = tf.shape(images)[0]
     # The whole images come first, as moves of the top edge to where it is.
     rows = tf.concat([tf.range(count), rows], 0)

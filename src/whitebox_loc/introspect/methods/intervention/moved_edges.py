@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from whitebox_loc._types import Array, ArrayLike
 from whitebox_loc._validation import as_array, check_int, whole_boxes
 from whitebox_loc.data import Scene, as_scene, render
 from whitebox_loc.data.scenes import level_range
@@ -20,41 +21,48 @@ from whitebox_loc.introspect.targets.query import Query
 
 
 def edge_move(
-    query: Query, *, boxes: Any = None, scene: Any = None, labels: Any = None, step: int = 1
+    query: Query,
+    *,
+    boxes: ArrayLike = None,
+    scene: Any = None,
+    labels: ArrayLike = None,
+    step: int = 1,
 ) -> Maps:
     """Share what the target does when an edge moves among the pixels that the move changes.
 
     Each edge of an image's box moves `step` pixels out and in, where the box stays in the
     image and keeps area: up to eight other legal images. If a move changes pixels by d and
     the target by t, it gives each pixel ``t d / sum(d**2)``: the smallest map whose products
-    with the changes add up to t. Where all changed pixels change alike, that is t divided by
-    the change in brightness and spread evenly over them. So the map is signed like a
-    derivative: above and below the top edge, brighter is a smaller top. The maps of all moves
-    are added up: a pixel inside a corner belongs to two edges. Pixels that no move changes
-    have 0, and the map of an empty box is 0.
+    with the changes add up to t. So the map is signed like a derivative: above and below the top
+    edge, brighter is a smaller top. The maps of all moves are added up: a pixel inside a corner
+    belongs to two edges. Pixels that no move changes have 0, and the map of an empty box is 0.
 
     `boxes` are ``yxyx`` in pixels, one an image or one for all; by default the bounding box
     of the pixels nearer to the brightest than to the darkest of the image (to the darkest, if the
     scene's foreground is the darker). With a `scene` and the `labels` of its shapes, the
     difference of the two clean renders, sharp or blurred but without noise, patterns and
-    distractors, is added to the image and cut at 0 and 1. Without one, the line
-    next to the edge is copied, which draws the same as the scene for plain rectangles; beyond
-    the border lies the darkest brightness of the image, so a box that fills an image of one
-    brightness changes nothing and has the map 0.
+    distractors, is added to the image and cut at 0 and 1. Without one, the line next to the edge
+    is copied, which draws the same as the scene for plain rectangles; beyond the border lies the
+    darkest brightness of the image.
     """
     step = check_int("step", step, low=1, high=max(query.images.shape[1:3]))
-    drawn = None if scene is None else _check_scene(scene, query)
-    corners = _all_boxes(boxes, query, drawn)
-    kinds = _all_labels(labels, query, drawn)
-    moves = legal_moves(corners, step, query.images.shape[1:3])
-    if drawn is None:
+    size = query.images.shape[1:3]
+    if scene is not None:
+        scene = as_scene(scene)
+        if scene.size != size:
+            raise ValueError(
+                f"`scene` must be of the images' size, {size}; got {scene.size}. Use "
+                "as_scene(scene, size=...)."
+            )
+    corners = _all_boxes(boxes, query, scene)
+    kinds = _all_labels(labels, query, scene)
+    moves = legal_moves(corners, step, size)
+    if scene is None:
         return Maps(copied_maps(query, corners, moves))
-    return Maps(_redrawn_maps(query, corners, moves, drawn, kinds))
+    return Maps(_redrawn_maps(query, corners, moves, scene, kinds))
 
 
-def _redrawn_maps(
-    query: Query, boxes: np.ndarray, moves: Moves, scene: Scene, labels: np.ndarray
-) -> np.ndarray:
+def _redrawn_maps(query: Query, boxes: Array, moves: Moves, scene: Scene, labels: Array) -> Array:
     """Return the maps of moves that are drawn as the scene draws."""
     start = query.values_everywhere().astype(np.float64)
     maps = np.zeros((query.targets, *query.images.shape[:3]))
@@ -73,21 +81,21 @@ def _redrawn_maps(
 
 
 def _redrawn_images(
-    images: np.ndarray, boxes: np.ndarray, moves: Moves, scene: Scene, labels: np.ndarray
-) -> np.ndarray:
+    images: Array, boxes: Array, moves: Moves, scene: Scene, labels: Array
+) -> Array:
     """Return the versions of images with one edge moved, (moves, height, width, channels)."""
-    versions = []
-    for row, edge, place in zip(moves.rows, moves.edges, moves.places, strict=True):
-        moved = boxes[row].copy()
-        moved[edge] = place
-        versions.append(_redrawn(images[row], boxes[row], moved, scene, int(labels[row])))
-    return np.stack(versions)
+    return np.stack(
+        [
+            _redrawn(images[row], boxes[row], edge, place, scene, int(labels[row]))
+            for row, edge, place in zip(moves.rows, moves.edges, moves.places, strict=True)
+        ]
+    )
 
 
-def _redrawn(
-    image: np.ndarray, box: np.ndarray, moved: np.ndarray, scene: Scene, label: int
-) -> np.ndarray:
-    """Return the image plus the difference of two clean renders, where they differ."""
+def _redrawn(image: Array, box: Array, edge: int, place: int, scene: Scene, label: int) -> Array:
+    """Return the image with an edge moved: plus the difference of two clean renders."""
+    moved = box.copy()
+    moved[edge] = place
     # Of a range of blurs, which of them the image has is not known.
     blur = sum(level_range(scene.blur)) / 2
     clean = Scene(size=scene.size, shapes=scene.shapes, blur=blur)
@@ -98,7 +106,7 @@ def _redrawn(
     return np.where(difference != 0, redrawn, image)
 
 
-def _contrast(image: np.ndarray, shape: np.ndarray, scene: Scene) -> np.ndarray:
+def _contrast(image: Array, shape: Array, scene: Scene) -> Array:
     """Return brightness of the shape minus that of the background (channels,)."""
     front, back = (level_range(level) for level in (scene.foreground, scene.background))
     if front[0] == front[1] and back[0] == back[1] and not scene.inverted:
@@ -110,7 +118,7 @@ def _contrast(image: np.ndarray, shape: np.ndarray, scene: Scene) -> np.ndarray:
     return np.median(image[lit], axis=0).astype(np.float64) - np.median(dark, axis=0)
 
 
-def _all_boxes(boxes: Any, query: Query, scene: Scene | None) -> np.ndarray:
+def _all_boxes(boxes: ArrayLike, query: Query, scene: Scene | None) -> Array:
     """Return a box for each image: the given ones, or those found in the images."""
     if boxes is None:
         if scene is not None and scene.inverted:
@@ -126,7 +134,7 @@ def _all_boxes(boxes: Any, query: Query, scene: Scene | None) -> np.ndarray:
     return whole_boxes(boxes_of_rows(boxes, query), (height, width))
 
 
-def _find_box(image: np.ndarray) -> np.ndarray:
+def _find_box(image: Array) -> Array:
     """Return the bounding box of the pixels nearer to the brightest than to the darkest."""
     brightness = image.mean(axis=-1, dtype=np.float64)
     lit = brightness > (brightness.min() + brightness.max()) / 2
@@ -136,17 +144,7 @@ def _find_box(image: np.ndarray) -> np.ndarray:
     return np.array([rows[0], columns[0], rows[-1] + 1, columns[-1] + 1])
 
 
-def _check_scene(scene: Any, query: Query) -> Scene:
-    drawn = as_scene(scene)
-    if drawn.size != query.images.shape[1:3]:
-        raise ValueError(
-            f"`scene` must be of the images' size, {query.images.shape[1:3]}; got {drawn.size}. "
-            "Use as_scene(scene, size=...)."
-        )
-    return drawn
-
-
-def _all_labels(labels: Any, query: Query, scene: Scene | None) -> np.ndarray:
+def _all_labels(labels: ArrayLike, query: Query, scene: Scene | None) -> Array:
     """Return the number of each image's shape."""
     if labels is None:
         return np.zeros(len(query), np.int64)

@@ -6,7 +6,7 @@ segment), the same for all images, so that a map depends on its own image alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -14,32 +14,29 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from whitebox_loc._types import Array, ArrayLike, Tensor
 from whitebox_loc._validation import as_array
 from whitebox_loc.boxes import iou
 from whitebox_loc.introspect.methods.baselines import baseline_images
+from whitebox_loc.introspect.methods.record import Read
 from whitebox_loc.introspect.targets.outputs import box_output
 from whitebox_loc.introspect.targets.query import Query
+from whitebox_loc.introspect.tracing.capture import Forward, Traced
 from whitebox_loc.introspect.tracing.inputs import fixed_spec
 from whitebox_loc.introspect.tracing.refusals import check_answer
 
 
 @dataclass(frozen=True)
 class Masks:
-    """A number of masks, as few numbers.
+    """A number of masks, as few numbers: `arrays` (masks, ...) and what they have in common.
 
-    Attributes
-    ----------
-    draw : callable
-        From the image size, `arrays` of s masks and `shared` to the share of each pixel that
-        is hidden, a tensor (s, height, width). A function of a module, since it is compiled.
-    arrays : tuple of arrays (masks, ...)
-    shared : tuple of arrays
-        What all masks have in common.
+    `draw`, a function of a module, since it is compiled, makes of the image size, of the arrays
+    of s masks and of `shared` the share of each pixel that is hidden, (s, height, width).
     """
 
-    draw: Callable[..., Any]
-    arrays: tuple[np.ndarray, ...]
-    shared: tuple[np.ndarray, ...] = ()
+    draw: Callable[..., Tensor]
+    arrays: tuple[Array, ...]
+    shared: tuple[Array, ...] = ()
 
     def __len__(self) -> int:
         return len(self.arrays[0])
@@ -49,28 +46,27 @@ class Masks:
 class Sums:
     """Sums over masks, float64: of changes of the targets, of hidden shares, of products."""
 
-    change: np.ndarray  # (k, n)
-    hidden: np.ndarray  # (height, width)
-    product: np.ndarray  # (k, n, height, width)
+    change: Array  # (k, n)
+    hidden: Array  # (height, width)
+    product: Array  # (k, n, height, width)
 
 
-def scores(query: Query, masks: Masks, baseline: Any) -> np.ndarray:
+def scores(query: Query, masks: Masks, baseline: ArrayLike) -> Array:
     """Return the targets (k, n, masks) of the masked images, averaged over baselines."""
     targets = np.zeros((query.targets, len(query), len(masks)))
-    tiles = list(query.tiles(len(masks), split=True))
-    masks = _drawn_once(query, masks, tiles)
-    for base, share in _weighted(baseline, query):
-        run = _compiled(query, masks, base, [], _score)
-        for rows, part in tiles:
-            values = run(*query.tensors(rows), base, *_arrays(masks, part))
-            targets[:, rows, part] += share * values.numpy().transpose(0, 2, 1)
-            query.count((rows.stop - rows.start) * (part.stop - part.start))
+    for rows, part, share, values in _passes(query, masks, baseline, _score, split=True):
+        targets[:, rows, part] += share * values.numpy().transpose(0, 2, 1)
     # What is made of these by ranks and kernels would hide a NaN.
     return check_answer("Targets of masked images", targets, query.model, query.link)
 
 
 def weighted_sums(
-    query: Query, masks: Masks, baseline: Any, *, overlap: bool = False, boxes: Any = None
+    query: Query,
+    masks: Masks,
+    baseline: ArrayLike,
+    *,
+    overlap: bool = False,
+    boxes: Array | None = None,
 ) -> Sums:
     """Return sums of the changes from the targets at the whole images.
 
@@ -79,31 +75,46 @@ def weighted_sums(
     """
     n, size = len(query), query.images.shape[1:3]
     targets = 1 if overlap else query.targets
-    change, hidden = np.zeros((targets, n)), np.zeros(size)
-    product = np.zeros((targets, n, *size))
-    beside = [] if boxes is None else [boxes]
+    sums = Sums(np.zeros((targets, n)), np.zeros(size), np.zeros((targets, n, *size)))
+    finish = _overlap_sums if overlap else _target_sums
     # The whole image goes along with every slice of its masks, not into a batch of its own: the
     # fixed cost of a batch is that of a dozen images.
-    tiles = list(query.tiles(len(masks), beside=1))
-    masks = _drawn_once(query, masks, tiles)
-    for base, share in _weighted(baseline, query):
-        run = _compiled(query, masks, base, beside, _overlap_sums if overlap else _target_sums)
-        for rows, part in tiles:
-            own = [tf.convert_to_tensor(a[rows]) for a in beside]
-            sums = run(*query.tensors(rows), base, *own, *_arrays(masks, part))
-            change[:, rows] += share * sums[0].numpy()
-            product[:, rows] += share * sums[2].numpy()
-            if rows.start == 0:
-                hidden += share * sums[1].numpy()
-            query.count((rows.stop - rows.start) * (part.stop - part.start + 1))
-    return Sums(change, hidden, product)
+    passes = _passes(query, masks, baseline, finish, [] if boxes is None else [boxes], beside=1)
+    for rows, _, share, (change, hidden, product) in passes:
+        sums.change[:, rows] += share * change.numpy()
+        sums.product[:, rows] += share * product.numpy()
+        if rows.start == 0:
+            sums.hidden[:] += share * hidden.numpy()
+    return sums
 
 
-def segment_labels(segments: Any, size: tuple[int, int]) -> np.ndarray:
-    """Return what an option `segments` stands for as numbers 0 .. m - 1 (height, width).
+def _passes(
+    query: Query,
+    masks: Masks,
+    baseline: ArrayLike,
+    finish: Callable[..., Any],
+    own: Sequence[Array] = (),
+    *,
+    beside: int = 0,
+    split: bool = False,
+) -> Iterator[tuple[slice, slice, float, Any]]:
+    """Yield images, masks, the weight of a baseline and what `finish` makes of them, by batches.
 
-    A grid has at most as many rows and columns as the image.
+    The arrays `own` hold something for each image, and `beside` images go with each batch of it.
     """
+    tiles = list(query.tiles(len(masks), beside=beside, split=split))
+    masks = _drawn_once(query, masks, tiles)
+    bases = baseline_images(baseline, query.images.shape[1:])
+    for base in bases:
+        run = _compiled(query, masks, base, own, finish)
+        for rows, part in tiles:
+            arrays = [*(tf.convert_to_tensor(a[rows]) for a in own), *_arrays(masks, part)]
+            yield rows, part, 1 / len(bases), run(*query.tensors(rows), base, *arrays)
+            query.count((rows.stop - rows.start) * (part.stop - part.start + beside))
+
+
+def segment_labels(segments: ArrayLike, size: tuple[int, int]) -> Array:
+    """Return what an option `segments` stands for as numbers 0 .. m - 1 (height, width)."""
     array = as_array("segments", segments)
     if array.dtype.kind not in "iu" or array.shape not in ((2,), tuple(size)):
         raise ValueError(
@@ -123,31 +134,23 @@ def segment_labels(segments: Any, size: tuple[int, int]) -> np.ndarray:
     return (row[:, None] * columns + column).astype(np.int32)
 
 
-def segment_masks(visible: np.ndarray, labels: np.ndarray) -> Masks:
+def segment_masks(visible: Array, labels: Array) -> Masks:
     """Return masks that show a share of each segment, (masks, m)."""
     return Masks(_draw_segments, (np.asarray(visible, np.float32),), (labels,))
 
 
-def _draw_segments(size: tuple[int, int], visible: Any, labels: Any) -> Any:
+def _draw_segments(size: tuple[int, int], visible: Tensor, labels: Tensor) -> Tensor:
     return 1.0 - tf.gather(visible, labels, axis=1)
 
 
-def _weighted(baseline: Any, query: Query) -> list[tuple[np.ndarray, float]]:
-    bases = baseline_images(baseline, query.images.shape[1:])
-    return [(base, 1 / len(bases)) for base in bases]
-
-
-def _arrays(masks: Masks, part: slice) -> list[Any]:
+def _arrays(masks: Masks, part: slice) -> list[Tensor]:
     if masks.draw is _as_they_are:
         return list(masks.arrays)
     return [*(tf.convert_to_tensor(a[part]) for a in masks.arrays), *masks.shared]
 
 
 def _drawn_once(query: Query, masks: Masks, tiles: list[tuple[slice, slice]]) -> Masks:
-    """Return the masks as they are drawn, if more than one batch of images needs all of them.
-
-    They are then no more than a batch.
-    """
+    """Return the masks as they are drawn, if more than one batch of images needs all of them."""
     if len(tiles) == 1 or any(part.stop - part.start < len(masks) for _, part in tiles):
         return masks
     draw, arrays = _drawing(masks.draw), _arrays(masks, tiles[0][1])
@@ -155,16 +158,18 @@ def _drawn_once(query: Query, masks: Masks, tiles: list[tuple[slice, slice]]) ->
 
 
 @lru_cache(maxsize=16)
-def _drawing(draw: Callable[..., Any]) -> Any:
+def _drawing(draw: Callable[..., Tensor]) -> Callable[..., Tensor]:
     # Shapes are few: of masks, images and segments in use.
     return tf.function(draw, autograph=False, reduce_retracing=True)
 
 
-def _as_they_are(size: tuple[int, int], hidden: Any) -> Any:
+def _as_they_are(size: tuple[int, int], hidden: Tensor) -> Tensor:
     return hidden
 
 
-def _compiled(query: Query, masks: Masks, base: np.ndarray, beside: Any, finish: Any) -> Any:
+def _compiled(
+    query: Query, masks: Masks, base: Array, beside: Sequence[Array], finish: Callable[..., Any]
+) -> Traced:
     """Return a function of images, a baseline, what goes beside the images, and masks.
 
     It returns what `finish` makes of the model's targets at the masked images.
@@ -172,7 +177,7 @@ def _compiled(query: Query, masks: Masks, base: np.ndarray, beside: Any, finish:
     black, drawn = not base.any(), len(masks.arrays) + len(masks.shared)
     size = query.images.shape[1:3]
 
-    def build(read: Any, images: Any, base: Any, *arrays: Any) -> Any:
+    def build(read: Read, images: Tensor, base: Tensor, *arrays: Tensor) -> Tensor:
         hidden = masks.draw(size, *arrays[-drawn:])
         if finish is not _score:
             hidden = tf.pad(hidden, [[1, 0], [0, 0], [0, 0]])
@@ -187,22 +192,26 @@ def _compiled(query: Query, masks: Masks, base: np.ndarray, beside: Any, finish:
     return query.function((masks.draw, black, finish, len(beside)), build, extra)
 
 
-def _score(values: Any, passed: Any, hidden: Any, count: Any) -> Any:
+def _score(values: list[Tensor], passed: Forward, hidden: Tensor, count: Tensor) -> Tensor:
     return tf.reshape(tf.stack(values), (len(values), count, -1))
 
 
-def _target_sums(values: Any, passed: Any, hidden: Any, count: Any) -> Any:
+def _target_sums(
+    values: list[Tensor], passed: Forward, hidden: Tensor, count: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     return _sums(_score(values, passed, hidden, count), hidden)
 
 
-def _overlap_sums(values: Any, passed: Any, hidden: Any, count: Any, *boxes: Any) -> Any:
+def _overlap_sums(
+    values: list[Tensor], passed: Forward, hidden: Tensor, count: Tensor, *boxes: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
     predicted = tf.reshape(tf.cast(box_output(passed), tf.float32), (count, -1, 4))
     truth = tf.broadcast_to(boxes[0] if boxes else predicted[0], tf.shape(predicted))
     flat = iou(tf.reshape(predicted, (-1, 4)), tf.reshape(truth, (-1, 4)), "rel_yxyx")
     return _sums(tf.reshape(flat, (1, count, -1)), hidden)
 
 
-def _sums(values: Any, hidden: Any) -> Any:
+def _sums(values: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return sums of changes, hidden shares and products; the first mask hides nothing."""
     change = values - values[:, :1]
     product = tf.einsum("ksr,shw->krhw", change, hidden)

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from whitebox_loc._validation import (
-    check_generator,
-    check_int,
-    check_memory,
-    check_real,
-)
+from whitebox_loc._types import Array, ArrayLike, Seed, Tensor
+from whitebox_loc._validation import check_generator, check_int, check_memory, check_real
 from whitebox_loc.introspect.methods.interpolation import hats, spread
 from whitebox_loc.introspect.methods.perturbation.masks import Masks, Sums, weighted_sums
 from whitebox_loc.introspect.methods.record import Maps
@@ -21,12 +16,11 @@ from whitebox_loc.introspect.methods.reference_boxes import boxes_of_rows
 from whitebox_loc.introspect.targets.query import Query
 
 
-def occlusion(query: Query, *, patch: int = 8, stride: int = 4, baseline: Any = 0.0) -> Maps:
+def occlusion(query: Query, *, patch: int = 8, stride: int = 4, baseline: ArrayLike = 0.0) -> Maps:
     """Average the fall of the target over all windows that hide the pixel.
 
     Windows of `patch` x `patch` pixels lie `stride` pixels apart, also partly beyond the
-    border, so that pixels at the border are in as many of them as others. Several baselines
-    are averaged.
+    border, so that all pixels are in as many. Several baselines are averaged.
     """
     check_int("patch", patch, low=1)
     check_int("stride", stride, low=1)
@@ -54,52 +48,49 @@ def rise(
     samples: int = 1000,
     cells: int = 7,
     probability: float = 0.5,
-    baseline: Any = 0.0,
-    seed: Any = 0,
+    baseline: ArrayLike = 0.0,
+    seed: Seed = 0,
 ) -> Maps:
     """Estimate the mean of the target over random masks that show the pixel, less its mean.
 
     Masks are random grids of `cells` x `cells`, interpolated and shifted. The paper's map is
-    this one plus the target's mean over all masks, the same number at every pixel. Taking
-    it away, with the covariance's samples - 1, leaves the estimate without bias, and without
-    the part of its noise that all pixels share.
+    this one plus the target's mean over all masks, the same number at every pixel, and up to
+    samples / (samples - 1), which takes the bias away.
     """
     masks = _random_grids(query, samples, cells, probability, seed)
-    sums = weighted_sums(query, masks, baseline)
-    return Maps(_covariance(sums, len(masks)) / np.float32(probability))
+    return Maps(_slopes(weighted_sums(query, masks, baseline), samples, probability))
 
 
 def drise(
     query: Query,
     *,
-    boxes: Any = None,
+    boxes: ArrayLike = None,
     samples: int = 1000,
     cells: int = 7,
     probability: float = 0.5,
-    baseline: Any = 0.0,
-    seed: Any = 0,
+    baseline: ArrayLike = 0.0,
+    seed: Seed = 0,
 ) -> Maps:
     """Do as `rise` for the IoU of the predicted box with a reference box.
 
     `boxes` are ``rel_yxyx``, one an image or one for all; by default those predicted for the
-    whole images. The map is the same for all targets. Of the paper's similarity, the IoU is
-    the part that a model of one box without classes has; `targets.detection` is the whole of it,
-    and with ``method="rise"`` D-RISE for several boxes and classes.
+    whole images. The map is the same for all targets. The IoU is the part of the paper's
+    similarity that one box without classes has; `targets.detection` is the whole, for `rise`.
     """
     masks = _random_grids(query, samples, cells, probability, seed)
     chosen = None if boxes is None else boxes_of_rows(boxes, query).astype(np.float32)
     sums = weighted_sums(query, masks, baseline, overlap=True, boxes=chosen)
-    maps = _covariance(sums, len(masks)) / np.float32(probability)
-    return Maps(np.repeat(maps, query.targets, axis=0))
+    return Maps(np.repeat(_slopes(sums, samples, probability), query.targets, axis=0))
 
 
-def _covariance(sums: Sums, count: int) -> np.ndarray:
-    """Return the covariance (k, n, h, w) of target and visibility of each pixel over masks."""
+def _slopes(sums: Sums, count: int, probability: float) -> Array:
+    """Return the covariance (k, n, h, w) of target and visibility over masks, by `probability`."""
     mean = sums.change[..., None, None] / count
-    return ((mean * sums.hidden - sums.product) / (count - 1)).astype(np.float32)
+    covariance = (mean * sums.hidden - sums.product) / (count - 1)
+    return covariance.astype(np.float32) / np.float32(probability)
 
 
-def _random_grids(query: Query, samples: int, cells: int, probability: float, seed: Any) -> Masks:
+def _random_grids(query: Query, samples: int, cells: int, probability: float, seed: Seed) -> Masks:
     check_int("samples", samples, low=2, high=10**7)
     check_int("cells", cells, low=1, high=1000)
     check_memory("samples", samples, 8.0 * samples * cells**2, "grids")
@@ -116,8 +107,8 @@ def _random_grids(query: Query, samples: int, cells: int, probability: float, se
     return Masks(_draw_grids, (grids.astype(np.float32), shifts), (cell,))
 
 
-def _draw_windows(size: tuple[int, int], corners: Any, patch: Any) -> Any:
-    def inside(length: int, first: Any) -> Any:
+def _draw_windows(size: tuple[int, int], corners: Tensor, patch: Tensor) -> Tensor:
+    def inside(length: int, first: Tensor) -> Tensor:
         offset = tf.range(length)[None] - first[:, None]
         return tf.cast((offset >= 0) & (offset < patch), tf.float32)
 
@@ -125,12 +116,12 @@ def _draw_windows(size: tuple[int, int], corners: Any, patch: Any) -> Any:
     return rows[:, :, None] * columns[:, None]
 
 
-def _draw_grids(size: tuple[int, int], grids: Any, shifts: Any, cell: Any) -> Any:
+def _draw_grids(size: tuple[int, int], grids: Tensor, shifts: Tensor, cell: Tensor) -> Tensor:
     # Interpolating the grid to (cells + 1) * cell pixels and cutting the image out at the
     # shift is one matrix a side: hats around the middles of the grid's cells.
     cells = grids.shape[1]
 
-    def side(axis: int) -> Any:
+    def side(axis: int) -> Tensor:
         scale = cells / ((cells + 1) * tf.cast(cell[axis], tf.float32))
         pixel = tf.cast(tf.range(size[axis])[None] + shifts[:, axis, None], tf.float32)
         return hats((pixel + 0.5) * scale - 0.5, cells)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from scipy.stats import qmc
 
+from whitebox_loc._types import Array, ArrayLike, Seed
 from whitebox_loc._validation import check_generator, check_int, check_memory
 from whitebox_loc.introspect.methods.perturbation.masks import scores, segment_labels, segment_masks
 from whitebox_loc.introspect.methods.record import Maps
@@ -19,17 +18,17 @@ _ROUNDING = 1e-6
 def sobol(
     query: Query,
     *,
-    segments: Any = (8, 8),
+    segments: ArrayLike = (8, 8),
     samples: int = 32,
-    baseline: Any = 0.0,
-    seed: Any = 0,
+    baseline: ArrayLike = 0.0,
+    seed: Seed = 0,
 ) -> Maps:
     """Estimate the total-order Sobol index of each segment, with Jansen's estimator.
 
     It is the share of the target's variance that would remain if all other segments were
-    known, when each segment is mixed with the baseline by a random share of its own. The
-    shares come from a scrambled Sobol sequence; `samples` must be a power of 2, and samples x
-    (segments + 1) images are scored. The index stands at every pixel of its segment.
+    known, when each segment is mixed with the baseline by a share of its own from a scrambled
+    Sobol sequence. `samples` must be a power of 2; samples x (segments + 1) images are scored.
+    The index stands at every pixel of its segment.
     """
     labels = segment_labels(segments, query.images.shape[1:3])
     count = int(labels.max()) + 1
@@ -61,10 +60,10 @@ def sobol(
 def hsic(
     query: Query,
     *,
-    segments: Any = (8, 8),
+    segments: ArrayLike = (8, 8),
     samples: int = 512,
-    baseline: Any = 0.0,
-    seed: Any = 0,
+    baseline: ArrayLike = 0.0,
+    seed: Seed = 0,
 ) -> Maps:
     """Measure the dependence between the target and whether each segment is seen.
 
@@ -91,7 +90,7 @@ def hsic(
     return Maps((traces / (samples - 1) ** 2)[..., labels].astype(np.float32))
 
 
-def _gaussian(values: np.ndarray) -> np.ndarray:
+def _gaussian(values: Array) -> Array:
     distance = np.abs(values[:, None] - values)
     # Targets that differ by rounding alone are equal: their noise must not be the width.
     distance[distance <= _ROUNDING * np.abs(values).max()] = 0.0
@@ -101,5 +100,5 @@ def _gaussian(values: np.ndarray) -> np.ndarray:
     return np.exp(-((distance / width) ** 2) / 2)
 
 
-def _varies(values: np.ndarray) -> np.ndarray:
+def _varies(values: Array) -> Array:
     return np.ptp(values, axis=-1) > _ROUNDING * np.abs(values).max(-1)

@@ -6,11 +6,12 @@ the number of the segment.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import comb
-from typing import Any
 
 import numpy as np
 
+from whitebox_loc._types import Array, ArrayLike, Seed
 from whitebox_loc._validation import check_generator, check_int, check_memory, check_real
 from whitebox_loc.introspect.methods.perturbation.masks import scores, segment_labels, segment_masks
 from whitebox_loc.introspect.methods.record import Maps
@@ -20,18 +21,17 @@ from whitebox_loc.introspect.targets.query import Query
 def kernel_shap(
     query: Query,
     *,
-    segments: Any = (4, 4),
+    segments: ArrayLike = (4, 4),
     samples: int = 512,
-    baseline: Any = 0.0,
-    seed: Any = 0,
+    baseline: ArrayLike = 0.0,
+    seed: Seed = 0,
 ) -> Maps:
     """Estimate the Shapley value of each segment, by weighted least squares.
 
     `segments` are the rows and columns of a grid, or whole numbers (height, width) that name
     each pixel's segment. Hidden segments show the baseline; several are averaged. If
-    `samples` allow all sets of segments, all are tried and the values are exact; otherwise
-    sets are drawn in pairs of one and what it leaves out. Either way a map adds up to the
-    target at the image minus the (mean) target at the baseline.
+    `samples` allow all sets of segments, the values are exact; otherwise sets are drawn in pairs
+    of one and what it leaves out. A map adds up to the target minus that at the baseline.
     """
     labels = segment_labels(segments, query.images.shape[1:3])
     count = int(labels.max()) + 1
@@ -49,12 +49,12 @@ def kernel_shap(
 def lime(
     query: Query,
     *,
-    segments: Any = (4, 4),
+    segments: ArrayLike = (4, 4),
     samples: int = 512,
     kernel_width: float = 0.25,
     ridge: float = 0.0,
-    baseline: Any = 0.0,
-    seed: Any = 0,
+    baseline: ArrayLike = 0.0,
+    seed: Seed = 0,
 ) -> Maps:
     """Fit the target around the image with a linear function of which segments are seen.
 
@@ -75,14 +75,14 @@ def lime(
     weights = np.exp(-((distance / width) ** 2))
     values = scores(query, segment_masks(visible, labels), baseline)
     # Around the weighted means the constant of the fit drops out, which is not shrunk.
-    away: np.ndarray = visible - np.average(visible, axis=0, weights=weights)
+    away: Array = visible - np.average(visible, axis=0, weights=weights)
     square = (away * weights[:, None]).T @ away + ridge * np.eye(count)
     _check_rank(square, count, samples)
     moment = (values * weights) @ away
     return Maps(_spread(np.linalg.solve(square, moment[..., None])[..., 0], labels))
 
 
-def _coalitions(count: int, samples: int, seed: Any) -> tuple[np.ndarray, np.ndarray]:
+def _coalitions(count: int, samples: int, seed: Seed) -> tuple[Array, Array]:
     """Return sets of segments (s, m), none and all of them first, and weights (s - 2,)."""
     generator, ends = check_generator(seed), np.array([[False], [True]]).repeat(count, 1)
     if 2**count <= samples:
@@ -100,7 +100,9 @@ def _coalitions(count: int, samples: int, seed: Any) -> tuple[np.ndarray, np.nda
     return np.concatenate([ends, half, ~half]), np.ones(2 * len(drawn))
 
 
-def _constrained(visible: np.ndarray, weights: np.ndarray, count: int, samples: int) -> Any:
+def _constrained(
+    visible: Array, weights: Array, count: int, samples: int
+) -> Callable[[Array, Array], Array]:
     """Return the least-squares solution that adds up to a total, as a function of values."""
     if count == 1:
         return lambda values, total: total[..., None]
@@ -109,7 +111,7 @@ def _constrained(visible: np.ndarray, weights: np.ndarray, count: int, samples: 
     _check_rank(square, count, samples)
     inverse = np.linalg.inv(square)
 
-    def solve(values: np.ndarray, total: np.ndarray) -> np.ndarray:
+    def solve(values: Array, total: Array) -> Array:
         free = values @ weighted @ inverse
         column = inverse.sum(1)
         excess = (free.sum(-1) - total) / column.sum()
@@ -118,7 +120,7 @@ def _constrained(visible: np.ndarray, weights: np.ndarray, count: int, samples: 
     return solve
 
 
-def _check_rank(square: np.ndarray, count: int, samples: int) -> None:
+def _check_rank(square: Array, count: int, samples: int) -> None:
     if samples < count or np.linalg.matrix_rank(square, hermitian=True) < count:
         raise ValueError(
             f"`samples` must be larger: {samples} masks do not tell {count} segments apart. Take "
@@ -126,7 +128,7 @@ def _check_rank(square: np.ndarray, count: int, samples: int) -> None:
         )
 
 
-def _spread(values: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def _spread(values: Array, labels: Array) -> Array:
     """Return maps (k, n, h, w) that add up over each segment to its value (k, n, m)."""
     sizes = np.bincount(labels.ravel())
     return (values / sizes)[..., labels].astype(np.float32)

@@ -7,9 +7,11 @@ from typing import Any
 
 import tensorflow as tf
 
+from whitebox_loc._types import Tensor
 from whitebox_loc.introspect.methods.propagation.operations import (
     MATRICES,
     MOVES,
+    Operation,
     Route,
     again,
     as_float32,
@@ -33,18 +35,23 @@ _KEEPS_SIGN = _BETWEEN | {"MaxPool", "Max", "AvgPool", "Mean", "Pad", "StridedSl
 class AffineLayer:
     """A product with weights, and the bias and batch normalization behind it as part of it.
 
-    Parameters
+    The `tail` are operations behind the product, from the first on, that only move, scale and
+    shift; beside each, and as `signal`, stands which input depends on the image.
+
+    Attributes
     ----------
-    operation : tf.Operation
-        The product.
-    signal : int
-        Which of its inputs depends on the image.
-    tail : list of (tf.Operation, int)
-        Operations behind it, from the first on, that only move, scale and shift, and which
-        of their inputs depends on the image.
+    x, weight : float32 tensors
+    ones : tensor of the shape of `x`
+        1, and 0 where `x` is padding rather than a signal.
+    bias : tensor of the shape of an output, or None
+    output : tensor
+        As the model has computed it, bias included: the same sum in another order is another
+        number where it nearly cancels, and relevance is proportional to this one.
     """
 
-    def __init__(self, operation: Any, signal: int, tail: list[tuple[Any, int]]) -> None:
+    def __init__(
+        self, operation: Operation, signal: int, tail: list[tuple[Operation, int]]
+    ) -> None:
         self.operation, self.signal, self.tail = operation, signal, tail
         self.weights = sum(MATRICES[operation.type]) - signal
         self.x = as_float32(operation.inputs[signal])
@@ -58,42 +65,40 @@ class AffineLayer:
         self._scale = self._behind(tf.ones_like(product)) if kinds & _FACTORS else None
 
     @property
-    def last(self) -> Any:
+    def last(self) -> Operation:
         """The operation with the layer's output."""
         return self.tail[-1][0] if self.tail else self.operation
 
     @property
-    def input(self) -> Any:
+    def input(self) -> Tensor:
         """The tensor that the layer's input comes in."""
         return self.operation.inputs[self.signal]
 
-    def apply(self, x: Any, weight: Any) -> Any:
+    def apply(self, x: Tensor, weight: Tensor) -> Tensor:
         """Return the layer's output for another input and other weights, without bias."""
         inputs = list(self.operation.inputs)
         inputs[self.signal], inputs[self.weights] = x, weight
         return self._behind(again(self.operation, inputs)[0])
 
-    def back(self, x: Any, weight: Any, values: Any) -> Any:
+    def back(self, x: Tensor, weight: Tensor, values: Tensor) -> Tensor:
         """Return the derivative of ``sum(values * apply(x, weight))`` by x."""
         # Of a copy: tf.gradients visits everything that its source leads to.
         copy = tf.identity(x)
         return tf.gradients(self.apply(copy, weight), copy, values)[0]
 
-    def signed(self, x: Any) -> tuple[Any, Any]:
-        """Return the sums over i of the positive and of the negative ``x_i w_ij``.
+    def signed(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the sums over i of the positive and of the negative ``x_i w_ij``, without bias.
 
-        `x` is the layer's input, or another without negative numbers.
+        `x` is the layer's input, or another without negative numbers; for `signed_back` too.
         """
         above, below = self._split(x)
-        positive = negative = None
-        for part, first, second in ((above, 1, -1), (below, -1, 1)):
-            if part is not None:
-                sums = self.apply(part, self._part(first)), self.apply(part, self._part(second))
-                positive = sums[0] if positive is None else positive + sums[0]
-                negative = sums[1] if negative is None else negative + sums[1]
+        positive, negative = (self.apply(above, self._part(sign)) for sign in (1, -1))
+        if below is not None:
+            positive += self.apply(below, self._part(-1))
+            negative += self.apply(below, self._part(1))
         return self._exchanged(positive, negative)
 
-    def signed_back(self, x: Any, positive: Any, negative: Any) -> Any:
+    def signed_back(self, x: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
         """Return the sum over j of each x_i w_ij times the one or the other, by its sign."""
         first, second = self._exchanged(positive, negative)
         above, below = self._split(x)
@@ -104,25 +109,22 @@ class AffineLayer:
                 total += part * (shares + self.back(part, self._part(-sign), second))
         return total
 
-    def _split(self, x: Any) -> tuple[Any, Any]:
+    def _split(self, x: Tensor) -> tuple[Tensor, Tensor]:
         if x is not self.x or never_negative(self.input):
             return x, None
         return tf.maximum(x, 0.0), tf.minimum(x, 0.0)
 
-    def _part(self, sign: int) -> Any:
+    def _part(self, sign: int) -> Tensor:
         return tf.maximum(self.weight, 0.0) if sign > 0 else tf.minimum(self.weight, 0.0)
 
-    def _exchanged(self, positive: Any, negative: Any) -> tuple[Any, Any]:
+    def _exchanged(self, positive: Tensor, negative: Tensor) -> tuple[Tensor, Tensor]:
         # A negative scale behind the product makes its positive parts negative.
         if self._scale is None:
             return positive, negative
         upright = self._scale >= 0
-        return (
-            tf.where(upright, positive, negative),
-            tf.where(upright, negative, positive),
-        )
+        return (tf.where(upright, positive, negative), tf.where(upright, negative, positive))
 
-    def _behind(self, tensor: Any, shift: bool = False) -> Any:
+    def _behind(self, tensor: Tensor, shift: bool = False) -> Tensor:
         for operation, signal in self.tail:
             inputs = [as_float32(t) for t in operation.inputs]
             inputs[signal] = tensor
@@ -132,11 +134,8 @@ class AffineLayer:
         return tensor
 
 
-def affine_layers(route: Route, ends: Iterable[Any]) -> dict[Any, AffineLayer]:
-    """Return the layers with weights on a route, by the operation with their output.
-
-    No layer reaches beyond one of the tensors `ends`.
-    """
+def affine_layers(route: Route, ends: Iterable[Tensor]) -> dict[Operation, AffineLayer]:
+    """Return the layers on a route by the operation with their output; none goes beyond `ends`."""
     stops = {t.ref() for t in ends}
     layers = {}
     for operation in route.operations:
@@ -147,7 +146,7 @@ def affine_layers(route: Route, ends: Iterable[Any]) -> dict[Any, AffineLayer]:
     return layers
 
 
-def sees_source(route: Route, tensor: Any) -> bool:
+def sees_source(route: Route, tensor: Tensor) -> bool:
     """Whether a tensor is the image, or is it moved, resized, scaled or shifted by constants."""
     if tensor.ref() == route.source.ref():
         return True
@@ -158,14 +157,14 @@ def sees_source(route: Route, tensor: Any) -> bool:
     return plain and all(sees_source(route, tensor.op.inputs[i]) for i in active)
 
 
-def never_negative(tensor: Any) -> bool:
+def never_negative(tensor: Tensor) -> bool:
     """Whether a tensor is known to have no negative numbers."""
     if tensor.op.type in _KEEPS_SIGN:
         return never_negative(tensor.op.inputs[0])
     return tensor.op.type in _NEVER_NEGATIVE
 
 
-def _ones(tensor: Any) -> Any:
+def _ones(tensor: Tensor) -> Tensor:
     """Return 1 for each number that is a signal, 0 for padding in front of the product."""
     if tensor.op.type not in _IN_FRONT:
         return tf.ones_like(as_float32(tensor))
@@ -174,8 +173,8 @@ def _ones(tensor: Any) -> Any:
     return ones if skipped else again(tensor.op, [ones, *tensor.op.inputs[1:]])[0]
 
 
-def _tail(route: Route, tensor: Any, stops: set[Any]) -> list[tuple[Any, int]]:
-    tail: list[tuple[Any, int]] = []
+def _tail(route: Route, tensor: Tensor, stops: set[Any]) -> list[tuple[Operation, int]]:
+    tail: list[tuple[Operation, int]] = []
     while tensor.ref() not in stops:
         consumers = route.consumers.get(tensor.ref(), [])
         if len(consumers) != 1 or not _belongs(route, consumers[0], tensor):
@@ -186,7 +185,7 @@ def _tail(route: Route, tensor: Any, stops: set[Any]) -> list[tuple[Any, int]]:
     return tail
 
 
-def _belongs(route: Route, operation: Any, tensor: Any) -> bool:
+def _belongs(route: Route, operation: Operation, tensor: Tensor) -> bool:
     if operation.type in _ADDITIONS | _FACTORS:
         same = operation.outputs[0].shape.as_list() == tensor.shape.as_list()
         return len(route.active(operation)) == 1 and same

@@ -21,14 +21,14 @@ condition that depends on the image has no rule: the IoU target does, to guard t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import tensorflow as tf
 
-from whitebox_loc.introspect.methods.baselines import baseline_images
-from whitebox_loc.introspect.methods.obstacles import no_rule, refuse, unknown
+from whitebox_loc._types import Array, ArrayLike, Model, Tensor
+from whitebox_loc.introspect.methods.baselines import baseline_images, mean_target
+from whitebox_loc.introspect.methods.obstacles import refuse, unknown
 from whitebox_loc.introspect.methods.propagation.lrp import Owners, read_everything
 from whitebox_loc.introspect.methods.propagation.operations import (
     ACTIVATIONS,
@@ -36,6 +36,8 @@ from whitebox_loc.introspect.methods.propagation.operations import (
     MAXIMA,
     MOVES,
     SUMS,
+    Operation,
+    Pairs,
     Route,
     again,
     as_float32,
@@ -43,13 +45,11 @@ from whitebox_loc.introspect.methods.propagation.operations import (
     pull,
     sent_back,
 )
-from whitebox_loc.introspect.methods.record import Maps
+from whitebox_loc.introspect.methods.record import Maps, Read
 from whitebox_loc.introspect.targets.query import Query
 
-Pairs = Iterable[tuple[Any, Any]]
 
-
-def deeplift(query: Query, *, baseline: Any = 0.0) -> Maps:
+def deeplift(query: Query, *, baseline: ArrayLike = 0.0) -> Maps:
     """Share out the difference from a baseline, a number or an image.
 
     A map adds up to the target at the image minus the target at the baseline.
@@ -63,16 +63,13 @@ def deeplift(query: Query, *, baseline: Any = 0.0) -> Maps:
     return _mean_over(query, bases)
 
 
-def deep_shap(query: Query, *, baseline: Any = (0.0, 1.0)) -> Maps:
-    """Average DeepLIFT over several baselines.
-
-    They are numbers, images, or a scene, which stands for eight of its images.
-    """
+def deep_shap(query: Query, *, baseline: ArrayLike = (0.0, 1.0)) -> Maps:
+    """Average DeepLIFT over several baselines: numbers, images, or eight images of a scene."""
     return _mean_over(query, baseline_images(baseline, query.images.shape[1:]))
 
 
-def _mean_over(query: Query, bases: np.ndarray) -> Maps:
-    def build(read: Any, images: Any, baselines: Any) -> Any:
+def _mean_over(query: Query, bases: Array) -> Maps:
+    def build(read: Read, images: Tensor, baselines: Tensor) -> Tensor:
         return _shares(query.model, read, images, baselines)
 
     run = query.function("deeplift", build, extra=[bases])
@@ -89,17 +86,10 @@ def _mean_over(query: Query, bases: np.ndarray) -> Maps:
             "baseline, such as 0.5."
         )
 
-    def reference() -> np.ndarray:
-        mean = np.zeros((query.targets, len(query)))
-        for image in bases:
-            everywhere = np.broadcast_to(image, query.images.shape)
-            mean += query.at(everywhere, np.arange(len(query))).values_everywhere()
-        return mean / len(bases)
-
-    return Maps(maps, reference)
+    return Maps(maps, lambda: mean_target(query, bases))
 
 
-def _shares(model: Any, read: Any, images: Any, baselines: Any) -> Any:
+def _shares(model: Model, read: Read, images: Tensor, baselines: Tensor) -> Tensor:
     """Return maps (k, r, h, w), summed over the baselines (s, h, w, c)."""
     count, shape = tf.shape(baselines)[0], images.shape[1:]
     points = tf.tile(images, [count, 1, 1, 1])
@@ -121,7 +111,7 @@ def _shares(model: Any, read: Any, images: Any, baselines: Any) -> Any:
     return tf.stack(maps)
 
 
-def _twins(route: Route, other: Route) -> dict[Any, Any]:
+def _twins(route: Route, other: Route) -> dict[Operation, Operation]:
     """Return the same operation of the other pass for each operation."""
     kinds = [[o.type for o in r.operations] for r in (route, other)]
     if kinds[0] != kinds[1]:
@@ -135,39 +125,36 @@ def _twins(route: Route, other: Route) -> dict[Any, Any]:
 class _Back:
     """How multipliers go back through each operation of a route."""
 
-    def __init__(self, route: Route, twin: dict[Any, Any], owner: Owners) -> None:
+    def __init__(self, route: Route, twin: dict[Operation, Operation], owner: Owners) -> None:
         self.route, self.twin, self.owner = route, twin, owner
 
-    def __call__(self, operation: Any, values: list[Any]) -> Pairs:
+    def __call__(self, operation: Operation, values: list[Tensor]) -> Pairs:
         return _RULES[operation.type](self, operation, values)
 
-    def check(self, operation: Any) -> None:
+    def check(self, operation: Operation) -> None:
         """Raise if there is no rule for an operation."""
         active = self.route.active(operation)
-        why = unknown(operation, active)
-        if why is not None:
-            pass
-        elif operation.type in ("Select", "SelectV2") and 0 in active:
+        why = unknown(operation, active, _RULES)
+        if operation.type in ("Select", "SelectV2") and 0 in active:
             why = "it chooses between two signals by a condition that depends on the image"
         elif operation.type in _CONVOLUTIONS and len(active) > 1:
             why = "its weights depend on the image"
-        elif operation.type not in _RULES:
-            why = no_rule(operation)
-        else:
-            return
-        raise refuse("deeplift", operation, self.owner.get(operation), why)
+        if why is not None:
+            raise refuse("deeplift", operation, self.owner.get(operation), why)
 
-    def _both(self, tensors: Any, twins: Any) -> list[tuple[Any, Any]]:
+    def _both(
+        self, tensors: Sequence[Tensor], twins: Sequence[Tensor]
+    ) -> list[tuple[Tensor, Tensor]]:
         return [(as_float32(a), as_float32(b)) for a, b in zip(tensors, twins, strict=True)]
 
-    def inputs(self, operation: Any) -> list[tuple[Any, Any]]:
+    def inputs(self, operation: Operation) -> list[tuple[Tensor, Tensor]]:
         """Return each input in both passes."""
         return self._both(operation.inputs, self.twin[operation].inputs)
 
-    def linear(self, operation: Any, values: list[Any]) -> Pairs:
+    def linear(self, operation: Operation, values: list[Tensor]) -> Pairs:
         return pull(operation, self.route.active(operation), values)
 
-    def product(self, operation: Any, values: list[Any]) -> Pairs:
+    def product(self, operation: Operation, values: list[Tensor]) -> Pairs:
         active = self.route.active(operation)
         middle = list(operation.inputs)
         # A product with a constant is linear: half-way would cost memory for nothing.
@@ -177,20 +164,19 @@ class _Back:
                 middle[i] = (first + second) / 2.0
         return pull(operation, active, values, at=middle)
 
-    def quotient(self, operation: Any, values: list[Any]) -> Pairs:
+    def quotient(self, operation: Operation, values: list[Tensor]) -> Pairs:
         (above, above0), (below, below0) = self.inputs(operation)
         inverse, middle = (1 / below + 1 / below0) / 2.0, (above + above0) / 2.0
-        terms = [above * tf.stop_gradient(inverse)]
         # A product of the numerator and of the inverse, whose own secant is -1 / (b b0).
-        terms.append(below * tf.stop_gradient(-middle / (below * below0)))
+        secant = tf.stop_gradient(-middle / (below * below0))
+        terms = above * tf.stop_gradient(inverse) + below * secant
         # 0 in both passes accounts for nothing, and over a tiny denominator (log-odds are
         # corrected by such a 0) its two parts would cancel with all their rounding.
         used = tf.where((above == 0) & (above0 == 0), 0.0, values[0])
-        slopes = tf.gradients(tf.add_n(terms), [above, below], used, stop_gradients=[above, below])
-        active = self.route.active(operation)
-        return [(operation.inputs[i], slopes[i]) for i in active]
+        slopes = tf.gradients(terms, [above, below], used, stop_gradients=[above, below])
+        return [(operation.inputs[i], slopes[i]) for i in self.route.active(operation)]
 
-    def secant(self, operation: Any, values: list[Any]) -> Pairs:
+    def secant(self, operation: Operation, values: list[Tensor]) -> Pairs:
         (index,) = self.route.active(operation)
         first, second = self.inputs(operation)[index]
         ((output, output0),) = self._both(operation.outputs, self.twin[operation].outputs)
@@ -202,7 +188,7 @@ class _Back:
         ratio = tf.math.divide_no_nan(output - output0, first - second)
         return [(operation.inputs[index], values[0] * tf.where(near, slope, ratio))]
 
-    def largest(self, operation: Any, values: list[Any]) -> Pairs:
+    def largest(self, operation: Operation, values: list[Tensor]) -> Pairs:
         active = self.route.active(operation)
         inputs = self.inputs(operation)
         ((output, output0),) = self._both(operation.outputs, self.twin[operation].outputs)
@@ -216,7 +202,7 @@ class _Back:
             for i, (tensor, here), (_, there) in zip(active, won, won0, strict=True)
         ]
 
-    def softmax(self, operation: Any, values: list[Any]) -> Pairs:
+    def softmax(self, operation: Operation, values: list[Tensor]) -> Pairs:
         ((scores, scores0),) = self.inputs(operation)
         logs, logs0 = tf.nn.log_softmax(scores), tf.nn.log_softmax(scores0)
         gap = tf.abs(logs - logs0)
@@ -228,22 +214,22 @@ class _Back:
         return [(operation.inputs[0], mean * (values[0] - average))]
 
 
-def _never(first: Any, second: Any) -> Any:
+def _never(first: Tensor, second: Tensor) -> Tensor:
     # The pieces are straight or the difference is exact enough: only 0 / 0 needs a slope.
     return tf.zeros_like(first)
 
 
-def _absolute(first: Any, second: Any) -> Any:
+def _absolute(first: Tensor, second: Tensor) -> Tensor:
     # Below, the rounding of y - y0, 2^-24 / difference, would exceed what the slope half-way
     # is wrong by, difference^2 / 24 times a third derivative of about 1.
     return tf.fill(tf.shape(first), 0.01)
 
 
-def _relative(first: Any, second: Any) -> Any:
+def _relative(first: Tensor, second: Tensor) -> Tensor:
     return 0.01 * tf.minimum(tf.abs(first), tf.abs(second))
 
 
-_NEAR: dict[str, Callable[[Any, Any], Any]] = {
+_NEAR: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     **dict.fromkeys(ACTIVATIONS | {"Abs"}, _never),
     **dict.fromkeys(("Sigmoid", "Tanh", "Softplus", "Exp", "Expm1", "Erf", "Erfc"), _absolute),
     **dict.fromkeys(("Log", "Log1p", "Sqrt", "Rsqrt", "Reciprocal", "Inv"), _relative),
@@ -251,7 +237,7 @@ _NEAR: dict[str, Callable[[Any, Any], Any]] = {
 
 _CONVOLUTIONS = frozenset(MATRICES) - {"MatMul", "BatchMatMulV2"}
 
-_RULES: dict[str, Callable[[_Back, Any, list[Any]], Pairs]] = {
+_RULES: dict[str, Callable[[_Back, Operation, list[Tensor]], Pairs]] = {
     **dict.fromkeys(MOVES | SUMS | _CONVOLUTIONS | {"StopGradient"}, _Back.linear),
     **dict.fromkeys(
         ("Mul", "MatMul", "BatchMatMulV2", "Square", "SquaredDifference"), _Back.product

@@ -20,15 +20,16 @@ the difference is reported as the completeness gap.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from whitebox_loc._types import Model, Tensor
 from whitebox_loc._validation import check_choice
-from whitebox_loc.introspect.methods.obstacles import no_rule, refuse, severed, unknown
+from whitebox_loc.introspect.methods.obstacles import refuse, severed, unknown
 from whitebox_loc.introspect.methods.propagation.affine import (
     ADJUSTMENTS,
     AffineLayer,
@@ -41,6 +42,8 @@ from whitebox_loc.introspect.methods.propagation.operations import (
     MAXIMA,
     MOVES,
     SUMS,
+    Operation,
+    Pairs,
     Route,
     as_float32,
     owners,
@@ -55,13 +58,13 @@ from whitebox_loc.introspect.methods.propagation.rules import (
     Epsilon,
     Rule,
 )
-from whitebox_loc.introspect.methods.record import Maps
+from whitebox_loc.introspect.methods.record import Maps, Read
 from whitebox_loc.introspect.targets.query import Query
 from whitebox_loc.introspect.tracing.capture import Forward
 from whitebox_loc.introspect.tracing.graphs import CALLS, ancestors
 from whitebox_loc.introspect.tracing.layers import find_layers, named_layers
 
-Owners = dict[Any, tuple[str, Any]]
+Owners = dict[Operation, tuple[str, Any]]
 
 
 def lrp(
@@ -85,26 +88,21 @@ def lrp(
 
     Examples
     --------
-    >>> import whitebox_loc as wb
     >>> from whitebox_loc.introspect.methods import rules
-    >>> images = wb.data.generate(wb.data.Scene(size=(12, 12)), 2, seed=0).images
-    >>> model = wb.models.localizer((12, 12), filters=(4, 4))
-    >>> by_name = wb.introspect.saliency(model, images, "top", "lrp", composite="epsilon_plus_flat")
     >>> record = rules.Composite(convolution=rules.ZPlus(), first=rules.Flat())
-    >>> by_record = wb.introspect.saliency(model, images, "top", "lrp", composite=record)
-    >>> bool((by_name == by_record).all())
+    >>> record == rules.COMPOSITES["epsilon_plus_flat"]
     True
     """
-    chosen = as_composite(
+    rules_of_layers = as_composite(
         rule, composite, epsilon=epsilon, bias=bias, alpha=alpha, beta=beta, gamma=gamma, low=low,
         high=high,
     )  # fmt: skip
-    find_layers(query.model, chosen.layers)
+    find_layers(query.model, rules_of_layers.layers)
 
-    def build(read: Any, images: Any) -> Any:
-        return tf.stack(_relevance(query.model, read, images, chosen))
+    def build(read: Read, images: Tensor) -> Tensor:
+        return tf.stack(_relevance(query.model, read, images, rules_of_layers))
 
-    run = query.function(("lrp", chosen), build)
+    run = query.function(("lrp", rules_of_layers), build)
     parts = []
     for rows, _ in query.tiles(1):
         parts.append(run(*query.tensors(rows)).numpy())
@@ -144,12 +142,13 @@ def _rule(rule: Any, options: dict[str, Any]) -> Rule:
     return kind(**options)
 
 
-def _relevance(model: Any, read: Any, images: Any, composite: Composite) -> list[Any]:
+def _relevance(model: Model, read: Read, images: Tensor, composite: Composite) -> list[Tensor]:
     """Return maps (m, height, width), one a target."""
     values, passed = read_everything(model, read, images)
     owner = owners(model, passed)
     _check_layers_option(composite, owner)
-    inside = ancestors([*tensors_in(passed.outputs), *_outputs(passed)])
+    outputs = [call.output for calls in passed.calls.values() for call in calls]
+    inside = ancestors(tensors_in([passed.outputs, outputs]))
     maps = []
     for value in values:
         route = Route.between(images, [value], floats=True)
@@ -165,7 +164,7 @@ def _relevance(model: Any, read: Any, images: Any, composite: Composite) -> list
     return maps
 
 
-def read_everything(model: Any, read: Any, points: Any) -> tuple[list[Any], Forward]:
+def read_everything(model: Model, read: Read, points: Tensor) -> tuple[list[Tensor], Forward]:
     """Trace a pass of which all layers that are reached are noted."""
     try:
         return read(points, watch=list(named_layers(model)), require=False)
@@ -175,11 +174,7 @@ def read_everything(model: Any, read: Any, points: Any) -> tuple[list[Any], Forw
         raise
 
 
-def _outputs(passed: Forward) -> list[Any]:
-    return [t for calls in passed.calls.values() for c in calls for t in tensors_in(c.output)]
-
-
-def _ends(value: Any, inside: set[Any]) -> list[Any]:
+def _ends(value: Tensor, inside: set[Operation]) -> list[Tensor]:
     """Return the tensors of the model that a target is made of."""
     if value.op in inside:
         return [value]
@@ -192,7 +187,7 @@ def _ends(value: Any, inside: set[Any]) -> list[Any]:
     return list(ends.values())
 
 
-def _seeds(value: Any, ends: list[Any]) -> list[tuple[Any, Any]]:
+def _seeds(value: Tensor, ends: list[Tensor]) -> list[tuple[Tensor, Tensor]]:
     slopes = tf.gradients(value, ends, stop_gradients=ends, unconnected_gradients="zero")
     return [(t, as_float32(t) * as_float32(g)) for t, g in zip(ends, slopes, strict=True)]
 
@@ -214,40 +209,32 @@ class _Back:
     def __init__(
         self,
         route: Route,
-        layers: dict[Any, AffineLayer],
+        layers: dict[Operation, AffineLayer],
         composite: Composite,
         owner: Owners,
     ) -> None:
         self.route, self.layers, self.composite, self.owner = route, layers, composite, owner
-        self.covered = {
-            operation
-            for layer in layers.values()
-            for operation in (layer.operation, *(o for o, _ in layer.tail))
-        }
+        self.covered = {layer.operation for layer in layers.values()}
+        self.covered |= {operation for layer in layers.values() for operation, _ in layer.tail}
 
-    def __call__(self, operation: Any, values: list[Any]) -> Iterable[tuple[Any, Any]]:
+    def __call__(self, operation: Operation, values: list[Tensor]) -> Pairs:
         layer = self.layers.get(operation)
         if layer is not None:
             return [(layer.input, self._rule_of(layer)(layer, values[0]))]
         return _PASSES[operation.type](self, operation, values)
 
-    def check(self, operation: Any) -> None:
+    def check(self, operation: Operation) -> None:
         """Raise if there is no rule for an operation."""
         if operation in self.covered:
             return
         active = self.route.active(operation)
-        why = unknown(operation, active)
-        if why is not None:
-            pass
-        elif operation.type in (*MATRICES, "Mul") and len(active) > 1:
+        why = unknown(operation, active, _PASSES)
+        if operation.type in (*MATRICES, "Mul") and len(active) > 1:
             why = f"its {operation.type} multiplies two signals that depend on the image"
         elif operation.type == "RealDiv" and 1 in active:
             why = "its RealDiv divides by a signal that depends on the image"
-        elif operation.type not in _PASSES:
-            why = no_rule(operation)
-        else:
-            return
-        raise refuse("lrp", operation, self.owner.get(operation), why)
+        if why is not None:
+            raise refuse("lrp", operation, self.owner.get(operation), why)
 
     def _rule_of(self, layer: AffineLayer) -> Rule:
         path = self.owner.get(layer.operation, ("", None))[0]
@@ -260,23 +247,22 @@ class _Back:
         is_dense = layer.operation.type in ("MatMul", "BatchMatMulV2")
         return self.composite.dense if is_dense else self.composite.convolution
 
-    def moved(self, operation: Any, values: list[Any]) -> Iterable[tuple[Any, Any]]:
+    def moved(self, operation: Operation, values: list[Tensor]) -> Pairs:
         return pull(operation, self.route.active(operation), values)
 
-    def passed(self, operation: Any, values: list[Any]) -> Iterable[tuple[Any, Any]]:
-        return [(operation.inputs[0], values[0])]
+    def passed(self, operation: Operation, values: list[Tensor]) -> Pairs:
+        return [(operation.inputs[self.route.active(operation)[0]], values[0])]
 
-    def shared(self, operation: Any, values: list[Any]) -> Iterable[tuple[Any, Any]]:
-        active = self.route.active(operation)
+    def shared(self, operation: Operation, values: list[Tensor]) -> Pairs:
         if self._adjusts(operation):
             # Numbers of resized images are means of pixels, with weights that add up to 1.
             resized = operation.type == "ResizeBilinear"
-            return (self.moved if resized else self._whole)(operation, values)
+            return (self.moved if resized else self.passed)(operation, values)
         shares = self.composite.sums.over(values[0], as_float32(operation.outputs[0]))
-        pulled = pull(operation, active, [shares])
-        return [(tensor, as_float32(tensor) * share) for tensor, share in pulled]
+        pairs = self.moved(operation, [shares])
+        return [(tensor, as_float32(tensor) * share) for tensor, share in pairs]
 
-    def _adjusts(self, operation: Any) -> bool:
+    def _adjusts(self, operation: Operation) -> bool:
         """Whether an operation shifts or resizes the image itself, before any layer."""
         if not sees_source(self.route, operation.outputs[0]):
             return False
@@ -284,31 +270,28 @@ class _Back:
         same = inside == operation.outputs[0].shape.as_list()
         return operation.type == "ResizeBilinear" or (operation.type in ADJUSTMENTS and same)
 
-    def _whole(self, operation: Any, values: list[Any]) -> Iterable[tuple[Any, Any]]:
-        return [(operation.inputs[self.route.active(operation)[0]], values[0])]
-
-    def scaled(self, operation: Any, values: list[Any]) -> Iterable[tuple[Any, Any]]:
+    def scaled(self, operation: Operation, values: list[Tensor]) -> Pairs:
         tensor = operation.inputs[self.route.active(operation)[0]]
         if tensor.shape.as_list() != operation.outputs[0].shape.as_list():
             return self.shared(operation, values)
-        return self._whole(operation, values)
+        return self.passed(operation, values)
 
-    def sigmoid(self, operation: Any, values: list[Any]) -> Iterable[tuple[Any, Any]]:
+    def sigmoid(self, operation: Operation, values: list[Tensor]) -> Pairs:
         x = as_float32(operation.inputs[0])
         # The derivative over the output is 1 - y; written so, it does not round to 0 early.
         return [(operation.inputs[0], values[0] * x * tf.sigmoid(-x))]
 
-    def exponential(self, operation: Any, values: list[Any]) -> Iterable[tuple[Any, Any]]:
+    def exponential(self, operation: Operation, values: list[Tensor]) -> Pairs:
         # The derivative over the output is 1.
         return [(operation.inputs[0], values[0] * as_float32(operation.inputs[0]))]
 
-    def softmax(self, operation: Any, values: list[Any]) -> Iterable[tuple[Any, Any]]:
+    def softmax(self, operation: Operation, values: list[Tensor]) -> Pairs:
         x = as_float32(operation.inputs[0])
         total = tf.reduce_sum(values[0], -1, keepdims=True)
         return [(operation.inputs[0], x * (values[0] - tf.nn.softmax(x) * total))]
 
 
-_PASSES: dict[str, Callable[[_Back, Any, list[Any]], Iterable[tuple[Any, Any]]]] = {
+_PASSES: dict[str, Callable[[_Back, Operation, list[Tensor]], Pairs]] = {
     **dict.fromkeys(MOVES | MAXIMA | {"Min", "Minimum"}, _Back.moved),
     **dict.fromkeys(SUMS, _Back.shared),
     **dict.fromkeys(ACTIVATIONS, _Back.passed),

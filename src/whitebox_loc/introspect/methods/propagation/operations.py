@@ -8,21 +8,20 @@ reached like any other, and one without a rule cannot be passed by mistake.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 import tensorflow as tf
 
+from whitebox_loc._types import Model, Tensor
 from whitebox_loc.introspect.tracing.capture import Forward
-from whitebox_loc.introspect.tracing.graphs import (
-    REARRANGEMENTS,
-    ancestors,
-    body_of,
-    reached_from,
-)
+from whitebox_loc.introspect.tracing.graphs import REARRANGEMENTS, ancestors, body_of, reached_from
 from whitebox_loc.introspect.tracing.layers import named_layers
+
+Operation: TypeAlias = Any
+"""A `tf.Operation`, or a `_WrappedConvolution` that stands for one."""
 
 _OTHERS = {kind.as_datatype_enum: kind for kind in (tf.float16, tf.bfloat16, tf.float64)}
 
@@ -62,20 +61,15 @@ _CONVOLUTIONS = frozenset({"Conv2D", "Conv3D"})
 class Route:
     """The operations on the ways from `source` to `ends`, in the order of their creation.
 
-    Attributes
-    ----------
-    source : tensor
-    operations : list of tf.Operation
-    reached : set of tensor references
-        What depends on the source, on a way to the ends or not.
+    `reached` are references of what depends on the source, on a way to the ends or not.
     """
 
-    source: Any
-    operations: list[Any]
+    source: Tensor
+    operations: list[Operation]
     reached: frozenset[Any]
 
     @classmethod
-    def between(cls, source: Any, ends: Sequence[Any], *, floats: bool) -> Route:
+    def between(cls, source: Tensor, ends: Sequence[Tensor], *, floats: bool) -> Route:
         """Find the route; with `floats` only through numbers that can change a little."""
         reached = reached_from([source], lambda t: not floats or changes_smoothly(t))
         behind = ancestors(ends, stop=[source])
@@ -87,48 +81,39 @@ class Route:
         operations = [_unwrapped(o, reached) for o in on_the_way if o is not source.op]
         return cls(source, operations, frozenset(reached))
 
-    def active(self, operation: Any) -> list[int]:
+    def active(self, operation: Operation) -> list[int]:
         """Return which inputs of an operation depend on the source."""
         return [i for i, t in enumerate(operation.inputs) if t.ref() in self.reached]
 
     @cached_property
-    def consumers(self) -> Mapping[Any, list[Any]]:
+    def consumers(self) -> Mapping[Any, list[Operation]]:
         """Operations of the route that take a tensor, by its reference."""
-        takers: dict[Any, list[Any]] = {}
+        takers: dict[Any, list[Operation]] = {}
         for operation in self.operations:
             for tensor in operation.inputs:
                 takers.setdefault(tensor.ref(), []).append(operation)
         return takers
 
 
-def changes_smoothly(tensor: Any) -> bool:
+def changes_smoothly(tensor: Tensor) -> bool:
     """Whether a tensor holds floats or, as the lists of loops do, tensors of any kind."""
     kind = tensor.dtype
     return not (kind.is_integer or kind.is_bool or kind == tf.string)
 
 
 @dataclass(frozen=True, eq=False)
-class WrappedConvolution:
+class _WrappedConvolution:
     """A function call that does nothing but convolve, read as the convolution.
 
-    Keras leaves grouped convolutions to the compiler XLA, which takes functions. It is found by
-    the call in sets and dicts of operations.
-
-    Attributes
-    ----------
-    call : tf.Operation
-    product : tf.Operation
-        The convolution inside.
-    signal : tensor
-        What comes in, inside.
-    inputs : list of tensors
-        What comes in and the weights, outside.
+    Keras leaves grouped convolutions to the compiler XLA, which takes functions. In sets and dicts
+    of operations it equals the `call`. Inside are the convolution, `product`, and its input,
+    `signal`; outside are its `inputs`, signal and weights.
     """
 
-    call: Any
-    product: Any
-    signal: Any
-    inputs: list[Any] = field(default_factory=list)
+    call: Tensor
+    product: Tensor
+    signal: Tensor
+    inputs: list[Tensor]
 
     def __hash__(self) -> int:
         return hash(self.call)
@@ -138,20 +123,17 @@ class WrappedConvolution:
 
     @property
     def type(self) -> str:
-        """Kind of the convolution, a key of `MATRICES`."""
         return self.product.type
 
     @property
     def name(self) -> str:
-        """Name of the call."""
         return self.call.name
 
     @property
-    def outputs(self) -> list[Any]:
-        """Outputs of the call."""
+    def outputs(self) -> list[Tensor]:
         return self.call.outputs
 
-    def run(self, inputs: Sequence[Any]) -> list[Any]:
+    def run(self, inputs: Sequence[Tensor]) -> list[Tensor]:
         """Convolve other inputs with other weights, outside of the function."""
         values = {self.signal.ref(): inputs[0], self.product.inputs[1].ref(): inputs[1]}
         return _replayed(self.product.graph.outputs, values, again)
@@ -166,7 +148,7 @@ _AROUND = frozenset(
 )
 
 
-def _unwrapped(operation: Any, reached: set[Any]) -> Any:
+def _unwrapped(operation: Operation, reached: set[Any]) -> Operation:
     """Return an operation, or the convolution if it is a call of a function of only one."""
     body = body_of(operation)
     inside = [] if body is None else body.get_operations()
@@ -180,12 +162,12 @@ def _unwrapped(operation: Any, reached: set[Any]) -> Any:
         return operation
     signal = outside[signals[0].ref()]
     weights = _replayed([products[0].inputs[1]], outside, _copied)
-    return WrappedConvolution(operation, products[0], signals[0], [signal, *weights])
+    return _WrappedConvolution(operation, products[0], signals[0], [signal, *weights])
 
 
 def _replayed(
-    tensors: Sequence[Any], values: Mapping[Any, Any], copy: Callable[[Any, list[Any]], list[Any]]
-) -> list[Any]:
+    tensors: Sequence[Tensor], values: Mapping[Any, Tensor], copy: Callable[..., list[Tensor]]
+) -> list[Tensor]:
     """Compute tensors of a function's graph outside of it, from `values` by reference."""
     known = dict(values)
     needed = ancestors(tensors, stop=[key.deref() for key in values])
@@ -196,23 +178,19 @@ def _replayed(
     return [known[tensor.ref()] for tensor in tensors]
 
 
-Back = Callable[[Any, list[Any]], Iterable[tuple[Any, Any]]]
+Pairs = Iterable[tuple[Tensor, Tensor]]
+Back = Callable[[Operation, list[Tensor]], Pairs]
 
 
-def sent_back(route: Route, seeds: Iterable[tuple[Any, Any]], back: Back) -> Any:
+def sent_back(route: Route, seeds: Pairs, back: Back) -> Tensor:
     """Send something from the ends of a route to its source, and return what arrives.
 
-    Parameters
-    ----------
-    route : Route
-    seeds : pairs (tensor, what it starts with)
-    back : callable
-        From an operation and what has come to each of its outputs (None: nothing) to pairs
-        (tensor, what it gets). What a tensor gets from several operations is added.
+    It starts with the `seeds`, pairs of a tensor and a value. `back` makes pairs of an operation
+    and of what has come to each of its outputs (None: nothing); what a tensor gets is added up.
     """
     arrived: dict[Any, Any] = {}
 
-    def add(pairs: Iterable[tuple[Any, Any]]) -> None:
+    def add(pairs: Pairs) -> None:
         for tensor, value in pairs:
             key = tensor.ref()
             arrived[key] = arrived[key] + value if key in arrived else value
@@ -226,9 +204,9 @@ def sent_back(route: Route, seeds: Iterable[tuple[Any, Any]], back: Back) -> Any
     return tf.zeros_like(route.source) if sum_at_source is None else sum_at_source
 
 
-def again(operation: Any, inputs: Sequence[Any]) -> list[Any]:
+def again(operation: Operation, inputs: Sequence[Tensor]) -> list[Tensor]:
     """Run an operation of the graph on other inputs, in float32; return its outputs."""
-    if isinstance(operation, WrappedConvolution):
+    if isinstance(operation, _WrappedConvolution):
         return operation.run(inputs)
     if operation.type in _CONVOLUTIONS:
         groups = inputs[0].shape[-1] // inputs[1].shape[-2]
@@ -239,7 +217,7 @@ def again(operation: Any, inputs: Sequence[Any]) -> list[Any]:
     return _copied(operation, inputs, wide=True)
 
 
-def _copied(operation: Any, inputs: Sequence[Any], *, wide: bool = False) -> list[Any]:
+def _copied(operation: Operation, inputs: Sequence[Tensor], *, wide: bool = False) -> list[Tensor]:
     attributes = {}
     for name, value in operation.node_def.attr.items():
         if name[0] != "_":
@@ -255,23 +233,12 @@ def _copied(operation: Any, inputs: Sequence[Any], *, wide: bool = False) -> lis
 
 
 def pull(
-    operation: Any, active: Sequence[int], values: Sequence[Any], at: Sequence[Any] | None = None
-) -> list[tuple[Any, Any]]:
-    """Multiply what came to the outputs with the derivative; in float32.
+    operation: Operation, active: list[int], values: list[Tensor], at: list[Tensor] | None = None
+) -> list[tuple[Tensor, Tensor]]:
+    """Multiply what came to the outputs with the derivative, in float32, for the `active` inputs.
 
-    Parameters
-    ----------
-    operation : tf.Operation
-    active : sequence of int
-        The inputs that something is sent to.
-    values : sequence of tensors or None
-        One an output.
-    at : sequence of tensors, optional
-        Inputs at which the derivative is taken; those of the operation by default.
-
-    Returns
-    -------
-    list of pairs (input of the operation, what it gets)
+    `values` are one an output, or None. The derivative is taken where the operation's inputs are,
+    or `at` other ones.
     """
     if operation.type in ("Cast", "Identity", "IdentityN", "StopGradient"):
         # Shares are float32 whatever the numbers are cast to.
@@ -284,26 +251,19 @@ def pull(
     outputs = again(operation, inputs)
     there = [i for i, value in enumerate(values) if value is not None]
     sources = [inputs[i] for i in active]
-    slopes = tf.gradients(
-        [outputs[i] for i in there],
-        sources,
-        [values[i] for i in there],
-    )
+    slopes = tf.gradients([outputs[i] for i in there], sources, [values[i] for i in there])
     return [(operation.inputs[i], g) for i, g in zip(active, slopes, strict=True)]
 
 
-def as_float32(tensor: Any) -> Any:
+def as_float32(tensor: Tensor) -> Tensor:
     """Return a floating tensor in float32, so that mixed precision does not round shares."""
     if tensor.dtype.is_floating and tensor.dtype != tf.float32:
         return tf.cast(tensor, tf.float32)
     return tensor
 
 
-def owners(model: keras.Model, passed: Forward) -> dict[Any, tuple[str, keras.Layer]]:
-    """Return the path and layer to which each operation of a traced pass belongs.
-
-    `passed` must have watched all layers; the innermost layer owns an operation.
-    """
+def owners(model: Model, passed: Forward) -> dict[Any, tuple[str, keras.Layer]]:
+    """Return path and layer, the innermost, of each operation of a pass that watched all layers."""
     claims = []
     for path, layer in named_layers(model).items():
         for call in passed.calls.get(path, ()):
@@ -314,6 +274,6 @@ def owners(model: keras.Model, passed: Forward) -> dict[Any, tuple[str, keras.La
     return {operation: owner for own, owner in claims for operation in own}
 
 
-def tensors_in(structure: Any) -> list[Any]:
+def tensors_in(structure: Any) -> list[Tensor]:
     """Return the tensors of a structure."""
     return [t for t in tf.nest.flatten(structure) if tf.is_tensor(t)]

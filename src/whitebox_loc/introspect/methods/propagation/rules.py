@@ -26,47 +26,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Protocol
 
 import tensorflow as tf
 
+from whitebox_loc._types import Tensor
 from whitebox_loc._validation import check_bool, check_real
-
-
-class Affine(Protocol):
-    """What a rule sees of a layer, everything in float32.
-
-    Attributes
-    ----------
-    x, weight : tensors
-    ones : tensor of the shape of `x`
-        1, and 0 where `x` is padding rather than a signal.
-    bias : tensor of the shape of an output, or None
-    output : tensor
-        As the model has computed it, bias included: the same sum in another order is another
-        number where it nearly cancels, and relevance is proportional to this one.
-    """
-
-    x: Any
-    ones: Any
-    weight: Any
-    bias: Any
-    output: Any
-
-    def apply(self, x: Any, weight: Any) -> Any:
-        """Return the layer's output for another input and other weights, without bias."""
-
-    def back(self, x: Any, weight: Any, values: Any) -> Any:
-        """Return the derivative of ``sum(values * apply(x, weight))`` by x."""
-
-    def signed(self, x: Any) -> tuple[Any, Any]:
-        """Return the sums over i of P_ij and of N_ij, without bias.
-
-        `x` is the layer's input, or another without negative numbers; for `signed_back` too.
-        """
-
-    def signed_back(self, x: Any, positive: Any, negative: Any) -> Any:
-        """Return the sum over j of ``P_ij positive_j + N_ij negative_j`` for an input."""
+from whitebox_loc.introspect.methods.propagation.affine import AffineLayer
 
 
 @dataclass(frozen=True)
@@ -84,11 +49,11 @@ class Rule:
     def __post_init__(self) -> None:
         check_real("epsilon", self.epsilon, low=0)
 
-    def __call__(self, layer: Affine, relevance: Any) -> Any:
+    def __call__(self, layer: AffineLayer, relevance: Tensor) -> Tensor:
         """Return the relevance of a layer's inputs, given that of its outputs."""
         raise NotImplementedError
 
-    def over(self, relevance: Any, denominator: Any) -> Any:
+    def over(self, relevance: Tensor, denominator: Tensor) -> Tensor:
         """Divide, with the denominator kept from 0; over exactly 0 there are no shares, so 0."""
         away = denominator + self.epsilon * tf.sign(denominator)
         return tf.math.divide_no_nan(relevance, away)
@@ -109,7 +74,7 @@ class _Biased(Rule):
 class Epsilon(_Biased):
     """Each input's share of the output as it is (Bach et al. 2015)."""
 
-    def __call__(self, layer: Affine, relevance: Any) -> Any:
+    def __call__(self, layer: AffineLayer, relevance: Tensor) -> Tensor:
         """Return ``x_i sum_j w_ij R_j / (z_j + epsilon)``."""
         has_bias = self.bias or layer.bias is None
         output = layer.output if has_bias else layer.apply(layer.x, layer.weight)
@@ -121,14 +86,16 @@ class Epsilon(_Biased):
 class _Signed(_Biased):
     """A rule that looks at the positive and the negative parts of an output."""
 
-    def __call__(self, layer: Affine, relevance: Any) -> Any:
+    def __call__(self, layer: AffineLayer, relevance: Tensor) -> Tensor:
         positive, negative = layer.signed(layer.x)
         if self.bias and layer.bias is not None:
             positive += tf.maximum(layer.bias, 0.0)
             negative += tf.minimum(layer.bias, 0.0)
         return layer.signed_back(layer.x, *self.shares(positive, negative, relevance))
 
-    def shares(self, positive: Any, negative: Any, relevance: Any) -> tuple[Any, Any]:
+    def shares(
+        self, positive: Tensor, negative: Tensor, relevance: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Return what multiplies P_ij and N_ij."""
         raise NotImplementedError
 
@@ -154,7 +121,9 @@ class AlphaBeta(_Signed):
                 f"got {self.alpha} - {self.beta}."
             )
 
-    def shares(self, positive: Any, negative: Any, relevance: Any) -> tuple[Any, Any]:
+    def shares(
+        self, positive: Tensor, negative: Tensor, relevance: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Return ``alpha R / P`` and ``-beta R / N``."""
         first = self.alpha * self.over(relevance, positive)
         # N is at most 0, and exactly 0 must not turn into a positive denominator.
@@ -165,7 +134,9 @@ class AlphaBeta(_Signed):
 class ZPlus(_Signed):
     """Positive parts only (Montavon et al. 2017); `AlphaBeta` with alpha 1 and beta 0."""
 
-    def shares(self, positive: Any, negative: Any, relevance: Any) -> tuple[Any, Any]:
+    def shares(
+        self, positive: Tensor, negative: Tensor, relevance: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Return ``R / P`` and 0."""
         return self.over(relevance, positive), tf.zeros_like(relevance)
 
@@ -183,23 +154,22 @@ class Gamma(_Signed):
         super().__post_init__()
         check_real("gamma", self.gamma, low=0)
 
-    def shares(self, positive: Any, negative: Any, relevance: Any) -> tuple[Any, Any]:
+    def shares(
+        self, positive: Tensor, negative: Tensor, relevance: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Return R over the emphasised sum, emphasised for the part with its sign."""
         is_positive = positive + negative > 0
         more = self.gamma * tf.where(is_positive, positive, negative)
         share = self.over(relevance, positive + negative + more)
         emphasised = (1.0 + self.gamma) * share
-        return (
-            tf.where(is_positive, emphasised, share),
-            tf.where(is_positive, share, emphasised),
-        )
+        return (tf.where(is_positive, emphasised, share), tf.where(is_positive, share, emphasised))
 
 
 @dataclass(frozen=True)
 class Flat(Rule):
     """The same share for every input, whatever it is (Lapuschkin et al. 2019)."""
 
-    def __call__(self, layer: Affine, relevance: Any) -> Any:
+    def __call__(self, layer: AffineLayer, relevance: Tensor) -> Tensor:
         """Return ``sum_j R_j / (number of inputs of j)``."""
         return _by_weight(self, layer, tf.ones_like(layer.weight), relevance)
 
@@ -208,7 +178,7 @@ class Flat(Rule):
 class WSquare(Rule):
     """Shares as the squares of the weights (Montavon et al. 2017)."""
 
-    def __call__(self, layer: Affine, relevance: Any) -> Any:
+    def __call__(self, layer: AffineLayer, relevance: Tensor) -> Tensor:
         """Return ``sum_j w_ij^2 R_j / sum_i w_ij^2``."""
         return _by_weight(self, layer, tf.square(layer.weight), relevance)
 
@@ -227,7 +197,7 @@ class ZBox(Rule):
         if self.low > self.high:
             raise ValueError(f"`low` must be at most `high`; got {self.low} and {self.high}.")
 
-    def __call__(self, layer: Affine, relevance: Any) -> Any:
+    def __call__(self, layer: AffineLayer, relevance: Tensor) -> Tensor:
         """Return the shares of ``x_i w_ij - low w_ij^+ - high w_ij^-``."""
         x, ones = layer.x, layer.ones
         positive, negative = layer.signed(ones)
@@ -244,8 +214,7 @@ class Composite:
     Attributes
     ----------
     dense, convolution : Rule
-        By kind. All of Conv1D, Conv2D, Conv3D, depthwise, separable and transposed ones are
-        convolutions.
+        By kind; depthwise, separable and transposed convolutions are convolutions.
     first : Rule, optional
         For layers that see the image itself, at most padded, cut or reshaped; it overrides
         the kind.
@@ -298,7 +267,7 @@ COMPOSITES: Mapping[str, Composite] = {
 """Name to composite; the names are those of the literature."""
 
 
-def _by_weight(rule: Rule, layer: Affine, weight: Any, relevance: Any) -> Any:
+def _by_weight(rule: Rule, layer: AffineLayer, weight: Tensor, relevance: Tensor) -> Tensor:
     """Share as `weight` has it, with every input 1."""
     shares = rule.over(relevance, layer.apply(layer.ones, weight))
     return layer.back(layer.ones, weight, shares)
