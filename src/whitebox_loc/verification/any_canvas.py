@@ -9,6 +9,7 @@ import numpy as np
 from whitebox_loc._types import Array
 from whitebox_loc.data.scenes import Scene
 from whitebox_loc.verification.expectations import EXP, rounding
+from whitebox_loc.verification.graphs import UnsupportedModelError
 from whitebox_loc.verification.intervals import UNIT
 from whitebox_loc.verification.situations import Line, inner_positions, shortest_lines
 from whitebox_loc.verification.symmetry import logits, sets_of
@@ -38,6 +39,11 @@ class Situations:
 
 def situations(reading: Reading, scene: Scene) -> Situations:
     """Return bounds on the logits of a box in every situation along an axis."""
+    if reading.along.last < 0:
+        raise UnsupportedModelError(
+            f"Reading of {reading.axis}s: a boundary must see the {reading.axis} behind it; the "
+            f"last that it sees is {-reading.along.last} before."
+        )
     lines = shortest_lines(reading.along)
     framed = reading.framed and not scene.background
     across, _ = sets_of(shortest_lines(reading.across), reading.across, framed)
