@@ -23,8 +23,8 @@ def box_model(model: Model) -> Model:
         model = model._functional
     if not hasattr(model, "_run_through_graph"):
         raise UnsupportedModelError(
-            f"`model` {model.name!r} is no functional model, so its graph is not known. Build it "
-            "by keras.Model(inputs, outputs)."
+            "`model` must be a functional model, whose graph is known. Build it by "
+            "keras.Model(inputs, outputs), a Sequential one with an Input."
         )
     output = model.output
     if isinstance(output, dict):
