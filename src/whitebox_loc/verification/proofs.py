@@ -14,6 +14,7 @@ from whitebox_loc._digests import model_digest
 from whitebox_loc._files import naming, replacing
 from whitebox_loc._types import Array, Model
 from whitebox_loc._validation import (
+    check_bool,
     check_choice,
     check_executor,
     check_int,
@@ -195,6 +196,7 @@ def prove(
     check_model(model)
     check_choice("how", how, HOW)
     check_executor(executor)
+    check_bool("progress", progress)
     up_to = check_int("up_to", up_to, low=1, high=2**16)
     if canvas is not None:
         check_choice("canvas", canvas, ("any",))
