@@ -138,7 +138,7 @@ def test_error_of_every_line_up_to_a_length_is_within_the_bound(window, scale, s
         rows = [logits[view] for view in views(line, window)]
         table[0, number, : len(rows)] = rows
     inner = np.array([inner_positions(line, window) for line in lines])
-    cases = Situations(lines, table, table, inner)
+    cases = Situations(lines, lines[:1], table, table, inner)
     numbers = {line: number for number, line in enumerate(lines)}
     for longest in (window.length, up_to):
         bound = errors(cases, longest)[0]

@@ -8,12 +8,12 @@ import numpy as np
 
 from whitebox_loc._types import Array
 from whitebox_loc.data.scenes import Scene
-from whitebox_loc.verification.expectations import EXP, rounding
+from whitebox_loc.verification.expectations import EXP, expectation, rounding
 from whitebox_loc.verification.graphs import UnsupportedModelError
 from whitebox_loc.verification.intervals import UNIT
 from whitebox_loc.verification.situations import Line, inner_positions, shortest_lines
 from whitebox_loc.verification.symmetry import logits, sets_of
-from whitebox_loc.verification.windows import Reading
+from whitebox_loc.verification.windows import Reading, Window
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,8 @@ class Situations:
     ----------
     lines : list of Line
         The shortest canvas of each situation.
+    across : list of Line
+        One line of each set of patterns that the other axis can show.
     low, high : arrays (sets, situations, positions, 2)
         For each set of patterns that the other axis can show; -inf where a canvas has no
         position.
@@ -32,6 +34,7 @@ class Situations:
     """
 
     lines: list[Line]
+    across: list[Line]
     low: Array
     high: Array
     inner: Array
@@ -55,15 +58,16 @@ def situations(reading: Reading, scene: Scene) -> Situations:
             ends = table[line, other]
             low[s, k, : len(ends[0])], high[s, k, : len(ends[1])] = ends
     inner = np.array([inner_positions(line, reading.along) for line in lines])
-    return Situations(lines, low, high, inner)
+    return Situations(lines, across, low, high, inner)
 
 
 def errors(cases: Situations, up_to: int) -> Array:
     """Return bounds (sets, situations, 2) on the error in pixels on all canvases up to a length.
 
     A run of lines that is longer than on the shortest canvas repeats one position, and moves
-    what lies beyond it away from the edge. Both are taken at their most, for each side alone; the
-    theorem is in docs/proofs.md.
+    what lies beyond it away from the edge. Both are taken at their most, for each side alone: as
+    many repetitions as there are lines more, each as heavy as the heaviest of the side, at the
+    farthest distances. The theorem is in docs/proofs.md.
     """
     lengths = np.array([line.length for line in cases.lines])
     more = np.maximum(up_to - lengths, 0)
@@ -73,7 +77,8 @@ def errors(cases: Situations, up_to: int) -> Array:
         bound.append(
             _errors(cases.low[..., edge], cases.high[..., edge], edges, cases, more, up_to)
         )
-    return np.stack(bound, -1)
+    # A situation that needs a longer canvas is no matter of this claim.
+    return np.where((lengths > up_to)[:, None], 0.0, np.stack(bound, -1))
 
 
 def _errors(
@@ -88,21 +93,41 @@ def _errors(
     after = places >= edges[:, None]
     rows = np.arange(len(edges))
     shifted = np.zeros(after.shape, bool)
-    # The mass of both sides, times its distance, and of what is repeated.
-    sums, mass = np.zeros((2, *total.shape)), np.zeros(total.shape)
+    # Of what may be repeated before and behind the edge: the heaviest and the farthest.
+    heaviest, farthest = np.zeros((2, *total.shape)), np.zeros((2, len(edges)))
     for place in cases.inner.T:
         cut, behind = place >= 0, place >= edges
         shifted |= cut[:, None] & after & behind[:, None] & (places > place[:, None])
         shifted |= cut[:, None] & ~after & ~behind[:, None] & (places <= place[:, None])
-        repeated = most[:, rows, place] * more * cut
-        mass += repeated
-        moment = repeated * (distance[rows, place] + (more + 1) / 2)
-        sums += np.stack([moment * ~behind, moment * behind])
+        for side, here in enumerate((cut & ~behind, cut & behind)):
+            heaviest[side] = np.maximum(heaviest[side], most[:, rows, place] * here)
+            farthest[side] = np.maximum(farthest[side], distance[rows, place] * here)
     reach = most * (distance + more[:, None] * shifted)
-    sums += np.stack([(reach * ~after).sum(-1), (reach * after).sum(-1)])
+    sums = np.stack([(reach * ~after).sum(-1), (reach * after).sum(-1)])
+    sums += heaviest * (more * (farthest + (more + 1) / 2))[:, None]
     # Positions that are repeated must be negligible, or the sum has as many terms as lines.
-    terms = np.where(mass <= UNIT * total, low.shape[-1], up_to + 1)
+    negligible = heaviest.max(0) * more <= UNIT * total
+    terms = np.where(negligible, low.shape[-1], up_to + 1)
     return sums.max(0) / total + rounding(terms, np.asarray(up_to), up_to)
+
+
+def refuted(cases: Situations, window: Window, up_to: int) -> Array:
+    """Return the least errors (sets, situations) in pixels on the shortest canvases themselves.
+
+    Those of canvases that are longer than `up_to` are 0.
+    """
+    least = np.zeros(cases.low.shape[:2])
+    lengths = np.array([line.length for line in cases.lines])
+    for length in np.unique(lengths):
+        rows = np.flatnonzero(lengths == length)
+        ends = (
+            np.moveaxis(v[:, rows, : length + window.extra], -1, 0) for v in (cases.low, cases.high)
+        )
+        low, high = expectation(*ends)
+        edges = np.array([[cases.lines[k].first, cases.lines[k].last] for k in rows]).T[:, None]
+        least[:, rows] = np.maximum(low - edges, edges - high).max(0)
+    sides = np.array([line.length for line in cases.across])
+    return np.where(np.maximum(lengths, sides[:, None]) > up_to, 0.0, np.maximum(least, 0.0))
 
 
 def _widened(depth: Array, sign: int) -> Array:

@@ -9,7 +9,7 @@ import numpy as np
 from whitebox_loc._types import Array
 from whitebox_loc.data.sampling import count_boxes, nth_boxes
 from whitebox_loc.data.scenes import Scene
-from whitebox_loc.verification.any_canvas import Situations, errors, situations
+from whitebox_loc.verification.any_canvas import Situations, errors, refuted, situations
 from whitebox_loc.verification.findings import HALF, Findings, Lines, Tally
 from whitebox_loc.verification.symmetry import Answers, answers
 from whitebox_loc.verification.windows import Reading
@@ -78,17 +78,38 @@ def _blocks(rows: Answers, columns: Answers) -> Iterator[tuple[Array, int, Array
 def prove_any_canvas(readings: tuple[Reading, Reading], scene: Scene, up_to: int) -> Findings:
     """Return what holds for all boxes of all canvases up to a side, or as far as it holds."""
     axes = [situations(reading, scene) for reading in readings]
+    for index, (reading, cases) in enumerate(zip(readings, axes, strict=True)):
+        least = refuted(cases, reading.along, up_to)
+        if least.max() > HALF:
+            return _refuted(cases, least, index)
     side = _farthest(axes, up_to)
     bound = [errors(cases, side or 1) for cases in axes]
-    worst = max((float(e.max()), index) for index, e in enumerate(bound))
-    cases, error = axes[worst[1]], bound[worst[1]]
-    line = cases.lines[int(np.unravel_index(error.argmax(), error.shape)[1])]
-    box = (line.first, 0, line.last, 1) if worst[1] == 0 else (0, line.first, 1, line.last)
+    index = int(np.argmax([error.max() for error in bound]))
+    box, canvas = _example(axes[index], bound[index].max(-1), index)
     boxes = (side * (side + 1) * (side + 2) // 6) ** 2
     return Findings(
-        "every canvas", boxes, worst[0], box, _overlap(axes, bound), 0, 0 if side else 1,
-        np.zeros((0, 4), int), side,
+        "every canvas", boxes, float(bound[index].max()), box, _overlap(axes, bound), 0,
+        0 if side else 1, np.zeros((0, 4), int), side, canvas,
     )  # fmt: skip
+
+
+def _refuted(cases: Situations, least: Array, index: int) -> Findings:
+    box, canvas = _example(cases, least, index)
+    return Findings(
+        "every canvas", 0, float(least.max()), box, 0.0, int((least > HALF).sum()), 0,
+        np.array([box]), 0, canvas,
+    )  # fmt: skip
+
+
+def _example(
+    cases: Situations, error: Array, index: int
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the box and the canvas of the situation of the greatest error (sets, situations)."""
+    other, place = np.unravel_index(error.argmax(), error.shape)
+    pair = [cases.lines[int(place)], cases.across[int(other)]]
+    rows, columns = pair if index == 0 else pair[::-1]
+    box = (rows.first, columns.first, rows.last, columns.last)
+    return box, (rows.length, columns.length)
 
 
 def _farthest(axes: list[Situations], up_to: int) -> int:

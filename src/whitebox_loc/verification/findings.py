@@ -29,6 +29,7 @@ class Findings:
     undecided: int
     counterexamples: Array
     up_to: int | None = None
+    canvas: tuple[int, ...] | None = None
 
     def fields(self) -> dict[str, Any]:
         """Return the fields of a Proof."""

@@ -23,8 +23,8 @@ def box_model(model: Model) -> Model:
         model = model._functional
     if _graph(model) is None:
         raise UnsupportedModelError(
-            f"`model` {model.name!r} is no functional model, or has its own `call`, so its graph "
-            "is not known. Build it by keras.Model(inputs, outputs)."
+            "`model` must be a functional model without a `call` of its own, whose graph is known. "
+            "Build it by keras.Model(inputs, outputs), a Sequential one with an Input."
         )
     output = model.output
     if isinstance(output, dict):

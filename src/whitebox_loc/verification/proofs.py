@@ -14,6 +14,7 @@ from whitebox_loc._digests import model_digest
 from whitebox_loc._files import naming, replacing
 from whitebox_loc._types import Array, Model
 from whitebox_loc._validation import (
+    check_bool,
     check_choice,
     check_executor,
     check_int,
@@ -48,7 +49,8 @@ class Proof:
     least_iou : float
         Bound on the least IoU of a box with the answer.
     wrong, undecided : int
-        Number of boxes that are answered wrongly, and of those of which that is not known.
+        Number of boxes that are answered wrongly, and of those of which that is not known; with
+        ``canvas="any"``, of local situations.
     counterexamples : int array (k, 4)
         The worst 100 of the wrong boxes, worst first.
     how : {"symmetry", "enumeration", "every canvas"}
@@ -56,6 +58,9 @@ class Proof:
         What was drawn.
     up_to : int or None
         With ``canvas="any"``, the longest side of a canvas for which the claim holds.
+    canvas : tuple of int or None
+        With ``canvas="any"``, size of the canvas on which `worst_box` lies; larger canvases
+        that look the same near the box share its bound.
     seconds : float
         Time that the proof took.
     model : str
@@ -75,6 +80,7 @@ class Proof:
     model: str
     counterexamples: Array = field(default_factory=lambda: np.zeros((0, 4), int), repr=False)
     up_to: int | None = None
+    canvas: tuple[int, ...] | None = None
 
     def __str__(self) -> str:
         canvases = f" of every canvas up to {self.up_to} x {self.up_to}" if self.up_to else ""
@@ -112,7 +118,8 @@ class Proof:
         try:
             fields = json.loads(text)
             boxes = np.array(fields.pop("counterexamples"), int).reshape(-1, 4)
-            fields["worst_box"] = tuple(fields["worst_box"])
+            for name in ("worst_box", "canvas"):
+                fields[name] = fields[name] and tuple(fields[name])
             proof = cls(**fields, counterexamples=boxes)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise ValueError(f"`path` {str(source)!r} holds no proof: {error!r}.") from error
@@ -189,6 +196,7 @@ def prove(
     check_model(model)
     check_choice("how", how, HOW)
     check_executor(executor)
+    check_bool("progress", progress)
     up_to = check_int("up_to", up_to, low=1, high=2**16)
     if canvas is not None:
         check_choice("canvas", canvas, ("any",))
