@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import keras
 import numpy as np
 import pytest
@@ -130,7 +132,7 @@ def test_a_larger_box_of_images_has_wider_bounds(logits, scale):
     for radius in (0.0, 1e-7, 0.02, 0.4):
         box = Interval(exact(x - radius * down).low, exact(x + radius * up).low)
         ends.append(numbers(bounds(logits, box)))
-    for (low, high), (lower, higher) in zip(ends, ends[1:], strict=False):
+    for (low, high), (lower, higher) in pairwise(ends):
         assert (lower < low).any()
         assert (lower <= low).all()
         assert (high <= higher).all()
@@ -237,7 +239,7 @@ def test_sums_beyond_float32_are_refused():
     x = np.zeros((1, 5, 4, 1), np.float32)
     x[0, 0, 0] = 1e9
     assert np.isinf(model(x).numpy()).any()
-    with pytest.raises(UnsupportedModelError, match="'odd'.*exceed the range of float32"):
+    with pytest.raises(UnsupportedModelError, match=r"'odd'.*exceed the range of float32"):
         bounds(model, exact(x))
     assert bounds(model, exact(x / 1e9)).high.numpy().max() == pytest.approx(1e30, rel=1e-6)
 
