@@ -307,7 +307,10 @@ REFUSED = {
         {"read": read(total=lambda w: ops.sum(w, axis=1, keepdims=True))},
         "(Sum): only the sum of shares times positions is an expectation",
     ),
-    "swapped outputs": ({"join": lambda pairs: corners(pairs[::-1])}, "top and bottom are not read from one row profile"),
+    "swapped outputs": (
+        {"join": lambda pairs: corners(pairs[::-1])},
+        "top and bottom are not read from one row profile",
+    ),
     "edge beside edge": ({"join": flattened}, "top and bottom are not read from one row profile"),
     "joined profiles": (
         {"line": lambda x: line(layers.Concatenate()([x, x]))},
