@@ -91,10 +91,6 @@ def test_a_hundred_columns_show_19_sets():
     assert len({patterns(line, window, True) for line in lines}) == 19
     assert len({written(line, window, True) for line in lines}) == 19
     assert len(sets_of(lines, window, True)[0]) == 19
-    # Without the frame a window also tells how far the border of the canvas is.
-    assert len(sets_of(lines, window, False)[0]) == len(
-        {written(line, window, False) for line in lines}
-    )
 
 
 @pytest.mark.parametrize("window", WINDOWS, ids=str)
@@ -148,3 +144,18 @@ def test_error_of_every_line_up_to_a_length_is_within_the_bound(window, scale, s
             mean = np.arange(len(rows)) @ (shares / shares.sum(0))
             off = np.abs(mean - [line.first, line.last])
             assert (off <= bound[numbers[shortest(line, window)]] + UNIT).all(), line
+
+
+def test_logits_so_large_that_nothing_is_known_of_them_have_no_bound():
+    window = Window(-1, 0, 1)
+    lines = shortest_lines(window)
+    places = np.arange(max(line.length for line in lines) + 1)
+    edges = np.array([[line.first, line.last] for line in lines])
+    middle = np.where(places[None, :, None] == edges[:, None], 0.0, -1e4)[None]
+    inner = np.array([inner_positions(line, window) for line in lines])
+
+    def bound(width):
+        return errors(Situations(lines, lines[:1], middle - width, middle + width, inner), 6)
+
+    assert bound(10.0).max() < 1e-4
+    assert np.isposinf(bound(1e5)).all()

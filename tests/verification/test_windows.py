@@ -354,6 +354,16 @@ def test_models_whose_graph_is_not_what_they_compute_are_refused():
         readings(keras.Model(model.input, {"a": model.output}))
 
 
+@pytest.mark.parametrize("dtype", ["float16", "uint8"])
+def test_inputs_that_images_are_rounded_to_are_refused(dtype):
+    part = keras.Sequential([keras.Input((None, None, 1), dtype=dtype), layers.ReLU()])
+    grey = np.full((1, *SIZE, 1), 0.7, "float32")
+    assert (part(grey).numpy() != grey).all()
+    model = network(maps=lambda x: layers.ZeroPadding2D(1)(part(x)))
+    with pytest.raises(UnsupportedModelError, match=f"it takes {dtype}, and bounds hold for float"):
+        readings(model)
+
+
 def test_initial_values_of_a_maximum_are_refused():
     model = network(maximum=lambda x, axis: ops.max(x, axis=axis, initial=1.0))
     with pytest.raises(ValueError, match=r"\(Max\): no bounds are known for a maximum with an ini"):

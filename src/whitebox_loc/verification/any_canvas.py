@@ -108,7 +108,9 @@ def _errors(
     # Positions that are repeated must be negligible, or the sum has as many terms as lines.
     negligible = heaviest.max(0) * more <= UNIT * total
     terms = np.where(negligible, low.shape[-1], up_to + 1)
-    return sums.max(0) / total + rounding(terms, np.asarray(up_to), up_to)
+    # Logits so large that their intervals tell nothing, which float64 could not divide.
+    far = np.divide(sums.max(0), total, out=np.full_like(total, np.inf), where=total > 1e-290)
+    return far + rounding(terms, np.asarray(up_to), up_to)
 
 
 def refuted(cases: Situations, window: Window, up_to: int) -> Array:

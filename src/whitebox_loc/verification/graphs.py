@@ -54,6 +54,11 @@ def walk(model: Model, value: Any, rule: Rule) -> Any:
 
         return apply
 
+    for tensor in model.inputs:  # to which images are cast
+        if tensor.dtype != "float32":
+            raise UnsupportedModelError(
+                f"Input {tensor.name!r}: it takes {tensor.dtype}, and bounds hold for float32."
+            )
     return model._run_through_graph(value, operation_fn=applied)
 
 
