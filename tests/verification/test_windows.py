@@ -158,6 +158,13 @@ def test_readings_of_networks_by_hand(name):
     check_reading(network(**options), along, across, framed)
 
 
+def test_windows_that_differ_along_rows_and_columns():
+    maps = [layers.ZeroPadding2D((1, 2)), layers.Conv2D(2, (1, 3))]
+    rows, columns = readings(network(maps=lambda x: maps[1](maps[0](x))))
+    assert (rows.along, rows.across) == (Window(-1, 0, 1), Window(-2, 0, 2))
+    assert (columns.along, columns.across) == (Window(-2, 1, 1), Window(-1, -1, 2))
+
+
 @pytest.mark.parametrize("name", HAND_MADE)
 def test_framed_maps_of_a_black_image_are_the_same_everywhere(name):
     """So nobody can tell outside of the canvas from beside the box."""
