@@ -31,8 +31,9 @@ def made(request, tmp_path_factory):
 def test_writes_everything_and_leaves_nothing_half_done(made):
     assert all(path.exists() for path in made.paths.values())
     folder = made.paths["report"].parent
+    proof = {"proof.json"} if made.model.name == "profile_localizer" else set()
     assert {path.name for path in folder.iterdir()} == {
-        "report.html", "model.keras", "metrics.json", "history.csv", "figures",
+        "report.html", "model.keras", "metrics.json", "history.csv", "figures", *proof,
     }  # fmt: skip
 
 
@@ -55,6 +56,19 @@ def test_figures_are_drawn_and_embedded(made):
     assert len(re.findall('src="data:image/png;base64,', page)) == len(names)
     for path in made.paths["figures"].iterdir():
         assert np.ptp(imread(path)[..., :3]) > 0.5, f"{path.name} is blank"
+
+
+def test_the_proof_comes_first(made):
+    page, text = made.paths["report"].read_text(), made.summary()
+    if made.model.name != "profile_localizer":
+        assert (made.proof, "a proof, not a sample" in page) == (None, False)
+        return
+    assert made.proof.boxes == 24 * 25 // 2 * 32 * 33 // 2
+    assert text.startswith(str(made.proof))
+    assert str(made.proof) in page[: page.index("<h2>")]
+    model = keras.models.load_model(made.paths["model"])
+    saved = wb.verification.Proof.load(made.paths["proof"], model)
+    assert saved.holds is made.proof.holds
 
 
 def test_page_holds_the_numbers(made):

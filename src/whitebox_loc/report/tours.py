@@ -21,6 +21,8 @@ from whitebox_loc.data import SCENES, Scene, as_scene
 from whitebox_loc.models import localizer
 from whitebox_loc.report import figures, html
 from whitebox_loc.training import Evaluation, History, evaluate, fit
+from whitebox_loc.verification import Proof, UnsupportedModelError, prove
+from whitebox_loc.verification.windows import readings
 
 TARGET_IOU = 0.999
 """Training for the tour ends early when fresh images reach this mean IoU."""
@@ -39,17 +41,23 @@ class Tour:
     evaluations : dict
         Held-out `Evaluation` by scene name; the first is the scene trained on.
     paths : dict of Path
-        ``"report"``, ``"model"``, ``"metrics"``, ``"history"``, ``"figures"``.
+        ``"report"``, ``"model"``, ``"metrics"``, ``"history"``, ``"figures"``, and ``"proof"``
+        if there is one.
+    proof : Proof or None
+        Whether every box of the canvas, plain white on black, is answered to within half a
+        pixel; None for a head to which the argument by symmetry does not apply.
     """
 
     model: keras.Model
     history: History
     evaluations: dict[str, Evaluation]
     paths: dict[str, Path]
+    proof: Proof | None = None
 
     def summary(self) -> str:
         """Return the result as a few lines of text."""
-        lines = [
+        lines = [] if self.proof is None else [str(self.proof)]
+        lines += [
             f"{self.model.name}: {self.model.count_params():,} weights, trained "
             f"{_seconds(self.history):.1f} s, {len(self.history)} steps "
             f"(stopped by {self.history.stopped})",
@@ -138,7 +146,9 @@ def _tour(
     paths = {key: folder / name for key, name in names.items()}
     with _stages(progress) as stage:
         evaluations = _evaluate(model, scene, n, seed, stage)
-        result = Tour(model, history, evaluations, paths)
+        stage("prove")
+        proof = _prove(model, folder / "proof.json", paths)
+        result = Tour(model, history, evaluations, paths, proof)
         stage("model and metrics")
         with replacing(paths["model"]) as part:
             model.save(part)
@@ -152,6 +162,17 @@ def _tour(
         html.write_page(paths["report"], "tour.html.j2", **content)
     checkpoint.unlink(missing_ok=True)
     return result
+
+
+def _prove(model: keras.Model, path: Path, paths: dict[str, Path]) -> Proof | None:
+    try:
+        readings(model)
+    except UnsupportedModelError:
+        path.unlink(missing_ok=True)  # of an earlier tour
+        return None
+    proof = prove(model, how="symmetry")
+    paths["proof"] = proof.save(path)
+    return proof
 
 
 def _evaluate(
@@ -176,6 +197,7 @@ def _metrics(result: Tour, scene: Scene, head: str, seed: int) -> dict[str, Any]
         "training": {"seconds": _seconds(history), "steps": len(history),
                      "stopped_by": history.stopped},
         "held_out": {name: each.scores() for name, each in result.evaluations.items()},
+        "proof": None if result.proof is None else str(result.proof),
     }  # fmt: skip
 
 
