@@ -60,7 +60,7 @@ image = ax.pcolormesh(
     grid, grid, worst, cmap=colours, norm=LogNorm(spacing, max(worst.max(), 10 * spacing))
 )
 bar = figure.colorbar(image, ax=ax, extend="min", label="worst error of a coordinate, pixels")
-note = f"grey: below {spacing:.1e}, the spacing of float32"
+note = f"grey: below {spacing:.1e}, the spacing of float32 in pixels"
 if worst.max() > 0.5:
     bar.ax.axhline(0.5, color="red", lw=2)
     note += "; above the red line: wrong"
