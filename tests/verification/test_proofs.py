@@ -156,7 +156,7 @@ def test_how_far_the_claim_for_every_canvas_holds(scale):
 def test_the_bound_for_every_canvas_holds_on_each(n):
     scale = 9.0
     most = prove(hand_set((24, 24), scale), canvas="any", up_to=n, progress=False)
-    for size in ((n, min(n, 4)), (min(n, 5), n)):
+    for size in ((n, 4), (5, n)):
         one = prove(hand_set(size, scale), how="enumeration", progress=False)
         assert one.worst_error <= most.worst_error
         assert one.least_iou >= most.least_iou
@@ -172,15 +172,6 @@ def test_a_wrong_box_spoils_the_claim_for_every_canvas():
     model = hand_set(proof.canvas, fault="dot")
     image = wb.data.render([proof.worst_box], wb.data.Scene(size=proof.canvas))
     assert abs(model(image)[0, 0] * proof.canvas[0] - top) > 0.5
-
-
-@pytest.mark.parametrize(("up_to", "holds"), [(1, True), (4, True), (9, False)])
-def test_canvases_longer_than_asked_for_count_neither_way(up_to, holds):
-    """With weak edges (`off` above): .42 px on four lines, .60 on five, 6.8 on 24."""
-    proof = prove(hand_set((24, 24), 3.0), canvas="any", up_to=up_to, progress=False)
-    assert proof.holds is holds
-    assert max(proof.canvas) <= up_to
-    assert proof.worst_error < (0.5 if holds else up_to)
 
 
 def test_what_float32_may_round_is_not_proved(monkeypatch):

@@ -71,14 +71,7 @@ def errors(cases: Situations, up_to: int) -> Array:
         bound.append(
             _errors(cases.low[..., edge], cases.high[..., edge], edges, cases, more, up_to)
         )
-    return np.where(_reached(cases, up_to)[..., None], np.stack(bound, -1), 0.0)
-
-
-def _reached(cases: Situations, up_to: int) -> Array:
-    """Return which (sets, situations) there are on canvases up to a length."""
-    across, along = (np.array([x.length for x in v]) for v in (cases.across, cases.lines))
-    reached: Array = (across[:, None] <= up_to) & (along <= up_to)
-    return reached
+    return np.stack(bound, -1)
 
 
 def _errors(
@@ -111,11 +104,8 @@ def _errors(
     return sums.max(0) / total + rounding(terms, np.asarray(up_to), up_to)
 
 
-def refuted(cases: Situations, window: Window, up_to: int) -> Array:
-    """Return the least errors (sets, situations) in pixels on the shortest canvases themselves.
-
-    Those of canvases longer than `up_to` are 0.
-    """
+def refuted(cases: Situations, window: Window) -> Array:
+    """Return the least errors (sets, situations) in pixels on the shortest canvases themselves."""
     least = np.zeros(cases.low.shape[:2])
     lengths = np.array([line.length for line in cases.lines])
     for length in np.unique(lengths):
@@ -126,7 +116,7 @@ def refuted(cases: Situations, window: Window, up_to: int) -> Array:
         low, high = expectation(*ends)
         edges = np.array([[cases.lines[k].first, cases.lines[k].last] for k in rows]).T[:, None]
         least[:, rows] = np.maximum(low - edges, edges - high).max(0)
-    return np.where(_reached(cases, up_to), np.maximum(least, 0.0), 0.0)
+    return np.maximum(least, 0.0)
 
 
 def _widened(depth: Array, sign: int) -> Array:
