@@ -9,6 +9,7 @@ import numpy as np
 from whitebox_loc._types import Array
 from whitebox_loc.data.scenes import Scene
 from whitebox_loc.verification.expectations import EXP, expectation, rounding
+from whitebox_loc.verification.graphs import UnsupportedModelError
 from whitebox_loc.verification.intervals import UNIT
 from whitebox_loc.verification.situations import Line, inner_positions, shortest_lines
 from whitebox_loc.verification.symmetry import logits, sets_of
@@ -41,6 +42,11 @@ class Situations:
 
 def situations(reading: Reading, scene: Scene) -> Situations:
     """Return bounds on the logits of a box in every situation along an axis."""
+    if reading.along.last < 0:
+        raise UnsupportedModelError(
+            f"Reading of {reading.axis}s: a boundary must see the {reading.axis} behind it; the "
+            f"last that it sees is {-reading.along.last} before."
+        )
     lines = shortest_lines(reading.along)
     framed = reading.framed and not scene.background
     across, _ = sets_of(shortest_lines(reading.across), reading.across, framed)
@@ -71,7 +77,8 @@ def errors(cases: Situations, up_to: int) -> Array:
         bound.append(
             _errors(cases.low[..., edge], cases.high[..., edge], edges, cases, more, up_to)
         )
-    return np.stack(bound, -1)
+    # A situation that needs a longer canvas is no matter of this claim.
+    return np.where((lengths > up_to)[:, None], 0.0, np.stack(bound, -1))
 
 
 def _errors(
@@ -101,11 +108,16 @@ def _errors(
     # Positions that are repeated must be negligible, or the sum has as many terms as lines.
     negligible = heaviest.max(0) * more <= UNIT * total
     terms = np.where(negligible, low.shape[-1], up_to + 1)
-    return sums.max(0) / total + rounding(terms, np.asarray(up_to), up_to)
+    # Logits so large that their intervals tell nothing, which float64 could not divide.
+    far = np.divide(sums.max(0), total, out=np.full_like(total, np.inf), where=total > 1e-290)
+    return far + rounding(terms, np.asarray(up_to), up_to)
 
 
-def refuted(cases: Situations, window: Window) -> Array:
-    """Return the least errors (sets, situations) in pixels on the shortest canvases themselves."""
+def refuted(cases: Situations, window: Window, up_to: int) -> Array:
+    """Return the least errors (sets, situations) in pixels on the shortest canvases themselves.
+
+    Those of canvases that are longer than `up_to` are 0.
+    """
     least = np.zeros(cases.low.shape[:2])
     lengths = np.array([line.length for line in cases.lines])
     for length in np.unique(lengths):
@@ -116,7 +128,8 @@ def refuted(cases: Situations, window: Window) -> Array:
         low, high = expectation(*ends)
         edges = np.array([[cases.lines[k].first, cases.lines[k].last] for k in rows]).T[:, None]
         least[:, rows] = np.maximum(low - edges, edges - high).max(0)
-    return np.maximum(least, 0.0)
+    sides = np.array([line.length for line in cases.across])
+    return np.where(np.maximum(lengths, sides[:, None]) > up_to, 0.0, np.maximum(least, 0.0))
 
 
 def _widened(depth: Array, sign: int) -> Array:

@@ -79,7 +79,7 @@ def prove_any_canvas(readings: tuple[Reading, Reading], scene: Scene, up_to: int
     """Return what holds for all boxes of all canvases up to a side, or as far as it holds."""
     axes = [situations(reading, scene) for reading in readings]
     for index, (reading, cases) in enumerate(zip(readings, axes, strict=True)):
-        least = refuted(cases, reading.along)
+        least = refuted(cases, reading.along, up_to)
         if least.max() > HALF:
             return _refuted(cases, least, index)
     side = _farthest(axes, up_to)

@@ -31,20 +31,21 @@ def expectation(low: Array, high: Array) -> tuple[Array, Array]:
     shares = terms / terms.sum(-1, keepdims=True)
     positions = np.arange(n, dtype=np.float64)
     mean = shares @ positions
-    # Each term is off by a factor of at most exp(off): its logit's interval, the rounding of the
-    # difference to the largest logit, and the exponential.
-    off = np.expm1((high - low) / 2 + UNIT * (np.abs(depth) + 1) + EXP)
-    weights = shares * off
-    slack = 1 - weights.sum(-1)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        # Each term is off by a factor of at most exp(off): its logit's interval, the rounding of
+        # the difference to the largest logit, and the exponential.
+        off = (high - low) / 2 + UNIT * (high.max(-1, keepdims=True) - low + 1) + EXP
+        weights = np.exp(depth + off) / terms.sum(-1, keepdims=True) - shares
+        slack = 1 - weights.sum(-1)
         moved = np.einsum("...n,...n", weights, np.abs(positions - mean[..., None])) / slack
-    moved = np.where(slack > 0, moved, np.inf)
-    error = moved + rounding(count_terms(shares, n), mean, n - 1)
+        largest = (shares + weights) / slack[..., None]
+        error = moved + rounding(count_terms(largest, n), mean + moved, n - 1)
+    error = np.where(slack > 0, error, np.inf)
     return mean - error, mean + error
 
 
 def count_terms(shares: Array, n: int) -> Array:
-    """Return how many shares are so large that adding them can round; the rest sum to UNIT."""
+    """Return how many shares are so large that adding them can round; the rest sum to UNIT / 2."""
     return (shares >= UNIT / (2 * n)).sum(-1)
 
 
@@ -60,4 +61,5 @@ def rounding(terms: Array, mean: Array, largest: float) -> Array:
     largest : float
         Largest position.
     """
-    return (2 * terms + 8) * UNIT * mean * (1 + 1e-3) + 4 * UNIT * largest
+    relative = (2 * terms + 8) * UNIT
+    return relative / (1 - relative) * mean + 4 * UNIT * largest

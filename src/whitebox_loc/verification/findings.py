@@ -77,8 +77,11 @@ class Tally:
         least = np.maximum(rows.least[:, None], columns.least)
         shared = rows.shared[:, None] * columns.shared
         sides = [np.diff(lines.edges)[:, 0] for lines in (rows, columns)]
-        union = sides[0][:, None] * sides[1] + rows.answered[:, None] * columns.answered - shared
-        iou = shared / union
+        # Nothing may be known along one axis, and no box be answered along the other: inf * 0.
+        with np.errstate(invalid="ignore"):
+            answered = rows.answered[:, None] * columns.answered
+        union = sides[0][:, None] * sides[1] + answered - shared
+        iou = np.divide(shared, union, out=np.zeros_like(shared), where=shared > 0)
         if legal is not None:
             most, least = np.where(legal, most, -1.0), np.where(legal, least, -1.0)
             iou = np.where(legal, iou, 1.0)

@@ -19,12 +19,12 @@ class UnsupportedModelError(ValueError):
 
 def box_model(model: Model) -> Model:
     """Return the model of one tensor (n, 4) behind a localizer, which may have labels beside it."""
-    if isinstance(model, keras.Sequential):
+    if isinstance(model, keras.Sequential) and _graph(model) is not None:
         model = model._functional
-    if not hasattr(model, "_run_through_graph"):
+    if _graph(model) is None:
         raise UnsupportedModelError(
-            "`model` must be a functional model, whose graph is known. Build it by "
-            "keras.Model(inputs, outputs), a Sequential one with an Input."
+            "`model` must be a functional model without a `call` of its own, whose graph is known. "
+            "Build it by keras.Model(inputs, outputs), a Sequential one with an Input."
         )
     output = model.output
     if isinstance(output, dict):
@@ -44,13 +44,33 @@ def walk(model: Model, value: Any, rule: Rule) -> Any:
     """Return what a functional model makes of `value` if `rule` stands for its operations."""
 
     def applied(operation: Any) -> Rule:
-        if isinstance(operation, keras.Model):
-            inner = operation._functional if isinstance(operation, keras.Sequential) else operation
-            if hasattr(inner, "_run_through_graph"):
-                return lambda value, **options: walk(inner, value, rule)
-        return lambda *values, **options: rule(operation, *values)
+        inner = _graph(operation)
 
+        def apply(*values: Any, **options: Any) -> Any:
+            names = [name for name, v in options.items() if v is not None and v is not False]
+            if names:  # a mask, say, or dropout that stays on
+                raise refuse(operation, f"it is called with {', '.join(sorted(names))}")
+            return rule(operation, *values) if inner is None else walk(inner, values[0], rule)
+
+        return apply
+
+    for tensor in model.inputs:  # to which images are cast
+        if tensor.dtype != "float32":
+            raise UnsupportedModelError(
+                f"Input {tensor.name!r}: it takes {tensor.dtype}, and bounds hold for float32."
+            )
     return model._run_through_graph(value, operation_fn=applied)
+
+
+def _graph(operation: Any) -> Model | None:
+    """Return the functional model that an operation runs, None if it is not one or does more."""
+    if not isinstance(operation, keras.Model):
+        return None
+    owner = next(cls for cls in type(operation).__mro__ if "call" in vars(cls))
+    if not owner.__module__.startswith("keras."):
+        return None
+    inner = operation._functional if isinstance(operation, keras.Sequential) else operation
+    return inner if hasattr(inner, "_run_through_graph") else None
 
 
 def kind(operation: Any) -> str:

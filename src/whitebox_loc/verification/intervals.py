@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -21,6 +22,12 @@ UNIT = 2.0**-24
 
 TINY = 2.0**-100
 """More than what a product below the range of float32 can lose, a million times over."""
+
+SMALLEST = 2.0**-126
+"""Float32 numbers below it may be taken for 0."""
+
+LARGEST = 2.0**127
+"""Sums up to it are in the range of float32, whatever their order."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,14 +57,13 @@ def _apply(operation: Any, *values: Any) -> Interval:
         raise refuse(
             operation, f"bounds hold for float32; it computes in {operation.compute_dtype}"
         )
+    if getattr(operation, "data_format", "channels_last") != "channels_last":
+        raise refuse(operation, "channels must come last")
     return rule(operation, *values)
 
 
 def _convolution(layer: Any, x: Interval) -> Interval:
-    if layer.groups != 1:
-        raise refuse(layer, "no bounds are known for grouped convolutions")
-    if layer.data_format != "channels_last":
-        raise refuse(layer, "channels must come last")
+    _check_convolution(layer, x.low.shape[1:-1])
     kernel = tf.cast(layer.kernel, tf.float64)
 
     def convolve(values: Tensor, weights: Tensor) -> Tensor:
@@ -72,19 +78,35 @@ def _convolution(layer: Any, x: Interval) -> Interval:
     # for the activation's and for float64 here, whose own errors are 2^-29 of these.
     terms = int(np.prod(kernel.shape[:-1])) + 3
     share = terms * UNIT / (1 - terms * UNIT)
-    sums = convolve(tf.abs(middle) + half, tf.abs(kernel)) + tf.abs(bias)
-    width = convolve(half, tf.abs(kernel)) + share * sums + TINY
+    reach, sizes = tf.abs(middle) + half, tf.abs(kernel)
+    sums = convolve(reach, sizes) + tf.abs(bias)
+    if not bool(tf.reduce_max(sums) < LARGEST):
+        raise refuse(layer, "its sums may exceed the range of float32")
+    axes = list(range(len(kernel.shape) - 1))
+    flushed = SMALLEST * (tf.reduce_sum(sizes, axes) + terms * tf.reduce_max(reach))
+    width = convolve(half, sizes) + share * sums + flushed + TINY
     return _activation(layer, Interval(center - width, center + width))
 
 
+def _check_convolution(layer: Any, sides: Any) -> None:
+    if layer.groups != 1:
+        raise refuse(layer, "no bounds are known for grouped convolutions")
+    if layer.padding not in ("valid", "same"):
+        raise refuse(layer, f"padding {layer.padding!r} is not known")
+    steps = zip(layer.kernel_size, layer.dilation_rate, strict=True)
+    spans = [(kernel - 1) * dilation + 1 for kernel, dilation in steps]
+    if layer.padding == "valid" and any(np.less(sides, spans)):
+        raise refuse(layer, f"its windows of {spans} lines do not fit in {list(sides)}")
+
+
 def _activation(layer: Any, x: Interval) -> Interval:
-    name = getattr(layer.activation, "__name__", str(layer.activation))
-    if name == "linear":
+    if layer.activation is keras.activations.linear:
         return x
-    if name == "relu":
+    if layer.activation in (keras.activations.relu, keras.ops.relu, tf.nn.relu):
         return _monotone(x, tf.nn.relu)
+    name = getattr(layer.activation, "__name__", str(layer.activation))
     raise refuse(
-        layer, f"no bounds are known for the activation {name!r}, only for relu and linear"
+        layer, f"no bounds are known for the activation {name!r}, only for Keras' relu and linear"
     )
 
 
@@ -109,6 +131,8 @@ def _padding_2d(layer: Any, x: Interval) -> Interval:
 
 
 def _maximum(operation: Any, x: Interval) -> Interval:
+    if operation.initial is not None:
+        raise refuse(operation, "no bounds are known for a maximum with an initial value")
     return _monotone(x, lambda v: tf.reduce_max(v, operation.axis, operation.keepdims))
 
 

@@ -135,6 +135,9 @@ def _apply(operation: Any, size: dict[str, int], *values: Any) -> Any:
     rule = _RULES.get(kind(operation))
     if rule is None:
         raise refuse(operation, "the argument by symmetry knows no windows of it")
+    dtype = getattr(operation, "compute_dtype", "float32")
+    if dtype != "float32":
+        raise refuse(operation, f"the argument is about float32; it computes in {dtype}")
     return rule(operation, size, *values)
 
 
@@ -213,7 +216,12 @@ def _product(operation: Any, size: dict[str, int], *values: Any) -> Shares:
 
 
 def _sum(operation: Any, size: dict[str, int], value: Any) -> Array:
-    if not isinstance(value, Shares) or not value.weighted or _axis(operation) != 1:
+    if (
+        not isinstance(value, Shares)
+        or not value.weighted
+        or _axis(operation) != 1
+        or operation.keepdims
+    ):
         raise refuse(operation, "only the sum of shares times positions is an expectation")
     ((axis, _),) = value.feature.windows.items()
     entries = np.empty(value.logits.shape[-1], object)
@@ -232,6 +240,8 @@ def _reshaped(layer: Any, size: dict[str, int], value: Any) -> Array:
 
 
 def _joined(layer: Any, size: dict[str, int], values: list[Any]) -> Array:
+    if layer.axis == 0:
+        raise refuse(layer, "it joins images, not coordinates")
     axis = layer.axis if layer.axis < 0 else layer.axis - 1
     return np.concatenate([_entries(layer, value) for value in values], axis)
 

@@ -106,8 +106,8 @@ def overlap(boxes: Tensor, references: Tensor) -> Tensor:
     choose the side, and so the gradient. There it is 0, as in the middle of the two.
     """
     boxes = tf.cast(boxes, tf.float32)
-    met = tf.abs(boxes - references) <= MET
-    return box_measures.iou(tf.where(met, references, boxes), references, "rel_yxyx")
+    apart = tf.abs(boxes - references) > MET
+    return box_measures.iou(tf.where(apart, boxes, references), references, "rel_yxyx")
 
 
 MET = 2.0**-20
