@@ -111,9 +111,9 @@ def _errors(
         for mass in (sums.max(0), heaviest.max(0) * more)
     )
     # Either the sum has as many terms as lines, or those that are repeated are small.
-    side = np.asarray(up_to)
-    many = rounding(side + 1, side, up_to)
-    few = rounding(np.asarray(low.shape[-1]), side, up_to, small)
+    end = np.asarray(up_to)
+    many = rounding(end + 1, end, up_to)
+    few = rounding(np.asarray(low.shape[-1]), end, up_to, small)
     return far + np.minimum(many, few)
 
 
