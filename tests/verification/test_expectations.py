@@ -100,16 +100,18 @@ def test_bounds_of_exact_logits_are_as_wide_as_rounding(name, n):
     logits = np.float64(np.float32(DISTRIBUTIONS[name](n)))
     low, high = expectation(logits, logits)
     mean, distance, shares = spread(logits)
-    # Each term is off by what the exponential rounds and by one rounding of a difference ...
-    moved = (np.exp(EXP + UNIT) - 1) * distance
+    # Each term is off by what the exponential rounds, 4 units in the last place, and by one
+    # rounding of its difference to the largest logit ...
     depth = logits.max() - logits
-    moved += 1.01 * UNIT * (shares * depth) @ np.abs(np.arange(n) - mean)
+    moved = 8 * UNIT * distance + UNIT * (shares * depth) @ np.abs(np.arange(n) - mean)
     # ... and by what adds, divides and multiplies: of each term that is not below 2^-25 / n.
-    terms = (shares >= UNIT / (2 * n) / 1.01).sum()
-    error = 1.01 * moved + (2 * terms + 8) * 1.01 * UNIT * mean + 4 * UNIT * (n - 1)
+    least, most = ((shares >= UNIT / (2 * n) * by).sum() for by in (1.01, 1 / 1.01))
     assert low <= mean <= high
-    assert mean - low <= error
-    assert high - mean <= error
+    for error in (mean - low, high - mean):
+        assert error >= (1 - 1e-6) * (moved + ((2 * least + 8) * mean + 4 * (n - 1)) * UNIT)
+        # A unit more, of the difference; and the second order, of up to (2n + 8) 2^-24.
+        moved_at_most = moved + UNIT * distance
+        assert error <= 1.001 * (moved_at_most + ((2 * most + 8) * mean + 4 * (n - 1)) * UNIT)
 
 
 def extremes(low, high):

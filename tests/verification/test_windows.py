@@ -96,6 +96,10 @@ def same_first(x):
     return layers.Conv2D(2, 2)(layers.Conv2D(2, 4, padding="same")(layers.ZeroPadding2D(1)(x)))
 
 
+def same_later(x):
+    return layers.Conv2D(2, 3, padding="same")(layers.Conv2D(2, 3)(layers.ZeroPadding2D(2)(x)))
+
+
 def padded_later(x):
     return layers.Conv2D(1, 3, dilation_rate=2)(
         layers.ZeroPadding2D(((2, 3), (2, 3)))(layers.Conv2D(2, 3, padding="same")(x))
@@ -125,6 +129,7 @@ HAND_MADE = {
     "same": ({"maps": same_once}, Window(-2, 1, 1), Window(-2, 0, 2), False),
     # The frame and the zeros of the first convolution (one before, two behind) are all zeros.
     "same first": ({"maps": same_first, "line": around}, Window(-3, 3, 1), Window(-2, 2, 1), True),
+    "same later": ({"maps": same_later}, Window(-3, 2, 1), Window(-3, 1, 2), False),
     "padded later": (
         {"maps": padded_later, "line": around},
         Window(-4, 4, 1),
