@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from whitebox_loc.verification.expectations import count_terms, expectation
+from whitebox_loc.verification.expectations import EXP, count_terms, expectation, rounding
 from whitebox_loc.verification.intervals import UNIT
 
 LENGTHS = [2, 7, 101, 1025, 4097]
@@ -203,3 +203,36 @@ def test_terms_that_are_not_negligible_are_counted():
     n = 10
     shares = np.array([[1.0, *[UNIT / 20.01] * 9], [1.0, *[UNIT / 20] * 9]])
     assert count_terms(shares, n).tolist() == [1, 10]
+
+
+@pytest.mark.parametrize("add", SUMS)
+@pytest.mark.parametrize("share", [1e-9, 1e-6, 1e-4, 0.1])
+@pytest.mark.parametrize("place", [0, 2048, 4096])
+def test_small_terms_are_lost_once_in_each_sum(add, share, place):
+    """One boundary has nearly all of the mass, all others together `share`."""
+    n = 4097
+    logits = np.full(n, np.log(share / (1 - share) / (n - 1)), np.float32)
+    logits[place] = 0
+    exact, _, shares = spread(np.float64(logits))
+    small = 1 - shares[place]
+    # The exponentials' own errors and those of logits are no part of sums.
+    own = 2 * (EXP + UNIT * 40) * small * n
+    off = abs(by_sums(logits, add, divide=True) - exact)
+    assert off <= rounding(np.asarray(1), np.asarray(exact), n - 1, small) + own
+
+
+def test_sums_that_start_at_the_largest_term_lose_all_others():
+    n, share = 4097, 1e-5  # each of the others is 2e-9, below half of float32's spacing at 1
+    logits = np.full(n, np.log(share / n), np.float32)
+    logits[0] = 0
+    exact, _, shares = spread(np.float64(logits))
+    off = abs(by_sums(logits[::-1], backward, divide=True) - (n - 1 - exact))
+    # A bound that knows nothing of them is too small.
+    assert rounding(np.asarray(1), np.asarray(n - 1), n - 1) < off
+    assert off <= rounding(np.asarray(1), np.asarray(n - 1), n - 1, 1 - shares[0])
+
+
+def test_no_bound_holds_where_small_terms_may_be_all():
+    assert (
+        rounding(np.asarray(1), np.asarray(5.0), 10, np.array([1.0, 7.0])).tolist() == [np.inf] * 2
+    )

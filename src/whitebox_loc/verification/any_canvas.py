@@ -105,12 +105,16 @@ def _errors(
     reach = most * (distance + more[:, None] * shifted)
     sums = np.stack([(reach * ~after).sum(-1), (reach * after).sum(-1)])
     sums += heaviest * (more * (farthest + (more + 1) / 2))[:, None]
-    # Positions that are repeated must be negligible, or the sum has as many terms as lines.
-    negligible = heaviest.max(0) * more <= UNIT * total
-    terms = np.where(negligible, low.shape[-1], up_to + 1)
-    # Logits so large that their intervals tell nothing, which float64 could not divide.
-    far = np.divide(sums.max(0), total, out=np.full_like(total, np.inf), where=total > 1e-290)
-    return far + rounding(terms, np.asarray(up_to), up_to)
+    # Logits may be so large that their intervals tell nothing, which float64 could not divide.
+    far, small = (
+        np.divide(mass, total, out=np.full_like(total, np.inf), where=total > 1e-290)
+        for mass in (sums.max(0), heaviest.max(0) * more)
+    )
+    # Either the sum has as many terms as lines, or those that are repeated are small.
+    end = np.asarray(up_to)
+    many = rounding(end + 1, end, up_to)
+    few = rounding(np.asarray(low.shape[-1]), end, up_to, small)
+    return far + np.minimum(many, few)
 
 
 def refuted(cases: Situations, window: Window, up_to: int) -> Array:

@@ -49,7 +49,7 @@ def count_terms(shares: Array, n: int) -> Array:
     return (shares >= UNIT / (2 * n)).sum(-1)
 
 
-def rounding(terms: Array, mean: Array, largest: float) -> Array:
+def rounding(terms: Array, mean: Array, largest: float, small: Array | float = 0.0) -> Array:
     """Return how far divisions, products and sums of an expectation can be off in float32.
 
     Parameters
@@ -60,6 +60,14 @@ def rounding(terms: Array, mean: Array, largest: float) -> Array:
         The expectation.
     largest : float
         Largest position.
+    small : array (...)
+        Share of all terms beyond those, at most; of fewer than 2^17 terms in all.
     """
-    relative = (2 * terms + 8) * UNIT
-    return relative / (1 - relative) * mean + 4 * UNIT * largest
+    # To add a term loses no more than the term: once in the sum of terms, once in that of terms
+    # times positions. Of second order is what the small ones lose among themselves: 2^-7 of them.
+    lost = (1 + 2.0**-7) * np.asarray(small)
+    relative = (2 * terms + 8) * UNIT + lost
+    with np.errstate(divide="ignore", invalid="ignore"):
+        off = (relative * mean + lost * largest) / (1 - relative) + 4 * UNIT * largest
+    bound: Array = np.where(relative < 1, off, np.inf)
+    return bound

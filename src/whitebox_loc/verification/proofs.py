@@ -83,17 +83,23 @@ class Proof:
     canvas: tuple[int, ...] | None = None
 
     def __str__(self) -> str:
-        canvases = f" of every canvas up to {self.up_to} x {self.up_to}" if self.up_to else ""
+        return (
+            f"{self._claim()}, by {self.how} in {self.seconds:.3g} s: worst error "
+            f"{self.worst_error:.2g} px, least IoU {self.least_iou:.4f}, {self.wrong:,} wrong, "
+            f"{self.undecided:,} undecided"
+        )
+
+    def _claim(self) -> str:
+        if self.up_to == 0:  # nothing is claimed of boxes of every canvas
+            where = " x ".join(map(str, self.canvas or ()))
+            return "not proved right on any canvas" if self.holds is None else f"wrong on {where}"
         words = {
             True: "right on every one",
             False: "wrong on some",
             None: "not proved right on all",
         }
-        return (
-            f"{words[self.holds]} of {self.boxes:,} boxes{canvases}, by {self.how} in "
-            f"{self.seconds:.3g} s: worst error {self.worst_error:.2g} px, least IoU "
-            f"{self.least_iou:.4f}, {self.wrong:,} wrong, {self.undecided:,} undecided"
-        )
+        canvases = f" of every canvas up to {self.up_to} x {self.up_to}" if self.up_to else ""
+        return f"{words[self.holds]} of {self.boxes:,} boxes{canvases}"
 
     def save(self, path: Any) -> Path:
         """Write the proof as JSON, with the digest of its model; return the path."""
