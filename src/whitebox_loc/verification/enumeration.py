@@ -156,12 +156,12 @@ def _stored(store: Path | None, key: str) -> dict[str, Any]:
         text = store.read_text("utf-8")
     try:
         content = json.loads(text)
-        found, parts = content["key"], dict(content["parts"])
+        owner, parts = content["key"], dict(content["parts"])
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(
             f"`out` {str(store)!r} is damaged ({error!r}). Delete it, or name another folder."
         ) from error
-    if found != key:
+    if owner != key:
         raise ValueError(
             f"`out` {str(store)!r} belongs to another model or scene. Name another folder."
         )

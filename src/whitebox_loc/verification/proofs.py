@@ -209,11 +209,11 @@ def prove(
     _check_weights(model)
     drawn = _scene_of(model, scene)
     if canvas == "any":
-        found = _every_canvas(model, drawn, scene, how, up_to)
+        findings = _every_canvas(model, drawn, scene, how, up_to)
     else:
-        found = _one_canvas(model, drawn, how, executor, out, progress)
+        findings = _one_canvas(model, drawn, how, executor, out, progress)
     return Proof(
-        **found.fields(), scene=str(drawn), seconds=time.perf_counter() - start,
+        **findings.fields(), scene=str(drawn), seconds=time.perf_counter() - start,
         model=model_digest(model),
     )  # fmt: skip
 
