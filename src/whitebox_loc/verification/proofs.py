@@ -83,8 +83,9 @@ class Proof:
     canvas: tuple[int, ...] | None = None
 
     def __str__(self) -> str:
+        way = "enumeration" if self.how == "enumeration" else "symmetry"
         return (
-            f"{self._claim()}, by {self.how} in {self.seconds:.3g} s: worst error "
+            f"{self._claim()}, by {way} in {self.seconds:.3g} s: worst error "
             f"{self.worst_error:.2g} px, least IoU {self.least_iou:.4f}, {self.wrong:,} wrong, "
             f"{self.undecided:,} undecided"
         )
