@@ -186,7 +186,7 @@ def test_the_bound_for_every_canvas_holds_on_each(n):
 def test_a_wrong_box_spoils_the_claim_for_every_canvas():
     proof = prove(hand_set((24, 24), fault="dot"), canvas="any", progress=False)
     assert (proof.holds, proof.up_to, proof.boxes) == (False, 0, 0)
-    assert str(proof).startswith(f"wrong on {proof.canvas[0]} x {proof.canvas[1]}, by every canvas")
+    assert str(proof).startswith(f"wrong on {proof.canvas[0]} x {proof.canvas[1]}, by symmetry")
     top, left, bottom, right = proof.worst_box
     assert (bottom - top, right - left) == (1, 1)
     # That box is wrong on the canvas that is named.
