@@ -44,6 +44,11 @@ def hand_set(size, scale=60.0, fault=None):
     return model
 
 
+def slow(value):
+    """Return a parameter of the slow tests."""
+    return pytest.param(value, marks=pytest.mark.slow)
+
+
 def boxes_of(size):
     height, width = size
     return height * (height + 1) * width * (width + 1) // 4
@@ -65,7 +70,7 @@ def test_an_exact_network_is_proved(size):
 
 
 @pytest.mark.parametrize("size", [(24, 24), (9, 30)])
-@pytest.mark.parametrize("scale", [3.0, 4.5])
+@pytest.mark.parametrize("scale", [slow(3.0), 4.5])
 def test_symmetry_and_enumeration_agree_where_much_is_wrong(size, scale):
     """With edges so weak, far boundaries draw the answers away: few boxes to most are wrong."""
     model = hand_set(size, scale, fault="dot")
@@ -106,7 +111,9 @@ def test_planted_wrong_boxes_are_found_among_ninety_thousand():
         assert proof.undecided == 0
 
 
-@pytest.mark.parametrize("scene", ["thin", "border", wb.data.Scene(size=(20, 16), aspect=(1, 2))])
+@pytest.mark.parametrize(
+    "scene", ["thin", slow("border"), slow(wb.data.Scene(size=(20, 16), aspect=(1, 2)))]
+)
 def test_other_scenes_have_other_boxes(scene):
     model = hand_set((20, 16), 4.5, fault="dot")
     symmetry, count = (
@@ -137,7 +144,7 @@ def test_every_canvas():
     assert proof.worst_error < 0.1
 
 
-@pytest.mark.parametrize("scale", [8.0, 11.0])
+@pytest.mark.parametrize("scale", [slow(8.0), 11.0])
 def test_how_far_the_claim_for_every_canvas_holds(scale):
     """On n lines a box at the top is answered too low by the mean of all n boundaries below."""
 
@@ -152,7 +159,7 @@ def test_how_far_the_claim_for_every_canvas_holds(scale):
     assert largest - 12 <= proof.up_to <= largest
 
 
-@pytest.mark.parametrize("up_to", [1, 3, 4])
+@pytest.mark.parametrize("up_to", [slow(1), 3, 4])
 def test_only_canvases_up_to_the_longest_side_count(up_to):
     """A box at the top is off by .49 px on 3 lines, by .74 px on 4."""
     proof = prove(hand_set((24, 24), 2.2), canvas="any", up_to=up_to, progress=False)
@@ -173,7 +180,7 @@ def test_what_is_repeated_may_be_more_than_rounding():
     assert proof.worst_error < 1.01 * (mass * n * n / 2 + 2 * mass * n * n + 62 * n * 2**-24)
 
 
-@pytest.mark.parametrize("n", [3, 30, 61])
+@pytest.mark.parametrize("n", [slow(3), 30, slow(61)])
 def test_the_bound_for_every_canvas_holds_on_each(n):
     scale = 9.0
     most = prove(hand_set((24, 24), scale), canvas="any", up_to=n, progress=False)
